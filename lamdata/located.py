@@ -1,0 +1,175 @@
+"""YAML files whose errors know their line: text -> plain data with positions -> a validated pydantic model.
+
+YAML 1.2, data only: no tags, no anchors (so no expansion bombs), no duplicate keys. All errors of a file are raised at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ConfigError, ConfigErrors
+
+MAX_BYTES = 4 << 20  # a config is written by a person; more is a mistake or an attack
+Place = tuple[int, int]  # line, column, 1-based
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Spec(BaseModel):
+    """Base of everything that YAML can say: immutable, and no key passes unread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def read_spec(path: str | Path, model: type[Model]) -> Model:
+    """Read one YAML file into `model`; raise `ConfigErrors` with every problem as `file:line:column`."""
+    data, places = read_yaml(path)
+    return validate(data, model, where=str(path), places=places)
+
+
+def read_yaml(path: str | Path) -> tuple[Any, dict[tuple, Place]]:
+    """Return the plain data of a YAML file and the place of each key path."""
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=str(path), hint=_nearest_file(path)) from None
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"not UTF-8 text (byte {err.start})", where=str(path)) from None
+    except OSError as err:
+        raise ConfigError(err.strerror or "cannot be read", where=str(path)) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{len(raw)} bytes; a config has at most {MAX_BYTES}", where=str(path))
+    return parse_yaml(text, where=str(path))
+
+
+def parse_yaml(text: str, *, where: str) -> tuple[Any, dict[tuple, Place]]:
+    """Parse YAML text; `where` names it in errors."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    loader = YAML(typ="safe", pure=True)
+    try:
+        node = loader.compose(text)
+        places: dict[tuple, Place] = {}
+        return (None if node is None else _plain(node, loader, (), places, where)), places
+    except MarkedYAMLError as err:
+        mark = err.problem_mark or err.context_mark
+        spot = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise ConfigError(f"not YAML: {err.problem or err.context}", where=spot) from None
+    except YAMLError as err:
+        raise ConfigError(f"not YAML: {err}", where=where) from None
+    except RecursionError:
+        raise ConfigError("nested too deeply", where=where) from None
+
+
+def _plain(node, loader, path: tuple, places: dict[tuple, Place], where: str) -> Any:
+    from ruamel.yaml import MappingNode, ScalarNode, SequenceNode
+
+    place = (node.start_mark.line + 1, node.start_mark.column + 1)
+    places.setdefault(path, place)
+    spot = f"{where}:{place[0]}:{place[1]}"
+    if node.anchor:
+        raise ConfigError("anchors and aliases are not allowed; write the value out", where=spot)
+    if isinstance(node, ScalarNode):
+        return _scalar(node, loader, spot)
+    if isinstance(node, SequenceNode):
+        return [_plain(child, loader, (*path, i), places, where) for i, child in enumerate(node.value)]
+    assert isinstance(node, MappingNode)
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, ScalarNode) else None
+        key_place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        if key is None or key in out:
+            raise ConfigError(f"key {key!r} appears twice" if key else "a key must be text", where=f"{where}:{key_place[0]}:{key_place[1]}")
+        places[(*path, key)] = key_place
+        out[key] = _plain(value_node, loader, (*path, key), places, where)
+    return out
+
+
+SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+
+
+def _scalar(node, loader, spot: str) -> Any:
+    if str(node.tag) == "tag:yaml.org,2002:timestamp":  # a date is text to us: no field holds one
+        return node.value
+    if str(node.tag) not in SCALARS:
+        raise ConfigError(f"tag {node.tag} is not allowed", where=spot)
+    return loader.constructor.construct_object(node)
+
+
+def validate(data: Any, model: type[Model], *, where: str, places: dict[tuple, Place]) -> Model:
+    """Check plain data against `model`; each error names its place in the file."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"expected keys and values, found {type(data).__name__}", where=where)
+    try:
+        return model.model_validate(data)
+    except ValidationError as err:
+        raise ConfigErrors([_located(e, model, where, places) for e in err.errors()]) from None
+
+
+def _located(error: Any, model: type[BaseModel], where: str, places: dict[tuple, Place]) -> ConfigError:
+    loc = tuple(error["loc"])
+    known = _known_prefix(loc, places)
+    line, column = places.get(known, (1, 1))
+    spot = f"{where}:{line}:{column}"
+    dotted = ".".join(str(part) for part in loc)
+    if error["type"] == "extra_forbidden":
+        return ConfigError(f"unknown key {str(loc[-1])!r}", where=spot, hint=_did_you_mean(str(loc[-1]), _keys(model, loc[:-1])))
+    if error["type"] == "missing":
+        return ConfigError(f"key {str(loc[-1])!r} is missing", where=spot, hint=f"add `{dotted}`")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:] if message[:1].isupper() and message[1:2].islower() else message
+    found = error["input"]
+    if isinstance(found, (str, int, float, bool)) or found is None:
+        return ConfigError(f"`{dotted}` is {found!r}: {message}", where=spot)
+    return ConfigError(f"`{dotted}`: {message}" if dotted else message, where=spot)
+
+
+def _known_prefix(loc: tuple, places: dict[tuple, Place]) -> tuple:
+    """The longest part of an error's location that the file has (pydantic adds union members to it)."""
+    path: tuple = ()
+    for part in loc:
+        if (*path, part) in places:
+            path = (*path, part)
+    return path
+
+
+def _keys(model: Any, path: tuple) -> list[str]:
+    """The keys allowed at `path` below `model`."""
+    models = [model]
+    for part in path:
+        step = [field for m in models if (field := m.model_fields.get(part)) is not None]
+        if step:
+            models = [m for field in step for m in _models(field.annotation)]
+    return [name for m in models for name in m.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, list, dict, tuple) or get_args(annotation):
+        return [m for arg in get_args(annotation) for m in _models(arg)]
+    return []
+
+
+def _did_you_mean(word: str, choices: list[str]) -> str:
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(sorted(set(choices)))}"
+
+
+def did_you_mean(word: str, choices: list[str]) -> str:
+    """A hint for a misspelt name."""
+    return _did_you_mean(word, choices) if choices else "there is none"
+
+
+def _nearest_file(path: Path) -> str | None:
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist"
+    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    return f"did you mean {path.parent / close[0]}?" if close else None
