@@ -1,0 +1,89 @@
+"""DPA-2's descriptor: types and edges of all atoms -> a vector for each, and the pair channel of each edge.
+
+    tebd = type embedding      D = [repinit, three-body]      g1 = W D (+ W' tebd)      g1 = repformer(g1)      [g1, tebd]
+
+A rows, in chunks of N atoms with W edge slots, of which V can lie within the repformer's cutoff. No ghosts and no masks:
+a neighbour is a row of the same frame, an empty slot lies beyond every cutoff, where the switch is exactly 0.
+Equations: Zhang et al., npj Comput. Mater. 10, 293 (2024) and DeePMD-kit 3.2.0 (pt/model/descriptor/dpa2.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .embedding import TypeEmbedding
+from .environment import Geometry, type_pair_mask
+from .inputs import Chunk
+from .layers import Dense
+from .pairs import Pairs
+from .repformer import Repformer
+from .repinit import Repinit
+from .three_body import ThreeBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """What heads read."""
+
+    atoms: Tensor  # (A, dim_out) by row
+    chunks: list[Pairs]  # pair channels after the last layer, one for each chunk
+
+
+class Dpa2(nn.Module):
+    """Parameters: `type_embedding`, `repinit`, `three_body`, `shape_transform`, `tebd_transform`, `repformer`."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config.descriptor
+        block = self.config
+        self.type_embedding = TypeEmbedding(config)
+        self.repinit = Repinit(block, config.ntypes)
+        self.three_body = ThreeBody(block, config.ntypes) if block.repinit.use_three_body else None
+        dim = self.repinit.dim_out + (self.three_body.dim_out if self.three_body is not None else 0)
+        g1 = block.repformer.g1_dim
+        self.shape_transform = Dense(dim, g1, bias=False, glorot=True) if dim != g1 else None
+        self.tebd_transform = Dense(block.repinit.tebd_dim, g1, bias=False) if block.add_tebd_to_repinit_out else None
+        self.repformer = Repformer(block, config.ntypes)
+        self.register_buffer("seen", type_pair_mask(block.exclude_types, config.ntypes), persistent=False)
+        self.requires_grad_(block.trainable)
+
+    def forward(self, types: Tensor, lead_types: Tensor, chunks: tuple[Chunk, ...], vectors: list[Tensor]) -> Descriptor:
+        """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
+        tebd = self.type_embedding()
+        tables = self.repinit.embedding.tables(tebd), self._three_body_tables(tebd)
+        started = [
+            self._start(chunk, edges, types, lead_types, tebd=tebd, tables=tables) for chunk, edges in zip(chunks, vectors)
+        ]
+        g1 = torch.cat([environment for environment, _ in started])
+        if self.shape_transform is not None:
+            g1 = self.shape_transform(g1)
+        own = F.embedding(types, tebd)
+        if self.tebd_transform is not None:
+            g1 = g1 + self.tebd_transform(own)
+        g1, pairs = self.repformer(g1, [pair for _, pair in started])
+        return Descriptor(atoms=torch.cat([g1, own], -1) if self.config.concat_output_tebd else g1, chunks=pairs)
+
+    def _three_body_tables(self, tebd: Tensor) -> Tensor | None:
+        return None if self.three_body is None else self.three_body.embedding.tables(tebd)
+
+    def _start(
+        self, chunk: Chunk, vectors: Tensor, all_types: Tensor, lead_types: Tensor, *, tebd: Tensor, tables: tuple
+    ) -> tuple[Tensor, Pairs]:
+        """Invariants of a chunk (N, .) from repinit and three-body, and its first pair channel."""
+        rows = slice(chunk.start, chunk.stop)
+        types, neighbor_types = all_types[rows], all_types[chunk.neighbors]
+        seen = None if self.seen is None else self.seen[types.unsqueeze(1), neighbor_types]
+        geometry = Geometry.of(vectors, env_protection=self.config.env_protection, seen=seen)
+        invariants = [self.repinit(geometry, types, neighbor_types, lead_types[rows], tebd=tebd, tables=tables[0])]
+        if self.three_body is not None:
+            width = chunk.three_body_width
+            near = geometry.leading(width)
+            invariants.append(self.three_body(near, types, neighbor_types[:, :width], tebd=tebd, tables=tables[1]))
+        width = chunk.repformer_width
+        pairs = self.repformer.start(geometry.leading(width), types, chunk.neighbors[:, :width], chunk.start)
+        return torch.cat(invariants, -1), pairs

@@ -1,0 +1,102 @@
+"""What a model takes: frames of any size, flat over their atoms, with edges in chunks of atoms that have alike counts.
+
+Shapes: F frames, A atoms of all frames; in a chunk N atoms, W edge slots, V the leading slots of the shorter lists.
+Two orders of atoms: the caller's (frame after frame), and rows (sorted so that a chunk wastes few slots).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+def _moved(value: Any, device: torch.device | str, non_blocking: bool) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=non_blocking)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device, non_blocking) for item in value)
+    if isinstance(value, _Movable):
+        return value.to(device, non_blocking=non_blocking)
+    return value
+
+
+class _Movable:
+    """Dataclasses of tensors that travel to a device as one."""
+
+    __slots__ = ()
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """A copy whose tensors are on `device`."""
+        return replace(self, **{f.name: _moved(getattr(self, f.name), device, non_blocking) for f in fields(self)})
+
+    def pin_memory(self) -> Self:
+        """A copy in page-locked memory, from which `to(..., non_blocking=True)` does not wait."""
+        return replace(self, **{f.name: _pinned(getattr(self, f.name)) for f in fields(self)})
+
+
+def _pinned(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_pinned(item) for item in value)
+    return value.pin_memory() if isinstance(value, (Tensor, _Movable)) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk(_Movable):
+    """Rows `start:stop` with their edges; a slot without a neighbour points to its own row, from `rcut + 1` Å away."""
+
+    start: int
+    stop: int
+    vectors: Tensor  # (N, W, 3) Å, centre to neighbour, the nearest first
+    neighbors: Tensor  # (N, W) int64, row of the neighbour
+    repformer_width: int  # V of the repformer: the leading slots that can be within its cutoff
+    three_body_width: int  # V of the three-body block
+    with_forces: bool  # the rows belong to energy heads, so derivatives of the vectors are wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRows(_Movable):
+    """Which rows a head is evaluated on."""
+
+    name: str
+    rows: Tensor  # (n,) int64, increasing
+    by_chunk: tuple[Tensor, ...]  # for each chunk, those of its rows, counted from the chunk's start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(_Movable):
+    """Frames for one step of a model, with what they are to be compared to.
+
+    Per-atom fields are in the caller's order unless they say rows. A label that a frame lacks is zero and its flag is off.
+    """
+
+    natoms: Tensor  # (F,) int64
+    frame: Tensor  # (A,) int64, frame of each atom
+    head: Tensor  # (F,) int64, index of the frame's head in `ModelConfig.heads`
+    types: Tensor  # (A,) int64, index in `ModelConfig.elements`; one past them where the element is hidden
+    lead_types: Tensor  # (A,) int64, type of the first atom of the atom's frame: the reference gives it to padded slots
+    energy: Tensor  # (F,) float64 eV
+    forces: Tensor  # (A, 3) eV/Å
+    virial: Tensor  # (F, 3, 3) eV
+    has_energy: Tensor  # (F,) bool
+    has_forces: Tensor  # (F,) bool
+    has_virial: Tensor  # (F,) bool
+    displacement: Tensor  # (A, 3) Å, from the noised to the clean position
+    noised: Tensor  # (A,) bool, atoms that were displaced
+    masked: Tensor  # (A,) bool, atoms whose element is hidden
+    clean_types: Tensor  # (A,) int64, type index before masking
+    order: Tensor  # (A,) int64, caller's index of each row
+    rank: Tensor  # (A,) int64, row of each of the caller's atoms
+    chunks: tuple[Chunk, ...]  # rows in sequence
+    heads: tuple[HeadRows, ...]  # heads that have atoms here
+    truncated: tuple[int, int, int]  # atoms with more neighbours than repinit, repformer and three-body keep
+
+    @property
+    def nframes(self) -> int:
+        return len(self.natoms)
+
+    @property
+    def natoms_total(self) -> int:
+        return len(self.types)

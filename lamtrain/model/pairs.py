@@ -1,0 +1,78 @@
+"""The pair channel of a chunk: what the layers of the repformer share about its edges.
+
+N atoms, V edge slots. `weight` is what multiplies a neighbour in every sum: the switch, or with `smooth` off 1 or 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .gate_softmax import EXCLUDED, SHIFT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """How sums over neighbours are weighted and divided; the same in all layers."""
+
+    weight: Tensor  # (N, V)
+    conv: Tensor | float  # (N, 1, 1) or a number: 1 / nsel
+    symmetric: Tensor | float  # (N, 1, 1) or a number: 1 / sqrt(nsel), or 1 / nsel
+    smooth: bool
+    phantom: int  # nsel - V: slots that the reference has and this chunk does not
+
+    @classmethod
+    def smoothed(cls, switch: Tensor, *, nsel: int, sqrt_nnei: bool) -> Sums:
+        """Divide by the configured number of neighbours."""
+        symmetric = nsel**-0.5 if sqrt_nnei else 1.0 / nsel
+        return cls(weight=switch, conv=1.0 / nsel, symmetric=symmetric, smooth=True, phantom=nsel - switch.shape[1])
+
+    @classmethod
+    def counted(cls, real: Tensor, *, sqrt_nnei: bool) -> Sums:
+        """Divide by the true number of neighbours, kept from zero by 1e-4 as in the reference."""
+        count = real.sum(1).view(-1, 1, 1)
+        symmetric = 1.0 / (1e-4 + (count.sqrt() if sqrt_nnei else count))
+        return cls(weight=real, conv=1.0 / (1e-4 + count), symmetric=symmetric, smooth=False, phantom=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Angles:
+    """Gate, shift and weight of the pair attention: `c`, `b`, `d` (N, V, V) of `gate_softmax`."""
+
+    c: Tensor
+    b: Tensor
+    d: Tensor
+
+    @classmethod
+    def of(cls, h2: Tensor, sums: Sums, *, hidden: int, gated: bool) -> Angles:
+        """From h2 (N, V, 3). Smooth: logit (q k (gate) + 20) sw sw - 20, weight sw sw h2 h2 / sqrt(3)."""
+        inner = torch.bmm(h2, h2.transpose(1, 2))
+        both = sums.weight.unsqueeze(2) * sums.weight.unsqueeze(1)
+        fading = inner * both
+        if sums.smooth:
+            c, b = (fading if gated else both), SHIFT * (both - 1.0)
+        else:
+            c = inner if gated else torch.ones_like(inner)
+            b = ((1.0 - sums.weight) * EXCLUDED).unsqueeze(1).expand_as(inner).contiguous()
+        return cls(c=c * hidden**-0.5, b=b, d=fading * 3**-0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """The state of a chunk between layers."""
+
+    g2: Tensor  # (N, V, ng2) invariant pair channel
+    h2: Tensor  # (N, V, 3) equivariant pair channel
+    h2_sum: Tensor  # (N, 3, V) h2 weighted and divided: the left factor of every symmetrised sum
+    sums: Sums
+    angles: Angles | None  # None when no layer needs them
+    neighbors: Tensor  # (N, V) rows of the neighbours
+    start: int
+    stop: int
+
+
+def weighted_h2(h2: Tensor, sums: Sums) -> Tensor:
+    """(N, 3, V)."""
+    return (h2 * (sums.weight.unsqueeze(-1) * sums.symmetric)).transpose(1, 2)

@@ -1,0 +1,66 @@
+"""Repinit: (environment, types) -> the starting vector of each atom.
+
+    G_jm = net(R_j0, tebd_j, tebd_i)      M = R^T G / nsel  (4, m)      D = M^T M[:, :axis]  (m * axis)
+
+R (W, 4) is the environment matrix of the centre. N atoms, W edge slots. Source: se_atten.py of DeePMD-kit, no attention layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .config import DescriptorConfig
+from .environment import Environment, EnvironmentMatrix, Geometry
+from .typed_embedding import TypedEmbedding
+
+
+class Repinit(nn.Module):
+    """The wide block. Parameters: `embedding`; buffers: `environment.mean`, `environment.std`."""
+
+    def __init__(self, config: DescriptorConfig, ntypes: int):
+        super().__init__()
+        block = config.repinit
+        self.nsel, self.axis, self.smooth = block.nsel, block.axis_neuron, config.smooth
+        self.dim_out = block.neuron[-1] * block.axis_neuron
+        self.environment = EnvironmentMatrix(
+            rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero
+        )
+        self.embedding = TypedEmbedding(
+            block.neuron,
+            tebd_dim=block.tebd_dim,
+            mode=block.tebd_input_mode,
+            one_sided=block.type_one_side,
+            activation_function=block.activation_function,
+            resnet_dt=block.resnet_dt,
+        )
+
+    def forward(
+        self, geometry: Geometry, types: Tensor, neighbor_types: Tensor, lead_types: Tensor, *, tebd: Tensor, tables: Tensor
+    ) -> Tensor:
+        """`types`, `lead_types` (N,), `neighbor_types` (N, W) -> (N, m * axis)."""
+        env = self.environment(geometry, types)
+        matrix = torch.cat([env.radial.unsqueeze(-1), env.direction], -1)
+        embedded = self._embed(env.radial, types, neighbor_types, env.switch, tebd, tables)
+        moment = torch.bmm(matrix.transpose(1, 2), embedded)
+        if self.environment.centered:
+            moment = moment + self._padding(geometry, types, lead_types, tebd, tables)
+        moment = moment * (1.0 / self.nsel)
+        return torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1)
+
+    def _embed(self, radial: Tensor, types: Tensor, neighbor_types: Tensor, s: Tensor, tebd: Tensor, tables: Tensor) -> Tensor:
+        pair = neighbor_types if self.embedding.one_sided else neighbor_types + len(tebd) * types.unsqueeze(1)
+        fade = (lambda factor: factor * s.unsqueeze(-1)) if self.smooth else (lambda factor: factor)
+        return self.embedding(radial, tables, pair, tebd=tebd, fade=fade)
+
+    def _padding(self, geometry: Geometry, types: Tensor, lead_types: Tensor, tebd: Tensor, tables: Tensor) -> Tensor:
+        """(N, 4, m) what the reference's padded slots add once the mean is subtracted from them as well.
+
+        They are all alike: the environment (-mean / std, 0, 0, 0) and, as their index is clipped to 0, the type of the first
+        atom of the frame. So one slot is computed and counted nsel - n times. Excluded neighbours are not padding.
+        """
+        padded = self.nsel - (geometry.r < self.environment.rcut).sum(1)
+        shift = self.environment.shift(types).unsqueeze(1)
+        embedded = self._embed(shift, types, lead_types.unsqueeze(1), torch.zeros_like(shift), tebd, tables)
+        row = (padded.unsqueeze(1) * shift).unsqueeze(-1) * embedded
+        return torch.cat([row, row.new_zeros(len(row), 3, row.shape[-1])], 1)
