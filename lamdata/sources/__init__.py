@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from ..catalog import SourceSpec
-from ..errors import ConfigError
+from ..errors import ConfigError, LamError, SourceError
 from ..frame import Frame, Rejection
 from ..located import did_you_mean
-from .files import SourceFile
+from .builtin import BUILTIN
+from .files import SourceFile, expand
+
+__all__ = ["ENTRY_POINTS", "Reader", "SourceFile", "expand", "guess_format", "read_all", "read_theory", "reader", "readers"]
 
 ENTRY_POINTS = "lamdata.readers"
+HEAD = 8192  # bytes that a guess may look at
+
+_loaded: dict[str, Reader] = {}
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """Reads one format. Any object with these names will do; third parties register it under the entry point above."""
+    """Reads one format. Any object with these names will do; third parties register it under the entry point above.
+
+    A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units`, true where the
+    format leaves units or keys open, so that a card may state them. Without them a card's `options`, `units` and `keys` pass unchecked.
+    """
 
     name: str  # as in a card: "qe/pw"
 
@@ -35,3 +50,130 @@ class Reader(Protocol):
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """Say whether a file with this name and these first bytes looks like this format."""
         ...
+
+
+def reader(name: str) -> Reader:
+    """Return the reader of a format, or say which names there are."""
+    if name not in _loaded:
+        if name in BUILTIN:
+            module, _, attribute = BUILTIN[name].partition(":")
+            _loaded[name] = getattr(import_module(f".{module}", __package__), attribute)()
+        else:
+            _loaded[name] = _third_party(name)
+    return _loaded[name]
+
+
+def readers() -> dict[str, Reader]:
+    """Return every reader by name, in the order of guessing."""
+    return {name: reader(name) for name in (*BUILTIN, *_entry_points())}
+
+
+def _entry_points() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in BUILTIN}
+
+
+def _third_party(name: str) -> Reader:
+    points = _entry_points()
+    if name not in points:
+        raise ConfigError(f"unknown format {name!r}", hint=did_you_mean(name, [*BUILTIN, *points]))
+    try:
+        found = points[name].load()
+        found = found() if isinstance(found, type) else found
+    except Exception as err:  # somebody else's code
+        raise ConfigError(f"the reader {name!r} of {points[name].value} does not load: {_say(err)}") from err
+    if not isinstance(found, Reader):
+        raise ConfigError(f"{points[name].value} is not a reader", hint="it needs name, read, theory and guess")
+    return found
+
+
+def guess_format(file: SourceFile) -> str:
+    """Return the name of the first reader that recognises a file by its name and first bytes."""
+    head = file.head(HEAD)
+    for name, found in readers().items():
+        try:
+            if found.guess(file, head):
+                return name
+        except LamError:
+            raise
+        except Exception:  # a guess that fails is a no
+            continue
+    raise SourceError("the format is not recognised", where=file.name, hint="name it: `format: NAME`")
+
+
+def read_all(file: SourceFile, spec: SourceSpec, *, use: Reader | None = None) -> Iterator[Frame | Rejection]:
+    """Read a file by the rules that all readers share.
+
+    Any failure of a library becomes one `SourceError` that names the file; labels that the card switches off are left out,
+    groups are as the card says, and a number that is not finite refuses its frame.
+    """
+    use = use or reader(guess_format(file) if spec.format == "auto" else spec.format)
+    _check_choices(use, spec)
+    count = 0
+    for item in _guarded(use.read(file, spec), file, use):
+        count += 1
+        yield item if isinstance(item, Rejection) else _finish(item, file, spec)
+    if count == 0:
+        raise SourceError(f"holds no frame that {use.name} can read", where=file.name)
+
+
+def read_theory(file: SourceFile, *, use: Reader) -> dict[str, Any]:
+    """Return what a file states of its theory; {} where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return use.theory(file)
+    except Exception as err:
+        raise _as_source_error(err, file, use) from err
+
+
+def _guarded(frames: Iterator[Frame | Rejection], file: SourceFile, use: Reader) -> Iterator[Frame | Rejection]:
+    while True:
+        try:
+            with warnings.catch_warnings():  # what libraries have to say is no news to the person who ingests
+                warnings.simplefilter("ignore")
+                item = next(frames)
+        except StopIteration:
+            return
+        except Exception as err:
+            raise _as_source_error(err, file, use) from err
+        yield item
+
+
+def _as_source_error(err: Exception, file: SourceFile, use: Reader) -> LamError:
+    if isinstance(err, LamError):
+        if err.where is None:
+            err.where = file.name
+        return err
+    return SourceError(f"not readable as {use.name} ({_say(err)})", where=file.name, hint="damaged, truncated or of another format")
+
+
+def _say(err: BaseException) -> str:
+    text = " ".join(str(err).split())[:160]
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+
+
+def _check_choices(use: Reader, spec: SourceSpec) -> None:
+    """Refuse what the reader would not heed: nobody's choice is dropped in silence."""
+    allowed = getattr(use, "options", None)
+    for name, value in spec.options.items() if allowed is not None else ():
+        if name not in allowed:
+            raise ConfigError(f"{use.name} has no option {name!r}", hint=did_you_mean(name, list(allowed)))
+        if allowed[name] and value not in allowed[name]:
+            raise ConfigError(f"option {name!r} of {use.name} is {value!r}", hint=f"one of: {', '.join(map(str, allowed[name]))}")
+    if getattr(use, "open_units", True):
+        return
+    if spec.units.model_fields_set:
+        raise ConfigError(f"{use.name} fixes its units", hint="leave `units` out")
+    if named := sorted(key for key, value in spec.keys.items() if value):
+        raise ConfigError(f"{use.name} fixes its keys", hint=f"leave `keys: {named[0]}` out, or set it to '' to leave the label out")
+
+
+def _finish(frame: Frame, file: SourceFile, spec: SourceSpec) -> Frame | Rejection:
+    for name in ("positions", "cell", "energy", "forces", "virial"):
+        value = getattr(frame, name)
+        if value is not None and not np.isfinite(value).all():
+            return Rejection(origin=frame.origin, reason="nonfinite", value=name)
+    changes: dict[str, Any] = {name: None for name in ("energy", "forces", "virial") if spec.keys.get(name) == ""}
+    if spec.group != "reader":
+        changes["group"] = {"file": file.name, "folder": file.folder, "frame": frame.origin}[spec.group]
+    return replace(frame, **changes) if changes else frame
