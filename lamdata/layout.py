@@ -1,0 +1,157 @@
+"""SegmentPlan: the fixed geometry and encoding of one segment, and the Zarr v3 metadata that says so.
+
+A segment is a Zarr v3 group. Frames come in blocks of 1,024 (the chunks) and shards of 32 blocks (the objects). No frame
+straddles a block: arrays over atoms are padded to the fullest block, so block b owns atoms `b * width : (b + 1) * width`,
+the frames of the block first, one after the other. An array that is one value throughout has no chunks, only a fill value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lattice import Lattice
+
+FRAMES_PER_BLOCK = 1024
+BLOCKS_PER_SHARD = 32
+ELEMENT_BYTES = 15  # bits 0..119, one for each atomic number
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one array of a segment means. `trailing` are the lengths after the frame or atom axis; -1 is set by the plan."""
+
+    name: str
+    axis: str  # "frame" or "atom"
+    dtype: str  # what a reader gets from a lossless store
+    trailing: tuple[int, ...]
+    dimensions: tuple[str, ...]
+    units: str | None
+    long_name: str
+
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("natoms", "frame", "<i4", (), (), None, "number of atoms"),
+        Column("atom_start", "frame", "<i8", (), (), None, "first atom of the frame on the atom axis"),
+        Column("energy", "frame", "<f8", (), (), "eV", "total energy as computed"),
+        Column("cell", "frame", "<f8", (3, 3), ("lattice_vector", "xyz"), "Angstrom", "lattice vectors as rows; zeros for a molecule"),
+        Column("virial", "frame", "<f8", (3, 3), ("virial_row", "virial_column"), "eV", "virial, -volume x stress"),
+        Column("pbc", "frame", "|b1", (3,), ("lattice_vector",), None, "periodic along each lattice vector"),
+        Column("charge", "frame", "<i2", (), (), "e", "total charge"),
+        Column("multiplicity", "frame", "<i2", (), (), None, "spin multiplicity 2S + 1; 0 when not known"),
+        Column("shortest", "frame", "<f4", (), (), "Angstrom", "shortest distance between two atoms, images included"),
+        Column("has_energy", "frame", "|b1", (), (), None, "the source has an energy"),
+        Column("has_forces", "frame", "|b1", (), (), None, "the source has forces"),
+        Column("has_virial", "frame", "|b1", (), (), None, "the source has a virial"),
+        Column("split", "frame", "|u1", (), (), None, "0 train, 1 validation, 2 test"),
+        Column("group", "frame", "|u1", (-1,), ("group_character",), None, "material or trajectory, UTF-8 padded with zeros"),
+        Column("origin", "frame", "|u1", (-1,), ("origin_character",), None, "file#index of the source, UTF-8 padded with zeros"),
+        Column("numbers", "atom", "|u1", (), (), None, "atomic number"),
+        Column("positions", "atom", "<f8", (3,), ("xyz",), "Angstrom", "positions"),
+        Column("forces", "atom", "<f8", (3,), ("xyz",), "eV/Angstrom", "forces"),
+    )
+}
+FLOATS = ("energy", "cell", "virial", "positions", "forces")  # what a lattice may hold
+NARROWED = ("cell", "virial", "positions", "forces")  # float32 in the fast profile; an energy needs more than its 7 digits
+TEXTS = ("group", "origin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlan:
+    """How one array is stored. Decoded blocks have `dtype`; stored ones `stored`, integers where a lattice holds the values."""
+
+    column: Column
+    dtype: np.dtype  # decoded
+    block_shape: tuple[int, ...]  # of one block, the Zarr inner chunk
+    lattice: Lattice | None
+    constant: float | int | bool | None  # the one value of an array without chunks
+
+    @property
+    def stored(self) -> np.dtype:
+        return self.dtype if self.lattice is None else self.lattice.dtype
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one decompressed block."""
+        return int(np.prod(self.block_shape)) * self.stored.itemsize
+
+    @property
+    def blosc(self) -> tuple[str, int, int]:
+        """Compressor, level and shuffle (0 none, 1 bytes, 2 bits): the fastest to decode of those within 5% of the smallest."""
+        if self.column.name in TEXTS:
+            return "zstd", 5, 0  # read frame by frame only, never by a stream
+        if self.lattice is not None:
+            return "lz4", 5, 2  # unused high bits become planes of zeros
+        return "lz4", 5, 1 if self.stored.itemsize > 1 else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentPlan:
+    """Everything that each writer of a shard must agree on, decided once before the first shard is written."""
+
+    profile: str  # "lossless" or "fast"
+    frames: int
+    atom_width: int  # atoms of the fullest block
+    lattices: Mapping[str, Lattice]
+    constants: Mapping[str, float | int | bool]
+    text_widths: Mapping[str, int]  # bytes of the longest group and origin
+    block_frames: int = FRAMES_PER_BLOCK
+    shard_blocks: int = BLOCKS_PER_SHARD
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.frames // self.block_frames)
+
+    @property
+    def shards(self) -> int:
+        return -(-self.blocks // self.shard_blocks)
+
+    def shard_frames(self, shard: int) -> range:
+        """The frames that shard number `shard` holds."""
+        size = self.block_frames * self.shard_blocks
+        return range(shard * size, min((shard + 1) * size, self.frames))
+
+    def array(self, name: str) -> ArrayPlan:
+        """How array `name` is stored."""
+        column = COLUMNS[name]
+        dtype = np.dtype("<f4") if self.profile == "fast" and name in NARROWED else np.dtype(column.dtype)
+        trailing = tuple(self.text_widths[name] if length == -1 else length for length in column.trailing)
+        return ArrayPlan(
+            column=column,
+            dtype=dtype,
+            block_shape=(self.block_frames if column.axis == "frame" else self.atom_width, *trailing),
+            lattice=self.lattices.get(name),
+            constant=self.constants.get(name),
+        )
+
+    def to_json(self) -> dict:
+        """Plain JSON; `from_json` gives the same plan back."""
+        lattices = {k: [x.unit, x.factor, x.decimals, x.largest] for k, x in sorted(self.lattices.items())}
+        return {
+            "profile": self.profile,
+            "frames": self.frames,
+            "atom_width": self.atom_width,
+            "lattices": lattices,
+            "constants": dict(sorted(self.constants.items())),
+            "text_widths": dict(sorted(self.text_widths.items())),
+            "block_frames": self.block_frames,
+            "shard_blocks": self.shard_blocks,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping) -> SegmentPlan:
+        names = ("unit", "factor", "decimals", "largest")
+        lattices = {k: Lattice(**dict(zip(names, values))) for k, values in data["lattices"].items()}
+        return SegmentPlan(**{**data, "lattices": lattices})
+
+
+def block_widths(natoms: NDArray[np.integer], *, block_frames: int = FRAMES_PER_BLOCK) -> NDArray[np.int64]:
+    """Atoms of each block, for frames in their final order."""
+    starts = np.arange(0, len(natoms), block_frames)
+    return np.add.reduceat(natoms.astype(np.int64), starts) if len(natoms) else np.zeros(0, np.int64)
