@@ -52,10 +52,11 @@ class LamModel(nn.Module):
     def forward(self, batch: Batch, *, forces: bool = True, virial: bool = True, create_graph: bool | None = None) -> Output:
         """Evaluate every head of `batch` on its own atoms.
 
-        `create_graph` keeps forces and virial differentiable, for a loss on them; None means in training mode.
+        `create_graph` keeps forces and virial differentiable, for a loss on them; None means in training mode. Under
+        `torch.no_grad()` forces are still computed, and nothing keeps its graph.
         """
-        derivatives = forces or virial
-        with torch.set_grad_enabled(torch.is_grad_enabled() or derivatives):
+        derivatives, tracked = forces or virial, torch.is_grad_enabled()
+        with torch.set_grad_enabled(tracked or derivatives):
             vectors = [c.vectors.detach().requires_grad_(derivatives and c.with_forces) for c in batch.chunks]
             types = batch.types[batch.order]
             descriptor = self.descriptor(types, batch.lead_types[batch.order], batch.chunks, vectors)
@@ -63,9 +64,9 @@ class LamModel(nn.Module):
             values |= self._energies(batch, descriptor, types)
             values |= self._denoised(batch, descriptor, vectors)
             if derivatives and values.get("energy") is not None:
-                graph = self.training if create_graph is None else create_graph
+                graph = tracked and (self.training if create_graph is None else create_graph)
                 values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph)
-        return Output(**values)
+        return Output(**values if tracked else {name: value.detach() for name, value in values.items()})
 
     def _flags(self, batch: Batch) -> dict[str, Tensor]:
         energy = torch.tensor([kind == "energy_force" for kind in self.config.heads.values()], device=batch.head.device)[batch.head]
