@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import BinaryIO
 
 from ..errors import SourceError
-from .streams import FREE, MAX_RATIO, decompressed, is_url, local_path, open_bytes, open_stored
+from .streams import FREE, MAX_RATIO, decompressed, is_url, local_path, open_bytes, open_stored, size_of
 
 CACHE = 128 << 20  # bytes of members kept for one archive
 SMALL = 16 << 20  # bytes: a larger member is streamed, never held
@@ -250,17 +250,16 @@ class ZipArchive:
         self.path = path
         self.sizes: dict[str, int] = {}
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        stored = open_stored(path)
-        if not stored.seekable():  # a server without ranges: a zip's index is at its end
+        stored = open_stored(path, ranges=is_url(path) and size_of(path) > CACHE)
+        if not stored.seekable():  # a zip's index is at its end
             with stored:
-                data = stored.read(CACHE + 1)
-            if len(data) > CACHE:
-                raise SourceError(f"a zip over {CACHE >> 20} MiB needs a server that knows ranges; download it first", where=path)
-            stored = io.BytesIO(data)
+                stored = io.BytesIO(stored.read(CACHE))
         try:
             self._zip = zipfile.ZipFile(stored)
             self._index()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as err:
+        except SourceError:
+            raise
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, OSError) as err:
             stored.close()
             raise SourceError(f"damaged zip ({err})", where=path) from None
 
@@ -280,7 +279,7 @@ class ZipArchive:
     def open(self, member: str) -> BinaryIO:
         try:
             return self._zip.open(self._infos[member])  # zipfile never gives more than the size its index states
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as err:
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError) as err:
             raise SourceError(f"damaged zip ({err})", where=f"{self.path}/{member}") from None
 
     def close(self) -> None:

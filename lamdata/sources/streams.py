@@ -35,12 +35,12 @@ def local_path(path: str) -> str:
     return path.removeprefix("file://")
 
 
-def open_stored(path: str) -> BinaryIO:
-    """Open a local path, or any fsspec URL, as it is stored."""
+def open_stored(path: str, *, ranges: bool = False) -> BinaryIO:
+    """Open a local path, or any fsspec URL, as it is stored; `ranges` asks a web server for parts, not all from the start."""
     try:
         if not is_url(path):
             return open(local_path(path), "rb")
-        return _open_url(path)
+        return _open_url(path, ranges)
     except ImportError as err:
         raise SetupError(str(err), where=path) from None
     except FileNotFoundError:
@@ -49,12 +49,14 @@ def open_stored(path: str) -> BinaryIO:
         raise SourceError(f"cannot be opened ({_say(err)})", where=path) from err
 
 
-def _open_url(url: str) -> BinaryIO:
+def _open_url(url: str, ranges: bool) -> BinaryIO:
     import fsspec
 
-    # A plain http server need not know ranges, and says so only after a failed read; a stream works with any.
-    options = {"block_size": 0} if url.startswith(("http://", "https://")) else {}
-    return fsspec.open(url, "rb", **options).open()
+    if ranges or not url.startswith(("http://", "https://")):
+        return fsspec.open(url, "rb").open()
+    # A plain web server need not know ranges, and says so only after a failed read; a stream works with any.
+    stream = fsspec.open(url, "rb", block_size=0).open()
+    return io.BufferedReader(Counted(stream, where=url, can_seek=False), BUFFER)
 
 
 def open_bytes(path: str) -> BinaryIO:
@@ -69,6 +71,9 @@ def decompressed(stored: BinaryIO, *, where: str) -> BinaryIO:
     head = packed.peek(8)[:8]
     opener = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), None)
     if opener is None:
+        if where.split("?")[0].endswith(SUFFIXES):
+            packed.close()
+            raise SourceError("is named as a compressed file but is none: empty or damaged", where=where)
         return packed
     return io.BufferedReader(Unpacked(opener(packed), packed, counted), BUFFER)
 
@@ -76,20 +81,21 @@ def decompressed(stored: BinaryIO, *, where: str) -> BinaryIO:
 class Counted(io.RawIOBase):
     """A stream that knows how much was read from it and where it is."""
 
-    def __init__(self, inner: BinaryIO, *, where: str):
+    def __init__(self, inner: BinaryIO, *, where: str, can_seek: bool | None = None):
         self.inner, self.where, self.count = inner, where, 0
+        self.can_seek = inner.seekable() if can_seek is None else can_seek
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return self.inner.seekable()
+        return self.can_seek
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self.inner.seek(offset, whence)
 
     def tell(self) -> int:
-        return self.inner.tell() if self.inner.seekable() else self.count
+        return self.inner.tell() if self.can_seek else self.count
 
     def readinto(self, buffer) -> int:
         try:
