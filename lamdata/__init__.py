@@ -22,7 +22,7 @@ _PUBLIC = {
     "ingest": "ingest",
     "validate": "validate",
 }
-__all__ = sorted(_PUBLIC)
+__all__ = list(_PUBLIC)  # noqa: PLE0605
 __version__ = "0.1.0"
 
 

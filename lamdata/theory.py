@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from .located import Spec
@@ -37,9 +39,29 @@ class Theory(Spec):
                 out.append(f"{name}: {_say(mine)} against {_say(theirs)}")
         return out
 
+    def conflicts(self, stated: dict[str, Any]) -> list[str]:
+        """Say where a source file contradicts this theory; what either leaves open is no conflict."""
+        out = []
+        for name, found in stated.items():
+            mine = getattr(self, name)
+            if mine is None or found is None or _agrees(name, mine, found):
+                continue
+            out.append(f"{name} is {_say(found)} in the file, {_say(mine)} in the card")
+        return out
+
     def summary(self) -> str:
         """One short line for tables: "PBE, Quantum ESPRESSO 6.7"."""
         return ", ".join(part for part in (self.functional, self.code) if part) or "unknown"
+
+
+def _agrees(name: str, mine: Any, found: Any) -> bool:
+    if name == "cutoff":
+        return abs(float(found) - mine) <= 1e-3 * mine
+    if name == "core":  # a file names the potentials of its own elements only
+        return set(str(found).casefold().replace(",", " ").split()) <= set(str(mine).casefold().replace(",", " ").split())
+    if name == "code":
+        return _same(_program(mine), _program(found))
+    return _same(mine, found)
 
 
 def _program(code: str | None) -> str | None:

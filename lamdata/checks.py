@@ -1,0 +1,151 @@
+"""Checks: a frame and its card's thresholds -> why it must not be stored, or nothing.
+
+The rules are those of the public data cleaning of the OpenLAM collections (DPA-3.1): energy per atom, largest force, net force,
+virial symmetry, shortest distance, convergence. Each check is one function with the name it has in `rejected.jsonl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .catalog import CheckSpec
+from .elements import SYMBOLS
+from .frame import Frame, Rejection
+
+Verdict = float | str | None  # the value that decided; None when the frame passes
+
+
+def check(frame: Frame, spec: CheckSpec) -> tuple[Rejection | None, float]:
+    """Return the first reason to refuse `frame` (or None) and its shortest interatomic distance in Å."""
+    for name, rule in BEFORE_DISTANCES.items():
+        value = rule(frame, spec)
+        if value is not None:
+            return Rejection(origin=frame.origin, reason=name, value=value), float("nan")
+    shortest = shortest_distance(frame)
+    if spec.min_distance is not None and shortest < spec.min_distance:
+        return Rejection(origin=frame.origin, reason="min_distance", value=shortest), shortest
+    return None, shortest
+
+
+def shortest_distance(frame: Frame) -> float:
+    """Shortest distance between two atoms in Å, periodic images included; inf for a lone atom in open space."""
+    from vesin import NeighborList
+
+    open_space = not any(frame.pbc)
+    if open_space and len(frame.numbers) == 1:
+        return float("inf")
+    box = np.zeros((3, 3)) if frame.cell is None else frame.cell
+    cutoff = 1.5
+    while cutoff < _reach(frame):
+        (distances,) = NeighborList(cutoff=cutoff, full_list=False).compute(frame.positions, box, list(frame.pbc), "d")
+        if len(distances):
+            return float(distances.min())
+        cutoff *= 2
+    return _pairwise_minimum(frame.positions)
+
+
+def _reach(frame: Frame) -> float:
+    """A distance within which two atoms must meet: an atom meets its own image, or the whole molecule fits."""
+    if any(frame.pbc) and frame.cell is not None:
+        lengths = np.linalg.norm(frame.cell, axis=1)[list(frame.pbc)]
+        return 2.0 * float(lengths.min()) + 1.5
+    return 24.0  # beyond it, an open cluster is so thin that all pairs are cheaper than a neighbour list
+
+
+def _pairwise_minimum(positions: np.ndarray) -> float:
+    from scipy.spatial import cKDTree
+
+    if len(positions) < 2:
+        return float("inf")
+    return float(cKDTree(positions).query(positions, k=2)[0][:, 1].min())
+
+
+def _finite(frame: Frame, spec: CheckSpec) -> Verdict:
+    for name in ("positions", "cell", "energy", "forces", "virial"):
+        value = getattr(frame, name)
+        if value is not None and not np.all(np.isfinite(value)):
+            return name
+    return None
+
+
+def _elements(frame: Frame, spec: CheckSpec) -> Verdict:
+    if frame.numbers.min() < 1 or frame.numbers.max() > 118:
+        return int(frame.numbers.min() if frame.numbers.min() < 1 else frame.numbers.max())
+    if spec.elements is None:
+        return None
+    return next((SYMBOLS[z] for z in np.unique(frame.numbers) if SYMBOLS[z] not in spec.elements), None)
+
+
+def _unconverged(frame: Frame, spec: CheckSpec) -> Verdict:
+    return "self-consistency not reached" if spec.converged and frame.converged is False else None
+
+
+def _volume(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.volume_per_atom is None or not all(frame.pbc) or frame.volume is None:
+        return None
+    return _outside(frame.volume / len(frame.numbers), spec.volume_per_atom)
+
+
+def _energy_per_atom(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.energy_per_atom is None or frame.energy is None:
+        return None
+    return _outside(frame.energy / len(frame.numbers), spec.energy_per_atom)
+
+
+def _max_force(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.max_force is None or frame.forces is None:
+        return None
+    return _above(float(np.linalg.norm(frame.forces, axis=1).max()), spec.max_force)
+
+
+def _net_force(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.net_force is None or frame.forces is None:
+        return None
+    return _above(float(np.linalg.norm(frame.forces.mean(axis=0))), spec.net_force)
+
+
+def _virial_asymmetry(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.virial_asymmetry is None or frame.virial is None:
+        return None
+    return _above(float(np.abs(frame.virial - frame.virial.T).max()) / len(frame.numbers), spec.virial_asymmetry)
+
+
+def _max_virial(frame: Frame, spec: CheckSpec) -> Verdict:
+    if spec.max_virial is None or frame.virial is None:
+        return None
+    return _above(float(np.abs(frame.virial).max()) / len(frame.numbers), spec.max_virial)
+
+
+def _above(value: float, limit: float) -> Verdict:
+    return value if value > limit else None
+
+
+def _outside(value: float, limits: tuple[float, float]) -> Verdict:
+    return None if limits[0] <= value <= limits[1] else value
+
+
+def _cell(frame: Frame, spec: CheckSpec) -> Verdict:
+    """A cell so flat that images overlap: no distance could be measured in it."""
+    if not any(frame.pbc) or frame.cell is None:
+        return None
+    volume = frame.volume or 0.0
+    areas = np.linalg.norm(np.cross(np.roll(frame.cell, -1, 0), np.roll(frame.cell, -2, 0)), axis=1)
+    height = float(min(volume / max(area, 1e-300) for area in areas[list(frame.pbc)]))
+    return height if height < FLATTEST_CELL else None
+
+
+FLATTEST_CELL = 0.3  # Å, under the shortest bond there is
+BEFORE_DISTANCES: dict[str, Callable[[Frame, CheckSpec], Verdict]] = {
+    "not_finite": _finite,
+    "elements": _elements,
+    "unconverged": _unconverged,
+    "flat_cell": _cell,
+    "volume_per_atom": _volume,
+    "energy_per_atom": _energy_per_atom,
+    "max_force": _max_force,
+    "net_force": _net_force,
+    "virial_asymmetry": _virial_asymmetry,
+    "max_virial": _max_virial,
+}

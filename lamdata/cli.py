@@ -1,0 +1,145 @@
+"""The `lamdata` command: parses, calls, prints; no logic. Heavy libraries are imported inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .command import make_app, print_json, run_app, show_version, table
+from .errors import DataError
+
+app = make_app("Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+StoreUrl = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+
+
+@app.callback()
+def main_options(version: Annotated[bool, typer.Option("--version", callback=show_version("lamdata"), is_eager=True, help="Print the version.")] = False) -> None:
+    """Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream."""
+
+
+@app.command(rich_help_panel="Start", epilog="Example: lamdata init demo --from frames.xyz")
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder for the new catalog.")],
+    from_: Annotated[list[Path] | None, typer.Option("--from", help="Raw file to guess a card from (repeat for more).")] = None,
+    json: Json = False,
+) -> None:
+    """Write an example catalog: a card and a mixture to edit. Guesses are marked and must be confirmed."""
+    from .example import write_example
+
+    written = write_example(folder, from_files=from_ or [])
+    print_json({"written": [str(path) for path in written]}) if json else print("\n".join(f"wrote {path}" for path in written))
+
+
+@app.command(rich_help_panel="Start", epilog="Example: lamdata check catalogs/")
+def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")], json: Json = False) -> None:
+    """Check cards and mixtures: keys, ranges, units, source files, theories that share a head."""
+    from .catalog import open_catalog
+    from .preflight import missing_sources
+
+    catalog = open_catalog(path)
+    missing_sources(catalog)
+    summary = {"cards": sorted(catalog.cards), "mixtures": sorted(catalog.mixtures)}
+    print_json(summary) if json else print(f"{len(catalog.cards)} cards and {len(catalog.mixtures)} mixtures, no errors")
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata ingest catalogs/quickstart/qe-pbe.yaml -o stores/quickstart.zarr")
+def ingest(
+    cards: Annotated[list[Path], typer.Argument(help="Card files.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder or URL of the store.")],
+    profile: Annotated[Literal["lossless", "fast"], typer.Option(help="Keep every bit, or float32.")] = "lossless",
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, as tcp://host:8786.")] = None,
+    on_error: Annotated[Literal["stop", "skip"], typer.Option(help="What an unreadable file does.")] = "stop",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the source files and stop.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read raw files into a store; goes on where a killed run stopped, and does nothing twice."""
+    from .catalog import open_card
+    from .ingest import ingest as run
+    from .sources import expand
+
+    opened = [(path, open_card(path)) for path in cards]
+    if dry_run:
+        files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
+        print_json({"files": files}) if json else print("\n".join(files))
+        return
+    reports = [
+        run(card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, quiet=quiet)
+        for path, card in opened
+    ]
+    if json:
+        print_json([{name: getattr(report, name) for name in report.__slots__} for report in reports])
+        return
+    for report in reports:
+        rejected = sum(report.rejected.values())
+        reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
+        state = "" if report.new else ", already there"
+        print(f"{report.dataset}: {report.frames} frames, {report.validation_frames} held out, {rejected} rejected{reasons}{state}")
+
+
+@app.command("ls", rich_help_panel="Data", epilog="Example: lamdata ls catalogs/ --elements Li,O")
+def list_(
+    place: Annotated[str, typer.Argument(help="Store, or catalog folder.")] = "catalogs",
+    elements: Annotated[str | None, typer.Option(help="Only datasets with these elements, as Li,O.")] = None,
+    functional: Annotated[str | None, typer.Option(help="Only datasets of this functional.")] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Only datasets whose licence contains this.")] = None,
+    json: Json = False,
+) -> None:
+    """List datasets of a store or catalog: frames, atoms, theory, licence, and what is not known."""
+    from .listing import list_datasets
+
+    rows = list_datasets(place, elements=elements.split(",") if elements else None, functional=functional, license=license_)
+    if json:
+        print_json(rows)
+        return
+    columns = ["dataset", "frames", "atoms", "elements", "theory", "license", "unknown"]
+    table(str(place), columns, [[row[c] for c in columns] for row in rows])
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata show stores/quickstart.zarr --frames 3")
+def show(
+    store: StoreUrl,
+    dataset: Annotated[str | None, typer.Argument(help="One dataset of it.")] = None,
+    frames: Annotated[int, typer.Option(min=0, help="Frames to print.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show what a store holds: sizes, ranges of labels, reference energies, where its frames come from."""
+    from .listing import describe, print_description
+
+    description = describe(store, dataset, frames=frames)
+    print_json(description) if json else print_description(description)
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata validate stores/quickstart.zarr")
+def validate(store: StoreUrl, json: Json = False, quiet: Quiet = False) -> None:
+    """Read and hash everything again; name each damaged chunk and the frames in it."""
+    from .validate import validate as run
+
+    report = run(store, quiet=quiet)
+    if json:
+        print_json(report.to_json())
+    else:
+        print(report.text())
+    if not report.ok:
+        raise DataError(f"{len(report.findings)} findings", where=store, hint="ingest the damaged datasets again")
+
+
+@app.command(rich_help_panel="Start")
+def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card") -> None:
+    """Print the JSON schema of cards or mixtures, for editors."""
+    from .catalog import Card, Mixture
+
+    print_json({"card": Card, "mixture": Mixture}[kind].model_json_schema())
+
+
+def main() -> None:
+    """Entry point of `lamdata`."""
+    run_app(app)
+
+

@@ -1,0 +1,156 @@
+"""Listing: stores and catalogs -> what a person wants to know of each dataset, as plain data and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .catalog import Card, open_catalog
+from .command import table
+from .commit import read_index
+from .errors import ConfigError
+from .remote import open_place
+from .statistics import Statistics
+from .store import Dataset, open_store
+
+KNOWN_OF_A_CARD = ("license", "doi", "url", "citations", "elements", "counts", "native_format")
+
+
+def list_datasets(
+    place: str, *, elements: list[str] | None = None, functional: str | None = None, license: str | None = None
+) -> list[dict[str, Any]]:
+    """One row for each dataset of a store, or of a catalog folder."""
+    rows = _of_store(place) if _is_store(place) else _of_catalog(place)
+    if elements:
+        rows = [row for row in rows if row["elements"] and set(elements) <= set(row["elements"].split())]
+    if functional:
+        rows = [row for row in rows if (row["functional"] or "").casefold() == functional.casefold()]
+    if license:
+        rows = [row for row in rows if license.casefold() in (row["license"] or "").casefold()]
+    return rows
+
+
+def _is_store(place: str) -> bool:
+    if "://" not in place and not Path(place).exists():
+        raise ConfigError("no such store or catalog", where=place)
+    return read_index(open_place(place)) is not None
+
+
+def _of_store(url: str) -> list[dict[str, Any]]:
+    store = open_store(url)
+    rows = []
+    for name in store:
+        meta = store.meta(name)
+        sides = [Statistics.from_json(part) for part in meta["statistics"].values()]
+        frames, atoms = sum(s.frames for s in sides), sum(s.atoms for s in sides)
+        symbols = " ".join(dict.fromkeys(symbol for s in sides for symbol in s.elements))
+        rows.append(_row(Card.model_validate(meta["card"]), frames=frames, atoms=atoms, elements=symbols))
+    return rows
+
+
+def _of_catalog(folder: str) -> list[dict[str, Any]]:
+    cards = open_catalog(folder).cards.values()
+    return [_row(card, frames=_stated_frames(card), atoms=None, elements=" ".join(card.elements or []) or None) for card in cards]
+
+
+def _stated_frames(card: Card) -> str | None:
+    return "; ".join(f"{count.value:,} {count.what}" for count in card.counts) or None
+
+
+def _row(card: Card, *, frames: Any, atoms: int | None, elements: str | None) -> dict[str, Any]:
+    unknown = [name for name in KNOWN_OF_A_CARD if not getattr(card, name) and not (name == "elements" and elements)]
+    unknown += [f"theory.{name}" for name, value in card.theory.model_dump().items() if value is None]
+    return {
+        "dataset": card.dataset,
+        "frames": frames,
+        "atoms": atoms,
+        "elements": elements,
+        "theory": card.theory.summary(),
+        "functional": card.theory.functional,
+        "license": card.license,
+        "unknown": ", ".join(unknown) or None,
+        "aliases": card.aliases,
+    }
+
+
+def describe(store: str, dataset: str | None, *, frames: int = 0) -> dict[str, Any]:
+    """Everything a store says of its datasets, or of one."""
+    opened = open_store(store)
+    names = [dataset] if dataset else list(opened)
+    return {"store": store, "commit": opened.commit, "datasets": {name: _describe(opened.open(name), frames) for name in names}}
+
+
+def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
+    card = Card.model_validate(dataset.card)
+    sides = {side: Statistics.from_json(part) for side, part in dataset.meta["statistics"].items()}
+    out: dict[str, Any] = {
+        "title": card.title,
+        "license": card.license,
+        "theory": card.theory.model_dump(),
+        "segments": [segment.entry.path for segment in dataset.segments],
+        "profile": "lossless" if dataset.lossless else "fast",
+        "rejected": dict(dataset.meta["rejected"]),
+        "references": dataset.meta["references"],
+        "splits": {side: _numbers(part) for side, part in sides.items()},
+    }
+    if frames:
+        out["first_frames"] = [_frame(dataset[i]) for i in range(min(frames, len(dataset)))]
+    return out
+
+
+def _numbers(statistics: Statistics) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "frames": statistics.frames,
+        "atoms": statistics.atoms,
+        "atoms_per_frame": [statistics.smallest, statistics.largest],
+        "elements": statistics.element_atoms,
+        "labels": statistics.labels,
+    }
+    for name, unit in (("force", "eV/Angstrom"), ("virial", "eV/atom"), ("shortest", "Angstrom")):
+        moments = getattr(statistics, name)
+        if moments.count:
+            out[name] = {"mean": moments.mean, "std": moments.std, "min": moments.low, "max": moments.high, "unit": unit}
+    return out
+
+
+def _frame(frame: Any) -> dict[str, Any]:
+    return {
+        "origin": frame.origin,
+        "group": frame.group,
+        "atoms": len(frame.numbers),
+        "energy": frame.energy,
+        "numbers": frame.numbers.tolist(),
+        "positions": frame.positions.tolist(),
+    }
+
+
+def print_description(description: Mapping[str, Any]) -> None:
+    """The same as tables."""
+    for name, data in description["datasets"].items():
+        print(f"{name}: {data['title']}")
+        print(f"  licence {data['license'] or 'unknown'}; {_theory_line(data['theory'])}; {data['profile']}")
+        rows = [_split_row(side, part) for side, part in data["splits"].items()]
+        table("", ["split", "frames", "atoms", "atoms/frame", "elements", "force std eV/Å", "shortest Å"], rows)
+        references = data["references"]
+        if references:
+            energies = ", ".join(f"{symbol} {energy:.4f}" for symbol, energy in references["energies"].items())
+            before, after = references["std_before"] * 1e3, references["std_after"] * 1e3
+            print(f"  references (eV): {energies}\n  energy spread: {before:.1f} meV/atom as computed, {after:.1f} meV/atom after the references")
+        if data["rejected"]:
+            print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
+        for frame in data.get("first_frames", []):
+            print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
+
+
+def _theory_line(theory: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in theory.items() if value is not None) or "theory unknown"
+
+
+def _split_row(side: str, part: Mapping[str, Any]) -> list[Any]:
+    low, high = part["atoms_per_frame"]
+    force, shortest = part.get("force"), part.get("shortest")
+    return [
+        side, part["frames"], part["atoms"], f"{low}-{high}", " ".join(part["elements"]),
+        force["std"] if force else None, shortest["min"] if shortest else None,
+    ]  # fmt: skip

@@ -1,0 +1,207 @@
+"""Statistics: frames -> counts, moments and reference energies; accumulators that merge exactly in any grouping of ordered parts.
+
+Everything a trainer needs before step one is gathered while frames pass through ingest, so that no run ever starts with a pass
+over the data. Energies are summed per composition: within one, all frames have the same number of atoms of each element, so the
+least-squares reference energies and the energy left after them follow exactly from a few numbers for each composition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .elements import NUMBERS, SYMBOLS
+from .frame import Frame
+
+
+@dataclass(slots=True)
+class Moments:
+    """Count, mean and sum of squared deviations of one quantity (Chan, Golub and LeVeque 1983), with its range."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in more values."""
+        values = np.asarray(values, np.float64).ravel()
+        if values.size:
+            mean = float(values.mean())
+            self.merge(Moments(values.size, mean, float(((values - mean) ** 2).sum()), float(values.min()), float(values.max())))
+
+    def merge(self, other: Moments) -> None:
+        """Take in what another accumulator saw."""
+        if other.count == 0:
+            return
+        total, delta = self.count + other.count, other.mean - self.mean
+        self.squares += other.squares + delta * delta * self.count * other.count / total
+        self.mean += delta * other.count / total
+        self.count, self.low, self.high = total, min(self.low, other.low), max(self.high, other.high)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation; 0 for fewer than two values."""
+        return math.sqrt(self.squares / self.count) if self.count > 1 else 0.0
+
+    def to_json(self) -> list[float]:
+        """As plain numbers."""
+        return [self.count, self.mean, self.squares, self.low, self.high] if self.count else [0, 0.0, 0.0, 0.0, 0.0]
+
+    @staticmethod
+    def from_json(data: list[float]) -> Moments:
+        """Back from `to_json`."""
+        return Moments(int(data[0]), *map(float, data[1:])) if data[0] else Moments()
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What is known of a set of frames."""
+
+    frames: int = 0
+    atoms: int = 0
+    smallest: int = 0  # atoms of the smallest frame
+    largest: int = 0
+    element_atoms: dict[str, int] = field(default_factory=dict)
+    element_frames: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)  # frames that carry energy, forces, virial
+    energies: dict[str, Moments] = field(default_factory=dict)  # composition -> total energies in eV
+    force: Moments = field(default_factory=Moments)  # force components, eV/Å
+    virial: Moments = field(default_factory=Moments)  # virial components per atom, eV
+    shortest: Moments = field(default_factory=Moments)  # Å
+
+    def add(self, frame: Frame, *, shortest: float) -> None:
+        """Take in one frame."""
+        counts = np.bincount(frame.numbers)
+        present = {SYMBOLS[z]: int(counts[z]) for z in np.flatnonzero(counts)}
+        atoms = len(frame.numbers)
+        self.frames += 1
+        self.atoms += atoms
+        self.smallest, self.largest = (min(self.smallest, atoms) if self.smallest else atoms), max(self.largest, atoms)
+        _add_counts(self.element_atoms, present)
+        _add_counts(self.element_frames, dict.fromkeys(present, 1))
+        _add_counts(self.labels, {name: 1 for name in ("energy", "forces", "virial") if getattr(frame, name) is not None})
+        if frame.energy is not None:
+            self.energies.setdefault(_formula(present), Moments()).add(np.array([frame.energy]))
+        if frame.forces is not None:
+            self.force.add(frame.forces)
+        if frame.virial is not None:
+            self.virial.add(frame.virial / atoms)
+        if math.isfinite(shortest):
+            self.shortest.add(np.array([shortest]))
+
+    def merge(self, other: Statistics) -> None:
+        """Take in what another accumulator saw."""
+        self.frames += other.frames
+        self.atoms += other.atoms
+        self.smallest = min(filter(None, (self.smallest, other.smallest)), default=0)
+        self.largest = max(self.largest, other.largest)
+        for name in ("element_atoms", "element_frames", "labels"):
+            _add_counts(getattr(self, name), getattr(other, name))
+        for formula, moments in other.energies.items():
+            self.energies.setdefault(formula, Moments()).merge(moments)
+        for name in ("force", "virial", "shortest"):
+            getattr(self, name).merge(getattr(other, name))
+
+    @property
+    def elements(self) -> list[str]:
+        """Elements present, by atomic number."""
+        return sorted(self.element_atoms, key=NUMBERS.__getitem__)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, keys sorted so that equal statistics have equal bytes."""
+        return {
+            "frames": self.frames,
+            "atoms": self.atoms,
+            "smallest": self.smallest,
+            "largest": self.largest,
+            "element_atoms": dict(sorted(self.element_atoms.items())),
+            "element_frames": dict(sorted(self.element_frames.items())),
+            "labels": dict(sorted(self.labels.items())),
+            "energies": {formula: self.energies[formula].to_json() for formula in sorted(self.energies)},
+            "force": self.force.to_json(),
+            "virial": self.virial.to_json(),
+            "shortest": self.shortest.to_json(),
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Statistics:
+        """Back from `to_json`."""
+        plain = {name: data[name] for name in ("frames", "atoms", "smallest", "largest")}
+        counts = {name: dict(data[name]) for name in ("element_atoms", "element_frames", "labels")}
+        moments = {name: Moments.from_json(data[name]) for name in ("force", "virial", "shortest")}
+        return Statistics(**plain, **counts, **moments, energies={k: Moments.from_json(v) for k, v in data["energies"].items()})
+
+
+def merge(parts: Iterable[Statistics]) -> Statistics:
+    """Merge accumulators in the order given."""
+    total = Statistics()
+    for part in parts:
+        total.merge(part)
+    return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """Energies of free atoms as far as the data tell them: E = sum_Z n_Z e_Z + what is left."""
+
+    energies: dict[str, float]  # element -> eV; least squares of least norm, so 0 for an element that is not there
+    std_before: float  # eV/atom, spread of energy per atom
+    std_after: float  # eV/atom, spread of (E - sum n e) per atom
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"energies": self.energies, "std_before": self.std_before, "std_after": self.std_after}
+
+
+def fit_references(statistics: Statistics) -> References | None:
+    """Fit element energies to the total energies by least squares; `None` where there is no energy.
+
+    The solution of minimal norm, as DeePMD-kit's `compute_stats_from_redu`; from one row a composition, weighted by its count.
+    """
+    if not statistics.energies:
+        return None
+    elements = statistics.elements
+    column = {symbol: i for i, symbol in enumerate(elements)}
+    formulas = sorted(statistics.energies)
+    moments = [statistics.energies[f] for f in formulas]
+    counts = np.zeros((len(formulas), len(elements)))
+    for row, formula in enumerate(formulas):
+        for symbol, number in _parse(formula).items():
+            counts[row, column[symbol]] = number
+    root = np.sqrt([m.count for m in moments])
+    mean = np.array([m.mean for m in moments])
+    solution = np.linalg.lstsq(counts * root[:, None], mean * root, rcond=None)[0]
+    left = mean - counts @ solution
+    atoms = counts.sum(axis=1)
+    return References(
+        energies=dict(zip(elements, map(float, solution))),
+        std_before=_spread(moments, mean / atoms, atoms),
+        std_after=_spread(moments, left / atoms, atoms),
+    )
+
+
+def _spread(moments: list[Moments], centre: np.ndarray, atoms: np.ndarray) -> float:
+    """Standard deviation of an energy per atom from its mean in each composition and the spread inside it."""
+    count = np.array([m.count for m in moments], np.float64)
+    inside = np.array([m.squares for m in moments]) / atoms**2
+    mean = (count * centre).sum() / count.sum()
+    return float(np.sqrt((inside + count * (centre - mean) ** 2).sum() / count.sum()))
+
+
+def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
+    for key, value in more.items():
+        into[key] = into.get(key, 0) + value
+
+
+def _formula(counts: dict[str, int]) -> str:
+    return " ".join(f"{symbol}{number}" for symbol, number in counts.items())
+
+
+def _parse(formula: str) -> dict[str, int]:
+    return {(symbol := word.rstrip("0123456789")): int(word[len(symbol) :]) for word in formula.split()}

@@ -1,0 +1,90 @@
+"""Checkpoints: all that a run is, in one file that loads with `weights_only=True`: tensors, numbers and text, nothing executable."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamdata.errors import DataError
+
+from .model.config import ModelConfig
+from .model.lam import LamModel
+
+FORMAT = 1
+UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Checkpoint:
+    """A run at one step."""
+
+    model_config: dict[str, Any]  # ModelConfig
+    model: dict[str, torch.Tensor]
+    heads: dict[str, dict[str, Any]]  # head -> task, weight, theory, licences, reference energies
+    lock: dict[str, Any]  # what it was trained on
+    train_config: dict[str, Any] | None = None
+    optimizer: dict[str, Any] | None = None
+    step: int = 0  # optimizer steps done
+    position: int = 0  # of the stream: frames drawn, over all ranks
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)  # training errors since the last row of metrics.csv
+    loss: list[float] = field(default_factory=list)  # losses since that row
+    best: float | None = None  # lowest validation score so far
+    units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
+    format: int = FORMAT
+
+    def build(self, *, precision: str | None = None, device: str | torch.device = "cpu") -> LamModel:
+        """The model with its weights, ready to be evaluated, in its own precision unless another is named."""
+        config = ModelConfig.model_validate(self.model_config)
+        if precision is not None:
+            parts = {name: getattr(config, name).model_copy(update={"precision": precision}) for name in ("descriptor", "fitting")}
+            config = config.model_copy(update=parts)
+        model = LamModel(config)
+        model.load_state_dict(self.model)
+        return model.to(device).eval()
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint so that `path` holds the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(hidden, "wb") as file:
+            torch.save({name: getattr(checkpoint, name) for name in _names()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _names() -> list[str]:
+    """Fields of a checkpoint, in order."""
+    return list(Checkpoint.__dataclass_fields__)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; code in it is never run."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError("no such model", where=str(path), hint="a run leaves runs/NAME/best.pt and last.pt")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as err:
+        raise DataError(f"not a checkpoint ({type(err).__name__})", where=str(path)) from None
+    if not isinstance(data, dict) or "format" not in data or "model_config" not in data:
+        raise DataError("not a lamtrain checkpoint", where=str(path), hint="for a DeePMD-kit model use `lamtrain init --from MODEL`")
+    if data["format"] > FORMAT:
+        raise DataError(f"written by a newer lamtrain (format {data['format']}, this one reads up to {FORMAT})", where=str(path))
+    return Checkpoint(**{name: data[name] for name in _names() if name in data})
+
+
+def to_json(value: Any) -> str:
+    """Plain data as stable text."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+

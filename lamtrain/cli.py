@@ -1,0 +1,113 @@
+"""The `lamtrain` command: parses, calls, prints; no logic. torch is imported inside the commands, after the config is known to be good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lamdata.command import make_app, print_json, run_app, show_version, table
+from lamdata.errors import DataError, need
+
+app = make_app("Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.callback()
+def main_options(version: Annotated[bool, typer.Option("--version", callback=show_version("lamtrain"), is_eager=True, help="Print the version.")] = False) -> None:
+    """Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together."""
+
+
+@app.command(epilog="Example: lamtrain init catalogs/quickstart/mixture.yaml --store stores/quickstart.zarr -o train.yaml")
+def init(
+    mixture: Annotated[Path, typer.Argument(help="Mixture file.")],
+    store: Annotated[str, typer.Option(help="Store that holds its datasets.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write.")] = Path("train.yaml"),
+    size: Annotated[Literal["tiny", "small", "medium", "large"], typer.Option(help="Size of the model.")] = "small",
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
+    json: Json = False,
+) -> None:
+    """Write a training config that holds only what differs from the defaults."""
+    from lamdata.catalog import open_mixture
+
+    from .config import write_config
+
+    opened, _ = open_mixture(mixture)
+    write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
+    print_json({"written": str(output)}) if json else print(f"wrote {output}")
+
+
+@app.command(epilog="Example: lamtrain train train.yaml --set batch.frames=16")
+def train(
+    config: Annotated[Path, typer.Argument(help="Training config.")],
+    resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint.")] = "auto",
+    runs: Annotated[Path, typer.Option(help="Folder of the run's folder.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train; a run that was stopped goes on by the same command, and a finished one is left alone."""
+    from .config import read_config
+
+    overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
+    checked = read_config(config, overrides=overrides)
+    need("torch", extra="train")
+    from .trainer import train as run
+
+    folder = run(checked, out=runs / checked.train, resume=resume, device=device, quiet=quiet)
+    print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
+
+
+@app.command(epilog="Example: lamtrain test runs/quickstart/best.pt stores/quickstart.zarr")
+def test(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    store: Annotated[str, typer.Argument(help="Store with the held-out frames.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's.")] = None,
+    max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure errors on held-out groups, head by head, beside the spread of the labels; write test.json and pictures."""
+    need("torch", extra="train")
+    from .report import TABLE_COLUMNS, table_rows, test_model
+
+    result = test_model(model, store, output=output or model.parent, device=device, quiet=quiet)
+    if json:
+        print_json(result)
+    else:
+        table("held-out groups", TABLE_COLUMNS, table_rows(result))
+    limit = max_force_rmse or float("inf")
+    worst = {h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit}
+    if worst:
+        raise DataError(f"force RMSE above {limit} meV/Å: {', '.join(f'{head} {value:.1f}' for head, value in worst.items())}", where=str(model))
+
+
+@app.command(epilog="Example: lamtrain show runs/quickstart/best.pt --cite")
+def show(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    cite: Annotated[bool, typer.Option("--cite", help="Print what to cite.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what a model is and what it was trained on: heads, theories, licences, data."""
+    need("torch", extra="train")
+    from .modelcard import citations, describe, print_card
+
+    card = describe(model)
+    if json:
+        print_json(card | {"citations": citations(card)})
+    elif cite:
+        print("\n".join(citations(card)))
+    else:
+        print_card(card)
+
+
+def main() -> None:
+    """Entry point of `lamtrain`."""
+    run_app(app)

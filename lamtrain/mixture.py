@@ -1,0 +1,164 @@
+"""A mixture and a store -> what there is to train on: datasets behind each head, their references, and the lock that names it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamdata import Mixture, Stream, StreamHead, open_mixture, open_store
+from lamdata.augment import augment
+from lamdata.catalog import Card, TaskSpec
+from lamdata.elements import SYMBOLS
+from lamdata.errors import ConfigError
+from lamdata.frames import Frames
+from lamdata.located import did_you_mean
+from lamdata.statistics import References, Statistics, fit_references, merge
+from lamdata.store import Dataset, Store
+
+VALIDATION_SEED = 1  # of the noise put on held-out frames: the same in every run, so that errors compare
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One dataset feeding one head."""
+
+    spec: TaskSpec
+    card: Card
+    train: Dataset
+    validation: Dataset
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the training frames, gathered at ingest."""
+        return Statistics.from_json(self.train.statistics["train"])
+
+    def noised(self, frames: Frames, *, seed: int) -> Frames:
+        """Put the task's augmentation on `frames`."""
+        return frames if self.spec.augment is None else augment(frames, self.spec.augment, seed=seed)
+
+    def held_out(self, frames: Frames) -> Frames:
+        """Held-out frames as they are tested: the noise of a denoise task, no other transformation, the same in every run."""
+        if self.spec.augment is None or self.spec.task != "denoise":
+            return frames
+        plain = self.spec.augment.model_copy(update={"rotate": False, "supercell": None})
+        return augment(frames, plain, seed=VALIDATION_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The tasks of a mixture, opened."""
+
+    mixture: Mixture
+    tasks: tuple[Task, ...]
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """Head -> task kind, in the order of the mixture."""
+        return {task.spec.head: task.spec.task for task in self.tasks}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Head -> weight, summed over its datasets."""
+        out = dict.fromkeys(self.heads, 0.0)
+        for task in self.tasks:
+            out[task.spec.head] += task.spec.weight
+        return out
+
+    @property
+    def elements(self) -> list[str]:
+        """All elements of all datasets, by atomic number."""
+        return [SYMBOLS[z] for z in sorted({z for task in self.tasks for z in task.train.elements})]
+
+    def of_head(self, head: str) -> list[Task]:
+        """The tasks that feed one head."""
+        return [task for task in self.tasks if task.spec.head == head]
+
+    def statistics(self, head: str) -> Statistics:
+        """Statistics of a head's training frames."""
+        return merge(task.statistics for task in self.of_head(head))
+
+    def references(self, head: str) -> References | None:
+        """Reference energies of a head, fitted to the training frames of all its datasets."""
+        return fit_references(self.statistics(head))
+
+    def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
+        """The weighted stream of all tasks; `Frames.head` is the index of the task."""
+        heads = [
+            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed))
+            for task in self.tasks
+        ]
+        return Stream(
+            heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world
+        )
+
+    def with_model_heads(self, frames: Frames) -> Frames:
+        """Turn task indices in `Frames.head` into head indices."""
+        names = list(self.heads)
+        index = np.array([names.index(task.spec.head) for task in self.tasks], np.int32)
+        return frames.with_(head=index[frames.head])
+
+    def lock(self) -> dict[str, Any]:
+        """What was trained on, in full: content hashes, counts, licences, theories, citations. Plain JSON, equal for equal data."""
+        import lamdata
+
+        return {
+            "lamdata": lamdata.__version__,
+            "mixture": self.mixture.model_dump(mode="json"),
+            "datasets": {task.spec.dataset: _lock_of(task) for task in self.tasks},
+        }
+
+
+def _on_read(task: Task, seed: int):
+    return None if task.spec.augment is None else partial(task.noised, seed=seed)
+
+
+def _lock_of(task: Task) -> dict[str, Any]:
+    card = task.card
+    return {
+        "segments": [segment.entry.hash for segment in task.train.segments],
+        "train_frames": len(task.train),
+        "validation_frames": len(task.validation),
+        "license": card.license,
+        "doi": card.doi,
+        "citations": list(card.citations),
+        "theory": card.theory.model_dump(mode="json"),
+    }
+
+
+def open_training_data(mixture_file: str | Path, store: str) -> TrainingData:
+    """Open every dataset that a mixture file names; a mixture that cannot be trained is an error that names the head."""
+    mixture, catalog = open_mixture(mixture_file)
+    return open_tasks(mixture, store, cards={name: str(path) for name, path in catalog.files.items()})
+
+
+def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = None) -> TrainingData:
+    """Open every dataset of a mixture in a store; `cards` are the files to ingest where one is missing."""
+    opened = open_store(store)
+    for spec in mixture.heads:
+        if spec.dataset not in list(opened):
+            hint = f"run `lamdata ingest {(cards or {}).get(spec.dataset, 'CARD')} -o {store}`"
+            raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
+    return TrainingData(mixture, tuple(_task(spec, opened) for spec in mixture.heads))
+
+
+def _task(spec: TaskSpec, store: Store) -> Task:
+    train, validation = (store.open(spec.dataset, split=side) for side in ("train", "validation"))
+    if len(train) == 0:
+        raise ConfigError(f"dataset {spec.dataset!r} has no training frames", hint="lower `split.validation` in its card and ingest again")
+    if spec.task == "energy_force":
+        labels = Statistics.from_json(train.statistics["train"]).labels
+        if not labels.get("energy") and not labels.get("forces"):
+            raise ConfigError(f"dataset {spec.dataset!r} has neither energies nor forces", hint="use `task: denoise`")
+    return Task(spec, Card.model_validate(train.card), train, validation)
+
+
+def pick_head(heads: Sequence[str], head: str) -> str:
+    """Check that a head exists."""
+    if head not in heads:
+        raise ConfigError(f"no head {head!r}", hint=did_you_mean(head, list(heads)))
+    return head

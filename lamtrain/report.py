@@ -1,0 +1,70 @@
+"""Report: a model and a store -> test.json, the table of the OpenLAM report, and pictures of parity and of learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamdata.catalog import Mixture
+from lamdata.progress import Progress
+
+from .checkpoint import load, to_json
+from .evaluate import LabelSpread, device_of, evaluate_batch, held_out_batches, weighted
+from .figures import Parity, draw_curves, draw_parity
+from .metrics import Metrics
+from .mixture import TrainingData, open_tasks
+from .model.lam import LamModel
+
+TABLE_COLUMNS = [
+    "head", "weight", "energy RMSE meV/atom", "spread", "force RMSE meV/Å", "spread ", "displacement RMSE Å", "zero", "type entropy", "frequency", "right",
+]  # fmt: skip
+KEYS = (
+    "weight", "energy_rmse_mev_per_atom", "energy_std_mev_per_atom", "force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom",
+    "displacement_rmse_angstrom", "displacement_zero_rmse_angstrom", "type_cross_entropy", "type_frequency_entropy", "type_accuracy",
+)  # fmt: skip
+
+
+def test_model(model_path: Path, store: str, *, output: Path, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
+    """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`."""
+    checkpoint = load(model_path)
+    data = open_tasks(Mixture.model_validate(checkpoint.lock["mixture"]), store)
+    model = checkpoint.build(device=device_of(device))
+    heads, parities = {}, {}
+    total = sum(len(task.validation) for task in data.tasks)
+    with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
+        for head in data.heads:
+            heads[head], parities[head] = test_head(model, data, head, progress)
+    result = {"model": str(model_path), "step": checkpoint.step, "heads": heads, "weighted": weighted(heads)}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "test.json").write_text(to_json(result))
+    draw_parity(parities, heads, output / "parity.png")
+    metrics = model_path.parent / "metrics.csv"
+    if metrics.exists():
+        draw_curves(metrics, data.heads, output / "curves.png")
+    return result
+
+
+def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
+    """Errors of one head beside the spread of its labels, and the points of its parity plot."""
+    metrics, parity = Metrics(list(data.heads)), Parity()
+    spread = LabelSpread(data.references(head), data.statistics(head))
+    index = list(data.heads).index(head)
+    for task in data.of_head(head):
+        for frames in held_out_batches(task, None):
+            frames = frames.with_(head=np.full(len(frames), index, np.int32))
+            output = evaluate_batch(model, frames, metrics)
+            spread.add(frames)
+            parity.add(frames, output, references=spread.references)
+            progress.advance(len(frames))
+    row = {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
+    return row, parity
+
+
+def table_rows(result: dict[str, Any]) -> list[list[Any]]:
+    """Rows for `TABLE_COLUMNS`, the weighted mean last."""
+    rows = [[head, *(row.get(key) for key in KEYS)] for head, row in result["heads"].items()]
+    return [*rows, ["weighted mean", *(result["weighted"].get(key) for key in KEYS)]]
+
+

@@ -1,0 +1,244 @@
+"""The training loop: a config -> a folder with metrics, checkpoints and everything needed to go on from any instant.
+
+The state of a run is the model, the optimizer and two integers (steps done, frames drawn). The stream's order and noise are pure
+functions of the second, so a run killed anywhere goes on from its last checkpoint with the same bits. Ranks share each batch:
+their number changes who does what, not what is done.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamdata.errors import ConfigError, LamError
+from lamdata.progress import Progress
+
+from .checkpoint import Checkpoint, load, save, to_json
+from .config import TrainConfig
+from .evaluate import device_of, evaluate, score
+from .feed import Feed
+from .loss import frame_losses, total_loss
+from .metrics import Metrics
+from .mixture import TrainingData, open_training_data
+from .model.lam import LamModel
+from .ranks import Ranks
+from .runlog import MetricsFile, flatten
+from .schedule import Schedule
+from .start import new_model
+
+ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}  # DeePMD-kit's
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """A run between two steps."""
+
+    config: TrainConfig
+    data: TrainingData
+    model: LamModel
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    metrics: Metrics
+    losses: list[float]
+    step: int = 0
+    position: int = 0
+    best: float = math.inf
+
+
+class Interrupted(LamError):
+    """Ctrl-C: the run was saved and goes on where it stopped."""
+
+    exit_code = 130
+
+
+def train(config: TrainConfig, *, out: Path, resume: str = "auto", device: str = "auto", quiet: bool = False) -> Path:
+    """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint."""
+    torch.use_deterministic_algorithms(True, warn_only=False)
+    with Ranks() as ranks:
+        data = open_training_data(config.mixture, config.store)
+        state = _start(config, data, out, resume, ranks.device(device_of(device)))
+        if state.step >= config.steps:
+            return out
+        if ranks.first:
+            _write_config(state, out)
+        _loop(state, out, ranks, quiet)
+    return out
+
+
+def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
+    config = state.config
+    device = next(state.model.parameters()).device
+    stream = state.data.stream(
+        seed=config.seed,
+        batch_frames=config.batch.frames,
+        batch_atoms=config.batch.atoms,
+        position=state.position,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
+    log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.step) if ranks.first else None
+    title = f"training {config.train}"
+    with (
+        Feed(state.data, stream, state.model.config, dtype=_dtype(config)) as feed,
+        Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
+    ):
+        try:
+            for batch, position in feed:
+                loss = train_step(state, batch.to(device, non_blocking=True), frames=position - state.position, ranks=ranks)
+                state.step, state.position = state.step + 1, position
+                state.losses.append(loss)
+                bar.note = f"loss {loss:.3g}"
+                _look(state, out, log, ranks)
+                bar.advance()
+                if state.step == config.steps:
+                    return
+        except KeyboardInterrupt:
+            if ranks.first:
+                save(snapshot(state), out / "last.pt")
+            raise Interrupted(f"interrupted after step {state.step}", hint="the same command goes on from there") from None
+
+
+def train_step(state: TrainState, batch: Any, *, frames: int, ranks: Ranks) -> float:
+    """One optimizer step on one batch; return the loss over all ranks. `frames` counts the whole batch."""
+    config, model = state.config, state.model
+    rate = state.schedule.rate(state.step)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    model.train()
+    output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
+    terms = frame_losses(output, batch, huber=config.loss.huber)
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
+    state.optimizer.zero_grad(set_to_none=True)
+    if loss.requires_grad:
+        loss.backward()
+    ranks.sum_gradients(model)
+    if config.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    state.optimizer.step()
+    state.metrics.add(output, batch)
+    value = ranks.sum(loss.detach())
+    if not math.isfinite(value):
+        raise LamError(f"the loss is {value} at step {state.step}", hint="lower learning_rate.start, or validate the store")
+    return value
+
+
+def _look(state: TrainState, out: Path, log: MetricsFile | None, ranks: Ranks) -> None:
+    """After a step: a row of metrics, a look at held-out frames, a checkpoint, where they are due."""
+    config = state.config
+    last = state.step == config.steps
+    looks = state.step % config.validation.every == 0 or last
+    if state.step % config.log_every == 0 or looks:
+        ranks.sum_metrics(state.metrics)
+        row = {"step": state.step, "learning_rate": state.schedule.rate(state.step - 1), "loss": math.fsum(state.losses) / len(state.losses)}
+        row |= flatten(state.metrics.table(), "train")
+        state.metrics, state.losses = Metrics(list(state.data.heads)), []
+        if looks and ranks.first:
+            row |= _validate(state, out)
+        if log is not None:
+            log.append(row)
+    if (state.step % config.checkpoint_every == 0 or last) and ranks.first:
+        save(snapshot(state), out / "last.pt")
+
+
+def _validate(state: TrainState, out: Path) -> dict[str, float]:
+    state.model.eval()
+    table = evaluate(state.model, state.data, frames=state.config.validation.frames)
+    value = score(table)
+    if value < state.best:
+        state.best = value
+        save(snapshot(state), out / "best.pt")
+    return flatten(table, "validation")
+
+
+def snapshot(state: TrainState) -> Checkpoint:
+    """The run as it stands."""
+    data = state.data
+    lock = data.lock()
+    heads = {}
+    for head, task in data.heads.items():
+        references = data.references(head) if task == "energy_force" else None
+        heads[head] = {
+            "task": task,
+            "weight": data.weights[head],
+            "datasets": [t.spec.dataset for t in data.of_head(head)],
+            "theory": [lock["datasets"][t.spec.dataset]["theory"] for t in data.of_head(head)],
+            "references": None if references is None else references.to_json(),
+        }
+    return Checkpoint(
+        model_config=state.model.config.model_dump(mode="json"),
+        model=state.model.state_dict(),
+        heads=heads,
+        lock=lock,
+        train_config=state.config.model_dump(mode="json"),
+        optimizer=state.optimizer.state_dict(),
+        step=state.step,
+        position=state.position,
+        sums={head: dict(sums) for head, sums in state.metrics.sums.items()},
+        loss=list(state.losses),
+        best=None if math.isinf(state.best) else state.best,
+    )
+
+
+def _start(config: TrainConfig, data: TrainingData, out: Path, resume: str, device: torch.device) -> TrainState:
+    """A fresh run, or the one that stands in `out`."""
+    path = out / "last.pt" if resume == "auto" else Path(resume)
+    checkpoint = None if resume == "never" or (resume == "auto" and not path.exists()) else load(path)
+    if checkpoint is None:
+        model = new_model(config, data)
+    else:
+        _same_run(config, data, checkpoint, path)
+        model = checkpoint.build()
+    model = model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate.start, **ADAM)
+    state = TrainState(
+        config=config,
+        data=data,
+        model=model,
+        optimizer=optimizer,
+        schedule=Schedule(config.learning_rate, config.steps),
+        metrics=Metrics(list(data.heads)),
+        losses=[],
+    )
+    if checkpoint is not None:
+        optimizer.load_state_dict(checkpoint.optimizer)
+        state.step, state.position, state.losses = checkpoint.step, checkpoint.position, list(checkpoint.loss)
+        state.best = math.inf if checkpoint.best is None else checkpoint.best
+        for head, sums in checkpoint.sums.items():
+            state.metrics.sums[head].update(sums)
+    return state
+
+
+def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse to go on with another config or other data: the result would be neither run."""
+    before, now = checkpoint.train_config or {}, config.model_dump(mode="json")
+    changed = [name for name in now if name not in ("mixture", "store", "train") and before.get(name) != now[name]]
+    if changed:
+        raise ConfigError(f"the run was started with another `{'`, `'.join(changed)}`", where=str(path), hint="give it a new name with --name, or use --resume never")
+    old, new = checkpoint.lock["datasets"], data.lock()["datasets"]
+    for name in sorted({*old, *new}):
+        if old.get(name, {}).get("segments") != new.get(name, {}).get("segments"):
+            raise ConfigError(f"dataset {name!r} is not the one the run was started with", where=str(path), hint="use --resume never to start again")
+
+
+def _write_config(state: TrainState, out: Path) -> None:
+    from ruamel.yaml import YAML
+
+    out.mkdir(parents=True, exist_ok=True)
+    hidden = out / f".config.yaml.{os.getpid()}"
+    config = state.config.model_dump(mode="json")
+    for name in ("mixture", "store"):
+        if "://" not in config[name]:
+            config[name] = os.path.relpath(config[name], out)
+    with open(hidden, "w") as file:
+        YAML(typ="safe").dump(config, file)
+    os.replace(hidden, out / "config.yaml")
+    (out / "catalog.lock").write_text(to_json(state.data.lock()))
+
+
+def _dtype(config: TrainConfig) -> torch.dtype:
+    return {"float32": torch.float32, "float64": torch.float64}[config.precision]
