@@ -65,7 +65,7 @@ def open_member(path: str, member: str) -> BinaryIO:
         if member not in archive.sizes:
             raise SourceError(f"the archive has no member {member!r}", where=path)
         stored = archive.open(member)
-    return decompressed(stored, where=f"{path}/{member}")
+    return decompressed(stored, name=member, where=f"{path}/{member}")
 
 
 def _archive(path: str) -> TarArchive | ZipArchive:

@@ -61,17 +61,18 @@ def _open_url(url: str, ranges: bool) -> BinaryIO:
 
 def open_bytes(path: str) -> BinaryIO:
     """Open a path or URL, decompressed if its first bytes say that it is gz, bz2 or xz."""
-    return decompressed(open_stored(path), where=path)
+    name = path.split("?")[0] if is_url(path) else path
+    return decompressed(open_stored(path), name=name, where=path)
 
 
-def decompressed(stored: BinaryIO, *, where: str) -> BinaryIO:
+def decompressed(stored: BinaryIO, *, name: str, where: str) -> BinaryIO:
     """Wrap an open stream: decompressed where its first bytes say so, bounded, every error a `SourceError`."""
     counted = Counted(stored, where=where)
     packed = io.BufferedReader(counted, BUFFER)
     head = packed.peek(8)[:8]
     opener = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), None)
     if opener is None:
-        if where.split("?")[0].endswith(SUFFIXES):
+        if name.endswith(SUFFIXES):
             packed.close()
             raise SourceError("is named as a compressed file but is none: empty or damaged", where=where)
         return packed
