@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from lamdata.errors import DataError
 from lamdata.frames import MASKED, Frames
-from numpy.typing import NDArray
 
 from .model.config import ModelConfig
 from .model.elements import NUMBERS, SYMBOLS
@@ -194,18 +195,18 @@ def _labels(frames: Frames, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Labels and flags as tensors, in the caller's order."""
     natoms = len(frames.numbers)
     clean = frames.noise is None
-    return dict(
-        natoms=torch.from_numpy(frames.natoms.astype(np.int64)),
-        head=torch.from_numpy(frames.head.astype(np.int64)),
-        energy=torch.from_numpy(frames.energy.astype(np.float64)),
-        forces=torch.from_numpy(np.ascontiguousarray(frames.forces)).to(dtype),
-        virial=torch.from_numpy(np.ascontiguousarray(frames.virial)).to(dtype),
-        has_energy=torch.from_numpy(frames.has_energy.copy()),
-        has_forces=torch.from_numpy(frames.has_forces.copy()),
-        has_virial=torch.from_numpy(frames.has_virial.copy()),
-        displacement=torch.zeros(natoms, 3, dtype=dtype) if clean else torch.from_numpy(-frames.noise).to(dtype),
-        noised=torch.zeros(natoms, dtype=torch.bool) if frames.noised is None else torch.from_numpy(frames.noised.copy()),
-    )
+    return {
+        "natoms": torch.from_numpy(frames.natoms.astype(np.int64)),
+        "head": torch.from_numpy(frames.head.astype(np.int64)),
+        "energy": torch.from_numpy(frames.energy.astype(np.float64)),
+        "forces": torch.from_numpy(np.ascontiguousarray(frames.forces)).to(dtype),
+        "virial": torch.from_numpy(np.ascontiguousarray(frames.virial)).to(dtype),
+        "has_energy": torch.from_numpy(frames.has_energy.copy()),
+        "has_forces": torch.from_numpy(frames.has_forces.copy()),
+        "has_virial": torch.from_numpy(frames.has_virial.copy()),
+        "displacement": torch.zeros(natoms, 3, dtype=dtype) if clean else torch.from_numpy(-frames.noise).to(dtype),
+        "noised": torch.zeros(natoms, dtype=torch.bool) if frames.noised is None else torch.from_numpy(frames.noised.copy()),
+    }
 
 
 def _inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -144,7 +144,9 @@ class RepformerConfig(Options):
         if self.update_g1_has_drrd:
             _no_wider("axis_neuron", self.axis_neuron, "`g1_dim`", self.g1_dim)
         if self.linear1_dim == 0:
-            raise ValueError("the linear layer of g1 has no input: switch on one of update_g1_has_grrg, update_g1_has_drrd, or g1_out_mlp off")
+            raise ValueError(
+                "the linear layer of g1 has no input: switch on one of update_g1_has_grrg, update_g1_has_drrd, or g1_out_mlp off"
+            )
         return self
 
     @property
@@ -351,16 +353,16 @@ class ModelConfig(Options):
         return cls(elements=elements, heads=heads or {"energy": "energy_force"}, **values)
 
 
-_WATER_REPINIT: dict[str, Any] = dict(
-    rcut=6.0, rcut_smth=0.5, nsel=120, neuron=[25, 50, 100], axis_neuron=12, tebd_dim=8,
-    use_three_body=True, three_body_sel=48, three_body_rcut=4.0, three_body_rcut_smth=3.5,
-)  # fmt: skip
-_WATER_REPFORMER: dict[str, Any] = dict(
-    rcut=4.0, rcut_smth=3.5, nsel=48, nlayers=3, g1_dim=128, g2_dim=32, axis_neuron=4,
-    attn1_hidden=128, attn1_nhead=4, attn2_hidden=32, attn2_nhead=4, attn2_has_gate=True,
-    update_g1_has_attn=False, update_g2_has_g1g1=False, update_g2_has_attn=False,
-    update_style="res_residual", update_residual=0.01,
-)  # fmt: skip
+_WATER_REPINIT: dict[str, Any] = {
+    "rcut": 6.0, "rcut_smth": 0.5, "nsel": 120, "neuron": [25, 50, 100], "axis_neuron": 12, "tebd_dim": 8,
+    "use_three_body": True, "three_body_sel": 48, "three_body_rcut": 4.0, "three_body_rcut_smth": 3.5,
+}  # fmt: skip
+_WATER_REPFORMER: dict[str, Any] = {
+    "rcut": 4.0, "rcut_smth": 3.5, "nsel": 48, "nlayers": 3, "g1_dim": 128, "g2_dim": 32, "axis_neuron": 4,
+    "attn1_hidden": 128, "attn1_nhead": 4, "attn2_hidden": 32, "attn2_nhead": 4, "attn2_has_gate": True,
+    "update_g1_has_attn": False, "update_g2_has_g1g1": False, "update_g2_has_attn": False,
+    "update_style": "res_residual", "update_residual": 0.01,
+}  # fmt: skip
 
 
 def _width(precision: Precision) -> Literal["float64", "float32"]:

@@ -56,9 +56,7 @@ class Dpa2(nn.Module):
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
         tebd = self.type_embedding()
         tables = self.repinit.embedding.tables(tebd), self._three_body_tables(tebd)
-        started = [
-            self._start(chunk, edges, types, lead_types, tebd=tebd, tables=tables) for chunk, edges in zip(chunks, vectors)
-        ]
+        started = [self._start(chunk, edges, types, lead_types, tebd=tebd, tables=tables) for chunk, edges in zip(chunks, vectors)]
         g1 = torch.cat([environment for environment, _ in started])
         if self.shape_transform is not None:
             g1 = self.shape_transform(g1)

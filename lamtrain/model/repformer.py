@@ -23,9 +23,7 @@ class Repformer(nn.Module):
         super().__init__()
         self.config, self.smooth = config.repformer, config.smooth
         block = config.repformer
-        self.environment = EnvironmentMatrix(
-            rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero
-        )
+        self.environment = EnvironmentMatrix(rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero)
         self.act = activation(block.activation_function)
         self.g2_embedding = Dense(1, block.g2_dim)
         self.layers = nn.ModuleList(RepformerLayer(block, last=k == block.nlayers - 1) for k in range(block.nlayers))

@@ -37,9 +37,7 @@ class RepformerLayer(nn.Module):
         self.conv = None
         if config.update_g1_has_conv:
             self.conv = Dense(g2, g1, bias=False) if config.g1_out_conv else Dense(g1, g2, bias=False)
-        self.local_attention = (
-            LocalAttention(g1, config.attn1_hidden, config.attn1_nhead) if config.update_g1_has_attn else None
-        )
+        self.local_attention = LocalAttention(g1, config.attn1_hidden, config.attn1_nhead) if config.update_g1_has_attn else None
         self.g1_residual = Residual(config, g1, self._g1_terms())
         self._add_pair_channel(config, g2, last)
 

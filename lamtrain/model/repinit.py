@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import DescriptorConfig
-from .environment import Environment, EnvironmentMatrix, Geometry
+from .environment import EnvironmentMatrix, Geometry
 from .typed_embedding import TypedEmbedding
 
 
@@ -23,9 +23,7 @@ class Repinit(nn.Module):
         block = config.repinit
         self.nsel, self.axis, self.smooth = block.nsel, block.axis_neuron, config.smooth
         self.dim_out = block.neuron[-1] * block.axis_neuron
-        self.environment = EnvironmentMatrix(
-            rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero
-        )
+        self.environment = EnvironmentMatrix(rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero)
         self.embedding = TypedEmbedding(
             block.neuron,
             tebd_dim=block.tebd_dim,

@@ -27,7 +27,7 @@ class TypedEmbedding(nn.Module):
         self.one_sided, self.mode = one_sided, mode
         dim_types = tebd_dim if one_sided else 2 * tebd_dim
         dim_first = 1 + dim_types if mode == "concat" else 1
-        options = dict(activation_function=activation_function, resnet_dt=resnet_dt)
+        options = {"activation_function": activation_function, "resnet_dt": resnet_dt}
         self.layers = mlp(dim_first, widths, **options)
         self.type_layers = mlp(dim_types, widths, **options) if mode == "strip" else None
 
