@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .counter import U32, Purpose, below, draw
+from .ragged import ranks
 
 _FEW_FRAMES = 24  # a NumPy pass over fewer frames than this is slower than a loop in Python
 
@@ -33,7 +34,7 @@ def choose(natoms: NDArray[np.integer], count: NDArray[np.int64], *, keys: U32, 
     first_s = (np.cumsum(natoms) - natoms)[order]
     rank = ranks(few_s)
     top = np.repeat(natoms_s - few_s, few_s) + rank  # draw `rank` is among atoms 0 .. top
-    pick = below(_words(few_s, keys=keys[:, order], purpose=purpose), top + 1)
+    pick = below(_words(few_s, keys=keys.take(order, axis=1), purpose=purpose), top + 1)
     base = np.repeat(first_s, few_s)
     pick += base
     top += base
@@ -42,12 +43,6 @@ def choose(natoms: NDArray[np.integer], count: NDArray[np.int64], *, keys: U32, 
     if inverted.any():
         chosen ^= np.repeat(inverted, natoms)
     return chosen
-
-
-def ranks(counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return 0 .. counts[0] - 1, 0 .. counts[1] - 1, ... in one array."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
 
 
 def _words(counts: NDArray[np.int64], *, keys: U32, purpose: Purpose) -> U32:

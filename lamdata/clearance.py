@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 from .frames import Frames
+from .ragged import chunks, products
 
 _HASH_LENGTH = 64.0  # Å after which coordinates of a molecule wrap; it only sorts pairs out, so that any length is right
 _NARROW = 0.49  # of a cell's width: for a longer limit the nearest image of a pair is not the only one to look at
@@ -40,10 +41,11 @@ class _Lattice(NamedTuple):
 def close_pairs(frames: Frames, positions: NDArray[np.floating], atoms: NDArray[np.int64], *, limit: NDArray[np.float64]) -> Pairs:
     """Return every pair of one of `atoms` and another atom of its frame, or an image of it, that is closer than `limit[f]`, Å.
 
-    `positions` (A, 3), Å, stand in for those of `frames`. A pair may be listed more than once; an atom and its own images never.
+    `positions` (A, 3), Å, stand in for those of `frames`; `atoms` ascend. A pair may be listed more than once; an atom and its own images never.
     """
     frame = np.searchsorted(frames.starts, atoms, side="right") - 1
-    used, local = np.unique(frame, return_inverse=True)
+    new = np.diff(frame, prepend=-1) != 0
+    used, local = frame[new], np.cumsum(new) - 1
     lattice = _lattice(frames, used, limit=limit[used])
     plain = (frames.natoms[used] < _LARGE) & (lattice.window < _NARROW).all(axis=1)
     parts = [_measured(positions, lattice, limit[used], *_candidates(frames, positions, lattice, used, atoms, local, plain))]
@@ -57,11 +59,12 @@ def _lattice(frames: Frames, used: NDArray[np.int64], *, limit: NDArray[np.float
     cell = np.where(pbc[:, :, None], frames.cell[used], 0.0)
     periods = pbc.sum(axis=1)
     full, mixed = periods == 3, (periods > 0) & (periods < 3)
-    flat = np.linalg.det(cell[full]) == 0
-    if flat.any():
-        raise DataError("a periodic frame whose cell has no volume", where=f"index {frames.index[used][full][flat][0]}")
     reciprocal = np.zeros_like(cell)
-    reciprocal[full] = np.linalg.inv(cell[full]).swapaxes(1, 2)
+    try:
+        reciprocal[full] = np.linalg.inv(cell[full]).swapaxes(1, 2)
+    except np.linalg.LinAlgError as err:
+        flat = frames.index[used[full][np.linalg.det(cell[full]) == 0]]
+        raise DataError(f"periodic frames whose cells have no volume: rows {flat.tolist()} of their dataset") from err
     reciprocal[mixed] = np.linalg.pinv(cell[mixed]).swapaxes(1, 2)
     reciprocal[periods == 0] = np.eye(3) / _HASH_LENGTH
     return _Lattice(cell, reciprocal, limit[:, None] * np.sqrt((reciprocal**2).sum(axis=2)))
@@ -72,50 +75,37 @@ def _candidates(frames, positions, lattice: _Lattice, used, atoms, local, plain)
     natoms = np.where(plain, frames.natoms[used], 0).astype(np.int64)
     start, base = frames.starts[used], np.cumsum(natoms) - natoms
     member = np.repeat(start - base, natoms) + np.arange(natoms.sum())  # (B,) atoms of the plain frames
-    turns = _turns(positions[member], np.repeat(lattice.reciprocal, natoms, axis=0))
+    turns = _turns(positions[member], lattice.reciprocal, natoms)
     atoms, local = atoms[plain[local]], local[plain[local]]
     own = atoms - start[local] + base[local]  # where each asked atom is among the members
-    # Two units of slack: each coordinate is rounded down once.
-    reach = np.minimum(np.ceil(lattice.window * 2.0**32) + 2, 2.0**31 - 1).astype(np.uint32)[local].T
+    # Three units of slack: each of the two coordinates is off by less than one, and so is the window.
+    reach = np.minimum(lattice.window * 2.0**32 + 3, 2.0**31 - 1).astype(np.uint32)[local].T
     pieces = [
         _sieve(turns, own[part], first=base[local[part]], count=natoms[local[part]], reach=reach[:, part], offset=part.start)
-        for part in _chunks(natoms[local])
+        for part in chunks(natoms[local], size=_CHUNK)
     ]
     asked, other = (np.concatenate(arrays) for arrays in zip(*pieces)) if pieces else (np.zeros(0, np.int64),) * 2
     return atoms[asked], member[other], local[asked]
 
 
-def _turns(positions: NDArray[np.floating], reciprocal: NDArray[np.float64]) -> NDArray[np.uint32]:
+def _turns(positions: NDArray[np.floating], reciprocal: NDArray[np.float64], natoms: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Return (3, B) fractional coordinates in units of 2**-32, whole turns dropped."""
     turns = np.empty((3, len(positions)), np.uint32)
-    for axis in range(3):
-        part = positions[:, 0] * reciprocal[:, axis, 0]
-        part += positions[:, 1] * reciprocal[:, axis, 1]
-        part += positions[:, 2] * reciprocal[:, axis, 2]
-        part *= 2.0**32
-        turns[axis] = np.floor(part, out=part).astype(np.int64)
+    for atoms, axis, values in products(reciprocal * 2.0**32, positions, counts=natoms):
+        turns[axis, atoms] = values.astype(np.int64)
     return turns
-
-
-def _chunks(counts: NDArray[np.int64]):
-    """Yield slices of about `_CHUNK` pairs each."""
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(counts):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK, side="right")))
-        yield slice(start, stop)
-        start = stop
 
 
 def _sieve(turns, own, *, first, count, reach, offset: int):
     """Return (asked atom, member) of pairs whose three coordinates all differ by at most `reach`; uint32 subtraction wraps."""
-    asked = np.repeat(np.arange(len(own)), count)
-    member = np.repeat(first - (np.cumsum(count) - count), count) + np.arange(len(asked))
-    for axis in range(3):
-        lead = turns[axis][own] + reach[axis]
-        near = np.flatnonzero(lead[asked] - turns[axis][member] <= 2 * reach[axis][asked])
-        asked, member = asked[near], member[near]
+    lead = turns[:, own] + reach
+    member = np.arange(count.sum())
+    member += np.repeat(first - (np.cumsum(count) - count), count)
+    near = np.flatnonzero(np.repeat(lead[0], count) - turns[0].take(member) <= np.repeat(2 * reach[0], count))
+    asked, member = np.repeat(np.arange(len(own)), count).take(near), member.take(near)
+    for axis in (1, 2):
+        near = np.flatnonzero(lead[axis].take(asked) - turns[axis].take(member) <= 2 * reach[axis].take(asked))
+        asked, member = asked.take(near), member.take(near)
     other = member != own[asked]
     return asked[other] + offset, member[other]
 

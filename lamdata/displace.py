@@ -33,25 +33,33 @@ def displace(frames: Frames, spec: NoiseSpec, *, keys: U32) -> tuple[Frames, NDA
         raise DataError("these frames carry noise already")
     count = wanted(frames.natoms, probability=spec.probability, number=spec.number)
     chosen = choose(frames.natoms, count, keys=keys, purpose=Purpose.MOVED_ATOMS)
-    noise = _noise(frames, spec, atoms=np.flatnonzero(chosen), owner=np.repeat(np.arange(len(frames)), count), keys=keys)
-    noised = chosen & noise.any(axis=1)
-    return _without_labels(frames).with_(positions=frames.positions + noise, noise=noise, noised=noised), chosen
+    atoms, owner = np.flatnonzero(chosen), np.repeat(np.arange(len(frames)), count)
+    steps, positions = _settle(frames, spec, atoms=atoms, owner=owner, keys=keys)
+    noise, noised = np.zeros_like(positions), np.zeros_like(chosen)
+    noise[atoms] = steps
+    noised[atoms] = steps.any(axis=1)
+    return _without_labels(frames).with_(positions=positions, noise=noise, noised=noised), chosen
 
 
-def _noise(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner: NDArray[np.int64], keys: U32) -> NDArray[np.floating]:
-    """Return (A, 3) displacements, Å: draw all, then draw again for those of `atoms` (M,) that came too close."""
+def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner: NDArray[np.int64], keys: U32):
+    """Return displacements (M, 3) of `atoms` (M,), in the frames `owner` (M,), and displaced positions (A, 3), Å.
+
+    Draw for all, then again for those that came too close, until none does. The attempt is part of the counter, and a frame
+    takes part in a round only if it did in the last, so that the rounds of other frames make no difference.
+    """
     place = atoms - frames.starts[owner]
-    noise = np.zeros_like(frames.positions)
-    noise[atoms] = _steps(spec, keys[:, owner], place, attempt=0)
+    steps = _steps(spec, keys.take(owner, axis=1), place, attempt=0).astype(frames.positions.dtype)
+    positions = frames.positions.copy()
+    positions[atoms] += steps
     limit = clearance(frames, min_distance=spec.min_distance)
-    checked = atoms[_doubtful(noise[atoms], owner, frames=frames, limit=limit)]
+    crowded = _crowded_at_first(frames, positions, atoms, steps, owner=owner, limit=limit)
     attempt = 0
-    while len(checked):
-        checked = _crowded(frames, noise, checked, limit=limit)
+    while len(crowded):
         attempt += 1
-        m = np.searchsorted(atoms, checked)
-        noise[checked] = _steps(spec, keys[:, owner[m]], place[m], attempt=attempt)
-    return noise
+        steps[crowded] = _steps(spec, keys.take(owner[crowded], axis=1), place[crowded], attempt=attempt)
+        positions[atoms[crowded]] = frames.positions[atoms[crowded]] + steps[crowded]
+        crowded = _crowded(frames, positions, atoms, steps, since=crowded, limit=limit)
+    return steps, positions
 
 
 def clearance(frames: Frames, *, min_distance: float) -> NDArray[np.float64]:
@@ -75,23 +83,37 @@ def _steps(spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int
     return unit.T * (spec.scale * 0.5**shrinks)
 
 
-def _doubtful(steps: NDArray[np.floating], owner: NDArray[np.int64], *, frames: Frames, limit: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return (M,) which atoms moved so far that they, and whatever else moved, could have come too close."""
+def _crowded_at_first(frames: Frames, positions, atoms, steps, *, owner, limit) -> NDArray[np.int64]:
+    """Return which rows of `atoms` and `steps` stand too close to another atom after the first draw.
+
+    Most need no look: two atoms that were `shortest` apart cannot get closer than that less the lengths of their steps. Those
+    that went far are measured against all atoms, those that only came near if another moved too against the displaced.
+    """
     size = np.sqrt((steps.astype(np.float64) ** 2).sum(axis=1))
-    farthest = np.zeros(len(frames))
     first = np.flatnonzero(np.diff(owner, prepend=-1))
-    farthest[owner[first]] = np.maximum.reduceat(size, first)
-    # Slack for the rounding of positions in single precision, 1000 Å from the origin.
-    slack = frames.shortest - limit - 1e-3
-    enough = size + farthest[owner] <= slack[owner]
-    return ~enough & (limit[owner] > 0)  # an unknown shortest distance is NaN, which is never enough
+    farthest = np.repeat(np.maximum.reduceat(size, first), np.diff(first, append=len(owner)))
+    # Slack for the rounding of positions in single precision, 1000 Å from the origin. Not known is NaN, which is never enough.
+    room = (frames.shortest - limit - 1e-3)[owner]
+    far = ~(size <= room) & (limit[owner] > 0)
+    doubtful = ~far & (size + farthest > room)
+    close = np.zeros(len(atoms), bool)
+    close[_crowded(frames, positions, atoms, steps, since=np.flatnonzero(far), limit=limit)] = True
+    displaced = frames.with_(natoms=np.bincount(owner, minlength=len(frames)))
+    pairs = close_pairs(displaced, positions[atoms], np.flatnonzero(doubtful), limit=limit)
+    close[pairs.first] = close[pairs.second] = True
+    return np.flatnonzero(close)
 
 
-def _crowded(frames: Frames, noise: NDArray[np.floating], atoms: NDArray[np.int64], *, limit: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return, in order, the displaced atoms that stand too close to another because one of `atoms` moved."""
-    pairs = close_pairs(frames, frames.positions + noise, atoms, limit=limit)
-    crowded = np.unique(np.concatenate([pairs.first, pairs.second]))
-    return crowded[noise[crowded].any(axis=1)]
+def _crowded(frames: Frames, positions, atoms, steps, *, since: NDArray[np.int64], limit: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which rows of `atoms` and `steps` stand too close to another atom, now that the rows `since` moved.
+
+    Atoms back in their clean places are not among them: they give way to nobody, or the search might never end.
+    """
+    pairs = close_pairs(frames, positions, atoms[since], limit=limit)
+    close = np.zeros(len(positions), bool)
+    close[pairs.first] = close[pairs.second] = True
+    rows = np.flatnonzero(close[atoms])
+    return rows[steps[rows].any(axis=1)]
 
 
 def _without_labels(frames: Frames) -> Frames:

@@ -8,22 +8,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .choose import ranks
 from .counter import U32, Purpose, draw, normal
 from .frames import ATOM_FIELDS, Frames
+from .ragged import products, ranks
 
 
 def rotate(frames: Frames, *, keys: U32) -> Frames:
     """Turn each frame by its own random rotation: positions, cell, forces, virial, and noise where there is any."""
     turn = _rotations(draw(keys, purpose=Purpose.ROTATION, position=np.zeros(len(frames), np.uint32)))
-    turn_A = np.repeat(turn, frames.natoms, axis=0)
-    back = turn.swapaxes(1, 2)
     return frames.with_(
-        positions=_turned(frames.positions, turn_A),
-        forces=_turned(frames.forces, turn_A),
-        noise=None if frames.noise is None else _turned(frames.noise, turn_A),
-        cell=(frames.cell @ back).astype(frames.cell.dtype),
-        virial=(turn @ frames.virial @ back).astype(frames.virial.dtype),
+        positions=_turned(frames.positions, turn, frames.natoms),
+        forces=_turned(frames.forces, turn, frames.natoms) if frames.has_forces.any() else frames.forces,
+        noise=None if frames.noise is None else _turned(frames.noise, turn, frames.natoms),
+        cell=_turned_rows(frames.cell, turn),
+        virial=_turned_rows(_turned_rows(frames.virial, turn).swapaxes(1, 2), turn).swapaxes(1, 2),  # R V R^T
     )
 
 
@@ -39,13 +37,17 @@ def _rotations(words: U32) -> NDArray[np.float64]:
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def _turned(vectors: NDArray[np.floating], turn: NDArray[np.float64]) -> NDArray[np.floating]:
-    """Apply rotations (A, 3, 3) to vectors (A, 3); sums written out, so that no library chooses their order."""
-    x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
+def _turned(vectors: NDArray[np.floating], turn: NDArray[np.float64], natoms: NDArray[np.integer]) -> NDArray[np.floating]:
+    """Apply the rotation of each frame (F, 3, 3) to its vectors (A, 3)."""
     out = np.empty_like(vectors)
-    for axis in range(3):
-        out[:, axis] = turn[:, axis, 0] * x + turn[:, axis, 1] * y + turn[:, axis, 2] * z
+    for atoms, axis, values in products(turn, vectors, counts=natoms):
+        out[atoms, axis] = values
     return out
+
+
+def _turned_rows(tensors: NDArray[np.floating], turn: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Apply the rotation of each frame (F, 3, 3) to the three rows of its tensor (F, 3, 3)."""
+    return _turned(tensors.reshape(-1, 3), turn, np.full(len(tensors), 3)).reshape(tensors.shape)
 
 
 def repeat(frames: Frames, *, max_atoms: int) -> Frames:
@@ -55,17 +57,16 @@ def repeat(frames: Frames, *, max_atoms: int) -> Frames:
     """
     times = _times(frames, max_atoms=max_atoms)
     copies = times.prod(axis=1)
-    natoms = frames.natoms.astype(np.int64)
-    atom = np.repeat(frames.starts[:-1], natoms * copies) + ranks(natoms * copies) % np.repeat(natoms, natoms * copies)
-    image = np.repeat(_images(times), np.repeat(natoms, copies), axis=0)
-    cell = np.repeat(frames.cell, natoms * copies, axis=0)
+    original = np.repeat(np.arange(len(frames)), copies)  # (C,) the frame that each copy is of
+    natoms = frames.natoms[original]
+    atom = np.repeat(frames.starts[original], natoms) + ranks(natoms)
+    shift = (_images(times)[:, :, None] * frames.cell[original]).sum(axis=1)  # (C, 3) Å
     values = {name: getattr(frames, name) for name in ATOM_FIELDS}
     values = {name: None if value is None else value[atom] for name, value in values.items()}
-    shift = image[:, :1] * cell[:, 0] + image[:, 1:2] * cell[:, 1] + image[:, 2:] * cell[:, 2]
-    values["positions"] = (values["positions"] + shift).astype(frames.positions.dtype)
+    values["positions"] += np.repeat(shift, natoms, axis=0).astype(frames.positions.dtype)
     return frames.with_(
         **values,
-        natoms=(natoms * copies).astype(frames.natoms.dtype),
+        natoms=(frames.natoms * copies).astype(frames.natoms.dtype),
         cell=(frames.cell * times[:, :, None]).astype(frames.cell.dtype),
         energy=frames.energy * copies,
         virial=(frames.virial * copies[:, None, None]).astype(frames.virial.dtype),
