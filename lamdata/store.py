@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .commit import DatasetEntry, Index, commit, read_index, remove
+from .elements import NUMBERS, SYMBOLS
 from .errors import ConfigError, StoreError
 from .frame import Frame
 from .frames import Frames
@@ -25,6 +27,11 @@ from .segment import Segment
 from .selection import Filter, Selection, select
 from .shard import SegmentEntry, finished_shards, seal_segment, write_shard
 from .survey import Survey, plan_segment
+
+if TYPE_CHECKING:
+    from .catalog import Card
+    from .statistics import Statistics
+    from .theory import Theory
 
 __all__ = [
     "Dataset", "SegmentEntry", "SegmentPlan", "Store", "Survey", "commit", "dataset_key", "finished_shards", "open_dataset",
@@ -107,9 +114,7 @@ class Store(Mapping[str, "Dataset"]):
             raise StoreError(
                 f"no dataset `{name}`", where=self.url, hint=f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(self)}"
             )
-        numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
-        wanted = Filter(split=split, elements=numbers, natoms=None if natoms is None else tuple(natoms))
-        return Dataset(self._place, name, self._index.entry(name), wanted)
+        return Dataset(self._place, name, self._index.entry(name), Filter()).select(split=split, elements=elements, natoms=natoms)
 
 
 class Dataset:
@@ -118,34 +123,55 @@ class Dataset:
     def __init__(self, place: Place, name: str, entry: DatasetEntry, wanted: Filter):
         self.name, self.meta, self.filter = name, entry.meta, wanted
         self.key = dataset_key(name)
+        self._place, self._entry = place, entry
         self.segments = [Segment(_below(place, segment.path), segment) for segment in entry.segments]
         self._first_index = np.cumsum([0, *(segment.entry.frames for segment in self.segments)])
         self._load_one = lru_cache(maxsize=4)(self._load_block)
 
-    @property
-    def card(self) -> Mapping:
+    @cached_property
+    def card(self) -> Card:
         """The card it was ingested by."""
-        return self.meta.get("card", {})
+        from .catalog import Card
+
+        return Card.model_validate(self.meta["card"])
 
     @property
-    def theory(self) -> Mapping | None:
+    def theory(self) -> Theory:
         """How its labels were computed."""
-        return self.meta.get("theory")
+        return self.card.theory
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What was measured at ingest: of the split that this view holds, or of all of them."""
+        from .statistics import Statistics, merge
+
+        parts = self.meta["statistics"]
+        sides = [self.filter.split] if self.filter.split in parts else list(parts)
+        return merge([Statistics.from_json(parts[side]) for side in sides])
 
     @property
-    def statistics(self) -> Mapping:
-        """What was measured of it at ingest."""
-        return self.meta.get("statistics", {})
+    def references(self) -> Mapping | None:
+        """Reference energies fitted at ingest, as committed; never subtracted in the store."""
+        return self.meta.get("references")
 
     @property
-    def references(self) -> Mapping:
-        """Reference energies fitted at ingest; never subtracted in the store."""
-        return self.meta.get("references", {})
+    def elements(self) -> list[str]:
+        """Symbols of the elements that occur in the whole dataset, by atomic number."""
+        return [SYMBOLS[z] for z in sorted({z for segment in self.segments for z in segment.entry.elements})]
 
     @property
-    def elements(self) -> list[int]:
-        """Atomic numbers that occur in the whole dataset."""
-        return sorted({z for segment in self.segments for z in segment.entry.elements})
+    def content_hash(self) -> str:
+        """sha256 of the content of the whole dataset: equal for equal frames, whoever wrote them."""
+        hashes = "".join(f"{segment.entry.hash}\n" for segment in self.segments)
+        return hashlib.sha256(hashes.encode()).hexdigest()
+
+    def select(
+        self, *, split: str | None = None, elements: Sequence[int | str] | None = None, natoms: tuple[int, int] | None = None
+    ) -> Dataset:
+        """Return the view of the whole dataset that passes a filter, as `open_dataset` has it."""
+        numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
+        wanted = Filter(split=split, elements=numbers, natoms=None if natoms is None else tuple(natoms))
+        return Dataset(self._place, self.name, self._entry, wanted)
 
     @property
     def lossless(self) -> bool:
@@ -273,8 +299,6 @@ def _below(place: Place, path: str) -> Place:
 
 
 def _atomic_number(element: int | str) -> int:
-    from ase.data import atomic_numbers
-
-    if isinstance(element, str) and element not in atomic_numbers:
+    if isinstance(element, str) and element not in NUMBERS:
         raise ConfigError(f"unknown element {element!r}")
-    return atomic_numbers[element] if isinstance(element, str) else int(element)
+    return NUMBERS[element] if isinstance(element, str) else int(element)

@@ -1,0 +1,222 @@
+"""Stream: heads with weights -> an endless, shuffled sequence of batches whose position is one integer.
+
+Work is done ahead in threads: a task decodes one buffer of a head, another gathers one window of slots. Which thread or rank does what
+never changes what is done: every array is a function of (seed, slot).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batching import cut_points
+from .errors import ConfigError
+from .frames import Frames
+from .loaded import Loaded
+from .order import HeadOrder, MixtureOrder
+from .store import Dataset
+
+WINDOW = 4096  # slots gathered by one task, about
+AHEAD = 2  # windows prepared beyond those in the hands of the threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHead:
+    """A dataset in a mixture."""
+
+    name: str
+    dataset: Dataset
+    weight: float = 1.0
+    augment: Callable[[Frames], Frames] | None = None  # a pure function of the frames, their index and their epoch
+
+
+Buffer = tuple[Loaded, NDArray[np.int64]]  # decoded blocks of one head, and the rows of their selected frames
+
+
+class Stream:
+    """Iterates `Frames`, one batch at a time, for ever; `Frames.head` is the index of the head in `heads`.
+
+    A global batch is `batch_frames` slots, or as many as fit into `batch_atoms` (atoms after augmentation). Rank r of `world`
+    gets every world-th frame of each, from the r-th on.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[StreamHead],
+        *,
+        seed: int,
+        batch_frames: int | None = None,
+        batch_atoms: int | None = None,
+        position: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 2,
+        buffer_blocks: int = 8,
+    ):
+        if batch_frames is None and batch_atoms is None:
+            raise ConfigError("a stream needs a batch size", hint="give batch_frames or batch_atoms")
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank {rank} of {world}")
+        self.heads, self.seed, self.position = tuple(heads), seed, position
+        self.batch_frames, self.batch_atoms = batch_frames, batch_atoms
+        self._rank, self._world = rank, world
+        self._mixture = MixtureOrder([head.weight for head in heads], seed=seed)
+        self._orders = [
+            HeadOrder(head.dataset.block_counts, seed=seed, head=head.name, buffer_blocks=buffer_blocks) for head in heads
+        ]
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
+        self._buffers: list[OrderedDict[tuple[int, ...], Future[Buffer]]] = [OrderedDict() for _ in heads]
+        self._buffer_blocks = buffer_blocks
+
+    def __iter__(self) -> Iterator[Frames]:
+        """Yield batches from `position` on; `position` is then the number of slots consumed with the batch last yielded."""
+        if self.batch_atoms is None:
+            yield from self._by_frames()
+        else:
+            yield from self._by_atoms()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def state_dict(self) -> dict[str, object]:
+        """The position, and what it is a position of."""
+        return {"position": self.position, "seed": self.seed, "order": self._fingerprint()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on from a saved position; refuse the position of another mixture."""
+        if state["order"] != self._fingerprint():
+            raise ConfigError("this position belongs to another seed, mixture or set of frames", hint="resume with the config it was saved with")
+        self.position = int(state["position"])
+
+    def effective_epochs(self, steps: int) -> dict[str, float]:
+        """How often each head's frames will have been seen after `steps` batches; by the mean frame for batches of atoms."""
+        if self.batch_atoms is None:
+            slots = steps * self.batch_frames
+        else:
+            slots = round(steps * self.batch_atoms / self._mean_atoms())
+        return {head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, self._mixture.counts(slots).tolist())}
+
+    def _mean_atoms(self) -> float:
+        means = [float(head.dataset.natoms.mean()) for head in self.heads]
+        return float(np.dot(means, self._mixture.shares))
+
+    def _fingerprint(self) -> str:
+        """Equal for streams that give the same frames at the same slots; batch size and ranks are free to change."""
+        heads = [[head.name, share, head.dataset.content_hash, order.frames] for head, share, order in zip(self.heads, self._mixture.shares.tolist(), self._orders)]
+        return hashlib.sha256(json.dumps([self.seed, self._buffer_blocks, heads]).encode()).hexdigest()
+
+    def _by_frames(self) -> Iterator[Frames]:
+        """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
+        size = self.batch_frames
+        for first, frames in self._windows(max(1, WINDOW // size) * size, mine_of=size):
+            starts, at, begin = frames.starts.tolist(), 0, first
+            while at < len(frames):
+                mine = len(range(self._rank, size, self._world))
+                begin += size
+                self.position = begin
+                yield frames.cut(at, at + mine, starts[at], starts[at + mine])
+                at += mine
+
+    def _by_atoms(self) -> Iterator[Frames]:
+        """Windows of any length; what is left behind the last full batch goes in front of the next window."""
+        rest: Frames | None = None
+        begin = self.position
+        for _, window in self._windows(WINDOW, mine_of=None):
+            frames = window if rest is None else Frames.concatenate([rest, window])
+            starts, at = frames.starts.tolist(), 0
+            for stop in cut_points(frames.natoms, batch_frames=self.batch_frames, batch_atoms=self.batch_atoms)[:-1]:
+                batch = frames.cut(at, stop, starts[at], starts[stop])
+                begin += stop - at
+                self.position, at = begin, stop
+                yield batch if self._world == 1 else batch.take(np.arange(self._rank, len(batch), self._world))
+            rest = frames.cut(at, len(frames), starts[at], starts[-1])
+
+    def _windows(self, length: int, *, mine_of: int | None) -> Iterator[tuple[int, Frames]]:
+        """Yield (first slot, gathered frames) of consecutive windows, several prepared ahead."""
+        if self._world > 1 and mine_of is not None and mine_of < self._world:
+            raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
+        waiting: deque[tuple[int, Future[Frames]]] = deque()
+        counts, first = self._mixture.counts(self.position), self.position
+        while True:
+            while len(waiting) <= (self._threads + AHEAD if self._threads else 0):
+                heads = self._mixture.heads(first, first + length)
+                waiting.append((first, self._submit_window(heads, counts, mine_of)))
+                counts = counts + np.bincount(heads, minlength=len(self.heads))
+                first += length
+            start, window = waiting.popleft()
+            yield start, window.result()
+
+    def _submit_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> Future[Frames]:
+        """Start decoding the buffers that a window needs, then its gathering; a pool runs them in this order."""
+        mine = np.ones(len(heads), bool)
+        if mine_of is not None:
+            mine = np.arange(len(heads)) % mine_of % self._world == self._rank
+        pieces: list[tuple[int, int, Future[Buffer], NDArray[np.int64]]] = []
+        for h in range(len(self.heads)):
+            pieces += self._pieces(h, int(counts[h]), mine[heads == h])
+        return self._submit(self._gather, pieces, heads[mine])
+
+    def _pieces(self, h: int, position: int, mine: NDArray[np.bool_]) -> list:
+        """The stretches of buffers that hold a head's next frames: (head, epoch, buffer, which of its frames)."""
+        pieces, done = [], 0
+        while done < len(mine):
+            epoch, number, start = self._orders[h].locate(position + done)
+            starts = self._orders[h].epoch(epoch).starts
+            stop = min(int(starts[number + 1] - starts[number]), start + len(mine) - done)
+            places = np.flatnonzero(mine[done : done + stop - start]) + start
+            if len(places):
+                blocks = self._orders[h].epoch(epoch).buffers[number]
+                pieces.append((h, epoch, self._buffer(h, blocks), self._orders[h].shuffled(epoch, number)[places]))
+            done += stop - start
+        return pieces
+
+    def _buffer(self, h: int, blocks: tuple[int, ...]) -> Future[Buffer]:
+        """Decoded blocks, from those in memory or now submitted; windows ask in order, so two a head are enough."""
+        held = self._buffers[h]
+        if blocks not in held:
+            held[blocks] = self._submit(self.heads[h].dataset.load, blocks)
+            while len(held) > 2:
+                held.popitem(last=False)
+        return held[blocks]
+
+    def _gather(self, pieces: list, heads: NDArray[np.int32]) -> Frames:
+        """Copy the frames of a window out of their buffers, augment them, and put them into the order of the slots."""
+        parts = []
+        for h, epoch, buffer, places in pieces:
+            head, (loaded, rows) = self.heads[h], buffer.result()
+            frames = loaded.frames(rows[places], dataset=head.dataset.key, epoch=epoch, head=h)
+            parts.append(frames if head.augment is None else head.augment(frames))
+        frames = _one_type(parts)
+        if len(self.heads) == 1:
+            return frames
+        by_head = np.argsort(heads, kind="stable")  # pieces come head by head, in the order of each
+        slots = np.empty_like(by_head)
+        slots[by_head] = np.arange(len(by_head))
+        return frames.take(slots)
+
+    def _submit(self, work: Callable, *args) -> Future:
+        if self._pool is not None:
+            return self._pool.submit(work, *args)
+        future: Future = Future()
+        future.set_result(work(*args))
+        return future
+
+
+def _one_type(parts: Sequence[Frames]) -> Frames:
+    return parts[0] if len(parts) == 1 else Frames.concatenate(parts)
