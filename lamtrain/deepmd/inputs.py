@@ -1,0 +1,198 @@
+"""DeePMD-kit's input.json -> the values of a training config, and the list of what has no counterpart.
+
+Defaults are those of DeePMD-kit 3.2.0 (deepmd/utils/argcheck.py), not ours: a key that the file leaves out means there what it says.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from lamdata.errors import ConfigError, ConfigErrors, SourceError
+
+from .options import config_of, plain
+
+Values = dict[str, Any]
+
+AUTO_NSEL = {"nsel": 120, "three_body_sel": 48}  # those of input_torch_small.json; `auto` counts neighbours in the data
+PREFACTORS = {"energy": "e", "force": "f", "virial": "v"}
+UNUSED_LOSS = {"relative_f": None, "enable_atom_ener_coeff": False, "loss_func": "mse", "use_huber": False, "f_use_norm": False, "intensive_ener_virial": False}
+READ = {
+    "training": {
+        "numb_steps", "seed", "disp_freq", "save_freq", "gradient_max_norm", "training_data", "validation_data", "data_dict", "model_prob",
+    },
+    "learning_rate": {"type", "start_lr", "stop_lr", "stop_lr_ratio", "decay_steps", "decay_rate", "warmup_steps"},
+}  # fmt: skip
+NO_MATTER = {"disp_file", "disp_training", "time_training", "profiling", "profiling_file", "save_ckpt", "max_ckpt_keep", "stat_file", "tensorboard"}
+
+
+def input_json_to_config(path: str | Path) -> tuple[Values, list[str]]:
+    """Return (values, left_out).
+
+    `values` has the keys of a training config, with three to finish: `mixture` is the mixture itself, not its path; `datasets` names
+    the folders of each dataset, for cards to be written; `store` is not there. `left_out` has one line for each option of the file
+    that has no counterpart, with its value.
+    """
+    path = Path(path)
+    whole = read_json(path)
+    left_out: list[str] = []
+    branches = expand_branches(whole.get("model", {}), path=path)
+    settle_auto(branches, left_out)
+    model = config_of(branches, where=str(path))
+    training = whole.get("training", {})
+    values = {
+        "model": {
+            "elements": list(model.elements),
+            "descriptor": model.descriptor.model_dump(mode="json"),
+            "fitting": model.fitting.model_dump(mode="json", exclude_defaults=True),
+        },
+        "steps": take_steps(training, path=path),
+        "batch": convert_batch(training, left_out),
+        "loss": convert_loss(whole, left_out),
+        "clip_norm": training.get("gradient_max_norm") or None,
+        "precision": model.precision,
+        "seed": training.get("seed") or 1,
+        "checkpoint_every": training.get("save_freq", 1000),
+        "log_every": training.get("disp_freq", 1000),
+    }
+    values["learning_rate"] = convert_rate(whole.get("learning_rate", {}), values["steps"], left_out, path=path)
+    values |= convert_data(training, list(branches))
+    left_out += leftover(whole)
+    return values, left_out
+
+
+def read_json(path: Path) -> Values:
+    """Return the file without its comments."""
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise SourceError(err.strerror or "cannot be read", where=str(path)) from err
+    except ValueError as err:
+        raise ConfigError(f"not JSON ({err})", where=str(path)) from err
+    if not isinstance(whole, dict) or "model" not in whole:
+        raise ConfigError("no `model`: not an input of DeePMD-kit", where=str(path))
+    return plain(whole, leave_out=set())
+
+
+def expand_branches(model: Values, *, path: Path) -> dict[str, Values]:
+    """Return branch -> `model` section, names of `shared_dict` replaced by what they stand for."""
+    if "model_dict" not in model:
+        return {"energy": model}
+    shared = model.get("shared_dict", {})
+    common = {key: value for key, value in model.items() if key not in ("model_dict", "shared_dict")}
+    branches, problems = {}, []
+    for name, own in model["model_dict"].items():
+        branches[name] = copy.deepcopy(common) | copy.deepcopy(own)
+        for section in ("type_map", "descriptor", "fitting_net"):
+            word = branches[name].get(section)
+            key, _, level = word.partition(":") if isinstance(word, str) else ("", "", "")
+            if key and key not in shared:
+                problems.append(ConfigError(f"branch `{name}`: no `{key}` in `shared_dict`", where=str(path)))
+            elif level not in ("", "0"):
+                problems.append(ConfigError(f"branch `{name}`: `{section}` is shared at level {level}; only level 0 is supported", where=str(path)))
+            elif key:
+                branches[name][section] = copy.deepcopy(shared[key])
+    if problems:
+        raise ConfigErrors(problems)
+    return branches
+
+
+def settle_auto(branches: dict[str, Values], left_out: list[str]) -> None:
+    """Replace neighbour counts that DeePMD-kit would take from the data."""
+    for name, params in branches.items():
+        descriptor = params.get("descriptor")
+        for block in ("repinit", "repformer"):
+            section = descriptor.get(block, {}) if isinstance(descriptor, dict) else {}
+            for key, word in section.items():
+                if key in AUTO_NSEL and isinstance(word, str):
+                    section[key] = 48 if block == "repformer" else AUTO_NSEL[key]
+                    left_out.append(f"model ({name}) descriptor.{block}.{key} = {word!r}: set to {section[key]}; `lamdata show` counts neighbours")
+
+
+def take_steps(training: Values, *, path: Path) -> int:
+    steps = training.get("numb_steps", training.get("stop_batch"))
+    if not steps:
+        raise ConfigError("`training.numb_steps` is missing", where=str(path))
+    return int(steps)
+
+
+def convert_batch(training: Values, left_out: list[str]) -> Values:
+    """`batch_size` is a number of frames, or `auto:N`, as many as hold N atoms; of several heads the first is taken."""
+    sections = [head.get("training_data", {}) for head in training.get("data_dict", {}).values()] or [training.get("training_data", {})]
+    sizes = [section.get("batch_size", "auto") for section in sections]
+    size = sizes[0]
+    if any(other != size for other in sizes):
+        left_out.append(f"training.data_dict.*.batch_size = {sizes}: one batch size for all heads, {size!r} taken")
+    if isinstance(size, int):
+        return {"frames": size}
+    if isinstance(size, str) and size.split(":")[0] in ("auto", "max", "filter", "mixed"):
+        kind, _, number = size.partition(":")
+        return {"frames": int(number)} if kind == "mixed" else {"atoms": int(number or 32)}
+    left_out.append(f"batch_size = {size!r}: set to 1 frame")
+    return {"frames": 1}
+
+
+def convert_loss(whole: Values, left_out: list[str]) -> Values:
+    """Prefactors as [start, limit]. DeePMD-kit drops a term unless both ends are non-zero."""
+    losses = whole.get("loss_dict") or {"": whole.get("loss", {})}
+    converted = [{ours: both_or_none(loss, theirs) for ours, theirs in PREFACTORS.items()} for loss in losses.values()]
+    for name, loss, prefactors in zip(losses, losses.values(), converted, strict=True):
+        at = f"loss_dict.{name}" if name else "loss"
+        if prefactors != converted[0]:
+            left_out.append(f"{at} = {prefactors}: one loss for all heads, {converted[0]} taken")
+        known = {f"{end}_pref_{letter}" for letter in PREFACTORS.values() for end in ("start", "limit")}
+        left_out += [f"{at}.{key} = {value!r}" for key, value in loss.items() if key not in known | {"type"} and value not in (0, UNUSED_LOSS.get(key))]
+    return converted[0]
+
+
+def both_or_none(loss: Values, letter: str) -> list[float]:
+    default = {"e": (0.02, 1.0), "f": (1000.0, 1.0), "v": (0.0, 0.0)}[letter]
+    start, limit = loss.get(f"start_pref_{letter}", default[0]), loss.get(f"limit_pref_{letter}", default[1])
+    return [float(start), float(limit)] if start and limit else [0.0, 0.0]
+
+
+def convert_rate(rate: Values, steps: int, left_out: list[str], *, path: Path) -> Values:
+    """Exponential decay in stairs. A given `decay_rate` sets where the last step ends; `stop_lr` is then a floor."""
+    if rate.get("type", "exp") != "exp":
+        raise ConfigError(f"`learning_rate.type` is {rate['type']!r}, and only 'exp' is supported", where=str(path))
+    start, stair = rate.get("start_lr", 1e-3), rate.get("decay_steps", 5000)
+    stop = rate.get("stop_lr") or start * rate.get("stop_lr_ratio", 5e-5)
+    if rate.get("decay_rate") is not None:
+        end = start * rate["decay_rate"] ** (steps / stair)
+        if end < stop:
+            left_out.append(f"learning_rate.stop_lr = {stop}: `decay_rate` leads to {end:.3g} at the last step, and there is no floor")
+        stop = end
+    if rate.get("warmup_steps"):
+        left_out.append(f"learning_rate.warmup_steps = {rate['warmup_steps']}: kept, but the first step here is not of rate 0")
+    return {"start": float(start), "stop": float(stop), "decay_steps": int(stair), "warmup_steps": int(rate.get("warmup_steps", 0))}
+
+
+def convert_data(training: Values, heads: list[str]) -> Values:
+    """Return the mixture and the folders of its datasets; without `model_prob` DeePMD-kit weighs heads by their number of systems."""
+    sections = training.get("data_dict") or {heads[0]: training}
+    folders = {head: _systems(sections.get(head, {}).get("training_data", {})) for head in heads}
+    weights = training.get("model_prob") or {head: max(len(folders[head]), 1) for head in heads}
+    tasks = [{"head": head, "dataset": head, "task": "energy_force", "weight": float(weights[head])} for head in heads if weights.get(head)]
+    return {"mixture": {"mixture": "from-input", "heads": tasks}, "datasets": folders}
+
+
+def _systems(section: Values) -> list[str]:
+    systems = section.get("systems", [])
+    return [systems] if isinstance(systems, str) else list(systems)
+
+
+def leftover(whole: Values) -> list[str]:
+    """One line for each key that nothing above has read."""
+    lines = [f"{key} = {value!r}" for key, value in whole.items() if key not in {"model", "training", "learning_rate", "loss", "loss_dict"}]
+    for section, read in READ.items():
+        for key, value in whole.get(section, {}).items():
+            if key not in read | NO_MATTER and value not in (None, False):
+                lines.append(f"{section}.{key} = {value!r}")
+    sections = whole.get("training", {}).get("data_dict") or {"": whole.get("training", {})}
+    for name, head in sections.items():
+        for key, value in head.get("training_data", {}).items():
+            if key not in ("systems", "batch_size", "set_prefix") and value is not None:
+                lines.append(f"training_data{f' ({name})' if name else ''}.{key} = {value!r}")
+    return lines

@@ -1,0 +1,124 @@
+"""DeePMD-kit's serialised model (`.dp` is HDF5, `.yaml` the same tree as text) -> ForeignFile.
+
+The tree is what `model.serialize()` gives in every backend: nested dictionaries with `@class`, `@version`, and the arrays under
+`@variables` (deepmd/dpmodel/utils/serialization.py). `.dp` keeps the tree as JSON and the arrays as datasets that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamdata.errors import DataError, SourceError
+
+from .foreign import DEFAULT, Branch, ForeignFile, clean_tensors
+
+# Where a piece of the tree lives in the state dictionary.
+PLACES = {
+    "@variables": "atomic_model",
+    "descriptor.repinit_variable.embeddings": "atomic_model.descriptor.repinit.filter_layers",
+    "descriptor.repinit_variable.embeddings_strip": "atomic_model.descriptor.repinit.filter_layers_strip",
+    "descriptor.repinit_variable.@variables": "atomic_model.descriptor.repinit",
+    "descriptor.repinit_three_body_variable.embeddings": "atomic_model.descriptor.repinit_three_body.filter_layers",
+    "descriptor.repinit_three_body_variable.embeddings_strip": "atomic_model.descriptor.repinit_three_body.filter_layers_strip",
+    "descriptor.repinit_three_body_variable.@variables": "atomic_model.descriptor.repinit_three_body",
+    "descriptor.repformers_variable.g2_embd": "atomic_model.descriptor.repformers.g2_embd",
+    "descriptor.repformers_variable.repformer_layers": "atomic_model.descriptor.repformers.layers",
+    "descriptor.repformers_variable.@variables": "atomic_model.descriptor.repformers",
+    "descriptor.type_embedding.embedding": "atomic_model.descriptor.type_embedding.embedding.embedding_net",
+    "descriptor.g1_shape_tranform": "atomic_model.descriptor.g1_shape_tranform",
+    "descriptor.tebd_transform": "atomic_model.descriptor.tebd_transform",
+    "fitting.nets": "atomic_model.fitting_net.filter_layers",
+    "fitting.@variables": "atomic_model.fitting_net",
+}
+LEAVES = {"w": "matrix", "b": "bias", "davg": "mean", "dstd": "stddev"}
+
+# What `repformer_args` meant before the option existed (deepmd/pt/model/descriptor/dpa2.py: deserialize).
+OLD_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
+
+
+def read_serialized(path: Path) -> ForeignFile:
+    """Read a `.dp`, `.yaml` or `.yml`; the format holds a single model."""
+    tree = read_hdf5(path) if path.suffix == ".dp" else read_yaml(path)
+    model = tree.get("model")
+    if not isinstance(model, dict) or model.get("descriptor", {}).get("type") != "dpa2" or model.get("type", "standard") != "standard":
+        raise DataError("not a serialised DPA-2 energy model", where=str(path))
+    script = tree.get("model_def_script") or {}
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in name_arrays(model)}
+    branch = Branch(params=params_of(model, script), tensors=clean_tensors(tensors, where=str(path)))
+    return ForeignFile(path=path, branches={DEFAULT: branch})
+
+
+def read_hdf5(path: Path) -> dict[str, Any]:
+    """Return the tree of a `.dp`, arrays in place."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return fill_arrays(json.loads(file.attrs["json"]), lambda name: file[name][()])
+    except (OSError, KeyError) as err:
+        raise SourceError(f"not a serialised model ({err})", where=str(path)) from err
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the tree of a `.yaml`, arrays in place."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = YAML(typ="safe").load(path)
+    except (OSError, YAMLError) as err:
+        raise SourceError(f"not a serialised model ({err})", where=str(path)) from err
+    return fill_arrays(tree if isinstance(tree, dict) else {}, lambda leaf: leaf)
+
+
+def fill_arrays(node: Any, load: Callable[[Any], Any], *, inside: bool = False) -> Any:
+    """Replace each leaf under `@variables` by its array; `inside` is whether we are under one."""
+    if isinstance(node, dict) and node.get("@is_variable"):
+        return np.asarray(node["value"], node["dtype"])
+    if isinstance(node, dict):
+        return {key: fill_arrays(value, load, inside=inside or key == "@variables") for key, value in node.items()}
+    if isinstance(node, list):
+        return [fill_arrays(value, load, inside=inside) for value in node]
+    return load(node) if inside and node is not None else node
+
+
+def name_arrays(model: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each array of the tree with its state-dictionary name."""
+    for path, array in walk_arrays(model, ()):
+        cut = next((cut for cut in range(len(path), 0, -1) if ".".join(path[:cut]) in PLACES), 0)
+        if not cut:
+            raise DataError(f"unexpected array {'.'.join(path)} in a serialised DPA-2 model")
+        *middle, leaf = path[cut:]
+        yield ".".join([PLACES[".".join(path[:cut])], *(part for part in middle if part != "@variables"), LEAVES.get(leaf, leaf)]), array
+
+
+def walk_arrays(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Yield (keys from the root, array) of every array."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if isinstance(value, np.ndarray):
+            yield (*path, str(key)), value
+        else:
+            yield from walk_arrays(value, (*path, str(key)))
+
+
+def params_of(model: dict[str, Any], script: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a tree as its `model` section; the tree wins over the script it was made from."""
+    own = {key: value for key, value in model["descriptor"].items() if not isinstance(value, dict) and not key.startswith("@")}
+    version = model["descriptor"].get("@version", 1)
+    descriptor = own | {"repinit": model["descriptor"]["repinit_args"], "repformer": model["descriptor"]["repformer_args"]}
+    if version < 3:
+        descriptor["repformer"] = OLD_DEFAULTS | descriptor["repformer"]
+    descriptor.setdefault("use_tebd_bias", version < 2)
+    for key in ("ntypes", "type_map"):
+        descriptor.pop(key, None)
+    keys = ("neuron", "resnet_dt", "activation_function", "precision", "dim_case_embd", "numb_fparam", "numb_aparam", "rcond", "use_aparam_as_mask")
+    fitting = {key: model["fitting"][key] for key in keys if key in model["fitting"]} | {"type": model["fitting"]["type"]}
+    named = {key: model[key] for key in ("type_map", "atom_exclude_types", "pair_exclude_types", "preset_out_bias") if key in model}
+    return script | named | {"type": "standard", "descriptor": descriptor, "fitting_net": fitting}

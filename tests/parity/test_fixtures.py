@@ -1,0 +1,51 @@
+"""The model gives DeePMD-kit's numbers: energies, forces, virials and parameter gradients of the fixtures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import compare
+
+FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_energies_forces_virials_and_gradients_are_deepmds(path):
+    apart = compare.compare_case(path)
+    assert apart.energy < 1e-10 and apart.forces < 1e-10 and apart.virial < 1e-10, apart
+    assert apart.gradient < 1e-8, apart
+
+
+def test_a_changed_weight_is_seen():
+    """The comparison itself: one weight in 1e6 is noticed."""
+    case = np.load(FIXTURES[0])
+    model, frames = compare.load_model(case), compare.load_frames(case)
+    batch = compare.collate(frames, model.config)
+    before = model(batch).forces
+    model.descriptor.repformer.layers[0].linear1.weight.data *= 1 + 1e-6
+    assert compare.largest(model(batch).forces - before) > 1e-9
+
+
+def test_fixtures_cover_every_switch():
+    """Each on/off option of the descriptor stands both ways in some fixture."""
+    seen: dict[str, set] = {}
+    for path in FIXTURES:
+        descriptor = json.loads(str(np.load(path)["params"]))["descriptor"]
+        for section in (descriptor, descriptor["repinit"], descriptor["repformer"]):
+            for key, value in section.items():
+                if isinstance(value, bool) or key in ("tebd_input_mode", "update_style", "update_residual_init"):
+                    seen.setdefault(key, set()).add(value)
+    once = {key for key, values in seen.items() if len(values) < 2} - {"trainable", "trainable_ln"}
+    assert not once
+
+
+def test_fixtures_hold_no_pickles_and_stay_small():
+    assert sum(path.stat().st_size for path in FIXTURES) < 3_000_000
+    for path in FIXTURES:
+        assert all(array.dtype != object for array in np.load(path, allow_pickle=False).values())
