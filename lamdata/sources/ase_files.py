@@ -1,0 +1,244 @@
+"""ASE databases (sqlite, JSON), ASE-LMDB and ASE trajectories -> frames.
+
+Read as data: sqlite in read-only mode with its own tables, JSON and trajectories without building ASE's objects. The pickled
+trajectories and databases of ASE before 2015 are refused.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import Frame, Rejection
+from .ase_rows import frame_of_row, plain
+from .build import MAX_ATOMS
+from .deepmd_lmdb import has_key, is_lmdb
+from .files import SourceFile
+from .json_items import load, parse
+from .lmdb_pages import LmdbFile
+
+ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
+SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
+STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
+MAX_ROW = 256 << 20  # bytes of one row, unpacked
+
+
+class AseDbReader:
+    """The sqlite database of `ase.db`. `group` is the value of the key-value pair that `keys: {group: ...}` names, else the row."""
+
+    name = "ase/db"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        with file.local() as path, closing(open_readonly(path)) as database:
+            try:
+                for i, row in enumerate(_sqlite_rows(database, file)):
+                    yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file, i))
+            except (sqlite3.Error, OverflowError) as err:
+                raise SourceError(f"damaged sqlite database: {str(err)[:120]}", where=file.name) from err
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated: the calculator's name says neither version nor functional."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An sqlite signature with ASE's table in the first page, or its usual ending."""
+        return head.startswith(b"SQLite format 3\0") and (b"systems" in head or file.basename.endswith(".db"))
+
+
+class AseJsonReader:
+    """The JSON database of `ase.db`: {"1": {...}, ..., "ids": [...], "nextid": n}."""
+
+    name = "ase/json"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        value = load(file)
+        ids = value.get("ids") if isinstance(value, dict) else None
+        if not isinstance(ids, list):
+            raise SourceError("no list of ids: not an ASE JSON database", where=file.name)
+        for i, key in enumerate(ids):
+            row = value.get(str(key))
+            if not isinstance(row, dict):
+                raise SourceError(f"row {str(key)[:20]} is missing", where=f"{file.name}#{i}")
+            yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file, i))
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An object that starts with a numbered row of numbers and positions."""
+        start = head[:200].replace(b" ", b"").replace(b"\n", b"")
+        return start.startswith((b'{"1":{', b'{"ids":[')) and (b'"numbers"' in head or b'"nextid"' in head)
+
+
+class AseLmdbReader:
+    """`.aselmdb` of fairchem: one zlib-packed JSON row a key."""
+
+    name = "ase/lmdb"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        with file.local() as path, LmdbFile(path, where=file.name) as data:
+            rows = (entry for entry in data.entries() if entry.key.isdigit())
+            for i, entry in enumerate(rows):
+                origin = f"{file.name}#{i}"
+                row = parse(unzlib(data.value(entry), where=origin), where=origin)
+                if not isinstance(row, dict):
+                    raise SourceError("not a row of an ASE-LMDB", where=origin)
+                yield frame_of_row(row, spec, origin=origin, group=_group(row, spec, file, i))
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An LMDB meta page and the key `nextid`."""
+        return is_lmdb(head) and (file.basename.endswith(".aselmdb") or has_key(file, b"nextid"))
+
+
+class AseTrajReader:
+    """`.traj` in the ULM format (ase.io.ulm). All frames of a file are one group."""
+
+    name = "ase/traj"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the steps."""
+        from ase.io import ulm
+
+        with file.local() as path, open(path, "rb") as stream:
+            size = path.stat().st_size
+            _check_ulm(stream, size, file)
+            try:
+                first = ulm.Reader(stream)
+                for i in range(len(first)):
+                    step = first if i == 0 else ulm.Reader(stream, i)
+                    yield frame_of_row(_step(step, first, size), spec, origin=f"{file.name}#{i}", group=file.name)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
+                if isinstance(err, SourceError):
+                    raise
+                raise SourceError(f"damaged trajectory: {type(err).__name__} {str(err)[:100]}", where=file.name) from err
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """ULM's signature and the tag of a trajectory."""
+        return head.startswith((b"- of UlmASE-Trajectory", b"AFFormatASE-Trajectory"))
+
+
+def _group(row: dict[str, Any], spec: SourceSpec, file: SourceFile, i: int) -> str:
+    pairs = row.get("key_value_pairs")
+    name = pairs.get(spec.keys["group"]) if spec.keys.get("group") and isinstance(pairs, dict) else None
+    return f"{file.name}/{name if name is not None else i}"
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """Open a database so that nothing in it can write, load or run for ever."""
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW)
+    database.set_progress_handler(lambda: 1, STEPS)  # interrupts one statement step that takes as long as this
+    return database
+
+
+def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[dict[str, Any]]:
+    kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
+    if kind != ("table",):
+        raise SourceError("no table `systems`: not an ASE database", where=file.name)
+    columns = {column[1] for column in database.execute("PRAGMA table_info(systems)")}
+    wanted = [name for name in (*ARRAYS, *SCALARS) if name in columns]
+    if not {"numbers", "positions"} <= set(wanted):
+        raise SourceError("table `systems` has no numbers or positions", where=file.name)
+    for (row_id,) in database.execute("SELECT id FROM systems ORDER BY id").fetchall():
+        values = database.execute(f"SELECT {', '.join(wanted)} FROM systems WHERE id = ?", (row_id,)).fetchone()
+        yield _decoded(dict(zip(wanted, values)), f"{file.name}#{row_id}")
+
+
+def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """Blobs as arrays (little-endian, as ase.db writes them on every machine), pbc as three flags."""
+    for name, dtype in ARRAYS.items():
+        if isinstance(row.get(name), bytes):
+            try:
+                row[name] = np.frombuffer(row[name], np.dtype(dtype).newbyteorder("<"))
+            except ValueError:
+                raise SourceError(f"{name} is cut short", where=where) from None
+        elif row.get(name) is not None:
+            raise SourceError(f"{name} is not a blob", where=where)
+    if row.get("cell") is not None and row["cell"].size == 9:
+        row["cell"] = row["cell"].reshape(3, 3)
+    if isinstance(row.get("pbc"), int):
+        row["pbc"] = [bool(row["pbc"] & bit) for bit in (1, 2, 4)]
+    if isinstance(row.get("key_value_pairs"), (str, bytes)):
+        row["key_value_pairs"] = parse(row["key_value_pairs"], where=where)
+    return row
+
+
+def unzlib(data: bytes, *, where: str) -> bytes:
+    """Unpack zlib data of bounded size."""
+    engine = zlib.decompressobj()
+    try:
+        out = engine.decompress(data, MAX_ROW)
+    except zlib.error as err:
+        raise SourceError(f"not packed with zlib: {err}", where=where) from None
+    if engine.unconsumed_tail or not engine.eof:
+        raise SourceError("a record that is truncated or unpacks too large", where=where)
+    return out
+
+
+def _check_ulm(stream: Any, size: int, file: SourceFile) -> None:
+    """Refuse a header whose numbers lead out of the file before ASE allocates by them."""
+    head = stream.read(48)
+    if len(head) < 48 or head[:8] not in (b"- of Ulm", b"AFFormat") or head[8:24].rstrip() != b"ASE-Trajectory":
+        raise SourceError("not an ASE trajectory in the ULM format", where=file.name)
+    _, items, start = np.frombuffer(head, "<i8", 3, 24)
+    if not 0 <= items <= MAX_ATOMS * 100 or not 0 <= start <= size - 8 * items:
+        raise SourceError(f"{items} steps announced at byte {start} of {size}: truncated or damaged", where=file.name)
+    stream.seek(start)
+    offsets = np.frombuffer(stream.read(8 * int(items)), "<i8")
+    for offset in offsets:
+        if not 48 <= offset <= size - 8:
+            raise SourceError(f"a step at byte {offset} of {size}: truncated or damaged", where=file.name)
+        stream.seek(int(offset))
+        length = int(np.frombuffer(stream.read(8), "<i8")[0])
+        if not 0 < length <= size - offset - 8:
+            raise SourceError(f"a step of {length} bytes at {offset}: damaged", where=file.name)
+    stream.seek(0)
+
+
+def _step(step: Any, first: Any, size: int) -> dict[str, Any]:
+    """What a step says, and what the first step said for all of them."""
+    row = {name: _ulm_value(step if name in step else first, name, size) for name in ("numbers", "positions", "cell", "pbc")}
+    if "calculator" in step:
+        row |= {name: _ulm_value(step.calculator, name, size) for name in ("energy", "free_energy", "forces", "stress")}
+    return row
+
+
+def _ulm_value(node: Any, name: str, size: int) -> Any:
+    lazy = node._data.get(name)  # an array stands here by shape and offset: checked before it is read
+    shape = getattr(lazy, "shape", None)
+    if shape is not None:
+        if lazy.dtype.kind not in "fiub" or any(not isinstance(n, int) or n < 0 for n in shape):
+            raise ValueError(f"{name} is an array of {lazy.dtype} with shape {shape}")
+        if not 0 <= lazy.offset <= size - math.prod(shape) * lazy.dtype.itemsize:
+            raise ValueError(f"{name} with shape {shape} leads out of the file")
+    return plain(node.get(name))

@@ -1,0 +1,132 @@
+"""Plain values of a foreign file -> Frame, or the Rejection that says why there is none.
+
+Every reader of structures and databases ends here, so that shapes, finiteness and signs are checked in one place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers as _ASE_NUMBERS
+
+from ..frame import F64, Frame, Rejection
+
+MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
+SMALLEST_VOLUME = 1e-3  # Å^3; below it a cell is degenerate
+NUMBERS = {symbol: number for symbol, number in _ASE_NUMBERS.items() if number > 0} | {"D": 1, "T": 1}
+
+
+class Unusable(ValueError):
+    """A value that makes one frame unusable; `build` turns it into a `Rejection`."""
+
+    def __init__(self, reason: str, value: object = None):
+        super().__init__(reason)
+        self.reason, self.value = reason, value
+
+
+def number_of(symbol: object) -> int:
+    """Atomic number of a chemical symbol or of a number written as text ("Fe", "fe", "26"); D and T are hydrogen."""
+    if isinstance(symbol, (int, np.integer)) or (isinstance(symbol, str) and symbol.strip().isdigit()):
+        number = int(symbol)
+    else:
+        number = NUMBERS.get(str(symbol).strip().capitalize(), 0)
+    if not 1 <= number <= 118:
+        raise Unusable("unknown element", str(symbol)[:40])
+    return number
+
+
+def build(
+    *, origin: str, positions: Any, symbols: Sequence | None = None, numbers: Any = None, cell: Any = None, **labels: Any
+) -> Frame | Rejection:
+    """Return the frame that the values describe, or why they describe none.
+
+    `positions` (A, 3) Å; `symbols` or `numbers` (A,); `cell` (3, 3) Å, or None. Labels: `energy` eV, `forces` (A, 3) eV/Å,
+    `virial` (3, 3) eV or `stress` (3, 3) or Voigt 6 in eV/Å^3 with ASE's sign (virial = -V x stress; virial wins), and the
+    remaining fields of `Frame`. `pbc` defaults to all directions where there is a cell.
+    """
+    try:
+        return _build(origin, positions, symbols, numbers, cell, labels)
+    except Unusable as bad:
+        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
+    except (ValueError, TypeError, OverflowError, KeyError, IndexError) as err:
+        return Rejection(origin=origin, reason=f"not a structure: {str(err)[:120] or type(err).__name__}")
+
+
+def _build(origin: str, positions: Any, symbols: Sequence | None, numbers: Any, cell: Any, labels: dict[str, Any]) -> Frame:
+    atoms = len(positions)
+    if not 0 < atoms <= MAX_ATOMS:
+        raise Unusable("no atoms" if atoms == 0 else "too many atoms", atoms)
+    numbers = atomic_numbers([number_of(s) for s in symbols] if numbers is None else numbers)
+    cell = array(cell, (3, 3), "cell")
+    pbc = tuple(bool(p) for p in labels.pop("pbc", None) or (cell is not None,) * 3)
+    if all(pbc) and cell is not None and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
+        raise Unusable("zero volume", abs(float(np.linalg.det(cell))))
+    stress, virial = labels.pop("stress", None), array(labels.pop("virial", None), (3, 3), "virial")
+    if virial is None and stress is not None and any(pbc):
+        virial = virial_of(stress, cell)
+    return Frame(
+        numbers=numbers,
+        positions=array(positions, (atoms, 3), "positions"),
+        cell=cell,
+        pbc=pbc,
+        energy=scalar(labels.pop("energy", None), "energy"),
+        forces=array(labels.pop("forces", None), (atoms, 3), "forces"),
+        virial=virial,
+        origin=origin,
+        **labels,
+    )
+
+
+def atomic_numbers(values: Any) -> np.ndarray:
+    """(A,) uint8, or `Unusable` where a value is no element."""
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise Unusable("atomic numbers are not a list of integers")
+    if values.size and not (1 <= values.min() and values.max() <= 118):
+        raise Unusable("unknown element", int(values[(values < 1) | (values > 118)][0]))
+    return values.astype(np.uint8)
+
+
+def array(value: Any, shape: tuple[int, ...], name: str) -> F64 | None:
+    """`value` as finite float64 of the shape, or None where there is none."""
+    if value is None:
+        return None
+    out = np.array(value, dtype=np.float64)
+    if out.shape != shape:
+        if out.size != math.prod(shape):
+            raise Unusable(f"{name} has shape {out.shape}, expected {shape}")
+        out = out.reshape(shape)
+    if not np.isfinite(out).all():
+        raise Unusable("nonfinite", name)
+    return out
+
+
+def scalar(value: Any, name: str) -> float | None:
+    """`value` as a finite float, or None where there is none."""
+    if value is None:
+        return None
+    out = float(value)
+    if not math.isfinite(out):
+        raise Unusable("nonfinite", name)
+    return out
+
+
+def tensor(stress: Any) -> F64:
+    """(3, 3) from nine values or from Voigt's six in the order xx yy zz yz xz xy."""
+    flat = np.array(stress, dtype=np.float64).ravel()
+    if flat.size == 6:
+        flat = flat[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
+    if flat.size != 9:
+        raise Unusable("stress has neither 6 nor 9 values", int(flat.size))
+    return flat.reshape(3, 3)
+
+
+def virial_of(stress: Any, cell: F64) -> F64:
+    """Virial (3, 3) in eV from a stress in eV/Å^3 with ASE's sign: -V x stress, positive trace when compressed."""
+    virial = -abs(float(np.linalg.det(cell))) * tensor(stress)
+    if not np.isfinite(virial).all():
+        raise Unusable("nonfinite", "virial")
+    return virial

@@ -1,0 +1,103 @@
+"""CIF -> structures, one a data block, through pymatgen.
+
+Rejected with the reason: sites that are shared, partly empty or in a disorder group (some libraries read those as ordered), and
+groups written as an element (NH3 is read as nihonium). There are no labels. The group is the file, so that the
+polymorphs of one study stay together only if they share a file.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import Frame, Rejection
+from .build import build
+from .files import SourceFile
+
+MAX_BYTES = 64 << 20
+BLOCK = re.compile(r"^data_\S*", re.MULTILINE | re.IGNORECASE)
+LAST_ELEMENT = 103  # beyond lawrencium no crystal is known: a heavier "element" is a misread group
+MAX_SITES = 20_000
+
+
+class CifReader:
+    """`*.cif`."""
+
+    name = "cif"
+    options: dict[str, tuple] = {}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the structure of each data block that has atoms."""
+        text = file.bytes(MAX_BYTES).decode("utf-8", "replace")
+        starts = [found.start() for found in BLOCK.finditer(text)]
+        if not starts:
+            raise SourceError("no data_ block: not a CIF", where=file.name)
+        for i, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)])):
+            block = text[start:end]
+            if "_atom_site_" in block or len(starts) == 1:
+                yield _frame(block, f"{file.name}#{i}", file.name)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """The ending, or a data block with a cell."""
+        return file.basename.lower().endswith(".cif") or head.lstrip().startswith(b"data_") and b"_cell_length_a" in head
+
+
+def _frame(block: str, origin: str, group: str) -> Frame | Rejection:
+    from pymatgen.io.cif import CifParser
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parser = CifParser.from_str(block, occupancy_tolerance=1.0)
+            data = next(iter(parser.as_dict().values()))
+            reason = _disorder(data)
+            if reason:
+                return Rejection(origin=origin, reason=reason)
+            structures = parser.parse_structures(primitive=False, check_occu=True, on_error="raise")
+    except Exception as err:  # pymatgen raises what its parts raise
+        return Rejection(origin=origin, reason=f"not a CIF that pymatgen reads: {' '.join(str(err).split())[:120]}")
+    structure = structures[0]
+    if not structure.is_ordered:
+        site = next(site for site in structure if not site.is_ordered)
+        return Rejection(origin=origin, reason="disorder: a site shared or partly empty", value=site.species_string)
+    heavy = next((site.specie.symbol for site in structure if site.specie.Z > LAST_ELEMENT), None)
+    if heavy:
+        return Rejection(origin=origin, reason="a group of atoms in place of an element", value=heavy)
+    return build(
+        origin=origin,
+        group=group,
+        numbers=[site.specie.Z for site in structure],
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+    )
+
+
+def _disorder(data: dict[str, Any]) -> str | None:
+    """Why a block's own fields say that it is not one ordered structure."""
+    sites = data.get("_atom_site_fract_x", data.get("_atom_site_cartn_x", []))
+    if len(sites) > MAX_SITES:
+        return "too many sites"
+    groups = {str(g).strip() for g in _column(data, "_atom_site_disorder_group")} - {".", "?", "", "0"}
+    if groups:
+        return f"disorder: disorder groups {', '.join(sorted(groups))[:40]}"
+    for word in _column(data, "_atom_site_occupancy"):
+        try:
+            if abs(float(str(word).split("(")[0]) - 1.0) > 1e-3:
+                return f"disorder: occupancy {str(word)[:20]}"
+        except ValueError:
+            continue  # "." and "?" mean full
+    return None
+
+
+def _column(data: dict[str, Any], name: str) -> list[Any]:
+    value = data.get(name, [])
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,253 @@
+"""Extended XYZ -> frames, one at a time.
+
+The comment line holds `key=value` pairs, `Lattice`, `pbc` and the columns as `Properties` (https://github.com/libAtoms/extxyz).
+Neither label names nor units are part of the format. Names: the card's `keys` (energy, forces, virial, stress, charge,
+multiplicity, group), else those in wide use, below. Units: the card's `units`, else `energy_unit=...` of the comment (as dpdata and
+MatterSim write), else eV, Å, eV/Å, eV/Å^3. The virial wins over the stress; stress has ASE's sign (virial = -V x stress).
+
+Options: `stress: pressure` for a stress that is positive when compressed; `charge: -1` for all frames of the source, where the
+file does not say it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import Frame, Rejection
+from .build import MAX_ATOMS, NUMBERS, Unusable, build, number_of, tensor
+from .files import SourceFile
+from .unit_names import TABLES, canonical
+
+KEYS = {
+    "energy": ("energy", "Energy", "free_energy", "energies", "total_energy", "TotEnergy"),
+    "forces": ("forces", "force", "Forces"),
+    "virial": ("virial", "virials", "Virial"),
+    "stress": ("stress", "stresses", "Stress"),
+    "charge": ("charge", "total_charge"),
+    "multiplicity": ("multiplicity", "spin_multiplicity"),
+    "group": ("material_id", "mp_id", "mol_id", "molecule_id", "trajectory_id"),
+}
+REFERENCE = ("REF_", "ref_", "dft_", "DFT_")  # put before a name by those who keep a model's prediction under the plain one
+UNIT_KEYS = {"energy": ("energy", "energies"), "force": ("force", "forces"), "stress": ("stress", "stresses"), "length": ("length", "pos")}
+MAX_LINE = 1 << 20  # bytes
+MAX_FRAME = 512 << 20  # bytes
+PAIR = re.compile(r"""([^\s="']+)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|\[([^]]*)\]|(\S+))""")
+PLAIN_COLUMNS = "species:S:1:pos:R:3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where labels stand in the frames of one file, and in which units; by label and by quantity."""
+
+    info: dict[str, str] = field(default_factory=dict)  # label -> key of the comment line
+    factors: dict[str, float]  # quantity -> factor to eV, Å
+    columns: dict[str, slice]  # property -> its columns
+    width: int  # columns in a line
+    forces: str | None  # property that holds the forces
+
+
+class ExtxyzReader:
+    """Extended or plain XYZ."""
+
+    name = "extxyz"
+    options = {"stress": ("ase", "pressure"), "charge": ()}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the frames."""
+        layouts: dict[tuple, Layout] = {}
+        with file.open() as stream:
+            for i, (comment, rows) in enumerate(blocks(stream, file.name)):
+                origin = f"{file.name}#{i}"
+                info = parse_comment(comment)
+                key = (*info, info.get("Properties"), *(info.get(k) for k in info if "unit" in k))
+                if key not in layouts:
+                    layouts[key] = layout_of(info, spec, where=origin)
+                yield _frame(info, rows, layouts[key], spec, file, origin)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """A count, a comment, and a line that starts with a symbol or has the columns that the comment states."""
+        lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip() and not line.startswith("#")]
+        if len(lines) < 2 or not lines[0].strip().isdigit():
+            return False
+        if "Properties=" in lines[1] or "Lattice=" in lines[1]:
+            return True
+        rows = [line.split() for line in (head.decode("utf-8", "replace").splitlines())[2:3]]
+        return file.basename.endswith((".xyz", ".extxyz")) and bool(rows) and len(rows[0]) >= 4 and rows[0][0].capitalize() in NUMBERS
+
+
+def blocks(stream: IO[bytes], name: str) -> Iterator[tuple[str, list[list[bytes]]]]:
+    """Yield (comment, split atom lines) of each frame; blank and # lines between frames are passed over."""
+    for i in range(MAX_ATOMS**2):
+        line = stream.readline(MAX_LINE)
+        while line and (not line.strip() or line.startswith(b"#")):
+            line = stream.readline(MAX_LINE)
+        if not line:
+            return
+        where = f"{name}#{i}"
+        if not line.strip().isdigit() or len(line.strip()) > 9 or int(line) > MAX_ATOMS:
+            raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
+        comment = stream.readline(MAX_LINE).decode("utf-8", "replace")
+        rows, size = [], 0
+        for _ in range(int(line)):
+            row = stream.readline(MAX_LINE)
+            size += len(row)
+            if not row or size > MAX_FRAME:
+                raise SourceError(f"{int(line)} atoms announced, {len(rows)} found" if not row else "a frame too large", where=where)
+            rows.append(row.split())
+        yield comment, rows
+
+
+def parse_comment(comment: str) -> dict[str, str]:
+    """Key-value pairs of a comment line; values stay text, lists without their brackets."""
+    return {found[1]: next((v for v in found.groups()[1:] if v is not None), "") for found in PAIR.finditer(comment)}
+
+
+def layout_of(info: dict[str, str], spec: SourceSpec, *, where: str) -> Layout:
+    """Say which keys and columns hold what, and in which units; raise where that is in doubt."""
+    columns, width = parse_columns(info.get("Properties", PLAIN_COLUMNS), where=where)
+    found = {label: pick_key(label, info, spec, where=where) for label in KEYS if label != "forces"}
+    forces = pick_key("forces", columns, spec, where=where)
+    factors = {quantity: _factor(quantity, info, spec, where=where) for quantity in TABLES}
+    stated = any(f"{key}{dash}unit" in info for key in UNIT_KEYS["force"] for dash in "-_") or spec.units.force
+    if forces and factors["energy"] != 1.0 and not stated:
+        raise SourceError("energies have a unit, forces have none", where=where, hint="say `units: {force: Hartree/bohr}` in the card")
+    return Layout(info={k: v for k, v in found.items() if v}, factors=factors, columns=columns, width=width, forces=forces)
+
+
+def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:
+    """Columns of each property in "species:S:1:pos:R:3:..."."""
+    parts = properties.strip().split(":")
+    if len(parts) % 3 or not all(n.isdigit() and 0 < int(n) < 10_000 for n in parts[2::3]):
+        raise SourceError(f"Properties is {properties[:60]!r}, expected name:type:count, ...", where=where)
+    columns, at = {}, 0
+    for name, count in zip(parts[::3], parts[2::3]):
+        columns[name] = slice(at, at + int(count))
+        at += int(count)
+    if "pos" not in columns or columns["pos"].stop - columns["pos"].start != 3:
+        raise SourceError("Properties has no pos:R:3", where=where)
+    if not {"species", "Z", "numbers"} & set(columns):
+        raise SourceError("Properties has neither species nor Z", where=where)
+    return columns, at
+
+
+def pick_key(label: str, present: dict[str, Any], spec: SourceSpec, *, where: str) -> str | None:
+    """The key that holds a label: the card's, else the first known one that is there; two rival ones are an error."""
+    if label in spec.keys:
+        wanted = spec.keys[label]
+        if wanted and wanted not in present:
+            raise SourceError(f"no key {wanted!r} for {label}", where=where, hint=f"it has: {', '.join(list(present)[:20])}")
+        return wanted or None
+    plain = [key for key in KEYS[label] if key in present]
+    reference = [prefix + key for prefix in REFERENCE for key in KEYS[label] if prefix + key in present]
+    if plain and reference and present[plain[0]] != present[reference[0]]:
+        raise SourceError(
+            f"both {plain[0]!r} and {reference[0]!r} could be {label}", where=where, hint=f"say `keys: {{{label}: {reference[0]}}}`"
+        )
+    return (plain + reference or [None])[0]
+
+
+def _factor(quantity: str, info: dict[str, str], spec: SourceSpec, *, where: str) -> float:
+    stated = next((info[f"{key}{dash}unit"] for key in UNIT_KEYS[quantity] for dash in "-_" if info.get(f"{key}{dash}unit")), None)
+    chosen = getattr(spec.units, quantity)
+    if stated is None:
+        return TABLES[quantity][chosen] if chosen else 1.0
+    unit = canonical(stated, quantity)
+    if unit is None:
+        raise SourceError(f"unknown {quantity} unit {stated[:40]!r}", where=where, hint=f"one of: {', '.join(TABLES[quantity])}")
+    if chosen and chosen != unit:
+        raise SourceError(f"the file says {quantity} in {unit}, the card says {chosen}", where=where)
+    return TABLES[quantity][unit]
+
+
+def _frame(
+    info: dict[str, str], rows: list[list[bytes]], layout: Layout, spec: SourceSpec, file: SourceFile, origin: str
+) -> Frame | Rejection:
+    for row in rows:
+        if len(row) < layout.width:
+            raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=origin)
+    columns = list(zip(*rows))
+    if not columns:
+        return Rejection(origin=origin, reason="no atoms")
+    try:
+        species = next(layout.columns[key] for key in ("species", "Z", "numbers") if key in layout.columns)
+        symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
+        numbers = [NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols]
+        length = layout.factors["length"]
+        positions = _block(columns, layout.columns["pos"]) * length
+        forces = None if layout.forces is None else _block(columns, layout.columns[layout.forces]) * layout.factors["force"]
+        labels = _labels(info, layout, spec)
+        cell = np.array(info["Lattice"].split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
+        pbc = _pbc(info.get("pbc"), cell)
+    except Unusable as bad:
+        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
+    except ValueError as err:
+        return Rejection(origin=origin, reason=f"not a number: {str(err)[:100]}")
+    group = info.get(layout.info.get("group", ""), "") or formula(symbols)
+    return build(
+        origin=origin,
+        group=f"{file.name}/{group}",
+        numbers=numbers,
+        positions=positions,
+        cell=cell if any(pbc) else None,
+        pbc=pbc,
+        forces=forces,
+        **(labels if any(pbc) else {k: v for k, v in labels.items() if k not in ("virial", "stress")}),
+    )
+
+
+def _block(columns: list[tuple[bytes, ...]], where: slice) -> np.ndarray:
+    """(A, n) floats of some columns."""
+    return np.array([list(map(float, column)) for column in columns[where]]).T
+
+
+def _labels(info: dict[str, str], layout: Layout, spec: SourceSpec) -> dict[str, Any]:
+    """Labels of the comment line, in eV and Å."""
+    out: dict[str, Any] = {"charge": whole(spec.options["charge"], "charge")} if "charge" in spec.options else {}
+    for label, key in layout.info.items():
+        text = info[key]
+        if label == "energy":
+            out[label] = float(text) * layout.factors["energy"]
+        elif label == "virial":
+            out[label] = tensor(text.replace(",", " ").split()) * layout.factors["energy"]
+        elif label == "stress":
+            sign = -1.0 if spec.options.get("stress") == "pressure" else 1.0
+            out[label] = sign * tensor(text.replace(",", " ").split()) * layout.factors["stress"]
+        elif label in ("charge", "multiplicity"):
+            out[label] = whole(text, label)
+    return out
+
+
+def whole(value: Any, name: str) -> int:
+    """An integer that may be written as a float."""
+    number = float(value)
+    if not number.is_integer() or abs(number) > 32_000:
+        raise Unusable(f"{name} is not a whole number", str(value)[:20])
+    return int(number)
+
+
+def _pbc(text: str | None, cell: Any) -> tuple[bool, bool, bool]:
+    if text is None or cell is None:
+        return (cell is not None,) * 3
+    flags = re.split(r"[\s,]+", text.strip())
+    flags = flags * 3 if len(flags) == 1 else flags
+    if len(flags) != 3 or not all(f.upper() in ("T", "TRUE", "1", "F", "FALSE", "0") for f in flags):
+        raise Unusable("pbc is not three flags", text[:40])
+    return tuple(f.upper() in ("T", "TRUE", "1") for f in flags)  # type: ignore[return-value]
+
+
+def formula(symbols: list[str]) -> str:
+    """Composition in alphabetical order: frames of one trajectory share it."""
+    return "".join(f"{symbol}{count}" for symbol, count in sorted(Counter(symbols).items()))
