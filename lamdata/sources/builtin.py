@@ -9,6 +9,8 @@ BUILTIN: dict[str, str] = {
     "aflow/prototypes": "prototypes:AflowPrototypes",
     "qe/pw": "qe:PwReader",
     "cp2k/output": "cp2k:Cp2kReader",
+    "vasp/xml": "vasp_xml:VasprunReader",
+    "vasp/outcar": "vasp_outcar:OutcarReader",
     "oc20/s2ef": "oc20:S2efReader",
     "oc20/lmdb": "oc20:Oc20LmdbReader",
     "extxyz": "extxyz:ExtxyzReader",

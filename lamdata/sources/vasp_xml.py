@@ -1,0 +1,186 @@
+"""VASP vasprun.xml: a stream of XML in, every ionic step out; cells stay as they are, never rotated.
+
+Energy is e_fr_energy, the free energy, of which forces and stress are the derivatives; `options: {energy: sigma0}` takes the energy
+extrapolated to zero smearing. Stress is in kbar, positive when compressed: virial = +V x stress. Density of states, bands and
+projections are dropped as they pass, so memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import F64, Frame, Rejection
+from ..units import KBAR
+from .build import build
+from .files import SourceFile
+from .vasp_theory import settled, theory_of
+
+HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dynmat", "set"}
+DEEP = 100  # levels; VASP nests about ten
+
+
+class VasprunReader:
+    """VASP vasprun.xml (`vasp/xml`); option `energy`: free or sigma0."""
+
+    name = "vasp/xml"
+    options = {"energy": ("free", "sigma0")}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every ionic step; unconverged ones and a cut last one are rejected."""
+        run = Vasprun(file, sigma0=spec.options.get("energy") == "sigma0")
+        index = -1
+        for index, calculation in enumerate(run.calculations()):
+            origin = f"{file.name}#{index}"
+            yield Rejection(origin=origin, reason="truncated") if calculation is None else run.frame(calculation, origin)
+        if index < 0:
+            raise SourceError("holds no finished ionic step", where=file.name)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Return what the parameters state."""
+        run = Vasprun(file)
+        for _ in run.calculations():
+            break
+        return theory_of(run.tags, run.titles, run.version) if run.version else {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return b"<modeling>" in head[:1000] and b'name="program"' in head
+
+
+@dataclass(slots=True)
+class Vasprun:
+    """The state of a vasprun.xml while it streams by."""
+
+    file: SourceFile
+    sigma0: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    titles: list[str] = field(default_factory=list)
+    version: str = ""
+    symbols: list[str] = field(default_factory=list)
+
+    def calculations(self) -> Iterator[ElementTree.Element | None]:
+        """Yield each finished <calculation>, and `None` at the end if the file is cut after the first."""
+        count = 0
+        try:
+            for element in _elements(self.file):
+                if element.tag == "calculation":
+                    count += 1
+                    yield element
+                    element.clear()
+                else:
+                    self._header(element)
+        except ElementTree.ParseError as err:
+            if count == 0:
+                raise SourceError(f"not whole XML ({err})", where=self.file.name) from None
+            yield None
+
+    def frame(self, calculation: ElementTree.Element, origin: str) -> Frame | Rejection:
+        """Build the frame of one ionic step."""
+        loops = [step for step in calculation.iterfind("scstep") if _energy(step, "e_fr_energy") is not None]
+        natoms = len(self.symbols)
+        if not loops and self._is("ML_LMLFF"):
+            return Rejection(origin=origin, reason="machine-learned")
+        change = None if len(loops) < 2 else _energy(loops[-1], "e_fr_energy") - _energy(loops[-2], "e_fr_energy")
+        if not settled(len(loops), int(self.tags.get("NELM", 0)), change, float(self.tags.get("EDIFF", 0)), natoms):
+            return Rejection(origin=origin, reason="unconverged", value=change)
+        cell = _rows(calculation, "structure/crystal/varray[@name='basis']")
+        inside = _rows(calculation, "structure/varray[@name='positions']")
+        if cell is None or inside is None:
+            return Rejection(origin=origin, reason="no positions")
+        stress = _rows(calculation, "varray[@name='stress']")
+        return build(
+            origin=origin,
+            symbols=self.symbols,
+            positions=inside @ cell,
+            cell=cell,
+            energy=self._energy(calculation, loops),
+            forces=_rows(calculation, "varray[@name='forces']"),
+            virial=None if stress is None else abs(float(np.linalg.det(cell))) * stress * KBAR,
+            converged=True if loops else None,
+            group=self.file.name,
+        )
+
+    def _energy(self, calculation: ElementTree.Element, loops: list[ElementTree.Element]) -> float | None:
+        free = _energy(calculation, "e_fr_energy")
+        if not self.sigma0 or free is None:
+            return free
+        # The step's own e_0_energy is wrong in many versions (https://www.vasp.at/forum/viewtopic.php?t=16942); the difference
+        # to the free energy in the last electronic step is right, and holds for the step.
+        last = loops[-1] if loops else calculation
+        return free + _energy(last, "e_0_energy") - _energy(last, "e_fr_energy")
+
+    def _is(self, tag: str) -> bool:
+        return self.tags.get(tag, "F").strip(". ").upper().startswith("T")
+
+    def _header(self, element: ElementTree.Element) -> None:
+        if element.tag in ("incar", "parameters"):
+            for item in element.iter():
+                if item.tag in ("i", "v") and item.get("name") and (item.text or "").strip():
+                    # <parameters> repeats some tags by their defaults: what the INCAR says, which comes first, stands.
+                    self.tags.setdefault(item.get("name"), item.text.strip())
+        elif element.tag == "generator":
+            self.version = next(((i.text or "").strip() for i in element if i.get("name") == "version"), "").rstrip(".")
+        elif element.tag == "atominfo":
+            self.symbols = [_symbol(rc[0].text) for rc in element.iterfind("array[@name='atoms']/set/rc")]
+            self.titles = [(rc[-1].text or "").strip() for rc in element.iterfind("array[@name='atomtypes']/set/rc")]
+        element.clear()
+
+
+def _elements(file: SourceFile) -> Iterator[ElementTree.Element]:
+    """Yield the children of the root, whole, without the heavy parts; refuse what VASP never writes."""
+    if b"<!DOCTYPE" in file.head(4096):
+        raise SourceError("declares a document type: refused", where=file.name)
+    depth, heavy = 0, 0
+    keep = {"atominfo"}
+    inside: list[str] = []
+    with file.open() as stream:
+        for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+            if event == "start":
+                inside.append(element.tag)
+                depth += 1
+                heavy += element.tag in HEAVY
+                if depth > DEEP:
+                    raise SourceError("nested too deeply", where=file.name)
+                root = element if depth == 1 else root
+                continue
+            depth -= 1
+            heavy -= element.tag in HEAVY
+            inside.pop()
+            if depth == 1:
+                yield element
+                root.remove(element)
+            elif (heavy or element.tag in HEAVY) and not keep.intersection(inside):
+                element.clear()
+
+
+def _energy(element: ElementTree.Element, name: str) -> float | None:
+    """The last energy of that name directly below, in eV; `None` where it is missing or overflowed to stars."""
+    texts = [i.text for i in element.iterfind(f"energy/i[@name='{name}']")]
+    try:
+        return float(texts[-1])
+    except (IndexError, TypeError, ValueError):
+        return None
+
+
+def _rows(element: ElementTree.Element, path: str) -> F64 | None:
+    """A table of three columns; `None` where there is none, nan where a number overflowed to stars."""
+    found = element.find(path)
+    if found is None:
+        return None
+    return np.array([[_number(word) for word in (v.text or "").split()] for v in found.iterfind("v")], np.float64).reshape(-1, 3)
+
+
+def _number(word: str) -> float:
+    return float("nan") if "*" in word else float(word)
+
+
+def _symbol(text: str | None) -> str:
+    symbol = (text or "").strip()
+    return "Zr" if symbol == "r" else symbol  # VASP 5.2 loses the Z: pymatgen knows it too
