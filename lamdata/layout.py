@@ -17,6 +17,7 @@ from .lattice import Lattice
 
 FRAMES_PER_BLOCK = 1024
 BLOCKS_PER_SHARD = 32
+WIDTH_STEP = 64  # blosc leaves a buffer as it is where its bit shuffle finds no multiple of 8 values
 ELEMENT_BYTES = 15  # bits 0..119, one for each atomic number
 SPLITS = ("train", "validation", "test")
 
@@ -60,6 +61,7 @@ COLUMNS = {
 FLOATS = ("energy", "cell", "virial", "positions", "forces")  # what a lattice may hold
 NARROWED = ("cell", "virial", "positions", "forces")  # float32 in the fast profile; an energy needs more than its 7 digits
 TEXTS = ("group", "origin")
+NOT_STREAMED = (*TEXTS, "atom_start")  # read frame by frame or by other programs only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +86,11 @@ class ArrayPlan:
     @property
     def blosc(self) -> tuple[str, int, int]:
         """Compressor, level and shuffle (0 none, 1 bytes, 2 bits): the fastest to decode of those within 5% of the smallest."""
-        if self.column.name in TEXTS:
-            return "zstd", 5, 0  # read frame by frame only, never by a stream
+        if self.column.name in NOT_STREAMED:
+            return "zstd", 5, int(self.stored.itemsize > 1)
         if self.lattice is not None:
-            return "lz4", 5, 2  # unused high bits become planes of zeros
-        return "lz4", 5, 1 if self.stored.itemsize > 1 else 0
+            return "lz4hc", 5, 2  # unused high bits become planes of zeros; `hc` packs them tighter and decodes as fast
+        return ("lz4", 5, 1) if self.stored.itemsize > 1 else ("lz4hc", 9, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class SegmentPlan:
 
     profile: str  # "lossless" or "fast"
     frames: int
-    atom_width: int  # atoms of the fullest block
+    atom_width: int  # atoms of the fullest block, rounded up to `WIDTH_STEP`
     lattices: Mapping[str, Lattice]
     constants: Mapping[str, float | int | bool]
     text_widths: Mapping[str, int]  # bytes of the longest group and origin
@@ -151,7 +153,7 @@ class SegmentPlan:
         return SegmentPlan(**{**data, "lattices": lattices})
 
 
-def block_widths(natoms: NDArray[np.integer], *, block_frames: int = FRAMES_PER_BLOCK) -> NDArray[np.int64]:
-    """Atoms of each block, for frames in their final order."""
-    starts = np.arange(0, len(natoms), block_frames)
-    return np.add.reduceat(natoms.astype(np.int64), starts) if len(natoms) else np.zeros(0, np.int64)
+def atom_width(natoms: NDArray[np.integer], *, block_frames: int) -> int:
+    """Atoms to set aside for each block, for frames in their final order."""
+    fullest = np.add.reduceat(natoms.astype(np.int64), np.arange(0, len(natoms), block_frames)).max()
+    return -(-int(fullest) // WIDTH_STEP) * WIDTH_STEP

@@ -1,4 +1,4 @@
-"""Loaded: decoded blocks in memory, from which chosen frames are copied out as `Frames`."""
+"""Loaded: decoded blocks in memory; `Buffer` picks frames in any order, `gather` copies them into one `Frames`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frames import Frames
-from .gather import ragged_take
+from .gather import ragged_take, reorder
 from .lattice import Lattice
+from .layout import ArrayPlan
+from .pool import POOL
 from .segment import Segment
 
 FRAME_ARRAYS = ("energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial")
@@ -20,103 +22,128 @@ STREAMED = ("natoms", *FRAME_ARRAYS, *ATOM_ARRAYS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Blocks one after the other, padding and all. R = rows for frames, those behind a block's last frame unused."""
+    """Blocks of one segment, one after the other, padding and all. R = rows for frames, those behind the last frame unused."""
 
-    arrays: Mapping[str, np.ndarray]  # (R, ...) or (atom rows, ...), on the lattice where `lattices` says so
-    lattices: Mapping[str, Lattice]
-    constants: Mapping[str, tuple[object, np.dtype, tuple[int, ...]]]  # value, type and trailing shape of arrays without chunks
+    plans: Mapping[str, ArrayPlan]
+    arrays: Mapping[str, np.ndarray]  # (R, ...) or (atom rows, ...) as stored, on the lattice; constant arrays are left out
     natoms: NDArray[np.int64]  # (R,)
     atom_starts: NDArray[np.int64]  # (R,) first atom row
     index: NDArray[np.int64]  # (R,) row in the dataset
 
-    def frames(self, rows: NDArray[np.integer], *, dataset: int, epoch: int = 0, head: int = 0) -> Frames:
-        """Copy frames out, in the order of `rows`."""
-        count, natoms = len(rows), self.natoms[rows]
-        values = {name: self._frame_values(name, rows) for name in FRAME_ARRAYS}
-        return Frames(
-            **values,
-            **self._atom_values(self.atom_starts[rows], natoms),
-            natoms=natoms.astype(np.int32),
-            head=np.full(count, head, np.int32),
-            dataset=np.full(count, dataset, np.uint64),
-            index=self.index[rows],
-            epoch=np.full(count, epoch, np.int64),
-        )
+    def copy_frame_array(self, name: str, rows: NDArray[np.int64], out: np.ndarray) -> None:
+        """Write one frame array's chosen rows."""
+        if name not in self.arrays:
+            out[:] = self.plans[name].constant
+            return
+        _off_lattice(np.take(self.arrays[name], rows, axis=0), self.plans[name].lattice, out)
 
-    def _frame_values(self, name: str, rows: NDArray[np.integer]) -> np.ndarray:
-        if name in self.constants:
-            value, dtype, trailing = self.constants[name]
-            return np.full((len(rows), *trailing), value, dtype)
-        return _off_lattice(self.arrays[name][rows], self.lattices.get(name))
+    def copy_atom_arrays(self, starts: NDArray[np.int64], natoms: NDArray[np.int64], outs: Mapping[str, np.ndarray]) -> None:
+        """Write the atoms of the chosen frames into `outs`, which have the right length."""
+        targets = {}
+        for name, out in outs.items():
+            if name not in self.arrays:
+                out[:] = self.plans[name].constant
+            else:
+                source = self.arrays[name]
+                targets[name] = out if source.dtype == out.dtype else POOL.take(out.shape, source.dtype)
+        ragged_take([self.arrays[name] for name in targets], list(targets.values()), starts, natoms)
+        for name, values in targets.items():
+            if values is not outs[name]:
+                _off_lattice(values, self.plans[name].lattice, outs[name])
 
-    def _atom_values(self, starts: NDArray[np.int64], natoms: NDArray[np.int64]) -> dict[str, np.ndarray]:
-        total = int(natoms.sum())
-        names = [name for name in ATOM_ARRAYS if name not in self.constants]
-        outs = [np.empty((total, *self.arrays[name].shape[1:]), self.arrays[name].dtype) for name in names]
-        ragged_take([self.arrays[name] for name in names], outs, starts, natoms)
-        values = {name: _off_lattice(out, self.lattices.get(name)) for name, out in zip(names, outs)}
-        for name in self.constants.keys() & set(ATOM_ARRAYS):
-            value, dtype, trailing = self.constants[name]
-            values[name] = np.full((total, *trailing), value, dtype)
-        return values
 
-    @staticmethod
-    def concatenate(parts: Sequence[Loaded]) -> Loaded:
-        """Blocks of several segments, which may be encoded differently: their values are taken off the lattices."""
-        if len(parts) == 1:
-            return parts[0]
-        shifts = np.cumsum([0, *(part._atom_rows for part in parts)])
-        arrays = {name: np.concatenate([part._values(name) for part in parts]) for name in (*FRAME_ARRAYS, *ATOM_ARRAYS)}
-        return Loaded(
-            arrays=arrays,
-            lattices={},
-            constants={},
-            natoms=np.concatenate([part.natoms for part in parts]),
-            atom_starts=np.concatenate([part.atom_starts + shift for part, shift in zip(parts, shifts)]),
-            index=np.concatenate([part.index for part in parts]),
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """Frames to copy out of one `Loaded`, and what to write beside them."""
 
-    @property
-    def _atom_rows(self) -> int:
-        return len(self.arrays["numbers"])
+    loaded: Loaded
+    rows: NDArray[np.int64]  # of `loaded`
+    places: NDArray[np.int64]  # of the result: where each frame goes
+    dataset: int  # hash of the dataset's name
+    epoch: int
+    head: int
 
-    def _values(self, name: str) -> np.ndarray:
-        if name not in self.constants:
-            return _off_lattice(self.arrays[name], self.lattices.get(name))
-        value, dtype, trailing = self.constants[name]
-        return np.full((self._atom_rows if name in ATOM_ARRAYS else len(self.natoms), *trailing), value, dtype)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer:
+    """The selected frames of some blocks, perhaps of several segments. F = frames."""
+
+    loaded: tuple[Loaded, ...]
+    sources: NDArray[np.int64]  # (F,) which of `loaded` holds a frame
+    rows: NDArray[np.int64]  # (F,) its row there
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def picks(
+        self, frames: NDArray[np.int64], places: NDArray[np.int64], *, dataset: int, epoch: int = 0, head: int = 0
+    ) -> list[Pick]:
+        """Pick frames of the buffer for `places` of a result."""
+        sources, rows = self.sources[frames], self.rows[frames]
+        found = []
+        for s, loaded in enumerate(self.loaded):
+            mine = np.flatnonzero(sources == s) if len(self.loaded) > 1 else slice(None)
+            if len(rows[mine]):
+                found.append(Pick(loaded=loaded, rows=rows[mine], places=places[mine], dataset=dataset, epoch=epoch, head=head))
+        return found
+
+
+def gather(picks: Sequence[Pick]) -> Frames:
+    """Copy the picked frames into one `Frames`, in the order of their places: float64 if any of them is."""
+    natoms = np.concatenate([pick.loaded.natoms[pick.rows] for pick in picks])
+    values = _allocate(picks, len(natoms), int(natoms.sum()))
+    frame = atom = 0
+    for pick in picks:
+        count = len(pick.rows)
+        mine = natoms[frame : frame + count]
+        frames, atoms = slice(frame, frame + count), slice(atom, atom + int(mine.sum()))
+        for name in FRAME_ARRAYS:
+            pick.loaded.copy_frame_array(name, pick.rows, values[name][frames])
+        pick.loaded.copy_atom_arrays(pick.loaded.atom_starts[pick.rows], mine, {name: values[name][atoms] for name in ATOM_ARRAYS})
+        values["index"][frames] = pick.loaded.index[pick.rows]
+        for name in ("head", "dataset", "epoch"):
+            values[name][frames] = getattr(pick, name)
+        frame, atom = frames.stop, atoms.stop
+    return in_places(Frames(**values, natoms=natoms.astype(np.int32)), np.concatenate([pick.places for pick in picks]))
+
+
+def in_places(frames: Frames, places: NDArray[np.int64]) -> Frames:
+    """Put frame i into place `places[i]`, without a copy where all are there already."""
+    if (places[1:] > places[:-1]).all():
+        return frames
+    return reorder(frames, np.argsort(places))
+
+
+def _allocate(picks: Sequence[Pick], frames: int, atoms: int) -> dict[str, np.ndarray]:
+    values = {"head": np.empty(frames, np.int32), "dataset": np.empty(frames, np.uint64)}
+    values |= {"index": np.empty(frames, np.int64), "epoch": np.empty(frames, np.int64)}
+    for name in (*FRAME_ARRAYS, *ATOM_ARRAYS):
+        plans = [pick.loaded.plans[name] for pick in picks]
+        length = atoms if name in ATOM_ARRAYS else frames
+        values[name] = POOL.take((length, *plans[0].block_shape[1:]), max(plan.dtype for plan in plans))
+    return values
 
 
 def load(segment: Segment, blocks: Sequence[int], *, first_index: int) -> Loaded:
     """Read blocks of one segment; `first_index` is the row in the dataset of the segment's first frame."""
     plan, count = segment.plan, len(blocks)
-    read = segment.read(STREAMED, blocks)
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in read.items()}
-    natoms = _natoms(segment, flat, blocks)
-    starts = np.cumsum(natoms.reshape(count, -1), axis=1) - natoms.reshape(count, -1)
-    starts += np.arange(count)[:, None] * plan.atom_width
-    index = np.asarray(blocks)[:, None] * plan.block_frames + np.arange(plan.block_frames) + first_index
-    arrays = {name: segment.array(name) for name in STREAMED}
+    arrays = {name: values.reshape(-1, *values.shape[2:]) for name, values in segment.read(STREAMED, blocks).items()}
+    rows = np.asarray(blocks)[:, None] * plan.block_frames + np.arange(plan.block_frames)
+    constant = segment.array("natoms").constant
+    natoms = np.where(rows < plan.frames, constant, 0) if constant is not None else arrays["natoms"].reshape(rows.shape)
+    natoms = natoms.astype(np.int64)
+    starts = np.cumsum(natoms, axis=1) - natoms + np.arange(count)[:, None] * plan.atom_width
     return Loaded(
-        arrays=flat,
-        lattices={name: array.lattice for name, array in arrays.items() if array.lattice is not None},
-        constants={
-            name: (array.constant, array.dtype, array.block_shape[1:]) for name, array in arrays.items() if array.constant is not None
-        },
-        natoms=natoms,
+        plans={name: segment.array(name) for name in STREAMED},
+        arrays=arrays,
+        natoms=natoms.reshape(-1),
         atom_starts=starts.reshape(-1),
-        index=index.reshape(-1),
+        index=(rows + first_index).reshape(-1),
     )
 
 
-def _natoms(segment: Segment, flat: Mapping[str, np.ndarray], blocks: Sequence[int]) -> NDArray[np.int64]:
-    """(R,) atoms of each row; zero behind the last frame of the segment."""
-    if "natoms" in flat:
-        return flat["natoms"].astype(np.int64)
-    plan = segment.plan
-    rows = np.asarray(blocks)[:, None] * plan.block_frames + np.arange(plan.block_frames)
-    return np.where(rows < plan.frames, int(segment.array("natoms").constant), 0).reshape(-1)
-
-
-def _off_lattice(values: np.ndarray, lattice: Lattice | None) -> np.ndarray:
-    return values if lattice is None else lattice.to_values(values)
+def _off_lattice(values: np.ndarray, lattice: Lattice | None, out: np.ndarray) -> None:
+    if lattice is None:
+        out[:] = values
+    else:
+        lattice.to_values(values, out=out)

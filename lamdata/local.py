@@ -8,7 +8,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from .errors import StoreError
+from .pool import POOL
 from .remote import Range
 
 _REASONS = {
@@ -34,11 +37,15 @@ class LocalPlace:
         return [self._read_range(*request) for request in ranges]
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
-        with open(self._root / path, "rb", buffering=0) as file:
-            data = os.pread(file.fileno(), stop - start, start)
-        if len(data) != stop - start:
-            raise StoreError(f"ends after {start + len(data)} bytes, expected at least {stop}", where=str(self._root / path))
-        return memoryview(data)
+        data = memoryview(POOL.take((stop - start,), np.uint8))
+        handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
+        try:
+            found = os.preadv(handle, [data], start)
+        finally:
+            os.close(handle)
+        if found != stop - start:
+            raise StoreError(f"ends after {start + found} bytes, expected at least {stop}", where=f"{self.url}/{path}")
+        return data
 
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path

@@ -12,6 +12,7 @@ from .codec import ABSENT, ChecksumError, decode_block, index_bytes, unpack_inde
 from .errors import StoreError
 from .layout import ELEMENT_BYTES, SPLITS, ArrayPlan
 from .metadata import block_arrays
+from .pool import POOL
 from .remote import Place, Range
 from .shard import SegmentEntry, shard_path
 
@@ -47,7 +48,7 @@ class Segment:
         chunks = self.fetch([array.column.name for array in arrays], blocks)
         decoded = {}
         for array in arrays:
-            out = np.empty((len(blocks), *array.block_shape), array.stored)
+            out = POOL.take((len(blocks), *array.block_shape), array.stored)
             for i, block in enumerate(blocks):
                 self._decode(chunks[array.column.name, block], array, block, out[i])
             decoded[array.column.name] = out

@@ -21,7 +21,7 @@ from .errors import ConfigError, StoreError
 from .frame import Frame
 from .frames import Frames
 from .layout import SegmentPlan
-from .loaded import Loaded, load
+from .loaded import Buffer, gather, load
 from .remote import Place, open_place
 from .segment import Segment
 from .selection import Filter, Selection, select
@@ -204,11 +204,11 @@ class Dataset:
         if not -len(self) <= i < len(self):
             raise IndexError(f"frame {i} of {len(self)}")
         block, row = self._locate(i % len(self))
-        loaded, rows = self._load_one(block)
-        frame = next(iter(loaded.frames(rows[row : row + 1], dataset=self.key)))
+        buffer = self._load_one(block)
+        frame = next(iter(self._taken(buffer, row, row + 1)))
         segment, local = self._block_places[block]
         texts = self.segments[segment].read(("group", "origin"), [local])
-        in_block = int(rows[row])
+        in_block = int(buffer.rows[row])
         labels = {name: bytes(values[0, in_block]).rstrip(b"\0").decode() for name, values in texts.items()}
         return Frame(**{name: getattr(frame, name) for name in Frame.__slots__} | labels)
 
@@ -216,27 +216,32 @@ class Dataset:
         block = int(np.searchsorted(self._frame_starts, i, side="right")) - 1
         return block, i - int(self._frame_starts[block])
 
-    def _load_block(self, block: int) -> tuple[Loaded, NDArray[np.int64]]:
+    def _load_block(self, block: int) -> Buffer:
         return self.load([block])
 
-    def load(self, blocks: Sequence[int]) -> tuple[Loaded, NDArray[np.int64]]:
-        """Decode selected blocks (numbers into `block_counts`); return them and the rows of their selected frames."""
-        parts, rows, order = [], [], []
-        shift = 0
-        for s, segment in enumerate(self.segments):
-            mine = [b for b in blocks if self._block_places[b][0] == s]
-            if not mine:
-                continue
+    def _taken(self, buffer: Buffer, start: int, stop: int, step: int = 1) -> Frames:
+        """Frames `start:stop:step` of a buffer."""
+        frames = np.arange(start, min(stop, len(buffer)), step)
+        return gather(buffer.picks(frames, frames, dataset=self.key))
+
+    def load(self, blocks: Sequence[int]) -> Buffer:
+        """Decode selected blocks (numbers into `block_counts`); frames are numbered through the blocks in the order given."""
+        by_segment: dict[int, list[int]] = {}
+        for b in blocks:
+            by_segment.setdefault(self._block_places[b][0], []).append(b)
+        loaded, rows = [], {}
+        for source, (s, mine) in enumerate(by_segment.items()):
             local = [self._block_places[b][1] for b in mine]
-            parts.append(load(segment, local, first_index=int(self._first_index[s])))
+            loaded.append(load(self.segments[s], local, first_index=int(self._first_index[s])))
             for i, (b, block) in enumerate(zip(mine, local)):
                 kept = self._selections[s].rows.get(block)
                 kept = np.arange(self.block_counts[b]) if kept is None else kept
-                rows.append(kept + shift + i * segment.plan.block_frames)
-                order.append(b)
-            shift += len(mine) * segment.plan.block_frames
-        by_block = dict(zip(order, rows))
-        return Loaded.concatenate(parts), np.concatenate([by_block[b] for b in blocks])
+                rows[b] = source, kept + i * self.segments[s].plan.block_frames
+        return Buffer(
+            loaded=tuple(loaded),
+            sources=np.repeat([rows[b][0] for b in blocks], [len(rows[b][1]) for b in blocks]),
+            rows=np.concatenate([rows[b][1] for b in blocks]),
+        )
 
     def frames(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start:stop` of the view as one `Frames`."""
@@ -247,9 +252,8 @@ class Dataset:
         parts = []
         for b in range(first, last + 1, READ_AT_ONCE):
             blocks = range(b, min(b + READ_AT_ONCE, last + 1))
-            loaded, rows = self.load(blocks)
             begin = int(self._frame_starts[b])
-            parts.append(loaded.frames(rows[max(start - begin, 0) : stop - begin], dataset=self.key))
+            parts.append(self._taken(self.load(blocks), max(start - begin, 0), stop - begin))
         return Frames.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def batches(
@@ -260,11 +264,12 @@ class Dataset:
 
         seen = 0
         for b in range(0, len(self.block_counts), READ_AT_ONCE):
-            loaded, rows = self.load(range(b, min(b + READ_AT_ONCE, len(self.block_counts))))
-            mine = rows[(rank - seen) % world :: world]
-            seen += len(rows)
-            if len(mine):
-                yield from cut_batches(loaded.frames(mine, dataset=self.key), batch_frames=batch_frames, batch_atoms=batch_atoms)
+            buffer = self.load(range(b, min(b + READ_AT_ONCE, len(self.block_counts))))
+            first = (rank - seen) % world
+            seen += len(buffer)
+            if first < len(buffer):
+                mine = self._taken(buffer, first, len(buffer), world)
+                yield from cut_batches(mine, batch_frames=batch_frames, batch_atoms=batch_atoms)
 
     @cached_property
     def natoms(self) -> NDArray[np.int32]:

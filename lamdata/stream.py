@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .batching import cut_points
 from .errors import ConfigError
 from .frames import Frames
-from .loaded import Loaded
+from .loaded import Buffer, Pick, gather, in_places
 from .order import HeadOrder, MixtureOrder
 from .store import Dataset
 
@@ -37,7 +37,15 @@ class StreamHead:
     augment: Callable[[Frames], Frames] | None = None  # a pure function of the frames, their index and their epoch
 
 
-Buffer = tuple[Loaded, NDArray[np.int64]]  # decoded blocks of one head, and the rows of their selected frames
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Frames of one buffer that go into one window."""
+
+    head: int
+    epoch: int
+    buffer: Future[Buffer]
+    frames: NDArray[np.int64]  # of the buffer
+    places: NDArray[np.int64]  # of the window, ascending
 
 
 class Stream:
@@ -167,23 +175,25 @@ class Stream:
         mine = np.ones(len(heads), bool)
         if mine_of is not None:
             mine = np.arange(len(heads)) % mine_of % self._world == self._rank
-        pieces: list[tuple[int, int, Future[Buffer], NDArray[np.int64]]] = []
+        places = np.cumsum(mine) - 1
+        pieces = []
         for h in range(len(self.heads)):
-            pieces += self._pieces(h, int(counts[h]), mine[heads == h])
-        return self._submit(self._gather, pieces, heads[mine])
+            slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else np.arange(len(heads))
+            pieces += self._pieces(h, int(counts[h]), mine[slots], places[slots])
+        return self._submit(self._gather, pieces)
 
-    def _pieces(self, h: int, position: int, mine: NDArray[np.bool_]) -> list:
-        """The stretches of buffers that hold a head's next frames: (head, epoch, buffer, which of its frames)."""
+    def _pieces(self, h: int, position: int, mine: NDArray[np.bool_], places: NDArray[np.int64]) -> list[_Piece]:
+        """The stretches of buffers that hold a head's next frames, of which `mine` are wanted, in `places` of the window."""
         pieces, done = [], 0
         while done < len(mine):
             epoch, number, start = self._orders[h].locate(position + done)
-            starts = self._orders[h].epoch(epoch).starts
-            stop = min(int(starts[number + 1] - starts[number]), start + len(mine) - done)
-            places = np.flatnonzero(mine[done : done + stop - start]) + start
-            if len(places):
-                blocks = self._orders[h].epoch(epoch).buffers[number]
-                pieces.append((h, epoch, self._buffer(h, blocks), self._orders[h].shuffled(epoch, number)[places]))
-            done += stop - start
+            shuffled = self._orders[h].shuffled(epoch, number)[start : start + len(mine) - done]
+            stretch = slice(done, done + len(shuffled))
+            wanted = mine[stretch]
+            if wanted.any():
+                buffer = self._buffer(h, self._orders[h].epoch(epoch).buffers[number])
+                pieces.append(_Piece(h, epoch, buffer, shuffled[wanted], places[stretch][wanted]))
+            done = stretch.stop
         return pieces
 
     def _buffer(self, h: int, blocks: tuple[int, ...]) -> Future[Buffer]:
@@ -195,20 +205,21 @@ class Stream:
                 held.popitem(last=False)
         return held[blocks]
 
-    def _gather(self, pieces: list, heads: NDArray[np.int32]) -> Frames:
+    def _gather(self, pieces: Sequence[_Piece]) -> Frames:
         """Copy the frames of a window out of their buffers, augment them, and put them into the order of the slots."""
+        picks = [self._picks(piece) for piece in pieces]
+        if all(head.augment is None for head in self.heads):
+            return gather([pick for some in picks for pick in some])
         parts = []
-        for h, epoch, buffer, places in pieces:
-            head, (loaded, rows) = self.heads[h], buffer.result()
-            frames = loaded.frames(rows[places], dataset=head.dataset.key, epoch=epoch, head=h)
-            parts.append(frames if head.augment is None else head.augment(frames))
-        frames = _one_type(parts)
-        if len(self.heads) == 1:
-            return frames
-        by_head = np.argsort(heads, kind="stable")  # pieces come head by head, in the order of each
-        slots = np.empty_like(by_head)
-        slots[by_head] = np.arange(len(by_head))
-        return frames.take(slots)
+        for piece, mine in zip(pieces, picks):
+            augment, frames = self.heads[piece.head].augment, gather(mine)
+            parts.append(frames if augment is None else augment(frames))
+        places = np.concatenate([piece.places for piece in pieces])
+        return in_places(Frames.concatenate(parts) if len(parts) > 1 else parts[0], places)
+
+    def _picks(self, piece: _Piece) -> list[Pick]:
+        key = self.heads[piece.head].dataset.key
+        return piece.buffer.result().picks(piece.frames, piece.places, dataset=key, epoch=piece.epoch, head=piece.head)
 
     def _submit(self, work: Callable, *args) -> Future:
         if self._pool is not None:
@@ -217,6 +228,3 @@ class Stream:
         future.set_result(work(*args))
         return future
 
-
-def _one_type(parts: Sequence[Frames]) -> Frames:
-    return parts[0] if len(parts) == 1 else Frames.concatenate(parts)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import ConfigError
 from .frames import Frames
 from .lattice import FACTORS, Lattice, best_lattice, find_lattices, merge_lattices
-from .layout import COLUMNS, FLOATS, NARROWED, TEXTS, SegmentPlan, block_widths
+from .layout import COLUMNS, FLOATS, NARROWED, TEXTS, SegmentPlan, atom_width
 
 _UNIFORM = ("natoms", "energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial", "forces")
 
@@ -91,7 +91,7 @@ def plan_segment(
     return SegmentPlan(
         profile=profile,
         frames=len(natoms),
-        atom_width=int(block_widths(natoms, block_frames=block_frames).max()),
+        atom_width=atom_width(natoms, block_frames=block_frames),
         lattices={name: x for name, x in best.items() if x is not None and not (profile == "fast" and name in NARROWED)},
         constants=constants,
         text_widths=survey.text_widths,
