@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -211,7 +211,7 @@ class Catalog:
 
 
 def open_catalog(path: str | Path) -> Catalog:
-    """Read every card and mixture at or below `path` (a file stands for its folder); raise all problems at once."""
+    """Read every card and mixture below a folder, or those beside a file and in `cards/` there; raise all problems at once."""
     path = Path(path)
     if not path.exists():
         raise ConfigError("no such file or folder", where=str(path))
@@ -259,17 +259,18 @@ def open_card(path: str | Path) -> Card:
     return validate(data, Card, where=str(path), places=places)
 
 
-def _yaml_files(path: Path) -> Iterator[Path]:
-    folder = path.parent if path.is_file() else path
-    yield from sorted(p for p in folder.rglob("*.yaml") if p.is_file())
+def _yaml_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.rglob("*.yaml"))
+    return sorted([*path.parent.glob("*.yaml"), *path.parent.glob("cards/*.yaml")])
 
 
 def _read_any(file: Path) -> tuple[Card | Mixture | None, dict]:
     data, places = read_yaml(file)
     kinds = {"dataset": Card, "mixture": Mixture, "results": None, "train": None}
-    kind = next((k for k in kinds if isinstance(data, dict) and k in data), None)
-    if kind is None:
-        raise ConfigError("neither a card (`dataset: NAME`) nor a mixture (`mixture: NAME`)", where=f"{file}:1:1")
+    kind = next(iter(data), None) if isinstance(data, dict) else None
+    if kind not in kinds:
+        raise ConfigError("the first key says what a file is: `dataset:` (a card) or `mixture:`", where=f"{file}:1:1")
     model = kinds[kind]
     return (None if model is None else validate(data, model, where=str(file), places=places)), places
 

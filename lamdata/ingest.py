@@ -147,7 +147,6 @@ def _facts(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tuple
     references = fit_references(statistics["train"])
     meta = {
         "card": card.model_dump(mode="json"),
-        "theory": card.theory.model_dump(mode="json"),
         "sources": hashes,
         "rejected": dict(sorted(rejected.items())),
         "statistics": {side: part.to_json() for side, part in statistics.items()},

@@ -82,8 +82,8 @@ def describe(store: str, dataset: str | None, *, frames: int = 0) -> dict[str, A
 
 
 def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
-    card = Card.model_validate(dataset.card)
-    sides = {side: Statistics.from_json(part) for side, part in dataset.meta["statistics"].items()}
+    card = dataset.card
+    sides = {side: dataset.select(split=side).statistics for side in ("train", "validation")}
     out: dict[str, Any] = {
         "title": card.title,
         "license": card.license,

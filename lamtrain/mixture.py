@@ -12,8 +12,8 @@ import numpy as np
 
 from lamdata import Mixture, Stream, StreamHead, open_mixture, open_store
 from lamdata.augment import augment
-from lamdata.catalog import Card, TaskSpec
-from lamdata.elements import SYMBOLS
+from lamdata.catalog import TaskSpec
+from lamdata.elements import NUMBERS
 from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
@@ -28,14 +28,8 @@ class Task:
     """One dataset feeding one head."""
 
     spec: TaskSpec
-    card: Card
     train: Dataset
     validation: Dataset
-
-    @property
-    def statistics(self) -> Statistics:
-        """Of the training frames, gathered at ingest."""
-        return Statistics.from_json(self.train.statistics["train"])
 
     def noised(self, frames: Frames, *, seed: int) -> Frames:
         """Put the task's augmentation on `frames`."""
@@ -72,7 +66,7 @@ class TrainingData:
     @property
     def elements(self) -> list[str]:
         """All elements of all datasets, by atomic number."""
-        return [SYMBOLS[z] for z in sorted({z for task in self.tasks for z in task.train.elements})]
+        return sorted({symbol for task in self.tasks for symbol in task.train.elements}, key=NUMBERS.__getitem__)
 
     def of_head(self, head: str) -> list[Task]:
         """The tasks that feed one head."""
@@ -80,7 +74,7 @@ class TrainingData:
 
     def statistics(self, head: str) -> Statistics:
         """Statistics of a head's training frames."""
-        return merge(task.statistics for task in self.of_head(head))
+        return merge(task.train.statistics for task in self.of_head(head))
 
     def references(self, head: str) -> References | None:
         """Reference energies of a head, fitted to the training frames of all its datasets."""
@@ -118,9 +112,9 @@ def _on_read(task: Task, seed: int):
 
 
 def _lock_of(task: Task) -> dict[str, Any]:
-    card = task.card
+    card = task.train.card
     return {
-        "segments": [segment.entry.hash for segment in task.train.segments],
+        "content_hash": task.train.content_hash,
         "train_frames": len(task.train),
         "validation_frames": len(task.validation),
         "license": card.license,
@@ -151,10 +145,10 @@ def _task(spec: TaskSpec, store: Store) -> Task:
     if len(train) == 0:
         raise ConfigError(f"dataset {spec.dataset!r} has no training frames", hint="lower `split.validation` in its card and ingest again")
     if spec.task == "energy_force":
-        labels = Statistics.from_json(train.statistics["train"]).labels
+        labels = train.statistics.labels
         if not labels.get("energy") and not labels.get("forces"):
             raise ConfigError(f"dataset {spec.dataset!r} has neither energies nor forces", hint="use `task: denoise`")
-    return Task(spec, Card.model_validate(train.card), train, validation)
+    return Task(spec, train, validation)
 
 
 def pick_head(heads: Sequence[str], head: str) -> str:

@@ -221,7 +221,7 @@ def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, p
         raise ConfigError(f"the run was started with another `{'`, `'.join(changed)}`", where=str(path), hint="give it a new name with --name, or use --resume never")
     old, new = checkpoint.lock["datasets"], data.lock()["datasets"]
     for name in sorted({*old, *new}):
-        if old.get(name, {}).get("segments") != new.get(name, {}).get("segments"):
+        if old.get(name, {}).get("content_hash") != new.get(name, {}).get("content_hash"):
             raise ConfigError(f"dataset {name!r} is not the one the run was started with", where=str(path), hint="use --resume never to start again")
 
 
@@ -235,7 +235,7 @@ def _write_config(state: TrainState, out: Path) -> None:
         if "://" not in config[name]:
             config[name] = os.path.relpath(config[name], out)
     with open(hidden, "w") as file:
-        YAML(typ="safe").dump(config, file)
+        YAML().dump(config, file)
     os.replace(hidden, out / "config.yaml")
     (out / "catalog.lock").write_text(to_json(state.data.lock()))
 

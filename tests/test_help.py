@@ -1,0 +1,58 @@
+"""--help, --version and config errors: quick, without torch, one line each, with the right exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_TORCH = "import sys; sys.modules['torch'] = None; from {module} import main; sys.argv = ['x', *{args!r}]; main()"
+
+
+def run_without_torch(module: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a command where torch cannot be imported."""
+    code = NO_TORCH.format(module=module, args=list(args))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize("module", ["lamdata.cli", "lamtrain.cli"])
+def test_every_command_has_help_without_torch(module: str) -> None:
+    top = run_without_torch(module, "--help")
+    assert top.returncode == 0
+    commands = {"lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate"], "lamtrain.cli": ["init", "train", "test", "show"]}
+    for command in commands[module]:
+        assert command in top.stdout
+        result = run_without_torch(module, command, "--help")
+        assert result.returncode == 0, result.stderr
+        assert "Usage" in result.stdout
+
+
+@pytest.mark.parametrize("module", ["lamdata.cli", "lamtrain.cli"])
+def test_version(module: str) -> None:
+    from lamdata import __version__
+
+    assert run_without_torch(module, "--version").stdout.split() == [module.split(".")[0], __version__]
+
+
+def test_every_config_error_is_named_at_once_without_torch(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("train: x\nmixture: m.yaml\nstore: s\nsteps: 0\nbacth: {frames: 8}\nloss: {energy: [-1, 1]}\n")
+    result = run_without_torch("lamtrain.cli", "train", str(config))
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 3
+    assert f"{config}:4:1: `steps` is 0" in lines[0] or any(f"{config}:4:1" in line for line in lines)
+    assert any(f"{config}:5:1: unknown key 'bacth'; did you mean 'batch'?" in line for line in lines)
+    assert any(f"{config}:6:1" in line and "negative" in line for line in lines)
+    assert "Traceback" not in result.stderr
+
+
+def test_training_without_torch_says_which_extra_brings_it(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("train: x\nmixture: m.yaml\nstore: s\nsteps: 1\n")
+    result = run_without_torch("lamtrain.cli", "train", str(config))
+    assert result.returncode == 3
+    assert "pip install 'lam[train]'" in result.stderr

@@ -1,0 +1,104 @@
+"""The layers of the two packages, read from the source: nothing imports upwards, and nothing heavy on the way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*ROOT.glob("lamdata/**/*.py"), *ROOT.glob("lamtrain/**/*.py")])
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """Absolute names of what a file imports; with `top_level`, only what importing the file brings in."""
+    tree = ast.parse(path.read_text())
+    package = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
+    found = set()
+    nodes = _top_level(tree) if top_level else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _top_level(tree: ast.Module):
+    for node in tree.body:
+        yield from ast.walk(node) if isinstance(node, (ast.If, ast.Try)) and "TYPE_CHECKING" not in ast.dump(node) else [node]
+
+
+def test_lamdata_never_imports_torch_or_lamtrain() -> None:
+    for path in FILES:
+        if path.is_relative_to(ROOT / "lamdata"):
+            bad = {name for name in imports(path) if name.split(".")[0] in ("torch", "lamtrain")}
+            assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
+
+
+def test_the_model_imports_only_torch_and_itself() -> None:
+    allowed = {"torch", "math", "re", "typing", "dataclasses", "collections", "functools", "itertools", "contextlib", "pydantic", "__future__", "os", "pathlib", "enum", "abc"}
+    for path in FILES:
+        if path.is_relative_to(ROOT / "lamtrain/model"):
+            bad = {name for name in imports(path) if name.split(".")[0] not in allowed and not name.startswith("lamtrain.model")}
+            assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
+
+
+LEVELS = [  # lower lines may not import higher ones
+    ["errors", "units", "elements"],
+    ["located", "frame", "progress"],
+    ["frames", "theory", "counter"],
+    ["augment"],
+    ["catalog"],
+    ["sources", "checks", "statistics", "store"],
+    ["stream", "parse", "staging"],
+    ["ingest", "validate", "listing", "preflight", "propose"],
+    ["example"],
+    ["command", "cli"],
+]
+
+
+def test_lamdata_imports_only_downwards() -> None:
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    for path in FILES:
+        parts = module_of(path).split(".")
+        if parts[0] != "lamdata" or len(parts) < 2 or parts[1] not in level:
+            continue
+        for name in imports(path):
+            target = name.split(".")
+            if target[0] == "lamdata" and len(target) > 1 and target[1] in level and parts[1] not in ("listing",):
+                assert level[target[1]] <= level[parts[1]], f"{module_of(path)} imports {name}"
+
+
+def test_lamtrain_uses_only_public_modules_of_lamdata() -> None:
+    hidden = {"staging", "parse", "ingest", "sources", "commit", "shard", "segment", "layout", "codec", "metadata"}
+    for path in FILES:
+        if path.is_relative_to(ROOT / "lamtrain"):
+            bad = {name for name in imports(path) if name.startswith("lamdata.") and name.split(".")[1] in hidden}
+            assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
+
+
+@pytest.mark.parametrize("module", ["lamdata.cli", "lamtrain.cli", "lamtrain.config", "lamtrain.model.config"])
+def test_importing_a_command_or_a_config_brings_in_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(' '.join(m for m in ('torch', 'zarr', 'ase', 'pymatgen', 'dpdata', 'matplotlib', 'scipy') if m in sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == ""
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "common", "base", "helpers", "misc")]
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = {str(path.relative_to(ROOT)): n for path in FILES if (n := len(path.read_text().splitlines())) > 400}
+    assert not long
