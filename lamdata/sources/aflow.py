@@ -1,8 +1,8 @@
 """AFLUX answers -> structures: {"1 of N": {...}} or a list, whose numbers and lists are often text ("4.2,4.2,4.2,90,90,90").
 
-A structure needs `geometry` (a, b, c in Å and three angles in degrees), `positions_fractional`, `species` and `composition`; the default columns
-(compound, auid, aurl) hold none, and such entries are rejected. `energy_cell` is the total energy of the cell in eV.
-The group is the `auid`.
+A structure needs `geometry` (a, b, c in Å and three angles in degrees), `positions_fractional`, `species` and `composition`; the default
+columns (compound, auid, aurl) hold none, and such entries are rejected. `energy_cell` is the total energy of the cell in eV. The
+group is the `auid`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """MC2D's `structures.json` -> two-dimensional structures (Materials Cloud Archive; the older version of the record).
 
-An entry has `cell` [["a1", x, y, z], ...] and `atomic_positions` [[kind, x, y, z, symbol], ...] in Å; the third direction is vacuum. The later record's
-`structure_2d.json` holds properties only: its coordinates are in CIF and XSF files named by UUID, which have their own readers. No
-energies are given. The group is the structure's UUID.
+An entry has `cell` [["a1", x, y, z], ...] and `atomic_positions` [[kind, x, y, z, symbol], ...] in Å; the third direction is vacuum. The
+later record's `structure_2d.json` holds properties only: its coordinates are in CIF and XSF files named by UUID, which have their own
+readers. No energies are given. The group is the structure's UUID.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Materials Project task documents -> the ionic steps of their VASP runs.
 
-`calcs_reversed[i].output.ionic_steps[j]` holds structure, forces (eV/Å), stress (kbar, positive when compressed, as VASP prints it) and three energies.
-Option `energy`: `free` (default; `e_fr_energy`, the one that forces derive from), `without_entropy` or `zero` (smearing
-extrapolated). MP's corrections are in its entries, not here. The group is the task.
+`calcs_reversed[i].output.ionic_steps[j]` holds structure, forces (eV/Å), stress (kbar, positive when compressed, as VASP prints it)
+and three energies. Option `energy`: `free` (default; `e_fr_energy`, the one that forces derive from), `without_entropy` or `zero`
+(smearing extrapolated). MP's corrections are in its entries, not here. The group is the material, else the task.
 """
 
 from __future__ import annotations
