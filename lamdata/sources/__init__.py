@@ -57,7 +57,8 @@ def reader(name: str) -> Reader:
     if name not in _loaded:
         if name in BUILTIN:
             module, _, attribute = BUILTIN[name].partition(":")
-            _loaded[name] = getattr(import_module(f".{module}", __package__), attribute)()
+            found = getattr(import_module(f".{module}", __package__), attribute)
+            _loaded[name] = found() if isinstance(found, type) else found
         else:
             _loaded[name] = _third_party(name)
     return _loaded[name]

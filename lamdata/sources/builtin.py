@@ -7,7 +7,7 @@ from __future__ import annotations
 
 BUILTIN: dict[str, str] = {
     "aflow/prototypes": "prototypes:AflowPrototypes",
-    "qe/pw": "qe:PwReader",
+    "qe/pw": "qe:PW",
     "cp2k/output": "cp2k:Cp2kReader",
     "vasp/xml": "vasp_xml:VasprunReader",
     "vasp/outcar": "vasp_outcar:OutcarReader",

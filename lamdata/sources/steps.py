@@ -1,0 +1,179 @@
+"""Ionic steps: what the readers of text outputs share. Marked lines in, steps in between, frames out.
+
+A program prints the same titles before the same tables at each step. A `Run` names the titles (its marks) and has a method for
+each, which fills the current `Step` and returns it when it is over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import F64, Frame, Rejection
+from .build import MAX_ATOMS, build
+from .files import SourceFile
+from .numbers import floats
+
+
+@dataclass(slots=True)
+class Step:
+    """What is known of one ionic step, in eV and Å."""
+
+    symbols: Sequence[str | int] = ()  # (A,) elements or atomic numbers
+    positions: F64 | None = None  # (A, 3)
+    cell: F64 | None = None  # (3, 3); None for a molecule
+    energy: float | None = None
+    forces: F64 | None = None  # (A, 3)
+    stress: F64 | None = None  # (3, 3) eV/Å^3, positive when compressed: the opposite of ASE's sign
+    charge: int = 0
+    multiplicity: int | None = None
+    converged: bool | None = None  # None where the program does not say
+    complete: bool = False  # something follows that is printed only after a step
+    reason: str | None = None  # why it must not be used, where that is already known
+    value: object = None  # what decided
+
+    def problem(self) -> str | None:
+        """Why there is no frame, or `None`."""
+        if self.reason is None and self.converged is False:
+            return "unconverged"
+        if self.reason is None and (not self.complete or self.energy is None):
+            return "truncated"
+        return self.reason or ("no positions" if self.positions is None else None)
+
+    def frame(self, origin: str, group: str) -> Frame | Rejection:
+        """Build the frame."""
+        virial = None
+        if self.stress is not None and self.cell is not None:
+            virial = abs(float(np.linalg.det(self.cell))) * self.stress
+        return build(
+            origin=origin,
+            symbols=self.symbols,
+            positions=self.positions,
+            cell=self.cell,
+            energy=self.energy,
+            forces=self.forces,
+            virial=virial,
+            charge=self.charge,
+            multiplicity=self.multiplicity,
+            converged=self.converged,
+            group=group,
+        )
+
+
+def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
+    """Turn the steps of a file into frames and rejections; a file cut within its first step is an error."""
+    for index, step in enumerate(steps):
+        origin, reason = f"{file.name}#{index}", step.problem()
+        if reason == "truncated" and index == 0:
+            raise SourceError("ends in the middle of its first step: truncated", where=file.name)
+        yield Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
+
+
+def marks(**patterns: str) -> re.Pattern[str]:
+    """Join the patterns of titles into one; the name of a pattern is the name of its method, after `on_`."""
+    return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in patterns.items()))
+
+
+@dataclass(slots=True)
+class Run:
+    """A text output while it is read from top to bottom, once."""
+
+    marks: ClassVar[re.Pattern[str]]
+
+    file: SourceFile
+    spec: SourceSpec | None = None
+    lines: Iterator[str] = iter(())
+    step: Step | None = None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps in order."""
+        self.lines = self.file.lines()
+        for line in self.lines:
+            found = self.marks.search(line)
+            if found is not None:
+                done = getattr(self, f"on_{found.lastgroup}")(line)
+                if done is not None:
+                    yield done
+        if (last := self.at_end()) is not None:
+            yield last
+
+    def at_end(self) -> Step | None:
+        """The step that was not over when the file ended; `complete` decides whether it stands."""
+        return self.step
+
+    def take(self) -> Step | None:
+        """Close the current step: what comes now belongs to the next."""
+        step, self.step = self.step, None
+        if step is not None:
+            step.complete = True
+        return step
+
+    def option(self, name: str, default: str) -> str:
+        """The card's choice."""
+        return str(self.spec.options.get(name, default)) if self.spec else default
+
+    def rows(self, count: int, *, columns: int = 3, after: str = "") -> F64:
+        """The next lines' first numbers, (count, columns); `after` is a mark before them in each line."""
+        out = np.empty((self.checked(count), columns))
+        for i in range(count):
+            line = next(self.lines, "")
+            values = floats(line.partition(after)[2] if after else line)
+            if len(values) < columns:
+                raise SourceError(f"expected {columns} numbers, found {line.strip()[:80]!r}", where=self.file.name)
+            out[i] = values[:columns]
+        return out
+
+    def words(self, *, least: int) -> Iterator[list[str]]:
+        """The next lines as words, up to the first line with fewer than `least`."""
+        for line in self.lines:
+            words = line.split()
+            if len(words) < least:
+                return
+            yield words
+
+    def skip(self, count: int) -> None:
+        """Pass over lines."""
+        for _ in range(count):
+            next(self.lines, "")
+
+    def checked(self, natoms: int) -> int:
+        """A number of atoms that can be believed."""
+        if not 0 < natoms <= MAX_ATOMS:
+            raise SourceError(f"states {natoms} atoms", where=self.file.name)
+        return natoms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReader:
+    """The reader of a format that a `Run` understands."""
+
+    name: str
+    run: Callable[[SourceFile, SourceSpec], Run]
+    states: Callable[[SourceFile], dict[str, Any]]
+    signs: tuple[bytes, ...]  # any of them in the first bytes tells the format
+    options: Mapping[str, tuple] = field(default_factory=dict)
+    open_units: bool = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every ionic step."""
+        return frames(file, self.run(file, spec).steps())
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Return what the file states."""
+        return self.states(file)
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """Look for a sign."""
+        return any(sign in head for sign in self.signs)
+
+
+def element(label: str) -> str:
+    """Fe of Fe1, Fe_up and "Fe(": programs tell species apart by what follows the symbol."""
+    found = re.match(r"[A-Za-z][a-z]?", label)
+    return found[0].capitalize() if found else label
