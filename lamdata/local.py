@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ _REASONS = {
 class LocalPlace:
     """A directory."""
 
+    distant = False
+
     def __init__(self, root: str | Path):
         self.url = str(root).rstrip("/") or "/"
         self._root = Path(self.url)
@@ -33,8 +35,9 @@ class LocalPlace:
     def read(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
 
-    def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
-        return [self._read_range(*request) for request in ranges]
+    def read_ranges(self, ranges: Sequence[Range]) -> Iterator[memoryview]:
+        """One after the other: what was read is then decoded out of the processor's cache, into which the next will go."""
+        return (self._read_range(*request) for request in ranges)
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
         data = memoryview(POOL.take((stop - start,), np.uint8))

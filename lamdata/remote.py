@@ -6,7 +6,7 @@ fsspec's own configuration or the environment, never from a catalog.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,12 +19,13 @@ class Place(Protocol):
     """A folder or a prefix of a bucket. Paths are relative and use `/`."""
 
     url: str
+    distant: bool  # a request costs more than the bytes of a block: ask for neighbours together
 
     def read(self, path: str) -> bytes:
         """The whole object; `FileNotFoundError` if there is none."""
 
-    def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
-        """Exactly the bytes asked for, all requests at once."""
+    def read_ranges(self, ranges: Sequence[Range]) -> Iterable[memoryview]:
+        """Exactly the bytes asked for, in the order of the ranges."""
 
     def write(self, path: str, data: bytes) -> None:
         """Put the whole object, or nothing, in place of what was there."""
@@ -56,6 +57,8 @@ def open_place(url: str | Path) -> Place:
 
 class FsspecPlace:
     """Any scheme of fsspec: s3, gs, az, http(s), memory, ..."""
+
+    distant = True
 
     def __init__(self, url: str):
         import fsspec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,26 +45,23 @@ class Segment:
     def read(self, names: Sequence[str], blocks: Sequence[int]) -> dict[str, np.ndarray]:
         """Return name -> (len(blocks), *block shape) of `stored` type, still on the lattice; constant arrays are left out."""
         arrays = [self.array(name) for name in names if self.array(name).constant is None]
-        chunks = self.fetch([array.column.name for array in arrays], blocks)
-        decoded = {}
-        for array in arrays:
-            out = POOL.take((len(blocks), *array.block_shape), array.stored)
-            for i, block in enumerate(blocks):
-                self._decode(chunks[array.column.name, block], array, block, out[i])
-            decoded[array.column.name] = out
-        return decoded
+        outs = {array.column.name: POOL.take((len(blocks), *array.block_shape), array.stored) for array in arrays}
+        places = {block: i for i, block in enumerate(blocks)}
+        for name, block, data in self.fetch(list(outs), blocks):
+            self._decode(data, self.array(name), block, outs[name][places[block]])
+        return outs
 
-    def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> dict[tuple[str, int], memoryview]:
-        """Return the compressed chunks of arrays that have chunks, neighbours fetched by one request."""
+    def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
+        """Yield (array, block, compressed chunk) for arrays that have chunks; neighbours come by one request."""
         self._load_indexes(names, {block // self.plan.shard_blocks for block in blocks})
-        runs = [(name, run) for name in names for run in _runs(sorted(set(blocks)), self.plan.shard_blocks)]
-        ranges = [self._range(name, run) for name, run in runs]
-        chunks = {}
-        for (name, run), (_, start, _), data in zip(runs, ranges, self._place.read_ranges(ranges)):
+        longest = self.plan.shard_blocks if self._place.distant else 1
+        runs = _runs(sorted(set(blocks)), self.plan.shard_blocks, longest)
+        wanted = [(name, run) for name in names for run in runs]
+        for (name, run), data in zip(wanted, self._place.read_ranges([self._range(*x) for x in wanted])):
+            first = self._chunk(name, run[0])[0]
             for block in run:
                 offset, length = self._chunk(name, block)
-                chunks[name, block] = data[offset - start : offset - start + length]
-        return chunks
+                yield name, block, data[offset - first : offset - first + length]
 
     def statistics(self) -> BlockStatistics:
         """Read what is known of each block."""
@@ -72,7 +69,7 @@ class Segment:
         requests = []
         for name, (shape, dtype) in layout.items():
             requests.append((f"{name}/c/0" + "/0" * (len(shape) - 1), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize))
-        parts = self._place.read_ranges(requests)
+        parts = list(self._place.read_ranges(requests))
         values = {name: np.frombuffer(part, dtype).reshape(shape) for part, (name, (shape, dtype)) in zip(parts, layout.items())}
         return BlockStatistics(
             elements=np.unpackbits(values["block_elements"], axis=1, bitorder="little", count=8 * ELEMENT_BYTES).astype(bool),
@@ -118,11 +115,11 @@ class Segment:
             ) from err
 
 
-def _runs(blocks: Sequence[int], shard_blocks: int) -> list[list[int]]:
-    """Cut sorted blocks into runs of neighbours within one shard."""
+def _runs(blocks: Sequence[int], shard_blocks: int, longest: int) -> list[list[int]]:
+    """Cut sorted blocks into runs of at most `longest` neighbours within one shard."""
     runs: list[list[int]] = []
     for block in blocks:
-        if runs and block == runs[-1][-1] + 1 and block % shard_blocks:
+        if runs and block == runs[-1][-1] + 1 and block % shard_blocks and len(runs[-1]) < longest:
             runs[-1].append(block)
         else:
             runs.append([block])
