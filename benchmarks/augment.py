@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,9 +59,9 @@ def copy(frames: Frames) -> list[np.ndarray]:
 
 def least_times(frames: Frames, *, repeats: int) -> dict[str, float]:
     """Return CPU seconds of a copy and of each case, each the least of `repeats`, taken in turn."""
-    jobs = {"copy": lambda: copy(frames)}
+    jobs = {"copy": partial(copy, frames)}
     for name, spec in CASES.items():
-        jobs[name] = lambda spec=AugmentSpec.model_validate(spec): augment(frames, spec, seed=1)
+        jobs[name] = partial(augment, frames, AugmentSpec.model_validate(spec), seed=1)
     least = dict.fromkeys(jobs, np.inf)
     for _ in range(repeats):
         for name, job in jobs.items():

@@ -5,7 +5,7 @@ F = frames, A = all their atoms, M = atoms that are displaced.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,15 @@ _REDRAWS = 10  # full-size draws after the first
 _SHRINKS = 3  # then draws of 1/2, 1/4, 1/8; then the atom stays where it was
 
 
+class _Draft(NamedTuple):
+    """Displacements while they are drawn: arrays that are written to, draw after draw."""
+
+    atoms: NDArray[np.int64]  # (M,) the atoms that were chosen, in order
+    owner: NDArray[np.int64]  # (M,) the frame of each
+    steps: NDArray[np.floating]  # (M, 3) Å, how each is displaced
+    positions: NDArray[np.floating]  # (A, 3) Å, of all atoms, displaced
+
+
 def displace(frames: Frames, spec: NoiseSpec, *, keys: U32) -> tuple[Frames, NDArray[np.bool_]]:
     """Return the frames with noise on, without the labels that it makes untrue, and (A,) which atoms were chosen.
 
@@ -33,37 +42,37 @@ def displace(frames: Frames, spec: NoiseSpec, *, keys: U32) -> tuple[Frames, NDA
         raise DataError("these frames carry noise already")
     count = wanted(frames.natoms, probability=spec.probability, number=spec.number)
     chosen = choose(frames.natoms, count, keys=keys, purpose=Purpose.MOVED_ATOMS)
-    atoms, owner = np.flatnonzero(chosen), np.repeat(np.arange(len(frames)), count)
-    steps, positions = _settle(frames, spec, atoms=atoms, owner=owner, keys=keys)
-    noise, noised = np.zeros_like(positions), np.zeros_like(chosen)
-    noise[atoms] = steps
-    noised[atoms] = steps.any(axis=1)
-    return _without_labels(frames).with_(positions=positions, noise=noise, noised=noised), chosen
+    draft = _settle(frames, spec, atoms=np.flatnonzero(chosen), owner=np.repeat(np.arange(len(frames)), count), keys=keys)
+    noise, noised = np.zeros_like(draft.positions), np.zeros_like(chosen)
+    noise[draft.atoms] = draft.steps
+    noised[draft.atoms] = draft.steps.any(axis=1)
+    return _without_labels(frames).with_(positions=draft.positions, noise=noise, noised=noised), chosen
 
 
-def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner: NDArray[np.int64], keys: U32):
-    """Return displacements (M, 3) of `atoms` (M,), in the frames `owner` (M,), and displaced positions (A, 3), Å.
+def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner: NDArray[np.int64], keys: U32) -> _Draft:
+    """Draw for all `atoms`, then again for those that came too close to another, until none does.
 
-    Draw for all, then again for those that came too close, until none does. The attempt is part of the counter, and a frame
-    takes part in a round only if it did in the last, so that the rounds of other frames make no difference.
+    The attempt is part of the counter, and a frame takes part in a round only if it did in the last, so that the rounds of
+    other frames make no difference.
     """
     place = atoms - frames.starts[owner]
     steps = _steps(spec, keys.take(owner, axis=1), place, attempt=0).astype(frames.positions.dtype)
     positions = frames.positions.copy()
     positions[atoms] += steps
+    draft = _Draft(atoms, owner, steps, positions)
     limit = clearance(frames, min_distance=spec.min_distance)
-    crowded = _crowded_at_first(frames, positions, atoms, steps, owner=owner, limit=limit)
+    crowded = _crowded_at_first(frames, draft, limit=limit)
     attempt = 0
     while len(crowded):
         attempt += 1
         steps[crowded] = _steps(spec, keys.take(owner[crowded], axis=1), place[crowded], attempt=attempt)
         positions[atoms[crowded]] = frames.positions[atoms[crowded]] + steps[crowded]
-        crowded = _crowded(frames, positions, atoms, steps, since=crowded, limit=limit)
-    return steps, positions
+        crowded = _crowded(frames, draft, since=crowded, limit=limit)
+    return draft
 
 
 def clearance(frames: Frames, *, min_distance: float) -> NDArray[np.float64]:
-    """Return (F,) the distance, Å, that no displaced atom may fall short of: `min_distance`, or what the clean frame has where that is less."""
+    """Return (F,) the distance, Å, that no displaced atom may fall short of: `min_distance`, or less where the clean frame has less."""
     limit = np.fmin(frames.shortest.astype(np.float64), min_distance)
     unknown = np.isnan(frames.shortest)
     if min_distance > 0 and unknown.any():
@@ -83,37 +92,37 @@ def _steps(spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int
     return unit.T * (spec.scale * 0.5**shrinks)
 
 
-def _crowded_at_first(frames: Frames, positions, atoms, steps, *, owner, limit) -> NDArray[np.int64]:
-    """Return which rows of `atoms` and `steps` stand too close to another atom after the first draw.
+def _crowded_at_first(frames: Frames, draft: _Draft, *, limit: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which rows of the draft stand too close to another atom after the first draw.
 
     Most need no look: two atoms that were `shortest` apart cannot get closer than that less the lengths of their steps. Those
-    that went far are measured against all atoms, those that only came near if another moved too against the displaced.
+    that went far are measured against all atoms, those that came near only if another moved too against the displaced.
     """
-    size = np.sqrt((steps.astype(np.float64) ** 2).sum(axis=1))
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    farthest = np.repeat(np.maximum.reduceat(size, first), np.diff(first, append=len(owner)))
+    size = np.sqrt((draft.steps.astype(np.float64) ** 2).sum(axis=1))
+    first = np.flatnonzero(np.diff(draft.owner, prepend=-1))
+    farthest = np.repeat(np.maximum.reduceat(size, first), np.diff(first, append=len(size)))
     # Slack for the rounding of positions in single precision, 1000 Å from the origin. Not known is NaN, which is never enough.
-    room = (frames.shortest - limit - 1e-3)[owner]
-    far = ~(size <= room) & (limit[owner] > 0)
+    room = (frames.shortest - limit - 1e-3)[draft.owner]
+    far = ~(size <= room) & (limit[draft.owner] > 0)
     doubtful = ~far & (size + farthest > room)
-    close = np.zeros(len(atoms), bool)
-    close[_crowded(frames, positions, atoms, steps, since=np.flatnonzero(far), limit=limit)] = True
-    displaced = frames.with_(natoms=np.bincount(owner, minlength=len(frames)))
-    pairs = close_pairs(displaced, positions[atoms], np.flatnonzero(doubtful), limit=limit)
+    close = np.zeros(len(size), bool)
+    close[_crowded(frames, draft, since=np.flatnonzero(far), limit=limit)] = True
+    displaced = frames.with_(natoms=np.bincount(draft.owner, minlength=len(frames)))  # the draft's atoms alone
+    pairs = close_pairs(displaced, draft.positions[draft.atoms], np.flatnonzero(doubtful), limit=limit)
     close[pairs.first] = close[pairs.second] = True
     return np.flatnonzero(close)
 
 
-def _crowded(frames: Frames, positions, atoms, steps, *, since: NDArray[np.int64], limit: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which rows of `atoms` and `steps` stand too close to another atom, now that the rows `since` moved.
+def _crowded(frames: Frames, draft: _Draft, *, since: NDArray[np.int64], limit: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which rows of the draft stand too close to another atom, now that the rows `since` moved.
 
     Atoms back in their clean places are not among them: they give way to nobody, or the search might never end.
     """
-    pairs = close_pairs(frames, positions, atoms[since], limit=limit)
-    close = np.zeros(len(positions), bool)
+    pairs = close_pairs(frames, draft.positions, draft.atoms[since], limit=limit)
+    close = np.zeros(len(draft.positions), bool)
     close[pairs.first] = close[pairs.second] = True
-    rows = np.flatnonzero(close[atoms])
-    return rows[steps[rows].any(axis=1)]
+    rows = np.flatnonzero(close[draft.atoms])
+    return rows[draft.steps[rows].any(axis=1)]
 
 
 def _without_labels(frames: Frames) -> Frames:

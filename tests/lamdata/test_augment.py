@@ -14,6 +14,7 @@ from vesin import NeighborList
 
 from lamdata.augment import AugmentSpec, augment
 from lamdata.clearance import close_pairs
+from lamdata.errors import DataError
 from lamdata.frame import Frame
 from lamdata.frames import ATOM_FIELDS, FRAME_FIELDS, MASKED, Frames
 
@@ -21,10 +22,10 @@ PERIODS = [(True, True, True), (False, False, False), (True, True, False), (Fals
 
 
 def shortest_distance(frame: Frame, *, own_images: bool = False) -> float:
-    """Return the shortest distance of two atoms, Å, all images looked at; of one atom and its images too where asked."""
+    """Return the shortest distance of two atoms, up to 6 Å, all images looked at; of one atom and its images too where asked."""
     cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
     i, j, d = NeighborList(cutoff=6.0, full_list=False, n_threads=1).compute(frame.positions, cell, frame.pbc, "ijd")
-    return float(np.min(d[(i != j) | own_images], initial=np.inf))
+    return float(np.min(d[(i != j) | own_images], initial=6.0))
 
 
 def structure(rng: np.random.Generator, *, atoms: int, spacing: float = 2.0, pbc=(True, True, True)) -> Frame:
@@ -307,7 +308,7 @@ def test_a_supercell_is_the_same_crystal(pbc):
             _, apart = get_distances(large.positions, np.tile(clean.positions, (copies, 1)), cell=clean.cell, pbc=pbc)
             assert np.diag(apart).max() < 1e-9
     shortest = [shortest_distance(large, own_images=True) for large in out]
-    assert np.allclose(np.minimum(shortest, 5), np.minimum(out.shortest, 5), atol=1e-5)
+    assert np.allclose(shortest, out.shortest, atol=1e-5)
 
 
 def _repeats(clean: Frame, large: Frame) -> np.ndarray:
@@ -349,5 +350,13 @@ def test_no_frames_are_no_frames():
 
 def test_noise_is_not_put_on_twice():
     spec = AugmentSpec(noise={"scale": 0.1, "number": 1})
-    with pytest.raises(ValueError, match="noise already"):
+    with pytest.raises(DataError, match="noise already"):
         augment(augment(sample(3), spec, seed=0), spec, seed=0)
+
+
+def test_a_cell_without_volume_is_named():
+    flat = Frame(numbers=np.ones(2, np.uint8), positions=np.eye(3)[:2], cell=np.diag([4.0, 4.0, 0.0]), pbc=(True,) * 3)
+    frames = sample(3, known=False)
+    frames = Frames.concatenate([frames, Frames.from_list([flat])])
+    with pytest.raises(DataError, match="no volume"):
+        augment(frames, EVERYTHING.model_copy(update={"rotate": False, "supercell": None}), seed=0)
