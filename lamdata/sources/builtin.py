@@ -14,6 +14,7 @@ BUILTIN: dict[str, str] = {
     "siesta/output": "siesta:SIESTA",
     "fhi_aims/output": "fhi_aims:AIMS",
     "castep/output": "castep:CASTEP",
+    "abacus/log": "abacus:ABACUS",
     "oc20/s2ef": "oc20:S2efReader",
     "oc20/lmdb": "oc20:Oc20LmdbReader",
     "extxyz": "extxyz:ExtxyzReader",
