@@ -46,14 +46,13 @@ def _symmetric(rng: np.random.Generator) -> np.ndarray:
     return half + half.T
 
 
-def sample(count: int = 60, *, seed: int = 0, dtype=np.float64, known: bool = True, largest: int = 40, **how) -> Frames:
-    """Return frames of 1 to `largest` atoms, all kinds of periods."""
+def sample(
+    count: int = 60, *, seed: int = 0, dtype=np.float64, known: bool = True, largest: int = 40, spacing: float = 2.0, pbc=None
+) -> Frames:
+    """Return frames of 1 to `largest` atoms, of all kinds of periods unless `pbc` says which; `shortest` is filled in if `known`."""
     rng = np.random.default_rng(seed)
-    how = {"pbc": None, **how}
     sizes = rng.integers(1, largest + 1, count)
-    pbc = [how["pbc"] or PERIODS[i % 4] for i in range(count)]
-    spacing = how.get("spacing", 2.0)
-    single = [structure(rng, atoms=int(n), spacing=spacing, pbc=p) for n, p in zip(sizes, pbc)]
+    single = [structure(rng, atoms=int(n), spacing=spacing, pbc=pbc or PERIODS[i % 4]) for i, n in enumerate(sizes)]
     shortest = [shortest_distance(frame, own_images=True) for frame in single] if known else None
     frames = Frames.from_list(single, shortest=shortest)
     cast = {name: getattr(frames, name).astype(dtype) for name in ("positions", "cell", "forces", "virial")}
@@ -168,6 +167,15 @@ def test_without_the_check_atoms_do_come_closer():
     frames = sample(60)
     out = augment(frames, AugmentSpec(noise={"scale": 1.0, "probability": 0.4, "min_distance": 0.0}), seed=8)
     assert sum(shortest_distance(noisy) < 0.8 * shortest_distance(clean) for clean, noisy in zip(frames, out)) > 20
+
+
+def test_two_atoms_that_only_together_go_too_far_are_kept_apart():
+    pair = Frame(numbers=np.ones(2, np.uint8), positions=np.array([[0.0, 0, 0], [2.0, 0, 0]]))
+    frames = Frames.from_list([pair] * 2000, shortest=[2.0] * 2000)
+    noise = {"kind": "uniform", "scale": 0.57, "number": 2}  # no step reaches 2 Å - 1 Å
+    kept, free = (augment(frames, AugmentSpec(noise={**noise, "min_distance": d}), seed=0) for d in (1.0, 0.0))
+    distance = np.linalg.norm(np.diff(np.stack([kept.positions, free.positions]).reshape(2, -1, 2, 3), axis=2), axis=-1)
+    assert distance[0].min() >= 1.0 and distance[1].min() < 0.99
 
 
 def test_crowded_atoms_are_drawn_again_and_seldom_given_up():
