@@ -19,8 +19,8 @@ _PUBLIC = {
     "open_dataset": "store",
     "Stream": "stream",
     "StreamHead": "stream",
-    "ingest": "ingest",
-    "validate": "validate",
+    "ingest": "ingestion",
+    "validate": "validation",
 }
 __all__ = list(_PUBLIC)  # noqa: PLE0605
 __version__ = "0.1.0"

@@ -61,7 +61,7 @@ def ingest(
 ) -> None:
     """Read raw files into a store; goes on where a killed run stopped, and does nothing twice."""
     from .catalog import open_card
-    from .ingest import ingest as run
+    from .ingestion import ingest as run
     from .sources import expand
 
     opened = [(path, open_card(path)) for path in cards]
@@ -119,7 +119,7 @@ def show(
 @app.command(rich_help_panel="Data", epilog="Example: lamdata validate stores/quickstart.zarr")
 def validate(store: StoreUrl, json: Json = False, quiet: Quiet = False) -> None:
     """Read and hash everything again; name each damaged chunk and the frames in it."""
-    from .validate import validate as run
+    from .validation import validate as run
 
     report = run(store, quiet=quiet)
     if json:

@@ -1,0 +1,134 @@
+"""Training: the same run whether it is stopped or not, and every quantity where it should be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamdata.errors import ConfigError, DataError
+from lamtrain.checkpoint import load
+from lamtrain.config import TrainConfig, read_config
+from lamtrain.report import test_model as measure
+from lamtrain.trainer import train
+
+
+def config_of(small: Path, *overrides: str) -> TrainConfig:
+    return read_config(small / "train.yaml", overrides=list(overrides))
+
+
+def run(small: Path, out: Path, *overrides: str, **options) -> Path:
+    return train(config_of(small, *overrides), out=out, device="cpu", quiet=True, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(small, tmp_path_factory.mktemp("whole") / "run")
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, two = load(a / "last.pt"), load(b / "last.pt")
+    return all(torch.equal(one.model[name], two.model[name]) for name in one.model) and one.position == two.position
+
+
+def test_a_run_leaves_all_its_files(whole: Path) -> None:
+    assert {p.name for p in whole.iterdir()} == {"config.yaml", "catalog.lock", "metrics.csv", "last.pt", "best.pt"}
+    lock = json.loads((whole / "catalog.lock").read_text())
+    assert set(lock["datasets"]) == {"bulk", "cluster", "crystals"}
+    assert lock["datasets"]["bulk"]["license"] == "CC0-1.0"
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 7, 11])
+def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(small: Path, whole: Path, tmp_path: Path, stop: int, monkeypatch) -> None:
+    import lamtrain.trainer as trainer
+
+    real, done = trainer.train_step, []
+
+    def dying(state, batch, **options):
+        if len(done) == stop:
+            raise RuntimeError("killed")
+        done.append(1)
+        return real(state, batch, **options)
+
+    monkeypatch.setattr(trainer, "train_step", dying)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(small, tmp_path / "run")
+    monkeypatch.setattr(trainer, "train_step", real)
+    run(small, tmp_path / "run")
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert same_weights(tmp_path / "run", whole)
+
+
+def test_a_finished_run_is_left_alone(small: Path, whole: Path) -> None:
+    before = (whole / "last.pt").stat().st_mtime_ns
+    run(small, whole)
+    assert (whole / "last.pt").stat().st_mtime_ns == before
+
+
+def test_another_config_does_not_go_on_with_the_run(small: Path, whole: Path) -> None:
+    with pytest.raises(ConfigError, match="another `seed`"):
+        run(small, whole, "seed=5")
+
+
+def test_another_store_does_not_go_on_with_the_run(small: Path, whole: Path, tmp_path: Path) -> None:
+    from tests.conftest import ingest_all, write_catalog
+
+    other = write_catalog(tmp_path, groups=4, frames=5)
+    ingest_all(other, other / "small.zarr")
+    with pytest.raises(ConfigError, match="is not the one the run was started with"):
+        run(small, whole, f"store={other / 'small.zarr'}")
+
+
+def test_a_store_without_a_dataset_names_the_command_that_brings_it(small: Path, tmp_path: Path) -> None:
+    from lamdata import ingest, open_card
+
+    ingest(open_card(small / "bulk.yaml"), str(tmp_path / "s.zarr"), base=small, quiet=True)
+    with pytest.raises(ConfigError, match="lamdata ingest .*cluster.yaml"):
+        run(small, tmp_path / "run", f"store={tmp_path / 's.zarr'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_knows_what_it_was_trained_on(whole: Path) -> None:
+    checkpoint = load(whole / "best.pt")
+    assert checkpoint.heads["bulk"]["theory"][0]["functional"] == "EMT"
+    assert checkpoint.heads["bulk"]["references"]["energies"].keys() == {"Al", "Cu"}
+    assert checkpoint.units["energy"] == "eV"
+    model = checkpoint.build()
+    cu = checkpoint.model_config["elements"].index("Cu")
+    assert model.heads["bulk"].bias[cu].item() == pytest.approx(checkpoint.heads["bulk"]["references"]["energies"]["Cu"])
+
+
+def test_the_table_has_every_head_and_every_number(small: Path, whole: Path, tmp_path: Path) -> None:
+    result = measure(whole / "best.pt", str(small / "small.zarr"), output=tmp_path, quiet=True)
+    assert json.loads((tmp_path / "test.json").read_text()) == result
+    energy = {"task", "weight", "energy_rmse_mev_per_atom", "energy_std_mev_per_atom", "force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom"}
+    denoise = {"task", "weight", "displacement_rmse_angstrom", "displacement_zero_rmse_angstrom", "type_cross_entropy", "type_frequency_entropy", "type_accuracy"}
+    assert energy <= set(result["heads"]["bulk"]) and not denoise - {"task", "weight"} & set(result["heads"]["bulk"])
+    assert denoise <= set(result["heads"]["crystals"]) and not energy - {"task", "weight"} & set(result["heads"]["crystals"])
+    rows = [result["heads"][name] for name in ("bulk", "cluster")]
+    mean = sum(r["weight"] * r["force_rmse_mev_per_angstrom"] for r in rows) / 3.0
+    assert result["weighted"]["force_rmse_mev_per_angstrom"] == pytest.approx(mean)
+    assert (tmp_path / "parity.png").stat().st_size > 1000 and (tmp_path / "curves.png").exists()
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(DataError, match="not a checkpoint"):
+        load(tmp_path / "x.pt")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    import os
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'owned'}",)
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"format": 1, "model_config": Evil()}))
+    with pytest.raises(DataError, match="not a checkpoint"):
+        load(tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
