@@ -29,7 +29,7 @@ from .lmdb_pages import LmdbFile
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
-MAX_ROW = 256 << 20  # bytes of one row, unpacked
+MAX_ROW = 64 << 20  # bytes of one row, unpacked
 
 
 class AseDbReader:

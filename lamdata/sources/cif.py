@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
@@ -22,6 +24,7 @@ MAX_BYTES = 64 << 20
 BLOCK = re.compile(r"^data_\S*", re.MULTILINE | re.IGNORECASE)
 LAST_ELEMENT = 103  # beyond lawrencium no crystal is known: a heavier "element" is a misread group
 MAX_SITES = 20_000
+SAME_SITE = 2e-3  # of a cell vector; pymatgen snaps 0.3333 to 1/3 and merges sites closer than 1e-4
 
 
 class CifReader:
@@ -62,6 +65,7 @@ def _frame(block: str, origin: str, group: str) -> Frame | Rejection:
             reason = _disorder(data)
             if reason:
                 return Rejection(origin=origin, reason=reason)
+            _fill_occupancies(parser)
             structures = parser.parse_structures(primitive=False, check_occu=True, on_error="raise")
     except Exception as err:  # pymatgen raises what its parts raise
         return Rejection(origin=origin, reason=f"not a CIF that pymatgen reads: {' '.join(str(err).split())[:120]}")
@@ -72,6 +76,8 @@ def _frame(block: str, origin: str, group: str) -> Frame | Rejection:
     heavy = next((site.specie.symbol for site in structure if site.specie.Z > LAST_ELEMENT), None)
     if heavy:
         return Rejection(origin=origin, reason="a group of atoms in place of an element", value=heavy)
+    if _lost(data, structure.frac_coords):
+        return Rejection(origin=origin, reason="pymatgen leaves out a site", value=_lost(data, structure.frac_coords))
     return build(
         origin=origin,
         group=group,
@@ -95,6 +101,27 @@ def _disorder(data: dict[str, Any]) -> str | None:
                 return f"disorder: occupancy {str(word)[:20]}"
         except ValueError:
             continue  # "." and "?" mean full
+    return None
+
+
+def _fill_occupancies(parser: Any) -> None:
+    """Say 1 where the file says "." or "?": pymatgen takes those for 0 and leaves the atom out."""
+    for block in parser._cif.data.values():
+        words = block.data.get("_atom_site_occupancy")
+        if isinstance(words, list):
+            words[:] = ["1" if str(word).strip() in (".", "?") else word for word in words]
+
+
+def _lost(data: dict[str, Any], found: np.ndarray) -> str | None:
+    """The label of a site of the file that is not among the fractional coordinates (A, 3) found; pymatgen skips what it cannot parse."""
+    from pymatgen.io.cif import str2float
+
+    columns = [_column(data, f"_atom_site_fract_{axis}") for axis in "xyz"]
+    labels = _column(data, "_atom_site_label")
+    for i, words in enumerate(zip(*columns)):
+        offset = found - np.array([str2float(word) for word in words])
+        if not (np.abs(offset - np.round(offset)).max(axis=1) < SAME_SITE).any():
+            return str(labels[i]) if i < len(labels) else str(i)
     return None
 
 

@@ -241,7 +241,7 @@ def whole(value: Any, name: str) -> int:
 def _pbc(text: str | None, cell: Any) -> tuple[bool, bool, bool]:
     if text is None or cell is None:
         return (cell is not None,) * 3
-    flags = re.split(r"[\s,]+", text.strip())
+    flags = re.split(r"[\s,]+", text.strip("[]() "))
     flags = flags * 3 if len(flags) == 1 else flags
     if len(flags) != 3 or not all(f.upper() in ("T", "TRUE", "1", "F", "FALSE", "0") for f in flags):
         raise Unusable("pbc is not three flags", text[:40])

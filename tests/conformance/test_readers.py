@@ -1,0 +1,100 @@
+"""Every structure and database reader through the conformance suite, on frames written in its format."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from suite import check, net_force, read, virial_sign
+from writers import WRITERS, emt_frames
+
+from lamdata.catalog import SourceSpec
+from lamdata.frame import Frame, Rejection
+from lamdata.sources import expand, guess_format, reader
+
+OPTIONS = {"oc20_lmdb": {"energy": "total"}}
+ENERGY = {"extxyz", "s2ef", "oc20_lmdb", "pymatgen_json", "mp_task", "aflux"} | {n for n in WRITERS if n.startswith(("deepmd", "ase"))}
+FORCES = ENERGY - {"pymatgen_json", "aflux"}
+VIRIAL = FORCES - {"s2ef", "oc20_lmdb"}
+TURNED = {"aflux", "cif"}  # formats that keep lengths and angles: orientation is lost
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def written(request, tmp_path):
+    """(name, frames, source file, spec, reader) of one format."""
+    if request.param == "oc20_lmdb":
+        pytest.importorskip("torch")
+    write, format_name = WRITERS[request.param]
+    frames = emt_frames()
+    path = write(frames, tmp_path)
+    spec = SourceSpec(path=path.name, options=OPTIONS.get(request.param, {}))
+    files = [f for f in expand(spec, base=path.parent) if reader(format_name).guess(f, f.head(8192))]
+    assert len(files) == 1
+    return request.param, frames, files[0], spec, reader(format_name)
+
+
+def test_the_format_is_guessed(written):
+    name, _, file, _, use = written
+    assert guess_format(file) == use.name
+
+
+def test_what_was_written_is_read(written):
+    name, frames, file, spec, use = written
+    back = read(use, file, spec)
+    assert len(back) == len(frames) and all(isinstance(f, Frame) for f in back)
+    for ours, theirs in zip(back, frames, strict=True):
+        check_structure(ours, theirs, turned=name in TURNED)
+        assert (ours.energy is not None, ours.forces is not None, ours.virial is not None) == (
+            name in ENERGY,
+            name in FORCES,
+            name in VIRIAL,
+        )
+        if name in ENERGY:
+            assert ours.energy == pytest.approx(theirs.energy, abs=1e-8)
+        if name in FORCES:
+            np.testing.assert_allclose(ours.forces, theirs.forces, atol=1e-8)
+        if name in VIRIAL:
+            np.testing.assert_allclose(ours.virial, theirs.virial, atol=1e-8)
+
+
+def check_structure(ours: Frame, theirs: Frame, *, turned: bool) -> None:
+    """Same elements, cell and positions, up to a rotation and an order where the format loses them."""
+    if not turned:
+        np.testing.assert_array_equal(ours.numbers, theirs.numbers)
+        np.testing.assert_allclose(ours.cell, theirs.cell, atol=1e-6)
+        np.testing.assert_allclose(ours.positions, theirs.positions, atol=1e-6)
+        return
+    assert sorted(ours.numbers) == sorted(theirs.numbers)
+    np.testing.assert_allclose(ours.cell @ ours.cell.T, theirs.cell @ theirs.cell.T, atol=1e-3)
+    distances = [np.sort(f.to_ase().get_all_distances(mic=True).ravel()) for f in (ours, theirs)]
+    np.testing.assert_allclose(*distances, atol=1e-4)
+
+
+def test_the_reader_conforms(written):
+    _, _, file, spec, use = written
+    assert check(use, file, spec) == []
+    assert net_force(read(use, file, spec)) < 1e-6
+
+
+def test_a_turned_virial_is_found():
+    """The suite's own check: energies of strained cells tell the sign of the virial."""
+    import dataclasses
+
+    frames = [dataclasses.replace(f, group="g") for f in strained_frames()]
+    assert virial_sign(frames) is True
+    assert virial_sign([dataclasses.replace(f, virial=-f.virial) for f in frames]) is False
+    assert virial_sign([Rejection(origin="a#0", reason="x")]) is None
+
+
+def strained_frames() -> list[Frame]:
+    """One cell under growing hydrostatic pressure."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from writers import frame_of
+
+    out = []
+    for i, scale in enumerate((0.95, 0.955, 0.96)):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell.array * scale, scale_atoms=True)
+        atoms.calc = EMT()
+        out.append(frame_of(atoms, f"strained#{i}"))
+    return out
