@@ -13,6 +13,7 @@ import numpy as np
 from .catalog import CheckSpec
 from .elements import SYMBOLS
 from .frame import Frame, Rejection
+from .images import pairs_over_images
 
 Verdict = float | str | None  # the value that decided; None when the frame passes
 
@@ -31,35 +32,40 @@ def check(frame: Frame, spec: CheckSpec) -> tuple[Rejection | None, float]:
 
 def shortest_distance(frame: Frame) -> float:
     """Shortest distance between two atoms in Å, periodic images included; inf for a lone atom in open space."""
-    from vesin import NeighborList
-
-    open_space = not any(frame.pbc)
-    if open_space and len(frame.numbers) == 1:
-        return float("inf")
-    box = np.zeros((3, 3)) if frame.cell is None else frame.cell
-    cutoff = 1.5
-    while cutoff < _reach(frame):
-        (distances,) = NeighborList(cutoff=cutoff, full_list=False).compute(frame.positions, box, list(frame.pbc), "d")
+    everywhere = np.arange(len(frame.numbers))
+    cell = np.zeros((3, 3)) if frame.cell is None else frame.cell * np.array(frame.pbc)[:, None]
+    own = _shortest_translation(cell)  # an atom's distance to its own nearest image
+    limit = 1.5
+    while limit < min(own, CROWDED):
+        _, _, distances = pairs_over_images(frame.positions, everywhere, cell=cell, limit=limit)
         if len(distances):
-            return float(distances.min())
-        cutoff *= 2
-    return _pairwise_minimum(frame.positions)
+            return min(own, float(distances.min()))
+        limit *= 2
+    if own < CROWDED:
+        _, _, distances = pairs_over_images(frame.positions, everywhere, cell=cell, limit=own)
+        return min(own, float(distances.min(initial=np.inf)))
+    return min(own, _shortest_without_images(frame.positions))
 
 
-def _reach(frame: Frame) -> float:
-    """A distance within which two atoms must meet: an atom meets its own image, or the whole molecule fits."""
-    if any(frame.pbc) and frame.cell is not None:
-        lengths = np.linalg.norm(frame.cell, axis=1)[list(frame.pbc)]
-        return 2.0 * float(lengths.min()) + 1.5
-    return 24.0  # beyond it, an open cluster is so thin that all pairs are cheaper than a neighbour list
+CROWDED = 24.0  # Å; where neighbours are further than this, images of the others are further still
 
 
-def _pairwise_minimum(positions: np.ndarray) -> float:
+def _shortest_translation(cell: np.ndarray) -> float:
+    """Length of the shortest lattice vector; its k-th integer is at most its length times |b_k|, b the reciprocal vectors."""
+    rows = np.linalg.norm(cell, axis=1)
+    limit = rows[rows > 0].min(initial=np.inf)
+    if not np.isfinite(limit):
+        return float("inf")
+    most = np.floor(limit * np.linalg.norm(np.linalg.pinv(cell), axis=0) + 1e-9).astype(int)
+    steps = np.array(np.meshgrid(*(np.arange(-n, n + 1) for n in most))).reshape(3, -1).T @ cell
+    lengths = np.linalg.norm(steps, axis=1)
+    return float(lengths[lengths > 1e-9].min(initial=limit))
+
+
+def _shortest_without_images(positions: np.ndarray) -> float:
     from scipy.spatial import cKDTree
 
-    if len(positions) < 2:
-        return float("inf")
-    return float(cKDTree(positions).query(positions, k=2)[0][:, 1].min())
+    return float(cKDTree(positions).query(positions, k=2)[0][:, 1].min()) if len(positions) > 1 else float("inf")
 
 
 def _finite(frame: Frame, spec: CheckSpec) -> Verdict:

@@ -2,12 +2,13 @@
 
 F = frames, A = atoms. DPA-2 paper: L = (1/B) sum_f [ p_e (dE)^2 / N + p_f / (3N) sum |dF|^2 + p_v / (9N) sum dV^2 ], B frames in the
 batch whatever their sizes. Equal to DeePMD-kit's `EnergyStdLoss` where all frames have N atoms: there the mean over frames and
-components is the same mean, and 1/N is rounded once before it multiplies, as here.
+components is the same mean. To its last digit: there 1/N and the prefactors are rounded to float32, and so they are here.
 A frame of a denoise head adds p_x <smoothL1(dx)> over its displaced atoms and p_t <cross-entropy> over its hidden types.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +21,7 @@ from .schedule import Schedule
 
 def frame_losses(output: Output, batch: Batch, *, huber: float = 1.0) -> dict[str, Tensor]:
     """Return each term for each frame, (F,); 0 where a frame lacks the label. Energies in eV, forces eV/Å, displacements Å."""
-    one_over_n = 1.0 / batch.natoms.to(torch.float64)
+    one_over_n = (1.0 / batch.natoms.to(torch.float32)).to(torch.float64)
     terms = {}
     if output.energy is not None:
         terms["energy"] = (output.energy - batch.energy).square() * one_over_n * batch.has_energy
@@ -49,9 +50,9 @@ def total_loss(terms: dict[str, Tensor], spec: LossSpec, schedule: Schedule, ste
     """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks."""
     total = torch.zeros((), dtype=torch.float64, device=next(iter(terms.values())).device)
     for name, term in terms.items():
-        prefactor = schedule.prefactor(getattr(spec, name), step)
+        prefactor = float(np.float32(schedule.prefactor(getattr(spec, name), step)))
         if prefactor > 0:
-            total = total + prefactor * term.sum() / frames
+            total = total + prefactor * (term.sum() / frames)
     return total
 
 
