@@ -11,6 +11,7 @@ import numpy as np
 
 ELEMENTS = ["H", "C", "N", "O", "Na", "Si", "Ti", "Fe", "Cu", "Pt", "Pb", "U"]
 ACTIVATIONS = ["tanh", "gelu", "gelu_tf", "silu", "softplus", "sigmoid", "relu", "relu6", "linear"]
+VACUUM = 10.0  # Å, more than any cut-off drawn below
 STYLES = ["res_avg", "res_incr", "res_residual"]
 
 
@@ -126,29 +127,33 @@ def random_pairs(rng: np.random.Generator, ntypes: int) -> list[list[int]]:
 
 
 def random_systems(rng: np.random.Generator, params: dict, *, frames: int) -> list[dict]:
-    """Periodic, sheared, dense, tiny-celled, open and single-atom structures, `frames` of them."""
-    kinds = ["cubic", "triclinic", "small cell", "open", "single"]
+    """Periodic, sheared, dense, tiny-celled, open, layered and single-atom structures, `frames` of them."""
+    kinds = ["cubic", "triclinic", "small cell", "open", "slab", "single"]
     systems: list[dict] = []
     while len(systems) < frames:
-        system = random_system(rng, str(rng.choice(kinds, p=[0.2, 0.35, 0.15, 0.2, 0.1])), len(params["type_map"]))
+        system = random_system(rng, str(rng.choice(kinds, p=[0.15, 0.35, 0.15, 0.15, 0.1, 0.1])), len(params["type_map"]))
         if not has_tied_cut(system, params["descriptor"]):
             systems.append(system)
     return systems
 
 
 def random_system(rng: np.random.Generator, kind: str, ntypes: int) -> dict:
-    """Return `{"positions" (A, 3) Å, "types" (A,), "cell" (3, 3) Å or None}` without two atoms closer than 0.9 Å."""
+    """Return positions (A, 3) Å, types (A,), cell (3, 3) Å or None, pbc (3,); no two atoms closer than 0.9 Å.
+
+    The reference is periodic in all directions or in none. It sees a slab with so much vacuum that its third direction might
+    as well be open; we see the same cell, and `pbc` says so.
+    """
     natoms = {"single": 1, "small cell": int(rng.integers(1, 5))}.get(kind, int(rng.integers(4, 25)))
     volume = natoms * float(rng.uniform(8.0, 25.0))
     shape = np.eye(3) if kind in ("cubic", "open", "single") else np.eye(3) + rng.uniform(-0.25, 0.25, (3, 3))
     cell = shape * (volume / abs(np.linalg.det(shape))) ** (1 / 3)
     if kind == "small cell":
         cell *= max(1.0, 2.2 / float(np.linalg.svd(cell)[1].min()))
-    return {
-        "positions": place_atoms(rng, natoms, cell, periodic=kind != "open"),
-        "types": rng.integers(ntypes, size=natoms),
-        "cell": None if kind in ("open", "single") else cell,
-    }
+    pbc = {"open": [False] * 3, "single": [False] * 3, "slab": [True, True, False]}.get(kind, [True] * 3)
+    positions = place_atoms(rng, natoms, cell, pbc=np.array(pbc))
+    if kind == "slab":
+        cell[2] *= 1.0 + 2 * VACUUM / float(np.linalg.norm(cell[2]))
+    return {"positions": positions, "types": rng.integers(ntypes, size=natoms), "cell": cell if any(pbc) else None, "pbc": pbc}
 
 
 def has_tied_cut(system: dict, descriptor: dict, *, apart: float = 1e-6) -> bool:
@@ -180,13 +185,13 @@ def sorted_distances(system: dict, rcut: float) -> list[np.ndarray]:
     return [near[(near > 1e-6) & (near < rcut)] for near in found]
 
 
-def place_atoms(rng: np.random.Generator, natoms: int, cell: np.ndarray, *, periodic: bool, apart: float = 0.9) -> np.ndarray:
+def place_atoms(rng: np.random.Generator, natoms: int, cell: np.ndarray, *, pbc: np.ndarray, apart: float = 0.9) -> np.ndarray:
     """Return (A, 3) Å, drawn one by one with a least distance `apart`; some lie outside the cell, as raw data does."""
-    images = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]) @ cell if periodic else np.zeros((1, 3))
+    around = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
+    images = around[(around[:, ~pbc] == 0).all(1)] @ cell
     placed: list[np.ndarray] = []
     while len(placed) < natoms:
         point = rng.random(3) @ cell
         if all(math.sqrt(float(((point - other + images) ** 2).sum(-1).min())) > apart for other in placed):
             placed.append(point)
-    shift = rng.integers(-1, 2, (natoms, 3)) @ cell if periodic else 0.0
-    return np.array(placed) + shift
+    return np.array(placed) + (rng.integers(-1, 2, (natoms, 3)) * pbc) @ cell

@@ -64,7 +64,7 @@ def load_frames(case: np.lib.npyio.NpzFile) -> Frames:
     while (place := f"system{len(frames)}") + "/positions" in case.files:
         cell = case[f"{place}/cell"] if f"{place}/cell" in case.files else None
         own = {"numbers": numbers[case[f"{place}/types"]], "positions": case[f"{place}/positions"], "cell": cell}
-        frames.append(Frame(**own, pbc=(cell is not None,) * 3))
+        frames.append(Frame(**own, pbc=tuple(case[f"{place}/pbc"].tolist())))
     return Frames.from_list(frames)
 
 

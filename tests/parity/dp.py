@@ -8,19 +8,37 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+from lamdata.frame import Frame
+from lamdata.frames import Frames
+from lamtrain.model.elements import NUMBERS
 
 PYTHON = os.environ.get("LAM_DEEPMD_PYTHON")
 
-# What DeePMD-kit prints before it goes on with random weights, or with weights it does not use.
+# The second is what DeePMD-kit prints before it goes on with random weights, or with weights it does not use.
+MARK = "==== next command ===="
 BAD_LINES = ("missing keys", "unexpected keys", "Missing keys", "Unexpected keys", "re-init")
 
 
 def run_dp(*arguments: str, cwd: Path, **environment: str) -> str:
     """Run `dp --pt ARGUMENTS` in `cwd`; return its log, and fail on an error or on a warning about keys."""
     done = run_python("-m", "deepmd", "--pt", *arguments, cwd=cwd, **environment)
-    for line in BAD_LINES:
-        assert line not in done, done
+    refuse_bad_lines(done)
     return done
+
+
+def run_all(*commands: list[str], cwd: Path) -> list[str]:
+    """Run several `dp --pt` commands in one process, which is most of their time; return their logs."""
+    script = "import json, sys\nfrom deepmd.main import main\nfor c in json.loads(sys.argv[1]): print('" + MARK + "', file=sys.stderr, flush=True); main(c)"
+    whole = run_python("-c", script, json.dumps([["--pt", *command] for command in commands]), cwd=cwd)
+    logs = whole.split(MARK)[1:]
+    for log in logs:
+        refuse_bad_lines(log)
+    return logs
+
+
+def refuse_bad_lines(log: str) -> None:
+    for line in BAD_LINES:
+        assert line not in log, log
 
 
 def run_python(*arguments: str, cwd: Path, **environment: str) -> str:
@@ -30,6 +48,14 @@ def run_python(*arguments: str, cwd: Path, **environment: str) -> str:
     done = subprocess.run([PYTHON, *arguments], cwd=cwd, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def run_oracle(cases: list[dict], folder: Path) -> list[Path]:
+    """Evaluate `cases` in DeePMD-kit's interpreter; return one .npz for each."""
+    job = folder / "job.json"
+    job.write_text(json.dumps(cases, default=lambda array: array.tolist()))
+    run_python(str(Path(__file__).with_name("oracle.py")), str(job), str(folder), cwd=folder)
+    return [folder / f"{case['name']}.npz" for case in cases]
 
 
 def write_system(folder: Path, *, elements: list[str], natoms: int, frames: int, seed: int, per_atom: float = -3.0) -> Path:
@@ -54,6 +80,22 @@ def write_system(folder: Path, *, elements: list[str], natoms: int, frames: int,
     (folder / "type.raw").write_text("\n".join(map(str, types)) + "\n")
     (folder / "type_map.raw").write_text("\n".join(elements) + "\n")
     return folder
+
+
+def read_frames(folder: Path) -> Frames:
+    """The frames of such a system, with their labels."""
+    numbers = np.array([NUMBERS[symbol] for symbol in (folder / "type_map.raw").read_text().split()], np.uint8)
+    types = np.loadtxt(folder / "type.raw", dtype=int)
+    data = {path.stem: np.load(path) for path in (folder / "set.000").glob("*.npy")}
+    shapes = {"coord": (-1, 3), "box": (3, 3), "force": (-1, 3), "virial": (3, 3)}
+    rows = [{key: value[i].reshape(shapes.get(key, ())) for key, value in data.items()} for i in range(len(data["energy"]))]
+    return Frames.from_list(
+        Frame(
+            numbers=numbers[types], positions=row["coord"], cell=row["box"], pbc=(True, True, True),
+            energy=float(row["energy"]), forces=row["force"], virial=row["virial"],
+        )
+        for row in rows
+    )  # fmt: skip
 
 
 def pair_labels(x: np.ndarray, types: np.ndarray, length: float) -> tuple[float, np.ndarray, np.ndarray]:

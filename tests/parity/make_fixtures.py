@@ -66,7 +66,7 @@ CONFIGURATIONS: dict[str, dict[str, dict]] = {
     "more_activations": {"repinit": {"activation_function": "sigmoid"}, "repformer": {"activation_function": "silut:2.0"}, "fitting": {"activation_function": "relu6"}},
     "truncated": {"repinit": {"nsel": 11, "three_body_sel": 5, "three_body_rcut": 4.0}, "repformer": {"nsel": 4, "update_g1_has_attn": True}},
 }  # fmt: skip
-KINDS = ("triclinic", "open", "small cell", "single")
+KINDS = ("triclinic", "open", "small cell", "slab", "single")
 
 
 def configure(changes: dict[str, dict]) -> dict:

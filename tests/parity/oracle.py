@@ -97,7 +97,7 @@ def run_case(case: dict) -> dict[str, np.ndarray]:
     gradients = torch.autograd.grad(quadratic_loss(outputs), parameters, allow_unused=True)
     arrays = {"params": np.array(json.dumps(params))}
     for i, (system, out) in enumerate(zip(case["systems"], outputs, strict=True)):
-        for key in ("positions", "types", "cell"):
+        for key in ("positions", "types", "cell", "pbc"):
             if system[key] is not None:
                 arrays[f"system{i}/{key}"] = np.array(system[key])
         for key, value in out.items():

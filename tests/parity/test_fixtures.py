@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 import compare
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.npz"))
