@@ -1,0 +1,198 @@
+"""Gaussian logs (.log, .out) and formatted checkpoints (.fchk): text in, every step that has forces out.
+
+Forces are printed along the input's axes, so positions must be too: a log with the standard orientation alone is rejected (run it
+with `geom=PrintInputOrient`). The energy of a step is the last one printed before its forces: the SCF's, or that of the correlated
+method or excited state that the forces are derivatives of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import F64, Frame, Rejection
+from ..units import BOHR, HARTREE
+from .build import MAX_ATOMS, build
+from .files import SourceFile
+from .numbers import floats
+from .steps import Run, Step, TextReader, marks
+
+FORCE = HARTREE / BOHR  # eV/Å
+VECTOR = -2  # the "atomic number" of a lattice vector
+
+
+@dataclass(slots=True)
+class GaussianRun(Run):
+    """A Gaussian log."""
+
+    marks = marks(
+        charge=r"^ Charge = +-?\d+ Multiplicity =",
+        input_axes=r"^ +(?:Input|Z-Matrix) orientation:",
+        standard_axes=r"^ +Standard orientation:",
+        scf=r"^ SCF Done:",
+        correlated=r"EUMP2 =|E\(CORR\)=|CCSD\(T\)= |^ E2\(.*E\(|Total Energy, E\(",
+        unconverged=r"Convergence failure",
+        forces=r"^ Center     Atomic                   Forces \(Hartrees/Bohr\)",
+        end=r"Normal termination of Gaussian",
+    )
+
+    charge: int = 0
+    multiplicity: int | None = None
+    numbers: list[int] = field(default_factory=list)
+    positions: F64 | None = None  # along the input's axes
+    cell: F64 | None = None
+
+    def on_charge(self, line: str) -> None:
+        charge, multiplicity = re.findall(r"= +(-?\d+)", line)
+        self.charge, self.multiplicity = int(charge), int(multiplicity)
+
+    def on_input_axes(self, line: str) -> None:
+        rows = self._table()
+        self.numbers = [int(row[1]) for row in rows if int(row[1]) != VECTOR]
+        self.positions = np.array([[float(word) for word in row[3:6]] for row in rows if int(row[1]) != VECTOR])
+        vectors = [[float(word) for word in row[3:6]] for row in rows if int(row[1]) == VECTOR]
+        self.cell = np.array(vectors) if len(vectors) == 3 else None
+
+    def on_standard_axes(self, line: str) -> None:
+        if self.positions is None:
+            self.numbers = [int(row[1]) for row in self._table()]
+
+    def on_scf(self, line: str) -> Step | None:
+        done = self.take() if self.step is not None and self.step.converged is not False else None  # an energy without forces
+        self.step = Step(self.numbers, self.positions, self.cell, charge=self.charge, multiplicity=self.multiplicity)
+        self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, True
+        return done
+
+    def on_correlated(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = floats(line.rpartition("=")[2])[0] * HARTREE
+
+    def on_unconverged(self, line: str) -> Step | None:
+        if self.step is not None:
+            self.step.converged = False
+        return self.take()
+
+    def on_forces(self, line: str) -> Step | None:
+        rows = self._table()
+        if self.step is None:
+            return None
+        forces = np.array([[float(word) for word in row[-3:]] for row in rows if int(row[1]) != VECTOR])
+        self.step.forces = forces * FORCE
+        if self.positions is None:
+            self.step.reason = "forces without the input orientation"
+        return self.take()
+
+    def on_end(self, line: str) -> Step | None:
+        if self.step is not None and self.positions is None:
+            self.step.reason = "no input orientation"
+        self.positions = None  # the next job of the file prints its own
+        return self.take()
+
+    def _table(self) -> list[list[str]]:
+        """Rows between the second and the third ruler."""
+        rows: list[list[str]] = []
+        rulers = 0
+        for line in self.lines:
+            if line.startswith(" ----"):
+                rulers += 1
+                if rows:
+                    break
+            elif rulers and len(words := line.split()) >= 5 and words[0].isdigit():
+                rows.append(_unglued(line, words))
+        return rows
+
+
+def _unglued(line: str, words: list[str]) -> list[str]:
+    """Words of a row of forces; large ones run together, in columns of 15."""
+    return words if all(word.count(".") <= 1 for word in words) else [*words[:2], line[23:38], line[38:53], line[53:68]]
+
+
+def gaussian_theory(lines: Iterator[str]) -> dict[str, Any]:
+    """Read the fields of `Theory` from the header and the first SCF."""
+    out: dict[str, Any] = {}
+    for line in lines:
+        if found := re.match(r" Gaussian (\d+), Revision (\S+?),", line):
+            out["code"] = f"Gaussian {found[1]} {found[2]}"
+        elif "Standard basis:" in line:
+            out["core"] = line.partition(":")[2].partition("(6D")[0].partition("(5D")[0].strip()
+        elif found := re.search(r"empiricaldispersion=(\w+)", line, re.IGNORECASE):
+            out["dispersion"] = {"GD2": "D2", "GD3": "D3", "GD3BJ": "D3(BJ)"}.get(found[1].upper(), found[1])
+        elif found := re.match(r" SCF Done: +E\(([RU]O?)?([^)]*)\)", line):
+            out["functional"], out["spin"] = found[2], "none" if found[1] == "R" else "collinear"
+            break
+    return {"dispersion": "none", "hubbard_u": "none"} | out if "code" in out else {}
+
+
+GAUSSIAN = TextReader(
+    name="gaussian/log",
+    run=GaussianRun,
+    states=lambda file: gaussian_theory(file.lines()),
+    signs=(b"Entering Gaussian System", b"Gaussian, Inc."),
+)
+
+
+class FchkReader:
+    """Formatted checkpoint: one frame (`gaussian/fchk`)."""
+
+    name = "gaussian/fchk"
+    options: dict[str, tuple] = {}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the one frame."""
+        found = fchk_fields(file)
+        missing = [name for name in ("Atomic numbers", "Current cartesian coordinates", "Total Energy") if name not in found]
+        if missing:
+            raise SourceError(f"has no {missing[0]!r}", where=file.name)
+        gradient = found.get("Cartesian Gradient")
+        yield build(
+            origin=f"{file.name}#0",
+            numbers=np.array(found["Atomic numbers"], np.int64),
+            positions=np.array(found["Current cartesian coordinates"]).reshape(-1, 3) * BOHR,
+            energy=found["Total Energy"][0] * HARTREE,
+            forces=None if gradient is None else -np.array(gradient).reshape(-1, 3) * FORCE,
+            charge=int(found.get("Charge", [0])[0]),
+            multiplicity=int(found["Multiplicity"][0]) if "Multiplicity" in found else None,
+            group=file.name,
+        )
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Return what the second line states: type, method and basis."""
+        words = file.head(400).decode("utf-8", errors="replace").split("\n")[1:2]
+        words = words[0].split() if words else []
+        if len(words) < 3:
+            return {}
+        return {"code": "Gaussian", "functional": re.sub(r"^[RU]", "", words[1]), "core": words[2]}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return file.basename.endswith((".fchk", ".fch")) and b"Number of atoms" in head
+
+
+def fchk_fields(file: SourceFile) -> dict[str, list[float]]:
+    """The fields that a frame needs: a title, I or R, then a value or N= and the values below."""
+    wanted = ("Atomic numbers", "Current cartesian coordinates", "Total Energy", "Cartesian Gradient", "Charge", "Multiplicity")
+    out: dict[str, list[float]] = {}
+    lines = file.lines()
+    for line in lines:
+        title = line[:40].strip()
+        if title not in wanted:
+            continue
+        if "N=" not in line:
+            out[title] = floats(line[43:])
+            continue
+        count = int(line.partition("N=")[2])
+        if not 0 < count <= 3 * MAX_ATOMS:
+            raise SourceError(f"states {count} values of {title!r}", where=file.name)
+        values: list[float] = []
+        while len(values) < count and (row := next(lines, "")):
+            values += floats(row)
+        if len(values) != count:
+            raise SourceError(f"has {len(values)} of {count} values of {title!r}", where=file.name)
+        out[title] = values
+    return out

@@ -1,0 +1,155 @@
+"""Quantum ESPRESSO cp.x: the trajectory files of one prefix in (.pos with .for, .evp, .cel, .str and the input), frames out.
+
+All in atomic units, the stress in GPa, positive when compressed. The step numbers of the files must agree. The order of atoms is the
+input's, which holds for all versions only where atoms of a species stand together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import F64, Frame, Rejection
+from ..units import BOHR, GPA, HARTREE
+from .build import MAX_ATOMS, build
+from .files import SourceFile
+from .numbers import floats
+from .steps import element
+
+MAX_DECK = 64 << 20  # bytes
+ETOT = 5  # column of .evp since 5.1, should a header be missing
+
+
+class CpReader:
+    """cp.x trajectory, named by its .pos file (`qe/cp`); option `input`: the input's name, if it is not that of the .pos."""
+
+    name = "qe/cp"
+    options: dict[str, tuple] = {"input": ()}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every printed step."""
+        stem = file.basename.rpartition(".")[0]
+        symbols, cell, charge = self._input(file, str(spec.options.get("input", f"{stem}.in")))
+        beside = {name: file.sibling(f"{stem}.{name}") for name in ("for", "evp", "cel", "str")}
+        energies = _energies(beside["evp"]) if beside["evp"] else {}
+        count = {"for": len(symbols), "cel": 3, "str": 3}
+        streams = {name: _blocks(beside[name], rows) for name, rows in count.items() if beside[name]}
+        for index, (number, positions) in enumerate(_blocks(file, len(symbols))):
+            tables = {name: _next(stream, number, beside[name], file) for name, stream in streams.items()}
+            now = tables["cel"].T * BOHR if "cel" in tables else cell
+            if now is None:
+                raise SourceError("the cell needs the .cel file, which is not beside it", where=file.name)
+            if beside["evp"] and number not in energies:
+                raise SourceError(f"step {number} is missing", where=beside["evp"].name)
+            yield build(
+                origin=f"{file.name}#{index}",
+                symbols=symbols,
+                positions=positions * BOHR,
+                cell=now,
+                energy=energies.get(number),
+                forces=tables["for"] * HARTREE / BOHR if "for" in tables else None,
+                virial=tables["str"] * GPA * abs(float(np.linalg.det(now))) if "str" in tables else None,
+                charge=charge,
+                group=file.name,
+            )
+        for name, stream in streams.items():
+            if (left := next(stream, None)) is not None:
+                raise SourceError(f"has step {left[0]}, which {file.name} has not", where=beside[name].name)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing but the program: the input leaves the functional to the pseudopotentials."""
+        return {"code": "Quantum ESPRESSO"}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        words = head.split(b"\n")[0].split()
+        return file.basename.endswith(".pos") and len(words) == 2 and words[0].isdigit()
+
+    def _input(self, file: SourceFile, name: str) -> tuple[list[str], F64 | None, int]:
+        deck = file.sibling(name)
+        if deck is None or deck.size > MAX_DECK:
+            raise SourceError(f"the elements stand in the input {name}, which is not beside it", where=file.name, hint="name it: `options: {input: FILE}`")
+        text = re.sub(r"!.*", "", deck.text())
+        rows = _card(text, "ATOMIC_POSITIONS", _number(text, "nat", deck))
+        symbols = [element(row[0]) for row in rows]
+        if len(set(symbols)) != len(list(itertools.groupby(symbols))):
+            raise SourceError("atoms of a species do not stand together: versions of cp.x differ in the order they print", where=deck.name)
+        charge = re.search(r"\btot_charge\s*=\s*([\d.DEde+-]+)", text, re.IGNORECASE)
+        return symbols, _deck_cell(text, deck), round(floats(charge[1])[0]) if charge else 0
+
+
+# Lattice vectors in units of celldm(1) by ibrav (https://www.quantum-espresso.org/Doc/INPUT_CP.html): those that need one length.
+LATTICES = {
+    1: np.eye(3),
+    2: np.array([[-1, 0, 1], [0, 1, 1], [-1, 1, 0]]) / 2,
+    3: np.array([[1, 1, 1], [-1, 1, 1], [-1, -1, 1]]) / 2,
+    -3: np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
+}
+
+
+def _deck_cell(text: str, deck: SourceFile) -> F64 | None:
+    """Cell of an input in Å; `None` for lattices that only a .cel file tells here."""
+    ibrav = _number(text, "ibrav", deck)
+    found = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", text, re.IGNORECASE)
+    alat = floats(found[1])[0] * BOHR if found else 0.0
+    if alat and ibrav in LATTICES:
+        return LATTICES[ibrav] * alat
+    title = re.search(r"^\s*CELL_PARAMETERS(.*)$", text, re.MULTILINE | re.IGNORECASE)
+    if ibrav or title is None:
+        return None
+    unit = 1.0 if "angstrom" in title[1].lower() else BOHR if "bohr" in title[1].lower() else alat
+    return np.array([[float(word) for word in row[:3]] for row in _card(text, "CELL_PARAMETERS", 3)]) * unit if unit else None
+
+
+def _number(text: str, key: str, deck: SourceFile) -> int:
+    found = re.search(rf"\b{key}\s*=\s*(-?\d+)", text, re.IGNORECASE)
+    if found is None or int(found[1]) > MAX_ATOMS:
+        raise SourceError(f"states no usable {key}", where=deck.name)
+    return int(found[1])
+
+
+def _card(text: str, title: str, count: int) -> list[list[str]]:
+    """The rows below a card's title."""
+    rest = re.split(rf"^\s*{title}.*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
+    rows = [row.split() for row in (rest[1].splitlines() if len(rest) > 1 else []) if row.split()]
+    if len(rows) < count or any(len(row) < 3 for row in rows[:count]):
+        raise SourceError(f"{title} has fewer than {count} rows")
+    return rows[:count]
+
+
+def _blocks(file: SourceFile, rows: int) -> Iterator[tuple[int, F64]]:
+    """Step number and table (rows, 3) of each block."""
+    lines = file.lines()
+    for line in lines:
+        head = line.split()
+        if not head:
+            continue
+        table = [floats(row) for row in itertools.islice(lines, rows)]
+        if not head[0].isdigit() or len(table) < rows or any(len(row) != 3 for row in table):
+            raise SourceError(f"damaged or truncated at step {head[0][:20]}", where=file.name)
+        yield int(head[0]), np.array(table)
+
+
+def _next(stream: Iterator[tuple[int, F64]], number: int, beside: SourceFile, file: SourceFile) -> F64:
+    found, table = next(stream, (None, np.empty(0)))
+    if found != number:
+        raise SourceError(f"step {found} where {file.name} has step {number}", where=beside.name)
+    return table
+
+
+def _energies(evp: SourceFile) -> dict[int, float]:
+    """Total energies in eV by step."""
+    column, out = ETOT, {}
+    for line in evp.lines():
+        if line.startswith("#"):
+            names = line.lstrip("#").split()
+            column = names.index("etot") if "etot" in names else column
+        elif len(values := line.split()) > column:
+            out[int(values[0])] = float(values[column].replace("D", "E")) * HARTREE
+    return out

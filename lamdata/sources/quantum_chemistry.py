@@ -1,0 +1,183 @@
+"""ORCA and Psi4 outputs: text in, every geometry with its energy and gradient out. Molecules: no cell, no virial."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..frame import F64
+from ..units import BOHR, HARTREE
+from .files import SourceFile
+from .numbers import floats
+from .steps import Run, Step, TextReader, element, marks
+
+FORCE = HARTREE / BOHR  # eV/Å
+
+
+@dataclass(slots=True)
+class OrcaRun(Run):
+    """An ORCA output."""
+
+    marks = marks(
+        positions=r"^CARTESIAN COORDINATES \(ANGSTROEM\)",
+        charge=r"^ *Total Charge +Charge",
+        multiplicity=r"^ *Multiplicity +Mult",
+        unconverged=r"SCF NOT CONVERGED|not fully converged|ERROR.*not converged",
+        energy=r"^FINAL SINGLE POINT ENERGY",
+        gradient=r"^CARTESIAN GRADIENT|^The final MP2 gradient",
+        end=r"ORCA TERMINATED NORMALLY",
+    )
+
+    def on_positions(self, line: str) -> Step | None:
+        done = self.take()
+        self.skip(1)
+        rows = list(self.words(least=4))
+        positions = np.array([[float(word) for word in row[1:4]] for row in rows])
+        self.step = Step([element(row[0]) for row in rows], positions)
+        return done
+
+    def on_charge(self, line: str) -> None:
+        if self.step is not None:
+            self.step.charge = int(line.split()[-1])
+
+    def on_multiplicity(self, line: str) -> None:
+        if self.step is not None:
+            self.step.multiplicity = int(line.split()[-1])
+
+    def on_unconverged(self, line: str) -> None:
+        if self.step is not None:
+            self.step.converged = False
+
+    def on_energy(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = floats(line)[0] * HARTREE
+            self.step.converged = self.step.converged is not False and "not fully" not in line
+
+    def on_gradient(self, line: str) -> None:
+        rows: list[list[float]] = []
+        for row in self.lines:
+            words = row.replace(":", " ").split()
+            if len(words) in (4, 5) and words[0].isdigit():
+                rows.append([float(word) for word in words[-3:]])
+            elif rows:
+                break
+        if self.step is not None:
+            self.step.forces = -np.array(rows) * FORCE
+
+    def on_end(self, line: str) -> Step | None:
+        return self.take()
+
+
+def orca_theory(lines: Iterator[str]) -> dict[str, Any]:
+    """Read the fields of `Theory` from the echoed input line and the header."""
+    out: dict[str, Any] = {}
+    for line in lines:
+        if found := re.search(r"Program Version (\S+)", line):
+            out["code"] = f"ORCA {found[1]}"
+        elif (found := re.match(r"\| +\d+> *! *(.*)", line)) and "functional" not in out:
+            words = [word for word in found[1].split() if word.lower() not in ("engrad", "opt", "sp", "freq", "tightscf", "noautostart")]
+            if words:
+                out["functional"] = words[0]
+            if len(words) > 1:
+                out["core"] = words[1]
+        elif "DFT DISPERSION CORRECTION" in line or "DFTD3" in line:
+            out["dispersion"] = "D3"
+        elif found := re.search(r"Hartree-Fock type +HFTyp +\.+ +(\w+)", line):
+            out["spin"] = "none" if found[1].startswith("RHF") or found[1] == "RKS" else "collinear"
+        elif line.startswith("FINAL SINGLE POINT"):
+            break
+    return out if "code" in out else {}
+
+
+ORCA = TextReader(
+    name="orca/output",
+    run=OrcaRun,
+    states=lambda file: orca_theory(file.lines()),
+    signs=(b"* O   R   C   A *",),
+)
+
+
+@dataclass(slots=True)
+class Psi4Run(Run):
+    """A Psi4 output."""
+
+    marks = marks(
+        geometry=r"Geometry \(in (?:Bohr|Angstrom)\), charge =",
+        unconverged=r"Could not converge|did not converge|not converged in",
+        converged=r"Energy and wave function converged|Energy converged",
+        energy=r"^ +Total Energy += ",
+        gradient=r"^ +-Total [Gg]radient:|## Total Gradient",
+        end=r"\*\*\* Psi4 exiting successfully",
+    )
+
+    labels: list[str] = field(default_factory=list)
+    positions: F64 | None = None
+
+    def on_geometry(self, line: str) -> Step | None:
+        """Printed again before the gradient: the same geometry goes on with the step."""
+        unit = BOHR if "(in Bohr)" in line else 1.0
+        charge, multiplicity = re.findall(r"= *(-?\d+)", line)
+        self.skip(3)
+        rows = list(self.words(least=4))
+        positions = np.array([[float(word) for word in row[1:4]] for row in rows]) * unit
+        if self.step is not None and self.step.forces is None and np.array_equal(positions, self.step.positions):
+            return None
+        done = self.take()
+        symbols = [element(row[0]) for row in rows]
+        self.step = Step(symbols, positions, charge=int(charge), multiplicity=int(multiplicity))
+        return done
+
+    def on_converged(self, line: str) -> None:
+        if self.step is not None:
+            self.step.converged = True
+
+    def on_unconverged(self, line: str) -> None:
+        if self.step is not None:
+            self.step.converged = False
+
+    def on_energy(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = floats(line.partition("=")[2])[0] * HARTREE
+
+    def on_gradient(self, line: str) -> None:
+        rows: list[list[float]] = []
+        for row in self.lines:
+            words = row.split()
+            if len(words) == 4 and words[0].isdigit():
+                rows.append([float(word) for word in words[1:]])
+            elif rows:
+                break
+        if self.step is not None:
+            self.step.forces = -np.array(rows) * FORCE
+
+    def on_end(self, line: str) -> Step | None:
+        return self.take()
+
+
+def psi4_theory(file: SourceFile) -> dict[str, Any]:
+    """Read the fields of `Theory` from the header and the first SCF."""
+    out: dict[str, Any] = {}
+    for line in file.lines():
+        if found := re.search(r"Psi4 (\d\S*) ", line):
+            out.setdefault("code", f"Psi4 {found[1]}")
+        elif found := re.search(r"=> Composite Functional: (\S+) <=", line):
+            out.setdefault("functional", found[1])
+        elif found := re.match(r" +Blend: (\S+)", line):
+            out.setdefault("core", found[1])
+        elif found := re.match(r" +(RKS|UKS|RHF|UHF|ROHF) Reference", line):
+            out.setdefault("spin", "none" if found[1][0] == "R" and found[1] != "ROHF" else "collinear")
+            if found[1] in ("RHF", "UHF", "ROHF"):
+                out.setdefault("functional", "HF")
+        elif "Energy and wave function converged" in line:
+            break
+    if "-D3" in out.get("functional", "").upper():
+        out["dispersion"] = "D3(BJ)" if "BJ" in out["functional"].upper() else "D3"
+    return out if "code" in out else {}
+
+
+PSI4 = TextReader(name="psi4/output", run=Psi4Run, states=psi4_theory, signs=(b"Psi4: An Open-Source", b"Psi4 1."))
+

@@ -1,0 +1,273 @@
+"""Trajectories that programs write beside their logs: OpenMX .md, PWmat MOVEMENT and OUT.MLMD, n2p2 input.data, LAMMPS dumps."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..catalog import SourceSpec
+from ..errors import SourceError
+from ..frame import F64, Frame, Rejection
+from ..units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
+from .build import MAX_ATOMS, build
+from .files import SourceFile
+from .numbers import floats
+from .steps import Step, element, frames
+
+
+class OpenmxReader:
+    """OpenMX `*.md` of any `MD.Type` (`openmx/md`).
+
+    Energies are printed with 5 decimals of a Hartree (0.3 meV); forces in Hartree/bohr in columns 5 to 7.
+    """
+
+    name = "openmx/md"
+    options: dict[str, tuple] = {}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every step."""
+        return frames(file, self._steps(file))
+
+    def _steps(self, file: SourceFile) -> Iterator[Step]:
+        lines = file.lines()
+        for line in lines:
+            if not line.strip():
+                continue
+            natoms, title = _natoms(line, file), next(lines, "")
+            energy = re.search(r"Energy= *(\S+) +\(Hartree\)", title)
+            rows = [row.split() for row in itertools.islice(lines, natoms)]
+            if energy is None or len(rows) < natoms or any(len(row) < 7 for row in rows):
+                yield Step()  # cut
+                return
+            cell = floats(title.partition("Cell_Vectors=")[2])
+            table = np.array([[float(word) for word in row[1:7]] for row in rows])
+            yield Step(
+                [element(row[0]) for row in rows],
+                table[:, :3],
+                np.array(cell[:9]).reshape(3, 3) if len(cell) >= 9 else None,
+                energy=float(energy[1]) * HARTREE,
+                forces=table[:, 3:] * HARTREE / BOHR,
+                complete=True,
+            )
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Return what the input beside it (same name, .dat) states."""
+        deck = file.sibling(file.basename.rpartition(".")[0] + ".dat")
+        if deck is None:
+            return {"code": "OpenMX"}
+        text = deck.text()
+        out: dict[str, Any] = {"code": "OpenMX"}
+        if found := re.search(r"^scf\.XcType +(\S+)", text, re.MULTILINE | re.IGNORECASE):
+            out["functional"] = {"GGA-PBE": "PBE", "LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA"}.get(found[1].upper(), found[1])
+        if found := re.search(r"^scf\.energycutoff +(\S+)", text, re.MULTILINE | re.IGNORECASE):
+            out["cutoff"] = round(float(found[1]) * ENERGY["Rydberg"], 6)
+        if found := re.search(r"^scf\.SpinPolarization +(\S+)", text, re.MULTILINE | re.IGNORECASE):
+            out["spin"] = {"off": "none", "on": "collinear", "nc": "noncollinear"}.get(found[1].lower(), found[1])
+        species = re.search(r"<Definition\.of\.Atomic\.Species\s*\n(.*?)\nDefinition", text, re.DOTALL)
+        if species:
+            out["core"] = ", ".join(sorted(word for row in species[1].splitlines() for word in row.split()[1:3]))
+        return out
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return b"Cell_Vectors=" in head[:1000] and b"(Hartree)" in head[:1000]
+
+
+class PwmatReader:
+    """PWmat MOVEMENT and OUT.MLMD (`pwmat/movement`). Energy is Ep, the potential energy.
+
+    The table `Force` holds dE/dR, so forces are minus it. The stress of PWmat has no documented sign here, and is left out.
+    """
+
+    name = "pwmat/movement"
+    options: dict[str, tuple] = {}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every step."""
+        return frames(file, self._steps(file))
+
+    def _steps(self, file: SourceFile) -> Iterator[Step]:
+        lines = file.lines()
+        step, natoms = Step(), 0
+        for line in lines:
+            if "Iteration" in line and "Etot,Ep,Ek" in line:
+                natoms = _natoms(line, file)
+                step = Step(energy=floats(line.partition("Etot,Ep,Ek")[2].partition("=")[2])[1])
+            elif "Lattice vector" in line:
+                step.cell = _table(lines, 3, file, skip=0)
+            elif "Position" in line and "nonperiodic" not in line:
+                rows = _table(lines, natoms, file, skip=0, columns=4)
+                step.symbols = [int(number) for number in rows[:, 0]]
+                step.positions = rows[:, 1:] @ step.cell if step.cell is not None else None
+            elif re.match(r" *Force", line):
+                step.forces = -_table(lines, natoms, file, skip=1)
+            elif "-----" in line and step.energy is not None:
+                step.complete = True
+                yield step
+                step = Step()
+        if step.energy is not None:
+            yield step
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing but the program."""
+        return {"code": "PWmat"}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return b"Etot,Ep,Ek (eV)" in head
+
+
+class N2p2Reader:
+    """n2p2 / RuNNer `input.data` (`n2p2`). In Hartree and bohr, unless the card's `units` say otherwise."""
+
+    name = "n2p2"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every structure between `begin` and `end`; each is a group of its own, the format knows no trajectories."""
+        length = LENGTH[spec.units.length or "bohr"]
+        energy = ENERGY[spec.units.energy or "Hartree"]
+        force = FORCE[spec.units.force or "Hartree/bohr"]
+        index, block = 0, None
+        for line in file.lines():
+            words = line.split()
+            if words[:1] == ["begin"]:
+                block = {"atom": [], "lattice": []}
+            elif words[:1] == ["end"] and block is not None:
+                yield _n2p2_frame(block, f"{file.name}#{index}", length, energy, force)
+                index, block = index + 1, None
+            elif block is not None and words and words[0] in ("atom", "lattice"):
+                block[words[0]].append(words[1:])
+            elif block is not None and words and words[0] in ("energy", "charge"):
+                block[words[0]] = float(words[1])
+        if block is not None:
+            if index == 0:
+                raise SourceError("ends within its first structure: truncated", where=file.name)
+            yield Rejection(origin=f"{file.name}#{index}", reason="truncated")
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """The format states nothing."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return head.lstrip().startswith(b"begin") and b"\natom" in head
+
+
+def _n2p2_frame(block: dict[str, Any], origin: str, length: float, energy: float, force: float) -> Frame | Rejection:
+    atoms = block["atom"]
+    if any(len(atom) < 9 for atom in atoms):
+        return Rejection(origin=origin, reason="an atom has fewer than nine columns")
+    return build(
+        origin=origin,
+        symbols=[atom[3] for atom in atoms],
+        positions=np.array([[float(word) for word in atom[:3]] for atom in atoms]).reshape(-1, 3) * length,
+        cell=np.array([[float(word) for word in row[:3]] for row in block["lattice"]]) * length if block["lattice"] else None,
+        energy=block["energy"] * energy if "energy" in block else None,
+        forces=np.array([[float(word) for word in atom[6:9]] for atom in atoms]) * force,
+        charge=round(block.get("charge", 0.0)),
+        group=origin,
+    )
+
+
+class LammpsDumpReader:
+    """LAMMPS text dumps (`lammps/dump`): structures only. Positions in Å unless the card's `units` say otherwise.
+
+    Elements come from the column `element`, or from `options: {elements: "Fe O"}`, one for each type.
+    """
+
+    name = "lammps/dump"
+    options: dict[str, tuple] = {"elements": ()}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every time step."""
+        elements = str(spec.options.get("elements", "")).replace(",", " ").split()
+        unit = LENGTH[spec.units.length or "Angstrom"]
+        for index, (header, rows) in enumerate(_dump_steps(file)):
+            origin = f"{file.name}#{index}"
+            if rows is None:
+                if index == 0:
+                    raise SourceError("ends within its first time step: truncated", where=file.name)
+                yield Rejection(origin=origin, reason="truncated")
+                return
+            yield _dump_frame(header, rows, elements, unit, origin, file)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Structures have none."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        return head.startswith(b"ITEM: ") and b"ITEM: NUMBER OF ATOMS" in head
+
+
+def _dump_steps(file: SourceFile) -> Iterator[tuple[dict[str, Any], list[list[str]] | None]]:
+    """Header and rows of each time step; rows are `None` where the file is cut."""
+    header: dict[str, Any] = {}
+    lines = file.lines()
+    for line in lines:
+        if line.startswith("ITEM: NUMBER OF ATOMS"):
+            header["natoms"] = _natoms(next(lines, "0"), file)
+        elif line.startswith("ITEM: BOX BOUNDS"):
+            header["box"] = line.split()[3:]
+            header["bounds"] = [floats(next(lines, "")) for _ in range(3)]
+        elif line.startswith("ITEM: ATOMS"):
+            header["columns"] = line.split()[2:]
+            rows = [row.split() for row in itertools.islice(lines, header.get("natoms", 0))]
+            whole = len(rows) == header.get("natoms") and all(len(row) >= len(header["columns"]) for row in rows)
+            yield header, rows if whole else None
+            header = {}
+    if header:
+        yield header, None
+
+
+def _dump_frame(header: dict[str, Any], rows: list[list[str]], elements: list[str], unit: float, origin: str, file: SourceFile) -> Frame | Rejection:
+    columns = {name: i for i, name in enumerate(header["columns"])}
+    if "id" in columns:
+        rows = sorted(rows, key=lambda row: int(row[columns["id"]]))
+    kind = next((k for k in ("", "u", "s", "su") if all(f"{axis}{k}" in columns for axis in "xyz")), None)
+    if kind is None or not ("element" in columns or ("type" in columns and elements)):
+        hint = "name them: `options: {elements: \"Fe O\"}`, one for each type" if kind is not None else "dump x y z"
+        raise SourceError("has no positions" if kind is None else "names no elements", where=file.name, hint=hint)
+    table = np.array([[float(row[columns[f"{axis}{kind}"]]) for axis in "xyz"] for row in rows])
+    cell, corner = _dump_cell(header)
+    positions = table @ cell if kind in ("s", "su") else table - corner
+    if "element" in columns:
+        symbols = [element(row[columns["element"]]) for row in rows]
+    else:
+        types = [int(row[columns["type"]]) for row in rows]
+        if max(types) > len(elements) or min(types) < 1:
+            raise SourceError(f"has type {max(types)}, the card names {len(elements)} elements", where=file.name)
+        symbols = [elements[t - 1] for t in types]
+    periodic = [word[0] == "p" for word in header["box"][-3:]] if len(header["box"]) >= 3 else [True] * 3
+    return build(origin=origin, symbols=symbols, positions=positions * unit, cell=cell * unit, pbc=tuple(periodic), group=file.name)
+
+
+def _dump_cell(header: dict[str, Any]) -> tuple[F64, F64]:
+    """Cell and corner. Bounds of a tilted box enclose it (https://docs.lammps.org/Howto_triclinic.html)."""
+    bounds = header["bounds"]
+    low, high = np.array([row[0] for row in bounds]), np.array([row[1] for row in bounds])
+    if "xy" not in header["box"]:
+        return np.diag(high - low), low
+    xy, xz, yz = (row[2] for row in bounds)
+    low -= [min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]
+    high -= [max(0.0, xy, xz, xy + xz), max(0.0, yz), 0.0]
+    return np.array([[high[0] - low[0], 0, 0], [xy, high[1] - low[1], 0], [xz, yz, high[2] - low[2]]]), low
+
+
+def _natoms(line: str, file: SourceFile) -> int:
+    found = re.match(r" *(\d+)", line)
+    if found is None or not 0 < int(found[1]) <= MAX_ATOMS:
+        raise SourceError(f"expected a number of atoms, found {line.strip()[:60]!r}", where=file.name)
+    return int(found[1])
+
+
+def _table(lines: Iterator[str], count: int, file: SourceFile, *, skip: int, columns: int = 3) -> F64:
+    rows = [floats(row)[skip : skip + columns] for row in itertools.islice(lines, count)]
+    if len(rows) < count or any(len(row) < columns for row in rows):
+        raise SourceError("a table is cut", where=file.name)
+    return np.array(rows)
