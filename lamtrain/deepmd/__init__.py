@@ -3,7 +3,7 @@
     file -> ForeignFile (options and tensors in the reference's words) -> LamModel, and back
 """
 
-from .export import Deviation, export
+from .comparison import Deviation, export
 from .inputs import input_json_to_config
 from .read import from_deepmd
 from .write import to_deepmd

@@ -37,8 +37,8 @@ def input_json_to_config(path: str | Path) -> tuple[Values, list[str]]:
     """
     path = Path(path)
     whole = read_json(path)
-    left_out: list[str] = []
-    branches = expand_branches(whole.get("model", {}), path=path)
+    left_out = shared_fittings(whole["model"])
+    branches = expand_branches(whole["model"], path=path)
     settle_auto(branches, left_out)
     model = config_of(branches, where=str(path))
     training = whole.get("training", {})
@@ -99,6 +99,13 @@ def expand_branches(model: Values, *, path: Path) -> dict[str, Values]:
     return branches
 
 
+def shared_fittings(model: Values) -> list[str]:
+    """One line for each fitting net that several branches share; here every head has its own."""
+    words = [branch.get("fitting_net") for branch in model.get("model_dict", {}).values()]
+    shared = sorted({word for word in words if isinstance(word, str) and words.count(word) > 1})
+    return [f"model.model_dict.*.fitting_net = {word!r}: shared there, a net for each head here" for word in shared]
+
+
 def settle_auto(branches: dict[str, Values], left_out: list[str]) -> None:
     """Replace neighbour counts that DeePMD-kit would take from the data."""
     for name, params in branches.items():
@@ -108,13 +115,15 @@ def settle_auto(branches: dict[str, Values], left_out: list[str]) -> None:
             for key, word in section.items():
                 if key in AUTO_NSEL and isinstance(word, str):
                     section[key] = 48 if block == "repformer" else AUTO_NSEL[key]
-                    left_out.append(f"model ({name}) descriptor.{block}.{key} = {word!r}: set to {section[key]}; `lamdata show` counts neighbours")
+                    left_out.append(f"model ({name}) descriptor.{block}.{key} = {word!r}: set to {section[key]}, for it is part of the function")
 
 
 def take_steps(training: Values, *, path: Path) -> int:
-    steps = training.get("numb_steps", training.get("stop_batch"))
+    steps = training.get("numb_steps")
     if not steps:
-        raise ConfigError("`training.numb_steps` is missing", where=str(path))
+        found = next((key for key in training if "epoch" in key), None)
+        hint = f"`{found}` has no counterpart: say how many steps" if found else None
+        raise ConfigError("`training.numb_steps` is missing", where=str(path), hint=hint)
     return int(steps)
 
 
@@ -192,7 +201,11 @@ def leftover(whole: Values) -> list[str]:
                 lines.append(f"{section}.{key} = {value!r}")
     sections = whole.get("training", {}).get("data_dict") or {"": whole.get("training", {})}
     for name, head in sections.items():
+        place = f"training.data_dict.{name}" if name else "training"
         for key, value in head.get("training_data", {}).items():
             if key not in ("systems", "batch_size", "set_prefix") and value is not None:
-                lines.append(f"training_data{f' ({name})' if name else ''}.{key} = {value!r}")
+                lines.append(f"{place}.training_data.{key} = {value!r}")
+        if head.get("validation_data"):
+            systems = _systems(head["validation_data"])
+            lines.append(f"{place}.validation_data.systems = {systems!r}: held out by the `split` of each dataset's card instead")
     return lines

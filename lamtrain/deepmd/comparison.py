@@ -7,11 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lamdata.errors import DataError
 from lamdata.frames import Frames
 from lamtrain.batch import collate
+from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel, Output
 
 from .read import from_deepmd
@@ -45,12 +47,13 @@ def export(
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.draft{path.suffix}")
+    heads = chosen_heads(model, head, where=str(path))
+    ours = {one: evaluate(model, frames, one) for one in heads}
     try:
         to_deepmd(model, draft, head=head, format=format)
-        heads = chosen_heads(model, head, where=str(path))
-        deviations = [compare_reread(model, frames, draft, one, alone=len(heads) == 1) for one in heads]
+        deviations = [deviation(ours[one], reread(draft, frames, None if len(heads) == 1 else one), frames, head=one, reader="lamtrain") for one in heads]
         if importlib.util.find_spec("deepmd") is not None:
-            deviations += [compare_deepmd(model, frames, draft, one, alone=len(heads) == 1) for one in heads]
+            deviations += compare_deepmd(model, frames, draft, ours)
         worst = max(deviations, key=lambda deviation: deviation.largest)
         if not worst.largest <= limit:  # a NaN must not pass
             found = f"energy {worst.energy:.1e} eV/atom, forces {worst.forces:.1e} eV/Å, virial {worst.virial:.1e} eV/atom"
@@ -61,38 +64,56 @@ def export(
     return deviations
 
 
-def compare_reread(model: LamModel, frames: Frames, path: Path, head: str, *, alone: bool) -> Deviation:
-    """Compare with the file as our own reader gives it back."""
-    again, _ = from_deepmd(path, branch=None if alone else head)
-    theirs = evaluate(again, frames, next(iter(again.config.heads)))
-    return deviation(evaluate(model, frames, head), theirs, frames, head=head, reader="lamtrain")
+def reread(path: Path, frames: Frames, branch: str | None) -> Output:
+    """What the file says, as our own reader gives it back."""
+    again, _ = from_deepmd(path, branch=branch)
+    return evaluate(again, frames, next(iter(again.config.heads)))
 
 
-def compare_deepmd(model: LamModel, frames: Frames, path: Path, head: str, *, alone: bool) -> Deviation:
-    """Compare with the file as DeePMD-kit evaluates it."""
+def compare_deepmd(model: LamModel, frames: Frames, path: Path, ours: dict[str, Output]) -> list[Deviation]:
+    """Compare with what DeePMD-kit makes of the file; of a float32 model, of the same file with its weights widened."""
     from .oracle import evaluate_deepmd
 
-    theirs = evaluate_deepmd(path, frames, elements=model.config.elements, head=None if alone else head)
-    return deviation(evaluate(model, frames, head), theirs, frames, head=head, reader="deepmd")
+    elements, wide = model.config.elements, path
+    if model.config.precision != "float64":
+        wide = path.with_name(f"{path.stem}.float64{path.suffix}")
+        to_deepmd(in_double(model), wide, head=None if len(ours) > 1 else next(iter(ours)))
+    try:
+        theirs = {head: evaluate_deepmd(wide, frames, elements=elements, head=head if len(ours) > 1 else None) for head in ours}
+    finally:
+        if wide is not path:
+            wide.unlink(missing_ok=True)
+    return [deviation(ours[head], theirs[head], frames, head=head, reader="deepmd") for head in ours]
+
+
+def in_double(model: LamModel) -> LamModel:
+    """The same weights in a float64 model."""
+    options = model.config.model_dump()
+    options["descriptor"]["precision"] = options["fitting"]["precision"] = "float64"
+    twin = LamModel(ModelConfig.model_validate(options))
+    twin.load_state_dict(model.state_dict())
+    return twin.eval()
 
 
 def evaluate(model: LamModel, frames: Frames, head: str) -> Output:
     """Energies, forces and virials of all frames by `head`, in float64."""
-    twin = LamModel(model.config).double()
-    twin.load_state_dict(model.state_dict())
     index = list(model.config.heads).index(head)
-    batch = collate(frames.with_(head=frames.head * 0 + index), model.config, dtype=torch.float64)
-    return twin.eval()(batch)
+    return in_double(model)(collate(frames.with_(head=np.full_like(frames.head, index)), model.config, dtype=torch.float64))
 
 
 def deviation(a: Output, b: Output, frames: Frames, *, head: str, reader: str) -> Deviation:
+    """Largest differences; the virial of a frame that is not periodic is not compared, for it has no use."""
     natoms = torch.from_numpy(frames.natoms.astype(float))
     periodic = torch.from_numpy(frames.pbc.any(1))
-    virial = ((a.virial - b.virial).abs() / natoms[:, None, None])[periodic]
+    virial = ((a.virial - b.virial) / natoms[:, None, None])[periodic]
     return Deviation(
         head=head,
         reader=reader,
-        energy=float(((a.energy - b.energy).abs() / natoms).max()),
-        forces=float((a.forces - b.forces).abs().max()),
-        virial=float(virial.max()) if virial.numel() else 0.0,
+        energy=_largest((a.energy - b.energy) / natoms),
+        forces=_largest(a.forces - b.forces),
+        virial=_largest(virial) if virial.numel() else 0.0,
     )
+
+
+def _largest(difference: torch.Tensor) -> float:
+    return float(difference.detach().abs().max())
