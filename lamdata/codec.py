@@ -71,7 +71,7 @@ def unpack_index(data: bytes | memoryview, slots: int) -> NDArray[np.uint64]:
     view = memoryview(data)
     if len(view) != index_bytes(slots) or crc32c(view[:-CRC]) != int.from_bytes(view[-CRC:], "little"):
         raise ChecksumError("crc32c of the shard index does not match")
-    return np.frombuffer(view[:-CRC], "<u8").reshape(slots, 2)
+    return np.frombuffer(bytes(view[:-CRC]), "<u8").reshape(slots, 2)  # a copy: the index outlives what it was read with
 
 
 def _to_integers(values: np.ndarray, array: ArrayPlan) -> np.ndarray:

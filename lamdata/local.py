@@ -26,7 +26,7 @@ _REASONS = {
 class LocalPlace:
     """A directory."""
 
-    distant = False
+    request_bytes = 1 << 19  # what stays in a processor's cache until it is decoded
 
     def __init__(self, root: str | Path):
         self.url = str(root).rstrip("/") or "/"

@@ -37,6 +37,24 @@ def permutation(count: int, *key: int | str) -> I64:
     return (words & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
+def balanced_order(natoms: NDArray[np.integer], split: NDArray[np.integer], *key: int | str, block_frames: int = 1024) -> I64:
+    """Return the order in which to store frames: split after split, each shuffled, all its blocks about equally full of atoms.
+
+    A block takes one frame at random from each stratum of frames of like size. So blocks need no padding to speak of, each is a
+    fair sample of the dataset, frames of one trajectory lie far apart, and a reader of one split reads none of the others.
+    """
+    parts = []
+    for value in np.unique(split):
+        frames = np.flatnonzero(split == value)
+        frames = frames[permutation(len(frames), "strata", int(value), *key)]
+        frames = frames[np.argsort(natoms[frames], kind="stable")]
+        blocks = -(-len(frames) // block_frames)
+        dealt = np.concatenate([permutation(blocks, "deal", int(value), i, *key) for i in range(-(-len(frames) // blocks))])[: len(frames)]
+        order = np.lexsort((permutation(len(frames), "inside", int(value), *key), dealt))
+        parts.append(frames[order])
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One pass through a dataset. K = buffers."""

@@ -19,7 +19,7 @@ class Place(Protocol):
     """A folder or a prefix of a bucket. Paths are relative and use `/`."""
 
     url: str
-    distant: bool  # a request costs more than the bytes of a block: ask for neighbours together
+    request_bytes: int  # neighbouring chunks are asked for together up to this size
 
     def read(self, path: str) -> bytes:
         """The whole object; `FileNotFoundError` if there is none."""
@@ -58,7 +58,7 @@ def open_place(url: str | Path) -> Place:
 class FsspecPlace:
     """Any scheme of fsspec: s3, gs, az, http(s), memory, ..."""
 
-    distant = True
+    request_bytes = 1 << 26  # a request costs more than the bytes of a block
 
     def __init__(self, url: str):
         import fsspec

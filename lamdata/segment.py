@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import ABSENT, ChecksumError, decode_block, index_bytes, unpack_index
+from .codec import ChecksumError, decode_block, index_bytes, unpack_index
 from .errors import StoreError
 from .layout import ELEMENT_BYTES, SPLITS, ArrayPlan
 from .metadata import block_arrays
 from .pool import POOL
-from .remote import Place, Range
+from .remote import Place
 from .shard import SegmentEntry, shard_path
 
 
@@ -54,14 +54,25 @@ class Segment:
     def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
         """Yield (array, block, compressed chunk) for arrays that have chunks; neighbours come by one request."""
         self._load_indexes(names, {block // self.plan.shard_blocks for block in blocks})
-        longest = self.plan.shard_blocks if self._place.distant else 1
-        runs = _runs(sorted(set(blocks)), self.plan.shard_blocks, longest)
-        wanted = [(name, run) for name in names for run in runs]
-        for (name, run), data in zip(wanted, self._place.read_ranges([self._range(*x) for x in wanted])):
-            first = self._chunk(name, run[0])[0]
-            for block in run:
-                offset, length = self._chunk(name, block)
-                yield name, block, data[offset - first : offset - first + length]
+        requests, contents = [], []
+        for path, name, slots, first_block in self._objects(names, blocks):
+            for run in _runs(self._indexes[path], slots, longest=self._place.request_bytes):
+                offset = run[0][1]
+                requests.append((path, offset, run[-1][1] + run[-1][2]))
+                contents.append([(name, first_block + slot, at - offset, length) for slot, at, length in run])
+        for parts, data in zip(contents, self._place.read_ranges(requests)):
+            for name, block, at, length in parts:
+                yield name, block, data[at : at + length]
+
+    def _objects(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, str, list[int], int]]:
+        """Yield (object, array, its wanted chunks, its first block)."""
+        by_shard: dict[int, list[int]] = {}
+        for block in sorted(set(blocks)):
+            shard, slot = divmod(block, self.plan.shard_blocks)
+            by_shard.setdefault(shard, []).append(slot)
+        for name in names:
+            for shard, slots in by_shard.items():
+                yield shard_path(self.array(name), shard), name, slots, shard * self.plan.shard_blocks
 
     def statistics(self) -> BlockStatistics:
         """Read what is known of each block."""
@@ -86,41 +97,28 @@ class Segment:
             try:
                 self._indexes[path] = unpack_index(data, self.plan.shard_blocks)
             except ChecksumError as err:
-                raise StoreError(str(err), where=f"{self._place.url}/{path}", hint="run `lamdata validate`") from err
+                raise self._damaged(path, str(err)) from err
 
-    def _chunk(self, name: str, block: int) -> tuple[int, int]:
-        """Offset and length of a chunk in its object."""
-        shard, slot = divmod(block, self.plan.shard_blocks)
-        path = shard_path(self.array(name), shard)
-        offset, length = self._indexes[path][slot].tolist()
-        if offset == ABSENT:
-            raise StoreError(f"block {block} is missing", where=f"{self._place.url}/{path}")
-        return offset, length
-
-    def _range(self, name: str, run: Sequence[int]) -> Range:
-        """The bytes of neighbouring blocks, which lie one after the other."""
-        start, (offset, length) = self._chunk(name, run[0])[0], self._chunk(name, run[-1])
-        return shard_path(self.array(name), run[0] // self.plan.shard_blocks), start, offset + length
+    def _damaged(self, path: str, what: str) -> StoreError:
+        return StoreError(what, where=f"{self.url}/{path}", hint="run `lamdata validate`")
 
     def _decode(self, data: memoryview, array: ArrayPlan, block: int, out: np.ndarray) -> None:
         try:
             decode_block(data, array, out)
         except ChecksumError as err:
-            path = shard_path(array, block // self.plan.shard_blocks)
-            frames = f"frames {block * self.plan.block_frames}..{min((block + 1) * self.plan.block_frames, self.plan.frames) - 1}"
-            raise StoreError(
-                f"block {block} of `{array.column.name}` ({frames}) is damaged: {err}",
-                where=f"{self._place.url}/{path}",
-                hint="run `lamdata validate`",
-            ) from err
+            last = min((block + 1) * self.plan.block_frames, self.plan.frames) - 1
+            what = f"block {block} of `{array.column.name}` (frames {block * self.plan.block_frames}..{last}) is damaged: {err}"
+            raise self._damaged(shard_path(array, block // self.plan.shard_blocks), what) from err
 
 
-def _runs(blocks: Sequence[int], shard_blocks: int, longest: int) -> list[list[int]]:
-    """Cut sorted blocks into runs of at most `longest` neighbours within one shard."""
-    runs: list[list[int]] = []
-    for block in blocks:
-        if runs and block == runs[-1][-1] + 1 and block % shard_blocks and len(runs[-1]) < longest:
-            runs[-1].append(block)
+def _runs(index: NDArray[np.uint64], slots: Sequence[int], *, longest: int) -> list[list[tuple[int, int, int]]]:
+    """Cut wanted chunks, as (slot, offset, length), into runs that lie one after the other, of at most `longest` bytes."""
+    runs: list[list[tuple[int, int, int]]] = []
+    for slot, (offset, length) in zip(slots, index[slots].tolist()):
+        last = runs[-1][-1] if runs else None
+        joins = last is not None and last[1] + last[2] == offset and offset + length - runs[-1][0][1] <= longest
+        if joins:
+            runs[-1].append((slot, offset, length))
         else:
-            runs.append([block])
+            runs.append([(slot, offset, length)])
     return runs

@@ -1,0 +1,54 @@
+"""Read one format for a while in a process of its own and print what it took, as JSON.
+
+    python benchmarks/measure.py MODULE FOLDER SECONDS SEED
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy  # noqa: F401  what every reader needs is not part of its time to the first batch
+import torch
+
+torch.set_num_threads(1)
+
+
+def measure(module: str, folder: str, seconds: float, seed: int) -> dict[str, float]:
+    """Frames per CPU-second and per second after the first batch; seconds to the first batch, imports aside; peak RSS in MB."""
+    peer = importlib.import_module(f"peers.{module}")
+    start = time.perf_counter()
+    batches = peer.batches(folder, seed)
+    next(batches)
+    first = time.perf_counter() - start
+    _read(batches, min(seconds / 4, 2))  # page cache and buffers
+    frames, atoms, wall, cpu = _read(batches, seconds)
+    return {"frames_per_cpu_s": frames / cpu, "frames_per_s": frames / wall, "atoms_per_cpu_s": atoms / cpu, "first_batch_s": first, "rss_mb": peak_rss()}
+
+
+def peak_rss() -> float:
+    """Peak resident memory of this process in MB; getrusage would report the parent's where that was larger."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def _read(batches, seconds: float) -> tuple[int, int, float, float]:
+    wall, cpu, frames, atoms = time.perf_counter(), time.process_time(), 0, 0
+    while time.perf_counter() - wall < seconds:
+        for _ in range(16):
+            batch = next(batches)
+            frames += len(batch["natoms"])
+            atoms += len(batch["numbers"])
+    return frames, atoms, time.perf_counter() - wall, time.process_time() - cpu
+
+
+if __name__ == "__main__":
+    module, folder, seconds, seed = sys.argv[1:]
+    print(json.dumps(measure(module, folder, float(seconds), int(seed))), flush=True)
+    sys.stdout.close()
+    import os
+
+    os._exit(0)  # some peers' threads do not end
