@@ -133,15 +133,18 @@ def _outside(value: float, limits: tuple[float, float]) -> Verdict:
 
 
 def _cell(frame: Frame, spec: CheckSpec) -> Verdict:
-    """A cell so flat that images overlap: no distance could be measured in it."""
+    """A cell so flat or so skewed that no distance could be measured in it."""
     if not any(frame.pbc) or frame.cell is None:
         return None
-    volume = frame.volume or 0.0
-    areas = np.linalg.norm(np.cross(np.roll(frame.cell, -1, 0), np.roll(frame.cell, -2, 0)), axis=1)
-    height = float(min(volume / max(area, 1e-300) for area in areas[list(frame.pbc)]))
-    return height if height < FLATTEST_CELL else None
+    vectors = frame.cell[list(frame.pbc)]
+    per_height = np.linalg.norm(np.linalg.pinv(vectors), axis=0)  # 1 / height
+    skew = float((np.linalg.norm(vectors, axis=1) * per_height).max())
+    if skew > MOST_SKEWED or np.linalg.matrix_rank(vectors) < len(vectors):
+        return f"skew {skew:.3g}"
+    return float(1 / per_height.max()) if per_height.max() * FLATTEST_CELL > 1 else None
 
 
+MOST_SKEWED = 50.0  # 1 / cosine between a lattice vector and the normal of the plane of the others
 FLATTEST_CELL = 0.3  # Å, under the shortest bond there is
 BEFORE_DISTANCES: dict[str, Callable[[Frame, CheckSpec], Verdict]] = {
     "not_finite": _finite,

@@ -120,7 +120,7 @@ def _located(error: Any, model: type[BaseModel], where: str, places: dict[tuple,
     spot = f"{where}:{line}:{column}"
     dotted = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key {str(loc[-1])!r}", where=spot, hint=_did_you_mean(str(loc[-1]), _keys(model, loc[:-1])))
+        return ConfigError(f"unknown key {str(loc[-1])!r}", where=spot, hint=did_you_mean(str(loc[-1]), _keys(model, loc[:-1])))
     if error["type"] == "missing":
         return ConfigError(f"key {str(loc[-1])!r} is missing", where=spot, hint=f"add `{dotted}`")
     message = error["msg"].removeprefix("Value error, ")
@@ -158,14 +158,13 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _did_you_mean(word: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(sorted(set(choices)))}"
-
-
 def did_you_mean(word: str, choices: list[str]) -> str:
-    """A hint for a misspelt name."""
-    return _did_you_mean(word, choices) if choices else "there is none"
+    """A hint for a misspelt name: the nearest one whatever its case, or all there are."""
+    if not choices:
+        return "there is none"
+    folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return f"did you mean {folded[close[0]]!r}?" if close else f"one of: {', '.join(sorted(set(choices)))}"
 
 
 def _nearest_file(path: Path) -> str | None:

@@ -1,0 +1,117 @@
+"""Kill ingest and training at random instants; the rerun must end with the bytes of a run that was never killed.
+
+    python tests/kill.py SEED [--ingest 20] [--train 10]
+
+Each trial starts the real command in a process group of its own, sends SIGKILL to the group at an instant drawn from the seed, runs the
+same command again to its end, and compares the store, byte by byte, or metrics.csv and every tensor of last.pt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.conftest import write_catalog
+
+def command(name: str, *args: str) -> list[str]:
+    """A command of ours as a process of this interpreter."""
+    return [sys.executable, "-c", f"from {name}.cli import main; main()", *args]
+
+
+INGEST = command("lamdata", "ingest", "bulk.yaml", "cluster.yaml", "crystals.yaml", "-o", "small.zarr", "--workers", "2", "--quiet")
+TRAIN = command("lamtrain", "train", "train.yaml", "--quiet")
+
+
+def run(args: list[str], folder: Path, *, kill_after: float | None = None) -> float:
+    """Run to the end, or kill the whole group after some seconds; return how long it took."""
+    start = time.monotonic()
+    process = subprocess.Popen(args, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        _, error = process.communicate(timeout=kill_after)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return time.monotonic() - start
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(args[2:])} ended with {process.returncode}: {error.decode()}")
+    return time.monotonic() - start
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def outcome_of_ingest(folder: Path) -> dict[str, bytes]:
+    """The store, and that nothing is left beside it."""
+    assert not [p for p in folder.iterdir() if p.name.endswith(".staging")], "staging was left behind"
+    return tree(folder / "small.zarr")
+
+
+def outcome_of_training(folder: Path) -> dict[str, bytes]:
+    """metrics.csv and the bits of every tensor and number of the last checkpoint."""
+    from lamtrain.checkpoint import load
+
+    run_folder = folder / "runs/small"
+    checkpoint = load(run_folder / "last.pt")
+    tensors = {name: value.numpy().tobytes() for name, value in checkpoint.model.items()}
+    hidden = [p.name for p in run_folder.iterdir() if p.name.startswith(".") and "metrics" not in p.name and p.suffix != ".pt"]
+    numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best)).encode()
+    return {"metrics": (run_folder / "metrics.csv").read_bytes(), "numbers": numbers, "hidden": repr(hidden).encode(), **tensors}
+
+
+def trials(name: str, args: list[str], prepare: Callable[[Path], None], outcome: Callable[[Path], dict], *, count: int, rng: random.Random) -> int:
+    """Return how many of `count` killed and repeated runs did not end like one that was left alone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        whole.mkdir()
+        prepare(whole)
+        seconds = run(args, whole)
+        expected, bad = outcome(whole), 0
+        for trial in range(count):
+            folder = Path(scratch) / f"trial-{trial}"
+            shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("small.zarr" if name == "ingest" else "runs"))
+            instant = rng.random() * seconds
+            run(args, folder, kill_after=instant)
+            run(args, folder)
+            same = outcome(folder) == expected
+            bad += not same
+            print(f"{name} killed at {instant / seconds:.0%}: {'same' if same else 'DIFFERENT'}", flush=True)
+            shutil.rmtree(folder)
+    return bad
+
+
+def main() -> int:
+    """Parse, run, count."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--ingest", type=int, default=20, help="killed ingests")
+    parser.add_argument("--train", type=int, default=10, help="killed trainings")
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    bad = trials("ingest", INGEST, write_catalog, outcome_of_ingest, count=options.ingest, rng=rng)
+    bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.train, rng=rng)
+    print(f"{options.ingest + options.train - bad} of {options.ingest + options.train} ended the same")
+    return 1 if bad else 0
+
+
+def write_and_ingest(folder: Path) -> None:
+    """Raw files and their store."""
+    write_catalog(folder)
+    run(INGEST, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

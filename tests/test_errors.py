@@ -1,0 +1,140 @@
+"""Bad input at the command line: one clear line, the right exit code, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_catalog
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_catalog(tmp_path, groups=3, frames=3)
+
+
+def call(name: str, *args: str, capsys, monkeypatch) -> tuple[int, str, list[str]]:
+    """Run a command in this process; return its exit code, stdout and the lines of stderr."""
+    from importlib import import_module
+
+    monkeypatch.setattr(sys, "argv", [name, *args])
+    with pytest.raises(SystemExit) as caught:
+        import_module(f"{name}.cli").main()
+    out, err = capsys.readouterr()
+    return int(caught.value.code or 0), out, [line for line in err.splitlines() if line]
+
+
+@pytest.fixture
+def lamdata(capsys, monkeypatch):
+    return lambda *args: call("lamdata", *args, capsys=capsys, monkeypatch=monkeypatch)
+
+
+@pytest.fixture
+def lamtrain(capsys, monkeypatch):
+    return lambda *args: call("lamtrain", *args, capsys=capsys, monkeypatch=monkeypatch)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("bulk.yaml", "license:", "licence:", "bulk.yaml:3:1: unknown key 'licence'; did you mean 'license'?"),
+        ("mixture.yaml", "weight: 2.0", "weight: -1", "`heads.0.weight` is -1"),
+        ("bulk.yaml", "energy: eV", "energy: ev", "did you mean 'eV'?"),
+        ("mixture.yaml", "head: cluster,", "head: bulk,", None),  # the same theory: allowed
+        ("bulk.yaml", "bulk-*.xyz", "bulk/*.xyz", "no file matches"),
+        ("bulk.yaml", "format: extxyz", "format: extxzy", "did you mean 'extxyz'?"),
+    ],
+)
+def test_check_names_what_is_wrong(folder: Path, lamdata, file: str, old: str, new: str, message: str | None) -> None:
+    change(folder / file, old, new)
+    code, _, lines = lamdata("check", ".")
+    if message is None:
+        assert (code, lines) == (0, [])
+    else:
+        assert code == 2
+        assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+def test_two_theories_in_one_head_are_refused(folder: Path, lamdata) -> None:
+    change(folder / "mixture.yaml", "head: cluster,", "head: bulk,")
+    change(folder / "cluster.yaml", "functional: EMT", "functional: PBE")
+    code, _, (line,) = lamdata("check", ".")
+    assert code == 2 and "cluster and bulk cannot share head 'bulk': functional: PBE against EMT" in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "message"),
+    [
+        ("bulk-*.xyz", "bulk-9.xyz", 1, "no such file"),
+        ("stress: eV/Angstrom^3", "stress: Pascal", 2, "unknown unit"),
+        ("split:", "spilt:", 2, "did you mean 'split'?"),
+    ],
+)
+def test_ingest_refuses_with_one_line_and_writes_nothing(folder: Path, lamdata, old: str, new: str, code: int, message: str) -> None:
+    change(folder / "bulk.yaml", old, new)
+    before = names(folder)
+    got, _, lines = lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")
+    assert got == code and len(lines) == 1 and message in lines[0]
+    assert names(folder) == before
+
+
+def test_a_truncated_output_is_named_and_nothing_is_written(folder: Path, lamdata) -> None:
+    path = folder / "bulk-0.xyz"
+    path.write_bytes(path.read_bytes()[:-40])
+    before = names(folder)
+    code, _, lines = lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")
+    assert code == 1 and len(lines) == 1 and "bulk-0.xyz" in lines[0]
+    assert names(folder) == before
+
+
+def test_a_wrong_unit_shows_in_the_checks(folder: Path, lamdata) -> None:
+    change(folder / "bulk.yaml", "length: Angstrom", "length: bohr")
+    change(folder / "bulk.yaml", "split:", "checks: {volume_per_atom: [5, 50]}\nsplit:")
+    before = names(folder)
+    code, _, lines = lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")
+    assert code == 1 and len(lines) == 1 and "volume_per_atom" in lines[0]
+    assert names(folder) == before
+
+
+def test_a_store_from_a_newer_version_says_so(folder: Path, lamdata, lamtrain) -> None:
+    assert lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")[0] == 0
+    (commit,) = (folder / "s.zarr/commits").glob("0*.json")
+    body = json.loads(commit.read_text())
+    commit.write_text(json.dumps(body | {"version": 99}))
+    for args in (("show", "s.zarr"), ("ls", "s.zarr"), ("validate", "s.zarr"), ("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")):
+        code, _, lines = lamdata(*args)
+        assert code == 1 and len(lines) == 1 and "version 99" in lines[0], args
+    code, _, lines = lamtrain("train", "train.yaml", "--set", "store=s.zarr", "--quiet")
+    assert code == 1 and "version 99" in lines[0]
+    assert not (folder / "runs").exists()
+
+
+def test_json_errors_are_one_document(folder: Path, lamdata) -> None:
+    code, out, _ = lamdata("show", "nowhere.zarr", "--json")
+    assert code == 1
+    assert json.loads(out)["errors"][0]["where"].endswith("nowhere.zarr")
+
+
+def test_training_on_a_missing_mixture_is_one_line(folder: Path, lamtrain) -> None:
+    code, _, lines = lamtrain("train", "train.yaml", "--set", "mixture=mixtrue.yaml")
+    assert code == 2 and len(lines) == 1 and "mixtrue.yaml" in lines[0]
+    assert not (folder / "runs").exists()
+
+
+def test_testing_something_that_is_no_model_is_one_line(folder: Path, lamtrain) -> None:
+    code, _, lines = lamtrain("test", "bulk.yaml", "s.zarr")
+    assert code == 1 and "not a checkpoint" in lines[0]

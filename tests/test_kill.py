@@ -1,0 +1,23 @@
+"""A few kills in the default suite; `python tests/kill.py SEED` does twenty and ten."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests import kill
+
+
+def test_a_killed_ingest_ends_with_the_same_store() -> None:
+    assert kill.trials("ingest", kill.INGEST, kill.write_catalog, kill.outcome_of_ingest, count=3, rng=random.Random(1)) == 0
+
+
+def test_a_killed_training_ends_with_the_same_bits() -> None:
+    assert kill.trials("training", kill.TRAIN, kill.write_and_ingest, kill.outcome_of_training, count=2, rng=random.Random(2)) == 0
+
+
+@pytest.mark.slow
+def test_twenty_killed_ingests_and_ten_killed_trainings() -> None:  # minutes: each trial starts the command twice
+    assert kill.trials("ingest", kill.INGEST, kill.write_catalog, kill.outcome_of_ingest, count=20, rng=random.Random(3)) == 0
+    assert kill.trials("training", kill.TRAIN, kill.write_and_ingest, kill.outcome_of_training, count=10, rng=random.Random(4)) == 0
