@@ -10,13 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .gate_softmax import EXCLUDED, SHIFT, gate_softmax
+from .gate_softmax import EXCLUDED, SHIFT
+from .kernels.choose import PLAIN, Kernels
 from .layers import Dense
 from .pairs import Angles, Sums
 
 
 class PairWeights(nn.Module):
     """Weights between the edges of a centre. Parameter: `query_key` (ng2, hidden * 2 heads), queries in the first half."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, dim: int, hidden: int, heads: int):
         super().__init__()
@@ -34,7 +37,7 @@ class PairWeights(nn.Module):
         n, v, dim = g2.shape
         query = (g2 @ self.merged()).view(n, v * self.heads, dim)
         logits = torch.bmm(query, g2.transpose(1, 2)).view(n, v, self.heads, v)
-        return gate_softmax(logits, angles.c, angles.b, angles.d, phantom)
+        return self.kernels.gate_softmax(logits, angles.c, angles.b, angles.d, phantom)
 
 
 class PairAttention(nn.Module):
@@ -75,6 +78,8 @@ class LocalAttention(nn.Module):
     Parameters: `query` (ng1, hidden * heads), `key_value` (ng1, (hidden + ng1) * heads), `head_map` (ng1 * heads, ng1).
     """
 
+    kernels: Kernels = PLAIN
+
     def __init__(self, dim: int, hidden: int, heads: int):
         super().__init__()
         self.hidden, self.heads = hidden, heads
@@ -101,4 +106,4 @@ class LocalAttention(nn.Module):
             c, b = weight, SHIFT * (weight - 1.0)
         else:
             c, b = torch.ones_like(weight), (1.0 - weight) * EXCLUDED
-        return gate_softmax(logits.unsqueeze(1), c, b, weight, sums.phantom).squeeze(1)
+        return self.kernels.gate_softmax(logits.unsqueeze(1), c, b, weight, sums.phantom).squeeze(1)

@@ -24,6 +24,7 @@ from .pairs import Pairs
 from .repformer import Repformer
 from .repinit import Repinit
 from .three_body import ThreeBody
+from .typed_embedding import Tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,11 @@ class Dpa2(nn.Module):
     def forward(self, types: Tensor, lead_types: Tensor, chunks: tuple[Chunk, ...], vectors: list[Tensor]) -> Descriptor:
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
         tebd = self.type_embedding()
-        tables = self.repinit.embedding.tables(tebd), self._three_body_tables(tebd)
-        started = [self._start(chunk, edges, types, lead_types, tebd=tebd, tables=tables) for chunk, edges in zip(chunks, vectors)]
+        tables = self.repinit.embedding.tables(tebd)
+        pair_tables = None if self.three_body is None else self.three_body.embedding.tables(tebd)
+        started = [
+            self._start(chunk, edges, types, lead_types, tables=tables, pair_tables=pair_tables) for chunk, edges in zip(chunks, vectors)
+        ]
         g1 = torch.cat([environment for environment, _ in started])
         if self.shape_transform is not None:
             g1 = self.shape_transform(g1)
@@ -66,22 +70,26 @@ class Dpa2(nn.Module):
         g1, pairs = self.repformer(g1, [pair for _, pair in started])
         return Descriptor(atoms=torch.cat([g1, own], -1) if self.config.concat_output_tebd else g1, chunks=pairs)
 
-    def _three_body_tables(self, tebd: Tensor) -> Tensor | None:
-        return None if self.three_body is None else self.three_body.embedding.tables(tebd)
-
     def _start(
-        self, chunk: Chunk, vectors: Tensor, all_types: Tensor, lead_types: Tensor, *, tebd: Tensor, tables: tuple
+        self,
+        chunk: Chunk,
+        vectors: Tensor,
+        all_types: Tensor,
+        lead_types: Tensor,
+        *,
+        tables: Tables,
+        pair_tables: Tables | None,
     ) -> tuple[Tensor, Pairs]:
         """Invariants of a chunk (N, .) from repinit and three-body, and its first pair channel."""
         rows = slice(chunk.start, chunk.stop)
         types, neighbor_types = all_types[rows], all_types[chunk.neighbors]
         seen = None if self.seen is None else self.seen[types.unsqueeze(1), neighbor_types]
         geometry = Geometry.of(vectors, env_protection=self.config.env_protection, seen=seen)
-        invariants = [self.repinit(geometry, types, neighbor_types, lead_types[rows], tebd=tebd, tables=tables[0])]
+        invariants = [self.repinit(geometry, types, neighbor_types, lead_types[rows], tables)]
         if self.three_body is not None:
             width = chunk.three_body_width
             near = geometry.leading(width)
-            invariants.append(self.three_body(near, types, neighbor_types[:, :width], tebd=tebd, tables=tables[1]))
+            invariants.append(self.three_body(near, types, neighbor_types[:, :width], pair_tables))
         width = chunk.repformer_width
         pairs = self.repformer.start(geometry.leading(width), types, chunk.neighbors[:, :width], chunk.start)
         return torch.cat(invariants, -1), pairs

@@ -6,6 +6,7 @@ F frames, A atoms. Inputs and outputs are in the caller's order of atoms; rows, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from .denoise import DenoiseHead
 from .dpa2 import Descriptor, Dpa2
 from .fitting import EnergyHead
 from .inputs import Batch, HeadRows
+from .kernels.choose import kernels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,14 @@ class LamModel(nn.Module):
                 graph = tracked and (self.training if create_graph is None else create_graph)
                 values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph)
         return Output(**values if tracked else {name: value.detach() for name, value in values.items()})
+
+    def use_kernels(self, name: str) -> Self:
+        """Compute the slow parts with the kernels called `name` (`plain`, or `cpp` on CPU tensors); the weights stay as they are."""
+        chosen = kernels(name)
+        for module in self.modules():
+            if hasattr(module, "kernels"):
+                module.kernels = chosen
+        return self
 
     def _flags(self, batch: Batch) -> dict[str, Tensor]:
         energy = torch.tensor([kind == "energy_force" for kind in self.config.heads.values()], device=batch.head.device)[batch.head]

@@ -14,12 +14,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activations import activation
 from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention
 from .config import RepformerConfig
+from .gather import gather_rows
+from .kernels.choose import PLAIN, Kernels
 from .layers import Dense
 from .pairs import Angles, Pairs, weighted_h2
 from .residual import Residual
@@ -27,6 +28,8 @@ from .residual import Residual
 
 class RepformerLayer(nn.Module):
     """See the module. `last`: the pair channel is not needed any more, and is not updated."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, config: RepformerConfig, *, last: bool):
         super().__init__()
@@ -40,6 +43,7 @@ class RepformerLayer(nn.Module):
         self.local_attention = LocalAttention(g1, config.attn1_hidden, config.attn1_nhead) if config.update_g1_has_attn else None
         self.g1_residual = Residual(config, g1, self._g1_terms())
         self._add_pair_channel(config, g2, last)
+        self.needs_edges = self.local_attention is not None or self.g1g1 is not None  # neighbours' g1 on every edge
 
     def _g1_terms(self) -> list[str]:
         c = self.config
@@ -60,48 +64,43 @@ class RepformerLayer(nn.Module):
 
     def forward(self, g1: Tensor, chunks: list[Pairs]) -> tuple[Tensor, list[Pairs]]:
         """`g1` (A, ng1) -> (A, ng1), with the chunks' pair channels."""
-        parts = [self._sums(g1, pairs) for pairs in chunks]
-        linear_in, conv, attn = (torch.cat(part) if part[0] is not None else None for part in zip(*parts))
-        if self.self_mlp is None:
-            linear_in = torch.cat([g1, linear_in], -1)
-        updates = {"linear": self.act(self.linear1(linear_in)), "conv": conv, "attn": attn}
+        gathered = gather_rows(g1, [pairs.neighbors for pairs in chunks]) if self.needs_edges else [None] * len(chunks)
+        updates = self._neighbor_terms(g1, chunks)
         if self.self_mlp is not None:
             updates["self"] = self.act(self.self_mlp(g1))
-        new = chunks if self.last else [self._update_pairs(g1, pairs) for pairs in chunks]
+        if self.local_attention is not None:
+            own = [g1[pairs.start : pairs.stop] for pairs in chunks]
+            updates["attn"] = torch.cat([self.local_attention(a, b, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
+        new = chunks if self.last else [self._update_pairs(g1, pairs, edges) for pairs, edges in zip(chunks, gathered)]
         return self.g1_residual(g1, updates), new
 
-    def _sums(self, g1: Tensor, pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """A chunk's share of g1's update: input of linear1 (N, .), conv (N, ng1) by itself, attention (N, ng1)."""
-        c, own = self.config, None
-        neighbors_g1 = F.embedding(pairs.neighbors, g1)
-        inputs = []
-        if self.conv is not None:
-            conv = self._convolve(pairs, neighbors_g1)
-            own = conv if c.g1_out_conv else None
-            inputs += [] if c.g1_out_conv else [conv]
+    def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
+        """The terms `linear` and `conv` of g1's update, (A, ng1)."""
+        c, neighbors = self.config, [pairs.neighbors for pairs in chunks]
+        alone = self.conv is not None and c.g1_out_conv
+        weighted = [pairs.g2 * (pairs.sums.weight.unsqueeze(-1) * pairs.sums.conv) for pairs in chunks] if self.conv is not None else []
+        conv, moment = self.kernels.neighbor_sums(
+            g1,
+            [self.conv(w) for w in weighted] if alone else None,
+            [pairs.h2_sum for pairs in chunks] if c.update_g1_has_drrd else None,
+            neighbors,
+        )
+        inputs = [] if c.g1_out_mlp else [g1]
+        if self.conv is not None and not alone:
+            inputs.append(self.kernels.neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
         if c.update_g1_has_grrg:
-            inputs.append(symmetrize(pairs.h2_sum, pairs.g2, c.axis_neuron))
+            inputs.append(symmetrize(torch.cat([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
         if c.update_g1_has_drrd:
-            inputs.append(symmetrize(pairs.h2_sum, neighbors_g1, c.axis_neuron))
-        attn = None
-        if self.local_attention is not None:
-            attn = self.local_attention(g1[pairs.start : pairs.stop], neighbors_g1, pairs.sums)
-        joined = torch.cat(inputs, -1) if inputs else g1.new_zeros(len(neighbors_g1), 0)
-        return joined, own, attn
+            inputs.append(symmetrize(moment, c.axis_neuron))
+        updates = {"linear": self.act(self.linear1(torch.cat(inputs, -1)))}
+        return updates | {"conv": conv} if alone else updates
 
-    def _convolve(self, pairs: Pairs, neighbors_g1: Tensor) -> Tensor:
-        """(N, ng1) if the term stands alone, (N, ng2) if it feeds linear1."""
-        weighted = pairs.g2 * (pairs.sums.weight.unsqueeze(-1) * pairs.sums.conv)
-        if not self.config.g1_out_conv:
-            return (weighted * self.conv(neighbors_g1)).sum(1)
-        # sum_j (W g2_j) g1_j = diag(W^T sum_j g2_j g1_j^T): the sum first, so that W meets atoms, not edges
-        return (torch.bmm(weighted.transpose(1, 2), neighbors_g1) * self.conv.weight).sum(1)
-
-    def _update_pairs(self, g1: Tensor, pairs: Pairs) -> Pairs:
+    def _update_pairs(self, g1: Tensor, pairs: Pairs, neighbors_g1: Tensor | None) -> Pairs:
+        """`neighbors_g1` (N, V, ng1), needed for the product of both atoms' g1."""
         g2, h2 = pairs.g2, pairs.h2
         updates = {"linear": self.act(self.linear2(g2))}
         if self.g1g1 is not None:
-            product = g1[pairs.start : pairs.stop].unsqueeze(1) * F.embedding(pairs.neighbors, g1)
+            product = g1[pairs.start : pairs.stop].unsqueeze(1) * neighbors_g1
             updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
@@ -120,7 +119,6 @@ class RepformerLayer(nn.Module):
         return replace(pairs, h2=h2, h2_sum=weighted_h2(h2, pairs.sums), angles=angles)
 
 
-def symmetrize(h2_sum: Tensor, values: Tensor, axis: int) -> Tensor:
-    """(N, 3, V), (N, V, d) -> (N, axis * d): invariant of the sum H = h2_sum values."""
-    moment = torch.bmm(h2_sum, values)
+def symmetrize(moment: Tensor, axis: int) -> Tensor:
+    """Sums H (A, 3, d) -> the invariant H[:, :axis]^T H / 3, (A, axis * d)."""
     return torch.bmm(moment[:, :, :axis].transpose(1, 2), moment).flatten(1) * (1.0 / 3.0)

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from .config import DescriptorConfig
 from .environment import EnvironmentMatrix, Geometry
-from .typed_embedding import TypedEmbedding
+from .kernels.choose import PLAIN, Kernels
+from .typed_embedding import Tables, TypedEmbedding
 
 
 class Repinit(nn.Module):
     """The wide block. Parameters: `embedding`; buffers: `environment.mean`, `environment.std`."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, config: DescriptorConfig, ntypes: int):
         super().__init__()
@@ -33,25 +36,23 @@ class Repinit(nn.Module):
             resnet_dt=block.resnet_dt,
         )
 
-    def forward(
-        self, geometry: Geometry, types: Tensor, neighbor_types: Tensor, lead_types: Tensor, *, tebd: Tensor, tables: Tensor
-    ) -> Tensor:
+    def forward(self, geometry: Geometry, types: Tensor, neighbor_types: Tensor, lead_types: Tensor, tables: Tables) -> Tensor:
         """`types`, `lead_types` (N,), `neighbor_types` (N, W) -> (N, m * axis)."""
         env = self.environment(geometry, types)
         matrix = torch.cat([env.radial.unsqueeze(-1), env.direction], -1)
-        embedded = self._embed(env.radial, types, neighbor_types, env.switch, tebd, tables)
-        moment = torch.bmm(matrix.transpose(1, 2), embedded)
+        centers = types.unsqueeze(1)
+        if self.kernels.moment is not None and self.embedding.fusable:
+            rows = self.embedding.rows(neighbor_types, centers, tables)
+            moment = self.kernels.moment(matrix, rows, self.embedding.fused_weights(tables))
+        else:
+            fade = env.switch if self.smooth else None
+            moment = torch.bmm(matrix.transpose(1, 2), self.embedding(env.radial, neighbor_types, centers, tables, fade=fade))
         if self.environment.centered:
-            moment = moment + self._padding(geometry, types, lead_types, tebd, tables)
+            moment = moment + self._padding(geometry, types, lead_types, tables)
         moment = moment * (1.0 / self.nsel)
         return torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1)
 
-    def _embed(self, radial: Tensor, types: Tensor, neighbor_types: Tensor, s: Tensor, tebd: Tensor, tables: Tensor) -> Tensor:
-        pair = neighbor_types if self.embedding.one_sided else neighbor_types + len(tebd) * types.unsqueeze(1)
-        fade = (lambda factor: factor * s.unsqueeze(-1)) if self.smooth else (lambda factor: factor)
-        return self.embedding(radial, tables, pair, tebd=tebd, fade=fade)
-
-    def _padding(self, geometry: Geometry, types: Tensor, lead_types: Tensor, tebd: Tensor, tables: Tensor) -> Tensor:
+    def _padding(self, geometry: Geometry, types: Tensor, lead_types: Tensor, tables: Tables) -> Tensor:
         """(N, 4, m) what the reference's padded slots add once the mean is subtracted from them as well.
 
         They are all alike: the environment (-mean / std, 0, 0, 0) and, as their index is clipped to 0, the type of the first
@@ -59,6 +60,7 @@ class Repinit(nn.Module):
         """
         padded = self.nsel - (geometry.r < self.environment.rcut).sum(1)
         shift = self.environment.shift(types).unsqueeze(1)
-        embedded = self._embed(shift, types, lead_types.unsqueeze(1), torch.zeros_like(shift), tebd, tables)
+        fade = torch.zeros_like(shift) if self.smooth else None
+        embedded = self.embedding(shift, lead_types.unsqueeze(1), types.unsqueeze(1), tables, fade=fade)
         row = (padded.unsqueeze(1) * shift).unsqueeze(-1) * embedded
         return torch.cat([row, row.new_zeros(len(row), 3, row.shape[-1])], 1)

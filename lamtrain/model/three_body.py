@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from .config import DescriptorConfig
 from .environment import EnvironmentMatrix, Geometry
-from .typed_embedding import TypedEmbedding
+from .kernels.choose import PLAIN, Kernels
+from .typed_embedding import Tables, TypedEmbedding
 
 
 class ThreeBody(nn.Module):
     """Parameters: `embedding`; buffers: `environment.mean`, `environment.std`."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, config: DescriptorConfig, ntypes: int):
         super().__init__()
@@ -35,13 +38,14 @@ class ThreeBody(nn.Module):
             resnet_dt=block.resnet_dt,
         )
 
-    def forward(self, geometry: Geometry, types: Tensor, neighbor_types: Tensor, *, tebd: Tensor, tables: Tensor) -> Tensor:
+    def forward(self, geometry: Geometry, types: Tensor, neighbor_types: Tensor, tables: Tables) -> Tensor:
         """`types` (N,), `neighbor_types` (N, V) -> (N, m)."""
         env = self.environment(geometry, types)
         angle = torch.bmm(env.direction, env.direction.transpose(1, 2))
-        pair = neighbor_types.unsqueeze(2) + len(tebd) * neighbor_types.unsqueeze(1)
-        both = env.switch.unsqueeze(2) * env.switch.unsqueeze(1)
-        fade = (lambda factor: factor * both.unsqueeze(-1)) if self.smooth else (lambda factor: factor)
-        embedded = self.embedding(angle, tables, pair, tebd=tebd, fade=fade)
+        if self.kernels.three_body is not None and self.embedding.fusable:
+            total = self.kernels.three_body(angle, neighbor_types, len(tables.tebd), self.embedding.fused_weights(tables))
+            return total * (1.0 / self.nsel**2)
+        fade = env.switch.unsqueeze(2) * env.switch.unsqueeze(1) if self.smooth else None
+        embedded = self.embedding(angle, neighbor_types.unsqueeze(2), neighbor_types.unsqueeze(1), tables, fade=fade)
         total = torch.bmm(angle.flatten(1).unsqueeze(1), embedded.flatten(1, 2)).squeeze(1)
         return total * (1.0 / self.nsel**2)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from model_cases import model_config, structure
 
 from lamdata.errors import DataError
 from lamdata.frames import MASKED, Frames
 from lamtrain.batch import collate
+
+from .model_cases import model_config, structure
 
 CONFIG = model_config(heads={"dft": "energy_force", "relaxed": "denoise"})
 FRAMES = Frames.from_list([structure(9, seed=1), structure(1, periodic=(False,) * 3), structure(14, seed=2, periodic=(True, True, False))])

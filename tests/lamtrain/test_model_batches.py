@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from model_cases import build_model, evaluate, model_config, structure
 
 from lamdata.frames import MASKED, Frames
+
+from .model_cases import build_model, evaluate, model_config, structure
 
 HEADS = {"dft": "energy_force", "relaxed": "denoise", "molecules": "energy_force"}
 MODEL = build_model(model_config(heads=HEADS))

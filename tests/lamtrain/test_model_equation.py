@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from model_cases import build_model, model_config, structure
 
 from lamdata.frames import Frames
 from lamtrain.batch import collate
+
+from .model_cases import build_model, model_config, structure
 
 
 def test_repinit_of_a_trimer_by_hand():

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from model_cases import build_model, evaluate, model_config, structure
+
+from .model_cases import build_model, evaluate, model_config, structure
 
 HEADS = {"dft": "energy_force", "relaxed": "denoise"}
 VARIANTS = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from model_cases import build_model, model_config, structure
 
 from lamdata.frames import Frames
 from lamtrain.batch import collate
 from lamtrain.model.statistics import environment_statistics
+
+from .model_cases import build_model, model_config, structure
 
 CONFIG = model_config(repinit={"set_davg_zero": False})
 FRAMES = Frames.from_list([structure(9, seed=k) for k in range(4)])

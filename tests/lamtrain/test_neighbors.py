@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from model_cases import structure
 
 from lamtrain.neighbors import complete_cell, find_neighbors
+
+from .model_cases import structure
 
 
 def brute_force(positions, cell, pbc, cutoff):

@@ -1,0 +1,46 @@
+"""Atoms -> edges and back: rows of neighbours for all chunks at once, with one sum for all their gradients.
+
+`F.embedding` chunk by chunk would make a zero-filled gradient of all atoms for every chunk, a cost that grows with the square
+of the batch. Here the gradients of all chunks are added into one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gather_rows(values: Tensor, neighbors: list[Tensor]) -> list[Tensor]:
+    """`values` (A, d), indices (N, V) of each chunk -> (N, V, d) of each chunk; differentiable to any order."""
+    return list(_Gather.apply(values, *neighbors))
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor, *neighbors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*neighbors)
+        ctx.rows = len(values)
+        return tuple(values.index_select(0, n.reshape(-1)).view(*n.shape, -1) for n in neighbors)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        neighbors = ctx.saved_tensors
+        return _Scatter.apply(ctx.rows, len(grads), *grads, *neighbors), *(None for _ in neighbors)
+
+
+class _Scatter(torch.autograd.Function):
+    """The transpose of `_Gather`: sums the edges of all chunks into their neighbours' rows."""
+
+    @staticmethod
+    def forward(ctx, rows: int, count: int, *tensors: Tensor) -> Tensor:
+        grads, neighbors = tensors[:count], tensors[count:]
+        ctx.save_for_backward(*neighbors)
+        total = grads[0].new_zeros(rows, grads[0].shape[-1])
+        for grad, n in zip(grads, neighbors):
+            total.index_add_(0, n.reshape(-1), grad.reshape(-1, grad.shape[-1]))
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        neighbors = ctx.saved_tensors
+        return None, None, *_Gather.apply(grad, *neighbors), *(None for _ in neighbors)

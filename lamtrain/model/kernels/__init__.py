@@ -1,0 +1,1 @@
+"""Fused operators for the slow parts of the model: optional, chosen by name, equal to the plain formulas they replace."""

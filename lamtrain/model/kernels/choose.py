@@ -1,0 +1,58 @@
+"""Kernels by name: `plain` PyTorch, or `cpp`, operators that are compiled when they are first asked for.
+
+`plain` is the default and the measure; the others give the same numbers, first and second derivatives included.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..gate_softmax import gate_softmax
+from .plain import neighbor_sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """One implementation of each slow part; None where only the model's own formula exists."""
+
+    name: str
+    gate_softmax: Callable = gate_softmax
+    neighbor_sums: Callable = neighbor_sums
+    moment: Callable | None = None
+    three_body: Callable | None = None
+
+
+PLAIN = Kernels(name="plain")
+
+
+def kernels(name: str) -> Kernels:
+    """The kernels called `name`; raises ValueError for another name, RuntimeError where they cannot be compiled."""
+    if name == "plain":
+        return PLAIN
+    if name == "cpp":
+        return _compiled()
+    raise ValueError(f"no kernels called {name!r}; there are plain and cpp")
+
+
+@functools.cache
+def _compiled() -> Kernels:
+    """Build the operators of this folder (a minute, once; cached by torch), and wrap them."""
+    from torch.utils.cpp_extension import load
+
+    sources = sorted(str(path) for path in Path(__file__).parent.glob("*.cpp"))
+    flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
+    try:
+        load("lam_kernels", sources, extra_cflags=flags, is_python_module=False)
+    except (OSError, RuntimeError) as err:
+        raise RuntimeError(f"the cpp kernels need a C++ compiler and ninja, and could not be built: {err}") from err
+    ops = torch.ops.lam
+
+    def sums(g1, u, h, neighbors):
+        return neighbor_sums(g1, u, h, neighbors) if u is None or h is None else ops.neighbor_sums(g1, u, h, neighbors)
+
+    return Kernels(name="cpp", gate_softmax=ops.gate_softmax, neighbor_sums=sums, moment=ops.moment, three_body=ops.three_body)

@@ -1,0 +1,28 @@
+// What the fused operators share: rows split over threads, and shorthand for autograd functions.
+//
+// Each operator is a torch::autograd::Function whose backward is another such function, so that forces can be trained on:
+// forward, first derivative and second derivative are all written out. `ctx->needs_input_grad(i)` is asked before every
+// output of a derivative: taking forces must not compute gradients of weights, and training must not compute Hessians.
+// Lists of tensors go into `apply` as at::TensorList, and only so: a std::vector would be taken for a constant.
+#pragma once
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <cmath>
+#include <vector>
+
+namespace lam {
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// A gradient that autograd did not fill in stands for zeros of that shape.
+inline Tensor filled(const Tensor& grad, const Tensor& like) { return grad.defined() ? grad.contiguous() : at::zeros_like(like); }
+
+// Whether any of the inputs `first ... first + count`, counted among tensors only, is to get a gradient in this pass.
+inline bool wanted(AutogradContext* ctx, size_t first, size_t count) {
+  for (size_t k = first; k < first + count; ++k)
+    if (ctx->needs_input_grad(k)) return true;
+  return false;
+}
+}  // namespace lam

@@ -1,0 +1,225 @@
+// Repinit's moment (see repinit.py): M = R^T G, with G_j = net(R_j0; types), as one operator.
+//
+// The net is a function of one scalar for each pair of types, so its slope G' is carried along with its value: forces then
+// cost two small products an edge instead of a pass back through the net. Value and slope of a layer are stacked, so that
+// each layer is one matrix product over twice the edges. With c the cotangent of M:
+//
+//   R'_j = G_j c^T + [R_j . (G'_j c^T), 0, 0, 0]
+//
+// R is (N, W, 4), row (N, W) of `tables`, G (N, W, m), M (N, 4, m). Of the second derivative only what training needs is
+// written out: by c and by the weights, and by R.
+#include "common.h"
+
+namespace lam {
+namespace {
+
+int64_t skips(int64_t in, int64_t out) { return out == in ? 1 : out == 2 * in ? 2 : 0; }
+
+// h (and t) of the first layer: h = tanh(x w + T[row]), t = (1 - h^2) w. `R` has stride 4; rows P.. of `out` hold t.
+template <class T>
+void first_layer(const Tensor& R, const Tensor& row, const Tensor& tables, const Tensor& first, Tensor& out, bool slope) {
+  const int64_t P = row.numel(), n = first.numel();
+  const T *x = R.const_data_ptr<T>(), *tab = tables.const_data_ptr<T>(), *w = first.const_data_ptr<T>();
+  const int64_t* r = row.const_data_ptr<int64_t>();
+  T* h = out.data_ptr<T>();
+  at::parallel_for(0, P, 512, [&](int64_t from, int64_t to) {
+    for (int64_t p = from; p < to; ++p) {
+      const T s = x[4 * p], *t = tab + r[p] * n;
+      T *hp = h + p * n, *tp = h + (P + p) * n;
+#pragma omp simd
+      for (int64_t o = 0; o < n; ++o) hp[o] = std::tanh(s * w[o] + t[o]);
+      if (slope)
+#pragma omp simd
+        for (int64_t o = 0; o < n; ++o) tp[o] = (1 - hp[o] * hp[o]) * w[o];
+    }
+  });
+}
+
+// Turns the products A (rows :P value, P: slope) into h and t in place: y = tanh(A + b), dy = (1 - y^2) A', plus skips.
+template <class T>
+void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P, bool slope) {
+  const int64_t in = below.size(1), out = A.size(1), skip = skips(in, out);
+  const T *b = bias.const_data_ptr<T>(), *lower = below.const_data_ptr<T>();
+  T* a = A.data_ptr<T>();
+  at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
+    for (int64_t p = from; p < to; ++p) {
+      T *h = a + p * out, *t = a + (P + p) * out;
+#pragma omp simd
+      for (int64_t o = 0; o < out; ++o) h[o] = std::tanh(h[o] + b[o]);
+      if (slope)
+#pragma omp simd
+        for (int64_t o = 0; o < out; ++o) t[o] *= 1 - h[o] * h[o];
+      for (int64_t k = 0; k < skip; ++k)
+#pragma omp simd
+        for (int64_t i = 0; i < in; ++i) h[k * in + i] += lower[p * in + i];
+      for (int64_t k = 0; slope && k < skip; ++k)
+#pragma omp simd
+        for (int64_t i = 0; i < in; ++i) t[k * in + i] += lower[(P + p) * in + i];
+    }
+  });
+}
+
+// h (and t) of every layer, stacked by rows: (P or 2P, width).
+variable_list evaluate(const Tensor& R, const Tensor& row, at::TensorList weights, bool slope) {
+  const int64_t P = row.numel();
+  variable_list layers{at::empty({slope ? 2 * P : P, weights[1].numel()}, R.options())};
+  AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_net", [&] {
+    first_layer<scalar_t>(R, row, weights[0], weights[1], layers[0], slope);
+    for (size_t k = 2; k < weights.size(); k += 2) {
+      Tensor A = at::mm(layers.back(), weights[k]);
+      finish_layer<scalar_t>(A, layers.back(), weights[k + 1], P, slope);
+      layers.push_back(A);
+    }
+  });
+  return layers;
+}
+
+// Cotangents of h (and t) of a layer -> those of its products, in place: with y, dy free of the skip and s = 1 - y^2,
+// A <- h' s - 2 y dy t' and A' <- t' s.
+template <class T>
+void reverse_layer(Tensor& G, const Tensor& here, const Tensor* below, int64_t P, bool slope) {
+  const int64_t out = G.size(1), in = below ? below->size(1) : 0, skip = below ? skips(in, out) : 0;
+  const T *h = here.const_data_ptr<T>(), *lower = below ? below->const_data_ptr<T>() : nullptr;
+  T* g = G.data_ptr<T>();
+  at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
+    std::vector<T> y(out), dy(out);
+    for (int64_t p = from; p < to; ++p) {
+      std::copy(h + p * out, h + (p + 1) * out, y.begin());
+      for (int64_t k = 0; k < skip; ++k)
+        for (int64_t i = 0; i < in; ++i) y[k * in + i] -= lower[p * in + i];
+      T *gh = g + p * out, *gt = g + (P + p) * out;
+      if (slope) {
+        std::copy(h + (P + p) * out, h + (P + p + 1) * out, dy.begin());
+        for (int64_t k = 0; k < skip; ++k)
+          for (int64_t i = 0; i < in; ++i) dy[k * in + i] -= lower[(P + p) * in + i];
+      }
+#pragma omp simd
+      for (int64_t o = 0; o < out; ++o) {
+        const T s = 1 - y[o] * y[o];
+        gh[o] = gh[o] * s - (slope ? 2 * y[o] * dy[o] * gt[o] : T(0));
+        if (slope) gt[o] *= s;
+      }
+    }
+  });
+}
+
+// The first layer's gradients from those of its products: w' = sum x A + A', T'[row] += A, x' = A w.
+template <class T>
+void reverse_first(const Tensor& G, const Tensor& R, const Tensor& row, const Tensor& first, bool slope, Tensor& tables, Tensor& gw, Tensor* gx) {
+  const int64_t P = row.numel(), n = first.numel();
+  const T *g = G.const_data_ptr<T>(), *x = R.const_data_ptr<T>(), *w = first.const_data_ptr<T>();
+  const int64_t* r = row.const_data_ptr<int64_t>();
+  T *gt = tables.data_ptr<T>(), *pw = gw.data_ptr<T>(), *px = gx ? gx->data_ptr<T>() : nullptr;
+  for (int64_t p = 0; p < P; ++p) {
+    const T s = x[4 * p], *a = g + p * n, *d = g + (P + p) * n;
+    T *t = gt + r[p] * n, sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t o = 0; o < n; ++o) {
+      t[o] += a[o];
+      pw[o] += s * a[o] + (slope ? d[o] : T(0));
+      sum += w[o] * a[o];
+    }
+    if (px) px[p] = sum;
+  }
+}
+
+// Cotangents of the last h (and t), which are used up -> gradients of the weights, and of x if asked.
+variable_list reverse(Tensor G, const variable_list& layers, const Tensor& R, const Tensor& row, at::TensorList weights, bool slope, Tensor* gx) {
+  const int64_t P = row.numel(), K = layers.size();
+  variable_list grads(weights.size());
+  AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_weights", [&] {
+    for (int64_t k = K - 1; k > 0; --k) {
+      const Tensor below = slope ? layers[k - 1] : layers[k - 1].narrow(0, 0, P);
+      const int64_t in = below.size(1), skip = skips(in, G.size(1));
+      Tensor carried = skip ? G.view({G.size(0), skip, in}).sum(1) : Tensor();
+      reverse_layer<scalar_t>(G, layers[k], &layers[k - 1], P, slope);
+      grads[2 * k] = at::mm(below.t(), G);
+      grads[2 * k + 1] = G.narrow(0, 0, P).sum(0);
+      Tensor down = carried.defined() ? at::addmm(carried, G, weights[2 * k].t()) : at::mm(G, weights[2 * k].t());
+      G = down;
+    }
+    reverse_layer<scalar_t>(G, layers[0], nullptr, P, slope);
+    grads[0] = at::zeros_like(weights[0]), grads[1] = at::zeros_like(weights[1]);
+    reverse_first<scalar_t>(G, R, row, weights[1], slope, grads[0], grads[1], gx);
+  });
+  return grads;
+}
+
+// (N, W, m) views of the value and the slope of the last layer.
+Tensor value_of(const variable_list& layers, const Tensor& row) { return layers.back().narrow(0, 0, row.numel()).view({row.size(0), row.size(1), -1}); }
+Tensor slope_of(const variable_list& layers, const Tensor& row) {
+  return layers.back().narrow(0, row.numel(), row.numel()).view({row.size(0), row.size(1), -1});
+}
+
+struct Slope : torch::autograd::Function<Slope> {  // (R, row, c, weights, layers) -> R'
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor row, Tensor c, at::TensorList weights, at::TensorList layers) {
+    variable_list saved{R, row, c};
+    saved.insert(saved.end(), weights.begin(), weights.end());
+    saved.insert(saved.end(), layers.begin(), layers.end());
+    ctx->save_for_backward(saved);
+    ctx->saved_data["weights"] = int64_t(weights.size());
+    const variable_list kept(layers.begin(), layers.end());
+    Tensor along = at::bmm(slope_of(kept, row), c.transpose(1, 2));
+    Tensor out = at::bmm(value_of(kept, row), c.transpose(1, 2));
+    out.select(2, 0) += (R * along).sum(2);
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list g) {
+    auto v = ctx->get_saved_variables();
+    const int64_t count = ctx->saved_data["weights"].toInt();
+    const Tensor R = v[0], row = v[1], c = v[2], a = g[0], a0 = a.narrow(2, 0, 1);
+    const variable_list weights(v.begin() + 3, v.begin() + 3 + count), layers(v.begin() + 3 + count, v.end());
+    const bool geometry = ctx->needs_input_grad(0), train = wanted(ctx, 3, count);
+    Tensor gR, gx, weighted = a0 * R;
+    Tensor gc = at::bmm(a.transpose(1, 2), value_of(layers, row)).baddbmm_(weighted.transpose(1, 2), slope_of(layers, row));
+    variable_list grads(count);
+    if (train || geometry) {
+      Tensor G = at::empty_like(layers.back());
+      Tensor up = value_of({G}, row), up_t = slope_of({G}, row);
+      at::bmm_out(up, a, c), at::bmm_out(up_t, weighted, c);
+      if (geometry) gx = at::empty_like(row, R.options());
+      grads = reverse(G, layers, R, row, weights, true, geometry ? &gx : nullptr);
+    }
+    if (geometry) {
+      gR = a0 * at::bmm(slope_of(layers, row), c.transpose(1, 2));
+      gR.select(2, 0) += gx;
+    }
+    variable_list out{gR, Tensor(), gc};
+    out.insert(out.end(), grads.begin(), grads.end());
+    out.resize(out.size() + layers.size());
+    return out;
+  }
+};
+
+struct Moment : torch::autograd::Function<Moment> {  // (R, row, weights) -> M
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor row, bool slope, at::TensorList weights) {
+    variable_list layers = evaluate(R, row, weights, slope), saved{R, row};
+    saved.insert(saved.end(), weights.begin(), weights.end());
+    saved.insert(saved.end(), layers.begin(), layers.end());
+    ctx->save_for_backward(saved);
+    ctx->saved_data["weights"] = int64_t(weights.size());
+    return at::bmm(R.transpose(1, 2), value_of(layers, row));
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list g) {
+    auto v = ctx->get_saved_variables();
+    const int64_t count = ctx->saved_data["weights"].toInt();
+    const Tensor R = v[0], row = v[1], c = g[0].contiguous();
+    const variable_list weights(v.begin() + 2, v.begin() + 2 + count), layers(v.begin() + 2 + count, v.end());
+    variable_list out{ctx->needs_input_grad(0) ? Slope::apply(R, row, c, at::TensorList(weights), at::TensorList(layers)) : Tensor(), Tensor(), Tensor()}, grads(count);
+    if (wanted(ctx, 2, count)) {
+      TORCH_CHECK(!at::GradMode::is_enabled(), "the fused moment has no second derivative by its weights; use the plain kernels");
+      grads = reverse(at::bmm(R, c).flatten(0, 1), layers, R, row, weights, false, nullptr);
+    }
+    out.insert(out.end(), grads.begin(), grads.end());
+    return out;
+  }
+};
+
+}  // namespace
+
+Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights) {
+  variable_list plain;
+  for (const auto& w : weights) plain.push_back(w.contiguous());
+  return Moment::apply(R.contiguous(), row.contiguous(), R.requires_grad() && at::GradMode::is_enabled(), at::TensorList(plain));
+}
+}  // namespace lam

@@ -1,0 +1,22 @@
+"""The formulas that the fused kernels replace, where they are not written in the model's own files."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..gather import gather_rows
+
+
+def neighbor_sums(
+    g1: Tensor, u: list[Tensor] | None, h: list[Tensor] | None, neighbors: list[Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """sum_j u_ij g1_j (A, d), elementwise, and sum_j h_ij g1_j (A, 3, d).
+
+    `g1` (A, d); for each chunk of consecutive rows `u` (N, V, d), `h` (N, 3, V), `neighbors` (N, V). A factor that is None has
+    no sum.
+    """
+    gathered = gather_rows(g1, neighbors)
+    scaled = None if u is None else torch.cat([(a * g).sum(1) for a, g in zip(u, gathered)])
+    turned = None if h is None else torch.cat([torch.bmm(a, g) for a, g in zip(h, gathered)])
+    return scaled, turned
