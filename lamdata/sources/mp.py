@@ -20,6 +20,7 @@ from .build import Unusable, build
 from .files import SourceFile
 from .json_items import lines, load, records
 from .pymatgen_json import structure_fields
+from .vasp_theory import settled, theory_of
 
 ENERGIES = {"free": "e_fr_energy", "without_entropy": "e_wo_entrp", "zero": "e_0_energy"}
 
@@ -94,7 +95,7 @@ def _frame(step: Any, calculation: dict[str, Any], energy: str, group: str, orig
             energy=step[energy],
             forces=step.get("forces"),
             stress=None if stress is None else -np.asarray(stress, np.float64) * KBAR,
-            converged=_converged(step, calculation),
+            converged=_converged(step, calculation, len(step["structure"]["sites"])),
             **structure_fields(step["structure"]),
         )
     except Unusable as bad:
@@ -103,35 +104,34 @@ def _frame(step: Any, calculation: dict[str, Any], energy: str, group: str, orig
         return Rejection(origin=origin, reason=f"not an ionic step: {type(err).__name__} {str(err)[:80]}")
 
 
-def _converged(step: dict[str, Any], calculation: dict[str, Any]) -> bool | None:
-    """False where all NELM steps were used; more than NELM are two loops chained (hybrids), which tell nothing."""
-    given = calculation.get("input") if isinstance(calculation.get("input"), dict) else {}
-    limit = next((given[k]["NELM"] for k in ("parameters", "incar") if isinstance(given.get(k), dict) and "NELM" in given[k]), None)
+def _converged(step: dict[str, Any], calculation: dict[str, Any], natoms: int) -> bool | None:
+    """Whether the electronic loop ended by itself; None where the document does not say."""
+    given = _mapping(calculation, "input")
+    tags = _mapping(given, "incar") | _mapping(given, "parameters")
     done = step.get("electronic_steps")
-    if not isinstance(limit, int) or not isinstance(done, list) or not done or len(done) > limit:
+    if not isinstance(tags.get("NELM"), int) or not isinstance(done, list) or not done:
         return None
-    return len(done) < limit
+    energies = [e["e_fr_energy"] for e in done[-2:] if isinstance(e, dict) and isinstance(e.get("e_fr_energy"), (int, float))]
+    change = energies[1] - energies[0] if len(energies) == 2 else None
+    ediff = tags["EDIFF"] if isinstance(tags.get("EDIFF"), (int, float)) else 1e-4
+    return settled(len(done), tags["NELM"], change, ediff, natoms)
+
+
+def _mapping(record: dict[str, Any], key: str) -> dict[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _theory(calculation: dict[str, Any]) -> dict[str, Any]:
-    given = calculation.get("input") if isinstance(calculation.get("input"), dict) else {}
-    incar = given.get("incar") if isinstance(given.get("incar"), dict) else {}
-    out: dict[str, Any] = {}
-    if calculation.get("vasp_version"):
-        out["code"] = f"VASP {calculation['vasp_version']}"
-    if isinstance(incar.get("ENCUT"), (int, float)):
-        out["cutoff"] = float(incar["ENCUT"])
-    if incar.get("ISPIN") in (1, 2):
-        out["spin"] = "collinear" if incar["ISPIN"] == 2 else "none"
-    kinds = {str(k) for k in given.get("potcar_type") or []}
-    if kinds == {"PAW_PBE"} and not {"METAGGA", "GGA", "LHFCALC"} & set(incar):
-        out["functional"] = "PBE"
-    names = [str(spec["titel"]) for spec in given.get("potcar_spec") or [] if isinstance(spec, dict) and spec.get("titel")]
-    if names:
-        out["core"] = ", ".join(sorted(names))
-    hubbards = given.get("hubbards")
-    if given.get("is_hubbard") is False:
-        out["hubbard_u"] = "none"
-    elif isinstance(hubbards, dict) and hubbards:
-        out["hubbard_u"] = ", ".join(f"{k} {v} eV" for k, v in sorted(hubbards.items()) if v)
-    return out
+    """Fields of `Theory` from the tags of a run; {} where the document does not hold them."""
+    given = _mapping(calculation, "input")
+    tags = {name: _as_tag(value) for name, value in (_mapping(given, "parameters") | _mapping(given, "incar")).items()}
+    titles = [str(spec["titel"]) for spec in given.get("potcar_spec") or [] if isinstance(spec, dict) and spec.get("titel")]
+    return theory_of(tags, titles, str(calculation.get("vasp_version") or "")) if tags else {}
+
+
+def _as_tag(value: Any) -> str:
+    """A value as VASP writes it: T, F, numbers side by side."""
+    if isinstance(value, bool):
+        return "T" if value else "F"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

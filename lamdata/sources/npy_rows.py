@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,7 +28,7 @@ def npy_rows(file: SourceFile) -> tuple[int, Iterator[np.ndarray]]:
         if fortran and len(shape) > 1:
             return count, iter(_transposed(stream, shape, dtype, file))
         return count, _rows(stream, count, row, dtype, file)
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, UnicodeDecodeError, RecursionError, MemoryError) as err:
+    except (ValueError, TypeError, SyntaxError, TokenError, EOFError, OverflowError, RecursionError, MemoryError) as err:
         stream.close()
         raise SourceError(f"not a .npy array of numbers: {str(err)[:120]}", where=file.name) from None
 
