@@ -1,6 +1,6 @@
 """DeePMD-kit's files both ways: checkpoints, frozen and serialised models, input.json.
 
-    file -> ForeignFile (options and tensors in the reference's words) -> LamModel, and back
+file -> ForeignFile (options and tensors in the reference's words) -> LamModel, and back
 """
 
 from .comparison import Deviation, export

@@ -38,7 +38,13 @@ class Deviation:
 
 
 def export(
-    model: LamModel, frames: Frames, path: str | Path, *, head: str | None = None, format: Format | None = None, limit: float = LIMIT
+    model: LamModel,
+    frames: Frames,
+    path: str | Path,
+    *,
+    head: str | None = None,
+    format: Format | None = None,
+    limit: float = LIMIT,
 ) -> list[Deviation]:
     """Write `model` for DeePMD-kit and return how far the file is from it on `frames`, by our reader and, if installed, by DeePMD-kit.
 
@@ -51,23 +57,28 @@ def export(
     ours = {one: evaluate(model, frames, one) for one in heads}
     try:
         to_deepmd(model, draft, head=head, format=format)
-        deviations = [deviation(ours[one], reread(draft, frames, None if len(heads) == 1 else one), frames, head=one, reader="lamtrain") for one in heads]
+        deviations = compare_reread(frames, draft, ours)
         if importlib.util.find_spec("deepmd") is not None:
             deviations += compare_deepmd(model, frames, draft, ours)
         worst = max(deviations, key=lambda deviation: deviation.largest)
         if not worst.largest <= limit:  # a NaN must not pass
             found = f"energy {worst.energy:.1e} eV/atom, forces {worst.forces:.1e} eV/Å, virial {worst.virial:.1e} eV/atom"
-            raise DataError(f"not written: head `{worst.head}`, read by {worst.reader}, differs by {found}; limit {limit:.0e}", where=str(path))
+            message = f"not written: head `{worst.head}`, read by {worst.reader}, differs by {found}; limit {limit:.0e}"
+            raise DataError(message, where=str(path))
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return deviations
 
 
-def reread(path: Path, frames: Frames, branch: str | None) -> Output:
-    """What the file says, as our own reader gives it back."""
-    again, _ = from_deepmd(path, branch=branch)
-    return evaluate(again, frames, next(iter(again.config.heads)))
+def compare_reread(frames: Frames, path: Path, ours: dict[str, Output]) -> list[Deviation]:
+    """Compare with what our own reader makes of the file."""
+    deviations = []
+    for head, own in ours.items():
+        again, _ = from_deepmd(path, branch=head if len(ours) > 1 else None)
+        theirs = evaluate(again, frames, next(iter(again.config.heads)))
+        deviations.append(deviation(own, theirs, frames, head=head, reader="lamtrain"))
+    return deviations
 
 
 def compare_deepmd(model: LamModel, frames: Frames, path: Path, ours: dict[str, Output]) -> list[Deviation]:

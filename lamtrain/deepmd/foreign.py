@@ -71,7 +71,8 @@ def clean_tensors(tensors: dict[str, torch.Tensor], *, where: str) -> dict[str, 
             continue
         if any(part in name for part in COMPRESSION):
             if tensor.numel():
-                raise DataError(f"the model is compressed ({name})", where=where, hint="read the checkpoint that `dp compress` started from")
+                hint = "read the checkpoint that `dp compress` started from"
+                raise DataError(f"the model is compressed ({name})", where=where, hint=hint)
             continue
         kept[name] = tensor
     return kept

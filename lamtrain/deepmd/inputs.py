@@ -18,14 +18,19 @@ Values = dict[str, Any]
 
 AUTO_NSEL = {"nsel": 120, "three_body_sel": 48}  # those of input_torch_small.json; `auto` counts neighbours in the data
 PREFACTORS = {"energy": "e", "force": "f", "virial": "v"}
-UNUSED_LOSS = {"relative_f": None, "enable_atom_ener_coeff": False, "loss_func": "mse", "use_huber": False, "f_use_norm": False, "intensive_ener_virial": False}
+UNUSED_LOSS = {  # with the value at which it says nothing
+    "relative_f": None, "enable_atom_ener_coeff": False, "loss_func": "mse", "use_huber": False, "f_use_norm": False,
+    "intensive_ener_virial": False,
+}  # fmt: skip
 READ = {
     "training": {
         "numb_steps", "seed", "disp_freq", "save_freq", "gradient_max_norm", "training_data", "validation_data", "data_dict", "model_prob",
     },
     "learning_rate": {"type", "start_lr", "stop_lr", "stop_lr_ratio", "decay_steps", "decay_rate", "warmup_steps"},
 }  # fmt: skip
-NO_MATTER = {"disp_file", "disp_training", "time_training", "profiling", "profiling_file", "save_ckpt", "max_ckpt_keep", "stat_file", "tensorboard"}
+NO_MATTER = {
+    "disp_file", "disp_training", "time_training", "profiling", "profiling_file", "save_ckpt", "max_ckpt_keep", "stat_file", "tensorboard",
+}  # fmt: skip
 
 
 def input_json_to_config(path: str | Path) -> tuple[Values, list[str]]:
@@ -91,7 +96,8 @@ def expand_branches(model: Values, *, path: Path) -> dict[str, Values]:
             if key and key not in shared:
                 problems.append(ConfigError(f"branch `{name}`: no `{key}` in `shared_dict`", where=str(path)))
             elif level not in ("", "0"):
-                problems.append(ConfigError(f"branch `{name}`: `{section}` is shared at level {level}; only level 0 is supported", where=str(path)))
+                found = f"branch `{name}`: `{section}` is shared at level {level}; only level 0 is supported"
+                problems.append(ConfigError(found, where=str(path)))
             elif key:
                 branches[name][section] = copy.deepcopy(shared[key])
     if problems:
@@ -115,7 +121,8 @@ def settle_auto(branches: dict[str, Values], left_out: list[str]) -> None:
             for key, word in section.items():
                 if key in AUTO_NSEL and isinstance(word, str):
                     section[key] = 48 if block == "repformer" else AUTO_NSEL[key]
-                    left_out.append(f"model ({name}) descriptor.{block}.{key} = {word!r}: set to {section[key]}, for it is part of the function")
+                    found = f"model ({name}) descriptor.{block}.{key} = {word!r}"
+                    left_out.append(f"{found}: set to {section[key]}, for it is part of the function")
 
 
 def take_steps(training: Values, *, path: Path) -> int:
@@ -151,8 +158,9 @@ def convert_loss(whole: Values, left_out: list[str]) -> Values:
         at = f"loss_dict.{name}" if name else "loss"
         if prefactors != converted[0]:
             left_out.append(f"{at} = {prefactors}: one loss for all heads, {converted[0]} taken")
-        known = {f"{end}_pref_{letter}" for letter in PREFACTORS.values() for end in ("start", "limit")}
-        left_out += [f"{at}.{key} = {value!r}" for key, value in loss.items() if key not in known | {"type"} and value not in (0, UNUSED_LOSS.get(key))]
+        known = {"type"} | {f"{end}_pref_{letter}" for letter in PREFACTORS.values() for end in ("start", "limit")}
+        unknown = {key: value for key, value in loss.items() if key not in known and value not in (0, UNUSED_LOSS.get(key))}
+        left_out += [f"{at}.{key} = {value!r}" for key, value in unknown.items()]
     return converted[0]
 
 

@@ -7,8 +7,6 @@ The names of ours are listed in `lamtrain/model/names.py`, those of the referenc
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
@@ -16,60 +14,78 @@ from lamdata.errors import DataError
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel
 
-# (pattern of ours, replacement), tried in this order on the whole name.
 DESCRIPTOR, FITTING = "atomic_model.descriptor", "atomic_model.fitting_net"
-LAYER = rf"{DESCRIPTOR}.repformers.layers"
-RULES = [
-    (r"descriptor\.type_embedding\.", rf"{DESCRIPTOR}.type_embedding.embedding.embedding_net.layers.0."),
-    (r"descriptor\.repinit\.embedding\.layers\.", rf"{DESCRIPTOR}.repinit.filter_layers.networks.0.layers."),
-    (r"descriptor\.repinit\.embedding\.type_layers\.", rf"{DESCRIPTOR}.repinit.filter_layers_strip.networks.0.layers."),
-    (r"descriptor\.three_body\.embedding\.layers\.", rf"{DESCRIPTOR}.repinit_three_body.filter_layers.networks.0.layers."),
-    (r"descriptor\.three_body\.embedding\.type_layers\.", rf"{DESCRIPTOR}.repinit_three_body.filter_layers_strip.networks.0.layers."),
-    (r"descriptor\.shape_transform\.", rf"{DESCRIPTOR}.g1_shape_tranform."),  # spelt so there
-    (r"descriptor\.tebd_transform\.", rf"{DESCRIPTOR}.tebd_transform."),
-    (r"descriptor\.repformer\.g2_embedding\.", rf"{DESCRIPTOR}.repformers.g2_embd."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.self_mlp\.", rf"{LAYER}.\1.g1_self_mlp."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.conv\.", rf"{LAYER}.\1.proj_g1g2."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.g1g1\.", rf"{LAYER}.\1.proj_g1g1g2."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.local_attention\.query\.", rf"{LAYER}.\1.loc_attn.mapq."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.local_attention\.key_value\.", rf"{LAYER}.\1.loc_attn.mapkv."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.local_attention\.head_map\.", rf"{LAYER}.\1.loc_attn.head_map."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.pair_weights\.query_key\.", rf"{LAYER}.\1.attn2g_map.mapqk."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.pair_attention\.value\.", rf"{LAYER}.\1.attn2_mh_apply.mapv."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.pair_attention\.head_map\.", rf"{LAYER}.\1.attn2_mh_apply.head_map."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.pair_attention\.norm\.", rf"{LAYER}.\1.attn2_lm."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.vector_attention\.head_map\.", rf"{LAYER}.\1.attn2_ev_apply.head_map."),
-    (r"descriptor\.repformer\.layers\.(\d+)\.(linear[12])\.", rf"{LAYER}.\1.\2."),
-    (r"fitting\.layers\.", rf"{FITTING}.filter_layers.networks.0.layers."),
-]
-LEAVES = {"weight": "matrix", "bias": "bias", "dt": "idt"}
 BLOCKS = {"repinit": "repinit", "three_body": "repinit_three_body", "repformer": "repformers"}
+LEAVES = {"weight": "matrix", "bias": "bias", "dt": "idt"}
+
+# Below `descriptor`, before the index of a net's layer.
+PLACES = {
+    "type_embedding": "type_embedding.embedding.embedding_net.layers.0",
+    "repinit.embedding.layers": "repinit.filter_layers.networks.0.layers",
+    "repinit.embedding.type_layers": "repinit.filter_layers_strip.networks.0.layers",
+    "three_body.embedding.layers": "repinit_three_body.filter_layers.networks.0.layers",
+    "three_body.embedding.type_layers": "repinit_three_body.filter_layers_strip.networks.0.layers",
+    "shape_transform": "g1_shape_tranform",  # spelt so there
+    "tebd_transform": "tebd_transform",
+    "repformer.g2_embedding": "repformers.g2_embd",
+}
+# Below `descriptor.repformer.layers.<index>`.
+LAYER_PLACES = {
+    "linear1": "linear1",
+    "linear2": "linear2",
+    "self_mlp": "g1_self_mlp",
+    "conv": "proj_g1g2",
+    "g1g1": "proj_g1g1g2",
+    "local_attention.query": "loc_attn.mapq",
+    "local_attention.key_value": "loc_attn.mapkv",
+    "local_attention.head_map": "loc_attn.head_map",
+    "pair_weights.query_key": "attn2g_map.mapqk",
+    "pair_attention.value": "attn2_mh_apply.mapv",
+    "pair_attention.head_map": "attn2_mh_apply.head_map",
+    "pair_attention.norm": "attn2_lm",
+    "vector_attention.head_map": "attn2_ev_apply.head_map",
+}
 
 
 def reference_names(model: LamModel, head: str) -> dict[str, str]:
     """Return our name -> the reference's, for every parameter that `head` uses and the reference has."""
     names = {}
     for name, _ in model.named_parameters():
-        if name == "descriptor.type_embedding.masked" or (name.startswith("heads.") and not name.startswith(f"heads.{head}.")):
-            continue
-        names[name] = _reference_name(name, model)
+        if name.startswith("descriptor.repformer.layers."):
+            names[name] = _layer_name(name, model)
+        elif name.startswith(f"heads.{head}."):
+            names[name] = _fitting_name(name.removeprefix(f"heads.{head}."), depth=len(model.config.fitting.neuron))
+        elif name.startswith("descriptor.") and name != "descriptor.type_embedding.masked":
+            names[name] = _descriptor_name(name.removeprefix("descriptor."))
     return names
 
 
-def _reference_name(name: str, model: LamModel) -> str:
-    place = re.match(r"descriptor\.repformer\.layers\.(\d+)\.(g1|g2|h2)_residual\.scale\.(\w+)$", name)
-    if place:
-        layer, channel, term = place.groups()
-        terms = getattr(model.descriptor.repformer.layers[int(layer)], f"{channel}_residual").terms
-        return f"{LAYER}.{layer}.{channel}_residual.{terms.index(term)}"
-    stem, _, leaf = re.sub(r"^heads\.[^.]+\.", "fitting.", name).rpartition(".")
-    if stem == "fitting.last":  # one more layer of the same net
-        return f"{FITTING}.filter_layers.networks.0.layers.{len(model.config.fitting.neuron)}.{LEAVES[leaf]}"
-    for pattern, replacement in RULES:
-        found, count = re.subn(f"^{pattern}", replacement, f"{stem}.")
-        if count:
-            return found + LEAVES[leaf]
-    raise DataError(f"parameter `{name}` has no counterpart in DeePMD-kit")
+def _descriptor_name(name: str) -> str:
+    place = next((place for place in PLACES if name.startswith(f"{place}.")), None)
+    if place is None:
+        raise DataError(f"parameter `descriptor.{name}` has no counterpart in DeePMD-kit")
+    *index, leaf = name.removeprefix(f"{place}.").split(".")
+    return ".".join([DESCRIPTOR, PLACES[place], *index, LEAVES[leaf]])
+
+
+def _layer_name(name: str, model: LamModel) -> str:
+    index, _, inner = name.removeprefix("descriptor.repformer.layers.").partition(".")
+    layer = f"{DESCRIPTOR}.repformers.layers.{index}"
+    place, _, leaf = inner.rpartition(".")
+    if place.endswith("_residual.scale"):
+        residual = place.removesuffix(".scale")
+        terms = getattr(model.descriptor.repformer.layers[int(index)], residual).terms
+        return f"{layer}.{residual}.{terms.index(leaf)}"
+    if place not in LAYER_PLACES:
+        raise DataError(f"parameter `{name}` has no counterpart in DeePMD-kit")
+    return f"{layer}.{LAYER_PLACES[place]}.{LEAVES[leaf]}"
+
+
+def _fitting_name(name: str, *, depth: int) -> str:
+    """`layers.<index>.<leaf>`, or `last.<leaf>`, which is one more layer of the same net there."""
+    *place, leaf = name.split(".")
+    index = depth if place == ["last"] else place[1]
+    return f"{FITTING}.filter_layers.networks.0.layers.{index}.{LEAVES[leaf]}"
 
 
 def branch_tensors(model: LamModel, head: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,8 @@ NEUTRAL = {"bridging_method": (None, "None"), "hessian_mode": (None, False), "us
 INITIAL = {"seed", "trainable", "trainable_ln"}
 IN_DESCRIPTOR = {"ntypes", "type_map", "n_of_chg_spin"}
 ALIASES = {"repformer_add_type_ebd_to_seq": "add_tebd_to_repinit_out", "n_neuron": "neuron"}
-OLD_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}  # before these options existed
+# What a file meant before these options existed (deepmd/pt/model/descriptor/dpa2.py: deserialize).
+OLD_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
 
 
 def config_of(branches: dict[str, dict[str, Any]], *, where: str) -> ModelConfig:

@@ -17,6 +17,7 @@ import torch
 from lamdata.errors import DataError, SourceError
 
 from .foreign import DEFAULT, Branch, ForeignFile, clean_tensors
+from .options import OLD_DEFAULTS
 
 # Where a piece of the tree lives in the state dictionary.
 PLACES = {
@@ -36,10 +37,11 @@ PLACES = {
     "fitting.nets": "atomic_model.fitting_net.filter_layers",
     "fitting.@variables": "atomic_model.fitting_net",
 }
+FITTING_KEYS = (
+    "type", "neuron", "resnet_dt", "activation_function", "precision", "dim_case_embd", "rcond",
+    "numb_fparam", "numb_aparam", "default_fparam", "use_aparam_as_mask",
+)  # fmt: skip
 LEAVES = {"w": "matrix", "b": "bias", "davg": "mean", "dstd": "stddev"}
-
-# What `repformer_args` meant before the option existed (deepmd/pt/model/descriptor/dpa2.py: deserialize).
-OLD_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
 
 
 def read_serialized(path: Path) -> ForeignFile:
@@ -118,7 +120,6 @@ def params_of(model: dict[str, Any], script: dict[str, Any]) -> dict[str, Any]:
     descriptor.setdefault("use_tebd_bias", version < 2)
     for key in ("ntypes", "type_map"):
         descriptor.pop(key, None)
-    keys = ("neuron", "resnet_dt", "activation_function", "precision", "dim_case_embd", "numb_fparam", "numb_aparam", "rcond", "use_aparam_as_mask")
-    fitting = {key: model["fitting"][key] for key in keys if key in model["fitting"]} | {"type": model["fitting"]["type"]}
+    fitting = {key: model["fitting"][key] for key in FITTING_KEYS if key in model["fitting"]}
     named = {key: model[key] for key in ("type_map", "atom_exclude_types", "pair_exclude_types", "preset_out_bias") if key in model}
     return script | named | {"type": "standard", "descriptor": descriptor, "fitting_net": fitting}

@@ -110,11 +110,16 @@ def model_tree(branch: Branch) -> Tree:
     } | {key: params.get(key) or [] for key in keys}
 
 
+DESCRIPTOR_FLAGS = (
+    "concat_output_tebd", "smooth", "exclude_types", "env_protection", "trainable", "add_tebd_to_repinit_out", "use_econf_tebd",
+    "use_tebd_bias",
+)  # fmt: skip
+
+
 def descriptor_tree(options: Tree, type_map: list[str], weights: Weights) -> Tree:
     wide, narrow, precision = options["repinit"], options["repformer"], precise(options["precision"])
-    flags = ("concat_output_tebd", "smooth", "exclude_types", "env_protection", "trainable", "add_tebd_to_repinit_out", "use_econf_tebd", "use_tebd_bias")
     tree = {"@class": "Descriptor", "type": "dpa2", "@version": 3, "ntypes": len(type_map), "type_map": type_map, "precision": precision}
-    tree |= {key: options[key] for key in flags}
+    tree |= {key: options[key] for key in DESCRIPTOR_FLAGS}
     tree |= {"repinit_args": wide, "repformer_args": narrow | {"ln_eps": narrow.get("ln_eps") or 1e-5}}
     tree["type_embedding"] = type_embedding_tree(options, type_map, weights.under("type_embedding.embedding.embedding_net"))
     shape = weights.under("g1_shape_tranform")
@@ -141,7 +146,8 @@ def type_embedding_tree(options: Tree, type_map: list[str], weights: Weights) ->
 def embedding_block_tree(block: Tree, options: Tree, weights: Weights, *, rcut: str, ntypes: int) -> Tree:
     """Repinit or three-body: nets, environment and its statistics."""
     neuron = block["neuron" if rcut == "rcut" else "three_body_neuron"]
-    net = {"neuron": neuron, "activation": block["activation_function"], "resnet_dt": block["resnet_dt"], "precision": precise(options["precision"])}
+    net = {"neuron": neuron, "activation": block["activation_function"], "resnet_dt": block["resnet_dt"]}
+    net["precision"] = precise(options["precision"])
     tree = {
         "embeddings": collection_tree(weights.under("filter_layers"), kind="embedding_network", ntypes=ntypes, **net),
         "env_mat": env_mat_tree(block[rcut], block[f"{rcut}_smth"], options),
@@ -214,7 +220,8 @@ def attention_trees(block: Tree, weights: Weights, precision: str, *, smooth: bo
 
 
 def fitting_tree(options: Tree, type_map: list[str], weights: Weights) -> Tree:
-    net = {"neuron": options["neuron"], "activation": options["activation_function"], "resnet_dt": options["resnet_dt"], "precision": precise(options["precision"])}
+    net = {"neuron": options["neuron"], "activation": options["activation_function"], "resnet_dt": options["resnet_dt"]}
+    net["precision"] = precise(options["precision"])
     nets = collection_tree(weights.under("filter_layers"), kind="fitting_network", ntypes=len(type_map), **net)
     width, cases = nets["networks"][0]["in_dim"], options["dim_case_embd"]
     variables = dict.fromkeys(("fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std"))
@@ -223,19 +230,22 @@ def fitting_tree(options: Tree, type_map: list[str], weights: Weights) -> Tree:
         "@class": "Fitting", "@version": 4, "type": "ener", "var_name": "energy", "ntypes": len(type_map), "dim_descrpt": width - cases,
         "neuron": options["neuron"], "resnet_dt": options["resnet_dt"], "activation_function": options["activation_function"],
         "precision": precise(options["precision"]), "dim_case_embd": cases, "numb_fparam": 0, "numb_aparam": 0, "default_fparam": None,
-        "mixed_types": True, "nets": nets, "rcond": options.get("rcond"), "exclude_types": [], "@variables": variables, "type_map": type_map,
-        "tot_ener_zero": False, "trainable": [True] * (len(options["neuron"]) + 1), "layer_name": None, "use_aparam_as_mask": False,
+        "mixed_types": True, "nets": nets, "rcond": options.get("rcond"), "exclude_types": [], "@variables": variables,
+        "type_map": type_map, "tot_ener_zero": False, "trainable": [True] * (len(options["neuron"]) + 1), "layer_name": None, "use_aparam_as_mask": False,
         "spin": None, "dim_out": 1, "atom_ener": [],
     }  # fmt: skip
 
 
-def collection_tree(weights: Weights, *, kind: str, ntypes: int, neuron: list[int], activation: str, resnet_dt: bool, precision: str) -> Tree:
-    """The one net that all types share."""
+def collection_tree(
+    weights: Weights, *, kind: str, ntypes: int, neuron: list[int], activation: str, resnet_dt: bool, precision: str
+) -> Tree:
+    """The one net that all types share; a fitting net ends in a layer more, which is linear."""
     net, fitting = weights.under("networks.0"), kind == "fitting_network"
     count = len(neuron) + fitting
     layers = [layer_tree(net.under(f"layers.{i}"), precision, activation=activation, resnet=True) for i in range(count)]
-    own: Tree = {"@class": "FittingNetwork", "@version": 1, "out_dim": 1, "bias_out": True} if fitting else {"@class": "EmbeddingNetwork", "@version": 2, "bias": True}
+    own: Tree = {"@class": "EmbeddingNetwork", "@version": 2, "bias": True}
     if fitting:
+        own = {"@class": "FittingNetwork", "@version": 1, "out_dim": 1, "bias_out": True}
         layers[-1] |= {"activation_function": "none", "resnet": False}
     own |= {"in_dim": layers[0]["@variables"]["w"].shape[0], "neuron": neuron, "activation_function": activation, "resnet_dt": resnet_dt}
     network = own | {"precision": precision, "layers": layers}

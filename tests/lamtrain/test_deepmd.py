@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from lamdata.errors import ConfigError, DataError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
@@ -81,7 +82,9 @@ def test_a_checkpoint_has_every_tensor_that_deepmd_looks_for(path):
     load_branch(model, "h", {name: torch.from_numpy(value) for name, value in theirs.items() if value.size}, where="x")
     ours = with_twins(branch_tensors(model, "h", dict(model.named_parameters())) | branch_buffers(model, "h"))
     assert {name for name in ours if "._networks." not in name} == set(theirs)
-    assert {name for name in ours if "._networks." in name} == {name.replace(".networks.", "._networks.") for name in theirs if ".networks." in name}
+    assert {name for name in ours if "._networks." in name} == {
+        name.replace(".networks.", "._networks.") for name in theirs if ".networks." in name
+    }
     for name, value in theirs.items():
         assert ours[name].shape == value.shape and ours[name].numpy().dtype == value.dtype, name
         if not name.endswith(("out_std", "min_nbor_dist", "out_bias", "bias_atom_e")):
@@ -183,10 +186,16 @@ def test_another_descriptor_is_refused_by_name(model, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("atomic_model.descriptor.repformers.g2_embd.bias"), "missing atomic_model.descriptor.repformers.g2_embd.bias"),
+        (
+            lambda tensors: tensors.pop("atomic_model.descriptor.repformers.g2_embd.bias"),
+            "missing atomic_model.descriptor.repformers.g2_embd.bias",
+        ),
         (lambda tensors: tensors.update({"atomic_model.new": torch.ones(1)}), "not understood: atomic_model.new"),
         (lambda tensors: tensors["atomic_model.descriptor.repinit.stddev"][0, 3].fill_(9.0), "differs between neighbour slots"),
-        (lambda tensors: tensors.update({"atomic_model.descriptor.repformers.g2_embd.bias": torch.ones(1)}), r"has shape \(1,\), expected \(16,\)"),
+        (
+            lambda tensors: tensors.update({"atomic_model.descriptor.repformers.g2_embd.bias": torch.ones(1)}),
+            r"has shape \(1,\), expected \(16,\)",
+        ),
     ],
 )
 def test_no_tensor_is_missing_left_over_or_changed(model, tmp_path, change, message):

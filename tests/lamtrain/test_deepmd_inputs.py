@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+
 from lamdata.errors import ConfigError
 from lamtrain.config import TrainConfig
 from lamtrain.deepmd import input_json_to_config
@@ -82,7 +83,10 @@ def test_a_decay_rate_gives_the_same_stairs(tmp_path):
         ({"loss": {"start_pref_ae": 1.0}}, "loss.start_pref_ae = 1.0"),
         ({"learning_rate": {"smooth": True}}, "learning_rate.smooth = True"),
         ({"training": {"validation_data": {"systems": "held"}}}, "training.validation_data.systems = ['held']"),
-        ({"training": {"training_data": {"systems": ["a"], "batch_size": 1, "auto_prob": "prob_uniform"}}}, "training.training_data.auto_prob"),
+        (
+            {"training": {"training_data": {"systems": ["a"], "batch_size": 1, "auto_prob": "prob_uniform"}}},
+            "training.training_data.auto_prob",
+        ),
     ],
 )
 def test_what_has_no_counterpart_is_named(tmp_path, sections, line):
@@ -110,7 +114,9 @@ def multi_task() -> dict:
     shared = {"elements": model["type_map"], "shared": model["descriptor"], "one": model["fitting_net"] | {"dim_case_embd": 2}}
     data = {name: {"training_data": {"systems": [name], "batch_size": 1}} for name in heads}
     training = {"numb_steps": 10, "model_prob": {"water_1": 0.3, "water_2": 0.7}, "data_dict": data}
-    return copy.deepcopy({"model": {"shared_dict": shared, "model_dict": heads}, "training": training, "loss_dict": dict.fromkeys(heads, SINGLE["loss"])})
+    return copy.deepcopy(
+        {"model": {"shared_dict": shared, "model_dict": heads}, "training": training, "loss_dict": dict.fromkeys(heads, SINGLE["loss"])}
+    )
 
 
 def test_a_multi_task_input_becomes_a_mixture(tmp_path):

@@ -17,7 +17,8 @@ python=${PYTHON:-python3}
 pip() { "$folder/bin/python" -m pip --disable-pip-version-check install --quiet $constraints "$@"; }
 
 pip torch==2.13.0 numpy h5py pyyaml scipy ase dpdata tqdm psutil packaging lmdb \
-    e3nn dargs einops ml_dtypes mendeleev array-api-compat wcmatch msgpack typing_extensions
+    e3nn dargs einops ml_dtypes mendeleev array-api-compat wcmatch msgpack typing_extensions \
+    vesin pydantic ruamel.yaml  # what the model here needs, so that `export` can be tried beside DeePMD-kit
 DP_ENABLE_TENSORFLOW=0 DP_ENABLE_PYTORCH=0 pip --no-deps --no-binary deepmd-kit deepmd-kit==3.2.0
 
 "$folder/bin/python" -c "import deepmd.pt, deepmd.dpmodel, deepmd; print('deepmd', deepmd.__version__)"

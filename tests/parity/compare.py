@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.batch import collate

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.model.elements import NUMBERS
@@ -19,16 +20,20 @@ MARK = "==== next command ===="
 BAD_LINES = ("missing keys", "unexpected keys", "Missing keys", "Unexpected keys", "re-init")
 
 
-def run_dp(*arguments: str, cwd: Path, **environment: str) -> str:
+def run_dp(*arguments: str, cwd: Path) -> str:
     """Run `dp --pt ARGUMENTS` in `cwd`; return its log, and fail on an error or on a warning about keys."""
-    done = run_python("-m", "deepmd", "--pt", *arguments, cwd=cwd, **environment)
+    done = run_python("-m", "deepmd", "--pt", *arguments, cwd=cwd)
     refuse_bad_lines(done)
     return done
 
 
 def run_all(*commands: list[str], cwd: Path) -> list[str]:
     """Run several `dp --pt` commands in one process, which is most of their time; return their logs."""
-    script = "import json, sys\nfrom deepmd.main import main\nfor c in json.loads(sys.argv[1]): print('" + MARK + "', file=sys.stderr, flush=True); main(c)"
+    script = (
+        "import json, sys\nfrom deepmd.main import main\nfor c in json.loads(sys.argv[1]): print('"
+        + MARK
+        + "', file=sys.stderr, flush=True); main(c)"
+    )
     whole = run_python("-c", script, json.dumps([["--pt", *command] for command in commands]), cwd=cwd)
     logs = whole.split(MARK)[1:]
     for log in logs:
@@ -43,8 +48,8 @@ def refuse_bad_lines(log: str) -> None:
 
 def run_python(*arguments: str, cwd: Path, **environment: str) -> str:
     """Run DeePMD-kit's interpreter; return stdout and stderr together."""
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "DP_INTRA_OP_PARALLELISM_THREADS": "1", "DP_INTER_OP_PARALLELISM_THREADS": "1"} | environment
-    variables.pop("PYTHONPATH", None)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"), "1")
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | threads | environment
     done = subprocess.run([PYTHON, *arguments], cwd=cwd, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -108,15 +113,28 @@ def pair_labels(x: np.ndarray, types: np.ndarray, length: float) -> tuple[float,
     return 0.5 * float(pair.sum()), slope.sum(1), -0.5 * np.einsum("ija,ijb->ab", diff, slope)
 
 
-def write_input(path: Path, model: dict, *, systems, steps: int, loss: dict | None = None, rate: dict | None = None, batch: int = 2, **training) -> Path:
+def write_input(
+    path: Path, model: dict, *, systems, steps: int, loss: dict | None = None, rate: dict | None = None, batch: int = 2, **training
+) -> Path:
     """Write an input.json; `systems` is one folder, or head -> folder for a multi-task model."""
-    loss = loss or {"type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1, "start_pref_f": 100, "limit_pref_f": 1, "start_pref_v": 0.02, "limit_pref_v": 1}
+    loss = loss or {
+        "type": "ener",
+        "start_pref_e": 0.02,
+        "limit_pref_e": 1,
+        "start_pref_f": 100,
+        "limit_pref_f": 1,
+        "start_pref_v": 0.02,
+        "limit_pref_v": 1,
+    }
     rate = rate or {"type": "exp", "decay_steps": 20, "start_lr": 1e-3, "stop_lr": 1e-5}
     data = lambda folder: {"training_data": {"systems": [str(folder)], "batch_size": batch}}  # noqa: E731
     shown = {"numb_steps": steps, "seed": 10, "disp_file": "lcurve.out", "disp_freq": 1, "save_freq": 100000, "save_ckpt": "model"}
     whole = {"model": model, "learning_rate": rate}
     if isinstance(systems, dict):
-        whole |= {"loss_dict": dict.fromkeys(systems, loss), "training": shown | {"data_dict": {head: data(f) for head, f in systems.items()}} | training}
+        whole |= {
+            "loss_dict": dict.fromkeys(systems, loss),
+            "training": shown | {"data_dict": {head: data(f) for head, f in systems.items()}} | training,
+        }
     else:
         whole |= {"loss": loss, "training": shown | data(systems) | training}
     path.write_text(json.dumps(whole, indent=1))

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("DP_INTERFACE_PREC", "high")
-import ase
+import ase  # noqa: TID253  (a script: it needs nothing quick)
 import numpy as np
 from deepmd.calculator import DP
 from deepmd.entrypoints.convert_backend import convert_backend

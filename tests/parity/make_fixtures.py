@@ -37,14 +37,17 @@ BASE = {
     "fitting_net": {"neuron": [12, 12], "precision": "float64", "seed": 1},
 }  # fmt: skip
 
-# name: (repinit, repformer, descriptor, fitting, model) changes
+# name: {section: options that differ from the base}
 CONFIGURATIONS: dict[str, dict[str, dict]] = {
     "as_shipped": {},
     "all_updates": {"repformer": {"update_g1_has_attn": True, "update_g2_has_g1g1": True, "update_h2": True, "nlayers": 3}},
     "strip": {"repinit": {"tebd_input_mode": "strip", "type_one_side": True, "resnet_dt": True}},
     "no_three_body": {"repinit": {"use_three_body": False}, "repformer": {"rcut": 4.2, "nsel": 25, "update_g2_has_attn": False}},
-    "averaged": {"repformer": {"update_style": "res_avg", "attn2_has_gate": False, "update_g1_has_attn": True, "use_sqrt_nnei": False}},
-    "increments": {"repformer": {"update_style": "res_incr", "update_g2_has_g1g1": True, "update_h2": True, "update_residual_init": "const"}},
+    "averaged": {
+        "repformer": {"update_style": "res_avg", "attn2_has_gate": False, "update_g1_has_attn": True, "use_sqrt_nnei": False}
+    },
+    "increments": {"repformer": {"update_style": "res_incr", "update_g2_has_g1g1": True, "update_h2": True}},
+    "constant_residual": {"repformer": {"update_residual_init": "const", "update_g1_has_attn": True}},
     "old_layout": {"repformer": {"g1_out_conv": False, "g1_out_mlp": False, "use_sqrt_nnei": False, "update_g1_has_attn": True}},
     "few_updates": {"repformer": {"update_g1_has_conv": False, "update_g1_has_drrd": False, "update_g2_has_attn": False}},
     "no_grrg": {"repformer": {"update_g1_has_grrg": False, "update_h2": True, "update_g2_has_attn": False}},
@@ -62,8 +65,16 @@ CONFIGURATIONS: dict[str, dict[str, dict]] = {
     "type_skip": {"repinit": {"tebd_dim": 10}, "descriptor": {"add_tebd_to_repinit_out": True}},  # as wide as twice the elements
     "direct_distance": {"repformer": {"direct_dist": True, "update_g1_has_attn": True, "ln_eps": 1e-3}},
     "cases": {"fitting": {"dim_case_embd": 3, "resnet_dt": False, "neuron": [8, 16, 16]}},
-    "activations": {"repinit": {"activation_function": "gelu"}, "repformer": {"activation_function": "silu"}, "fitting": {"activation_function": "softplus"}},
-    "more_activations": {"repinit": {"activation_function": "sigmoid"}, "repformer": {"activation_function": "silut:2.0"}, "fitting": {"activation_function": "relu6"}},
+    "activations": {
+        "repinit": {"activation_function": "gelu"},
+        "repformer": {"activation_function": "silu"},
+        "fitting": {"activation_function": "softplus"},
+    },
+    "more_activations": {
+        "repinit": {"activation_function": "sigmoid"},
+        "repformer": {"activation_function": "silut:2.0"},
+        "fitting": {"activation_function": "relu6"},
+    },
     "truncated": {"repinit": {"nsel": 11, "three_body_sel": 5, "three_body_rcut": 4.0}, "repformer": {"nsel": 4, "update_g1_has_attn": True}},
 }  # fmt: skip
 KINDS = ("triclinic", "open", "small cell", "slab", "single")

@@ -29,7 +29,10 @@ def single_task(**changes: Any) -> dict[str, Any]:
 def multi_task(**changes: Any) -> dict[str, Any]:
     """Heads `water` (alias Water1) and `metal` on one descriptor, with a case embedding."""
     fitting = {"neuron": [12, 12], "dim_case_embd": 2}
-    heads = {name: {"type_map": "elements", "descriptor": "shared", "fitting_net": fitting | {"seed": seed}} for seed, name in enumerate(("water", "metal"))}
+    heads = {
+        name: {"type_map": "elements", "descriptor": "shared", "fitting_net": fitting | {"seed": seed}}
+        for seed, name in enumerate(("water", "metal"))
+    }
     heads["water"]["model_branch_alias"] = ["Default", "Water1"]
     shared = {"elements": list(ELEMENTS), "shared": copy.deepcopy(DESCRIPTOR) | changes}
     return {"shared_dict": shared, "model_dict": heads}

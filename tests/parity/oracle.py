@@ -1,6 +1,6 @@
 """Cases -> energies, forces, virials and parameter gradients of DeePMD-kit. Runs in DeePMD-kit's interpreter alone.
 
-    $LAM_DEEPMD_PYTHON tests/parity/oracle.py JOB.json FOLDER     # one FOLDER/<case name>.npz for each case
+$LAM_DEEPMD_PYTHON tests/parity/oracle.py JOB.json FOLDER     # one FOLDER/<case name>.npz for each case
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("DP_INTERFACE_PREC", "high")
+import deepmd.pt  # noqa: F401  (registers the models)
 import numpy as np
 import torch
-
-torch.set_num_threads(1)
-import deepmd.pt  # noqa: F401  (registers the models)
 from deepmd.pt.model.model import get_model
 from deepmd.utils.argcheck import normalize
 
@@ -70,7 +68,12 @@ def evaluate(model: torch.nn.Module, system: dict) -> dict[str, torch.Tensor]:
     box = None if system["cell"] is None else torch.tensor(np.array(system["cell"], np.float64).reshape(1, 9))
     model.train()  # keeps the graph of the forces
     out = model(coord, types, box=box)
-    return {"energy": out["energy"][0, 0], "atomic_energy": out["atom_energy"][0, :, 0], "forces": out["force"][0], "virial": out["virial"][0].reshape(3, 3)}
+    return {
+        "energy": out["energy"][0, 0],
+        "atomic_energy": out["atom_energy"][0, :, 0],
+        "forces": out["force"][0],
+        "virial": out["virial"][0].reshape(3, 3),
+    }
 
 
 def scale_forces(model: torch.nn.Module, systems: list[dict], *, largest: float = 3.0) -> None:
@@ -110,6 +113,7 @@ def run_case(case: dict) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     cases, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     for case in cases:
         np.savez_compressed(folder / f"{case['name']}.npz", **run_case(case))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import compare
 import numpy as np
 import pytest
-
-import compare
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.npz"))
 

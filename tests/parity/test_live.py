@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cases import random_case
 from dp import run_oracle
+
 from lamtrain.batch import collate
 
 pytestmark = pytest.mark.deepmd
@@ -43,5 +44,5 @@ def test_the_random_structures_are_of_every_kind(answers):
             seen["slab"] += any(frame.pbc) and not all(frame.pbc)
             seen["periodic"] += all(frame.pbc)
             seen["single"] += len(frame.numbers) == 1
-            seen["images of itself"] += all(frame.pbc) and frame.volume < model.config.descriptor.repinit.rcut ** 3
+            seen["images of itself"] += all(frame.pbc) and frame.volume < model.config.descriptor.repinit.rcut**3
     assert min(seen.values()) >= 20, seen

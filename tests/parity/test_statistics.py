@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from dp import read_frames, run_dp, write_input, write_system
+from make_inputs import ELEMENTS, multi_task, single_task
+
 from lamdata.frames import Frames
 from lamdata.statistics import Statistics, fit_references
 from lamtrain.batch import collate
 from lamtrain.deepmd import from_deepmd
 from lamtrain.model.statistics import environment_statistics
-from make_inputs import ELEMENTS, multi_task, single_task
 
 pytestmark = pytest.mark.deepmd
 SYSTEMS = {"a": 12, "b": 20, "c": 9}
@@ -59,7 +60,13 @@ def test_statistics_of_a_single_task_model(folder):
 
 def test_heads_that_share_a_descriptor_add_up_their_sums(folder):
     """Unweighted, whatever `model_prob` says."""
-    write_input(folder / "input.json", multi_task(), systems={"water": folder / "a", "metal": folder / "b"}, steps=1, model_prob={"water": 0.9, "metal": 0.1})
+    write_input(
+        folder / "input.json",
+        multi_task(),
+        systems={"water": folder / "a", "metal": folder / "b"},
+        steps=1,
+        model_prob={"water": 0.9, "metal": 0.1},
+    )
     run_dp("train", "input.json", "--skip-neighbor-stat", cwd=folder)
     model, _ = from_deepmd(folder / "model.pt")
     assert_same_environment(model, [read_frames(folder / "a"), read_frames(folder / "b")])

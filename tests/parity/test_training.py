@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from dp import run_python, write_input, write_system
+from make_inputs import ELEMENTS, single_task
+
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.batch import collate
@@ -20,7 +22,6 @@ from lamtrain.model.lam import LamModel
 from lamtrain.ranks import Ranks
 from lamtrain.schedule import Schedule
 from lamtrain.trainer import ADAM, TrainState, train_step
-from make_inputs import ELEMENTS, single_task
 
 pytestmark = pytest.mark.deepmd
 STEPS = 200
@@ -91,7 +92,8 @@ def test_the_loss_is_deepmds_at_every_step(run):
             state.step += 1
             apart.append(abs(loss / float(record[f"loss/{step}"]) - 1.0))
     sizes = {record[f"atype/{step}"].shape[-1] for step in range(STEPS)}
-    print(f"\n{STEPS} steps, loss {float(record['loss/0']):.3f} -> {float(record[f'loss/{STEPS - 1}']):.3f}; largest relative deviation {max(apart):.1e}, first step {apart[0]:.1e}")
+    ends = [float(record[f"loss/{step}"]) for step in (0, STEPS - 1)]
+    print(f"\n{STEPS} steps, loss {ends[0]:.3f} -> {ends[1]:.3f}; largest relative deviation {max(apart):.1e}, first {apart[0]:.1e}")
     assert sizes == {12, 20} and max(apart) < 1e-6
 
 
@@ -105,6 +107,8 @@ def test_the_trained_weights_are_deepmds(run):
             state.step += 1
     theirs, _ = from_deepmd(run / "model.pt")
     trained = dict(theirs.named_parameters())
-    apart = {name: float((p - trained[name]).detach().abs().max()) for name, p in state.model.named_parameters() if not name.endswith("masked")}
+    apart = {
+        name: float((p - trained[name]).detach().abs().max()) for name, p in state.model.named_parameters() if not name.endswith("masked")
+    }
     print(f"\nlargest difference of a trained weight: {max(apart.values()):.1e}")
     assert max(apart.values()) < 1e-5
