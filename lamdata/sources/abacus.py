@@ -19,7 +19,7 @@ from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, KBAR, RYDBERG
 from .files import SourceFile
-from .numbers import floats
+from .numbers import columns, floats
 from .steps import Run, Step, TextReader, element, frames, marks
 
 FIVE = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d]")  # a row of a table of atoms
@@ -30,17 +30,17 @@ class AbacusRun(Run):
     """A running_*.log."""
 
     marks = marks(
-        constant=r"lattice constant \(Bohr\)",
-        volume=r"^ +Volume \(A\^3\)",
-        lattice=r"Lattice vectors: \(Cartesian",
-        coordinates=r"^ *(?:DIRECT|CARTESIAN) COORDINATES",
-        step=r"STEP OF (?:\w+ )?(?:RELAXATION|MOLECULAR DYNAMICS|ION)|RELAX (?:ION|CELL)",
-        unconverged=r"convergence has NOT been achieved|convergence has not been achieved|SCF IS NOT CONVERGED",
-        converged=r"charge density convergence is achieved|#SCF IS CONVERGED#",
-        energy=r"final etot is|#TOTAL ENERGY#",
-        forces=r"TOTAL-FORCE \(eV/Angstrom\)",
-        stress=r"TOTAL-STRESS \(KBAR\)",
-        end=r"!FINAL_ETOT_IS|TIME STATISTICS|Finish Time|\|CLASS_NAME-",
+        constant="lattice constant (Bohr)",
+        volume=" Volume (A^3)",
+        lattice="Lattice vectors: (Cartesian",
+        coordinates=("DIRECT COORDINATES", "CARTESIAN COORDINATES"),
+        step="STEP OF ",
+        unconverged=("convergence has NOT been achieved", "convergence has not been achieved", "SCF IS NOT CONVERGED"),
+        converged=("charge density convergence is achieved", "#SCF IS CONVERGED#"),
+        energy=("final etot is", "#TOTAL ENERGY#"),
+        forces="TOTAL-FORCE (eV/Angstrom)",
+        stress="TOTAL-STRESS (KBAR)",
+        end=("!FINAL_ETOT_IS", "TIME STATISTICS", "Finish Time", "CLASS_NAME-"),
     )
 
     constant: float = 0.0  # Å
@@ -73,7 +73,7 @@ class AbacusRun(Run):
         done = self.take()
         rows: list[list[str]] = []
         for row in self.lines:
-            if FIVE.match(row) and len(row.split()) >= 4 and not row.split()[0] == "atom":
+            if FIVE.match(row) and len(row.split()) >= 4 and row.split()[0] != "atom":
                 rows.append(row.split())
             elif rows:
                 break
@@ -169,9 +169,9 @@ def dumped(dump: SourceFile) -> Iterator[tuple[int, Step]]:
             unit = value if new else value * BOHR
             scale = 1.0 if new else unit
         elif line.startswith("LATTICE_VECTORS"):
-            step.cell = np.array([floats(next(lines, ""))[:3] for _ in range(3)]) * unit
+            step.cell = np.array([columns(next(lines, ""))[:3] for _ in range(3)]) * unit
         elif line.startswith("VIRIAL"):
-            step.stress = np.array([floats(next(lines, ""))[:3] for _ in range(3)]) * KBAR
+            step.stress = np.array([columns(next(lines, ""))[:3] for _ in range(3)]) * KBAR
         elif line.startswith("INDEX"):
             rows = list(itertools.takewhile(bool, (row.split() for row in lines)))
             step.symbols = [element(row[1]) for row in rows]

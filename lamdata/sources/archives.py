@@ -114,7 +114,7 @@ class TarArchive:
     def _scan(self) -> None:
         with Forward(open_bytes(self.path)) as stream:
             try:
-                tar = tarfile.open(fileobj=stream, mode="r:")
+                tar = tarfile.TarFile(fileobj=stream)
                 while (info := tar.next()) is not None:
                     tar.members = []  # tarfile would keep them all
                     self._add(info, stream)

@@ -30,16 +30,16 @@ class CastepRun(Run):
     """A .castep file."""
 
     marks = marks(
-        charge=r"net charge of system",
-        cell=r"^ +Real Lattice",
-        atoms=r"Fractional coordinates of atoms",
-        energy=r"^ *(?:Final energy, E|Final free energy|NB est\. 0K energy|\(SEDC\).*energy|NB dispersion corrected est)",
-        unconverged=r"electronic_minimisation.*did not converge|has NOT converged|Warning: electronic minimisation did not converge",
-        forces=r"^ \*+ .*Forces \*+",
-        stress=r"^ \*+ .*Stress Tensor \*+",
-        classical=r"^Final energy = ",
-        start=r"Calculating total energy with|^SCF loop +Energy",
-        end=r"^Total time +=|Geometry optimization completed|\.\.\. finished MD iteration|^Calculation time",
+        charge="net charge of system",
+        cell="Real Lattice",
+        atoms="Fractional coordinates of atoms",
+        energy=("Final energy, E", "Final free energy", "NB est. 0K energy", "ispersion corrected"),
+        unconverged=("electronic minimisation did not converge", "electronic_minimisation of system did not converge"),
+        forces=" Forces ****",
+        stress=" Stress Tensor ****",
+        classical="^Final energy = ",
+        start=("Calculating total energy with", "^SCF loop "),
+        end=("^Total time ", "Geometry optimization completed", "... finished MD iteration", "^Calculation time"),
     )
 
     cell: F64 | None = None
@@ -79,7 +79,10 @@ class CastepRun(Run):
         if self.step is None:
             return
         wanted = self.option("energy", "free")
-        corrected = "dispersion corrected" in line.lower() and {"total": "final energy", "free": "free energy", "sigma0": "0k"}[wanted] in line.lower()
+        corrected = (
+            "dispersion corrected" in line.lower()
+            and {"total": "final energy", "free": "free energy", "sigma0": "0k"}[wanted] in line.lower()
+        )
         if line.strip().startswith(ENERGIES[wanted]) or corrected:
             value = line.rpartition("=")[2]
             self.step.energy = floats(value)[0] * UNITS[value.split()[-1]]

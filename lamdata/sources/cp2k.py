@@ -26,22 +26,28 @@ FORCE_UNITS = {"a.u.": HARTREE / BOHR, "hartree/bohr": HARTREE / BOHR, "ev/angst
 STRESS_UNITS = {"gpa": GPA, "bar": 1e-4 * GPA, "kbar": 0.1 * GPA, "a.u.": HARTREE / BOHR**3, "ev/angstrom^3": 1.0}  # eV/Å^3
 SINGLE = ("ENERGY", "ENERGY_FORCE")
 
+# Title -> what it is about; a line break before a title asks for the start of the line.
 MARKS = {
-    "start": r"PROGRAM STARTED AT",
-    "kind_of_run": r"GLOBAL\| Run type",
-    "vector": r"^ CELL\| Vector",
-    "periodic": r"^ (?:CELL|POISSON)\| Periodicity",
-    "charge": r"DFT\| Charge ",
-    "multiplicity": r"DFT\| Multiplicity ",
-    "atoms": r"MODULE QUICKSTEP: +ATOMIC COORDINATES",
-    "converged": r"SCF run converged|outer SCF loop converged",
-    "unconverged": r"SCF run NOT converged|outer SCF loop FAILED",
-    "energy": r"ENERGY\| Total FORCE_EVAL",
-    "forces": r"^ ATOMIC FORCES in|FORCES\| Atomic forces",
-    "stress": r"^ STRESS TENSOR \[|STRESS\| Analytical stress tensor|STRESS\| Numerical stress tensor",
-    "end": r"PROGRAM ENDED AT",
+    "PROGRAM STARTED AT": "start",
+    "GLOBAL| Run type": "kind_of_run",
+    "\n CELL| Vector": "vector",
+    "\n CELL| Periodicity": "periodic",
+    "\n POISSON| Periodicity": "periodic",
+    "DFT| Charge ": "charge",
+    "DFT| Multiplicity ": "multiplicity",
+    "MODULE QUICKSTEP: ": "atoms",
+    "SCF run converged": "converged",
+    "outer SCF loop converged": "converged",
+    "SCF run NOT converged": "unconverged",
+    "outer SCF loop FAILED": "unconverged",
+    "ENERGY| Total FORCE_EVAL": "energy",
+    "\n ATOMIC FORCES in": "forces",
+    "FORCES| Atomic forces": "forces",
+    "\n STRESS TENSOR [": "stress",
+    "STRESS| Analytical stress tensor": "stress",
+    "STRESS| Numerical stress tensor": "stress",
+    "PROGRAM ENDED AT": "end",
 }
-MARK = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in MARKS.items()))
 
 
 class Cp2kReader:
@@ -96,7 +102,9 @@ class Cp2kRun:
         if not self.positions or not self.energies:
             raise SourceError("holds no positions or no energy", where=file.name)
         if self.kind not in SINGLE and len(self.energies) > 1:
-            raise SourceError(f"a run of type {self.kind} keeps its positions elsewhere", where=file.name, hint="read it as `format: cp2k/aimd`")
+            raise SourceError(
+                f"a run of type {self.kind} keeps its positions elsewhere", where=file.name, hint="read it as `format: cp2k/aimd`"
+            )
         cell = np.array(self.vectors[:3]) if any(self.pbc) and len(self.vectors) >= 3 else None
         return build(
             origin=origin,
@@ -118,17 +126,15 @@ def runs(file: SourceFile) -> Iterator[Cp2kRun]:
     """Read the runs of an output one after the other: a restart appends to the same file."""
     run: Cp2kRun | None = None
     lines = file.lines()
-    for line in lines:
-        found = MARK.search(line)
-        if found is None:
-            continue
-        if found.lastgroup == "start":
+    while (found := lines.title(MARKS)) is not None:
+        name, line = found
+        if name == "start":
             if run is not None and run.energies:
                 run.ended = True  # killed and started again: what it finished stands
                 yield run
             run = Cp2kRun()
         elif run is not None:
-            READ[found.lastgroup](run, line, lines)
+            READ[name](run, line, lines)
     if run is not None:
         yield run
 
@@ -147,6 +153,8 @@ def _periodic(run: Cp2kRun, line: str, lines: Iterator[str]) -> None:
 
 
 def _atoms(run: Cp2kRun, line: str, lines: Iterator[str]) -> None:
+    if "ATOMIC COORDINATES" not in line:
+        return
     unit = BOHR if "bohr" in line.lower() else 1.0
     run.numbers, run.positions = [], []
     for line in lines:

@@ -19,7 +19,7 @@ from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, HARTREE
 from .build import MAX_ATOMS, build
-from .cp2k import MARK, READ, Cp2kRun
+from .cp2k import MARKS, READ, Cp2kRun
 from .cp2k_theory import cp2k_theory
 from .files import SourceFile
 from .steps import element
@@ -105,14 +105,14 @@ def log_steps(log: SourceFile, header: Cp2kRun) -> Iterator[Cp2kRun]:
     """The labels of each step of a log; what stands before the first goes to `header` too."""
     now = header
     lines = log.lines()
-    for line in lines:
-        found = MARK.search(line)
-        if found is None or found.lastgroup in ("start", "atoms"):
+    while (found := lines.title(MARKS)) is not None:
+        name, line = found
+        if name in ("start", "atoms"):
             continue
-        if found.lastgroup in ("converged", "unconverged", "energy") and now.energies:
+        if name in ("converged", "unconverged", "energy") and now.energies:
             yield now
             now = Cp2kRun()
-        READ[found.lastgroup](now, line, lines)
+        READ[name](now, line, lines)
     if now.energies:
         yield now
 

@@ -22,18 +22,21 @@ class AimsRun(Run):
     """An FHI-aims output."""
 
     marks = marks(
-        unit_cell=r"^ +\| Unit cell:",
-        atoms=r"^ +\| Atomic structure:",
-        start=r"^ +Begin self-consistency loop",
-        converged=r"Self-consistency cycle converged\.",
-        unconverged=r"Self-consistency cycle not (?:yet )?converged|ATTENTION.*not converge",
-        total=r"^ +\| Total energy uncorrected",
-        free=r"^ +\| Electronic free energy +:",
-        forces=r"^ +Total atomic forces .*\[eV/Ang\]",
-        stress=r"Analytical stress tensor - Symmetrized|Numerical stress tensor",
-        preceding=r"^ +Atomic structure .*used in the preceding time step",
-        updated=r"^ +Updated atomic structure:",
-        end=r"Have a nice day",
+        unit_cell="| Unit cell:",
+        atoms="| Atomic structure:",
+        start="Begin self-consistency loop",
+        converged="Self-consistency cycle converged.",
+        unconverged=("Self-consistency cycle not converged", "Self-consistency cycle not yet converged"),
+        total="| Total energy uncorrected",
+        free="| Electronic free energy  ",
+        forces="Total atomic forces (",
+        stress=("Analytical stress tensor - Symmetrized", "Numerical stress tensor"),
+        preceding=(
+            "Atomic structure (and velocities) as used in the preceding time step",
+            "Atomic structure as used in the preceding time step",
+        ),
+        updated="Updated atomic structure:",
+        end="Have a nice day",
     )
 
     symbols: list[str] = field(default_factory=list)
@@ -50,7 +53,7 @@ class AimsRun(Run):
         if self.positions is not None:
             return
         self.skip(1)
-        rows = [row for row in self.words(least=7)]  # | 1: Species B x y z
+        rows = list(self.words(least=7))  # | 1: Species B x y z
         self.symbols = [element(row[3]) for row in rows]
         self.positions = np.array([[float(word) for word in row[-3:]] for row in rows])
 
@@ -69,7 +72,10 @@ class AimsRun(Run):
             self.step.converged = False
 
     def on_free(self, line: str) -> None:
-        self.free = floats(line.partition(":")[2])[-1]  # eV comes last
+        values = floats(line.partition(":")[2])
+        if not values:
+            return
+        self.free = values[-1]  # eV comes last
         if self.step is not None and self.step.energy is not None and self.option("energy", "free") == "free":
             self.step.energy = self.free
 
@@ -81,7 +87,7 @@ class AimsRun(Run):
 
     def on_forces(self, line: str) -> None:
         if self.step is not None:
-            rows = [row for row in self.words(least=5)]  # | 1 x y z
+            rows = list(self.words(least=5))  # | 1 x y z
             self.step.forces = np.array([[float(word) for word in row[-3:]] for row in rows])
 
     def on_stress(self, line: str) -> None:
@@ -140,7 +146,7 @@ def aims_theory(lines: Iterator[str]) -> dict[str, Any]:
             out.setdefault("dispersion", "TS")
         elif words[:1] in (["many_body_dispersion"], ["many_body_dispersion_nl"]):
             out.setdefault("dispersion", "MBD")
-        elif 'defaults for' in line and "Suggested" in line:
+        elif "defaults for" in line and "Suggested" in line:
             out.setdefault("core", f"{line.split(chr(34))[1]} numeric atom-centred orbitals")
         elif "Begin self-consistency loop" in line:
             break

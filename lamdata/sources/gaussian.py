@@ -32,14 +32,14 @@ class GaussianRun(Run):
     """A Gaussian log."""
 
     marks = marks(
-        charge=r"^ Charge = +-?\d+ Multiplicity =",
-        input_axes=r"^ +(?:Input|Z-Matrix) orientation:",
-        standard_axes=r"^ +Standard orientation:",
-        scf=r"^ SCF Done:",
-        correlated=r"EUMP2 =|E\(CORR\)=|CCSD\(T\)= |^ E2\(.*E\(|Total Energy, E\(",
-        unconverged=r"Convergence failure",
-        forces=r"^ Center     Atomic                   Forces \(Hartrees/Bohr\)",
-        end=r"Normal termination of Gaussian",
+        charge="^ Charge = ",
+        input_axes=(" Input orientation:", " Z-Matrix orientation:"),
+        standard_axes=" Standard orientation:",
+        scf="^ SCF Done:",
+        correlated=("EUMP2 =", "E(CORR)=", "CCSD(T)= ", "^ E2(", "Total Energy, E("),
+        unconverged="Convergence failure",
+        forces="^ Center     Atomic                   Forces (Hartrees/Bohr)",
+        end="Normal termination of Gaussian",
     )
 
     charge: int = 0
@@ -49,7 +49,10 @@ class GaussianRun(Run):
     cell: F64 | None = None
 
     def on_charge(self, line: str) -> None:
-        charge, multiplicity = re.findall(r"= +(-?\d+)", line)
+        found = re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line)
+        if found is None:
+            return
+        charge, multiplicity = found.groups()
         self.charge, self.multiplicity = int(charge), int(multiplicity)
 
     def on_input_axes(self, line: str) -> None:

@@ -16,7 +16,7 @@ from ..errors import SourceError
 from ..frame import F64
 from ..units import BOHR, RYDBERG
 from .files import SourceFile
-from .numbers import floats
+from .numbers import columns, floats
 from .qe_theory import pw_theory
 from .steps import Run, Step, TextReader, element, marks
 
@@ -31,22 +31,22 @@ class PwRun(Run):
     """A pw.x output."""
 
     marks = marks(
-        header=r"Program PWSCF v",
-        natoms=r"number of atoms/cell",
-        electrons=r"number of electrons ",
-        alat=r"celldm\(1\)=",
-        axes=r"crystal axes:",
-        species=r"atomic species   valence",
-        sites=r"positions \(alat units\)",
-        cell=r"^CELL_PARAMETERS",
-        positions=r"^ATOMIC_POSITIONS",
-        start=r"^     Self-consistent Calculation",
-        energy=r"^!+ +total energy",
-        converged=r"convergence has been achieved",
-        unconverged=r"convergence NOT achieved",
-        forces=r"Forces acting on atoms",
-        stress=r"total   stress  \(Ry/bohr",
-        done=r"JOB DONE",
+        header="Program PWSCF v",
+        natoms="number of atoms/cell",
+        electrons="number of electrons ",
+        alat="celldm(1)=",
+        axes="crystal axes:",
+        species="atomic species   valence",
+        sites="positions (alat units)",
+        cell="^CELL_PARAMETERS",
+        positions="^ATOMIC_POSITIONS",
+        start="^     Self-consistent Calculation",
+        energy=("^!    total energy", "^!!   total energy"),
+        converged="convergence has been achieved",
+        unconverged="convergence NOT achieved",
+        forces="Forces acting on atoms",
+        stress="total   stress  (Ry/bohr",
+        done="JOB DONE",
     )
 
     natoms: int = 0
@@ -105,7 +105,7 @@ class PwRun(Run):
     def on_sites(self, line: str) -> None:
         rows = [next(self.lines, "") for _ in range(self.natoms)]
         self.labels = [row.split()[1] for row in rows]
-        self.positions = np.array([floats(row.rpartition("(")[2])[:3] for row in rows]) * self.alat
+        self.positions = np.array([columns(row.rpartition("(")[2])[:3] for row in rows]) * self.alat
         self._take_digits_of_input()
 
     def on_energy(self, line: str) -> None:

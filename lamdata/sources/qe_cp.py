@@ -19,7 +19,7 @@ from ..frame import F64, Frame, Rejection
 from ..units import BOHR, GPA, HARTREE
 from .build import MAX_ATOMS, build
 from .files import SourceFile
-from .numbers import floats
+from .numbers import columns, floats
 from .steps import element
 
 MAX_DECK = 64 << 20  # bytes
@@ -74,7 +74,9 @@ class CpReader:
     def _input(self, file: SourceFile, name: str) -> tuple[list[str], F64 | None, int]:
         deck = file.sibling(name)
         if deck is None or deck.size > MAX_DECK:
-            raise SourceError(f"the elements stand in the input {name}, which is not beside it", where=file.name, hint="name it: `options: {input: FILE}`")
+            raise SourceError(
+                f"the elements stand in the input {name}, which is not beside it", where=file.name, hint="name it: `options: {input: FILE}`"
+            )
         text = re.sub(r"!.*", "", deck.text())
         rows = _card(text, "ATOMIC_POSITIONS", _number(text, "nat", deck))
         symbols = [element(row[0]) for row in rows]
@@ -130,7 +132,7 @@ def _blocks(file: SourceFile, rows: int) -> Iterator[tuple[int, F64]]:
         head = line.split()
         if not head:
             continue
-        table = [floats(row) for row in itertools.islice(lines, rows)]
+        table = [columns(row) for row in itertools.islice(lines, rows)]
         if not head[0].isdigit() or len(table) < rows or any(len(row) != 3 for row in table):
             raise SourceError(f"damaged or truncated at step {head[0][:20]}", where=file.name)
         yield int(head[0]), np.array(table)

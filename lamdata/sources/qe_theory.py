@@ -81,8 +81,6 @@ def _hubbard(line: str, lines: Iterator[str]) -> str:
             found.append(" ".join(words))
         elif len(words) > 2 and words[1].isdigit():  # 6.x: species, L, U, alpha, ...
             found.append(f"U({words[0]}) = {float(words[2]):g}")
-        elif found:
-            break
-        elif len(words) > 12:
+        elif found or len(words) > 12:
             break
     return "DFT+U, " + ", ".join(found) if found else "DFT+U"

@@ -23,13 +23,13 @@ class OrcaRun(Run):
     """An ORCA output."""
 
     marks = marks(
-        positions=r"^CARTESIAN COORDINATES \(ANGSTROEM\)",
-        charge=r"^ *Total Charge +Charge",
-        multiplicity=r"^ *Multiplicity +Mult",
-        unconverged=r"SCF NOT CONVERGED|not fully converged|ERROR.*not converged",
-        energy=r"^FINAL SINGLE POINT ENERGY",
-        gradient=r"^CARTESIAN GRADIENT|^The final MP2 gradient",
-        end=r"ORCA TERMINATED NORMALLY",
+        positions="^CARTESIAN COORDINATES (ANGSTROEM)",
+        charge=" Total Charge           Charge ",
+        multiplicity=" Multiplicity           Mult ",
+        unconverged="SCF NOT CONVERGED",
+        energy="^FINAL SINGLE POINT ENERGY",
+        gradient=("^CARTESIAN GRADIENT", "^The final MP2 gradient"),
+        end="ORCA TERMINATED NORMALLY",
     )
 
     def on_positions(self, line: str) -> Step | None:
@@ -106,12 +106,12 @@ class Psi4Run(Run):
     """A Psi4 output."""
 
     marks = marks(
-        geometry=r"Geometry \(in (?:Bohr|Angstrom)\), charge =",
-        unconverged=r"Could not converge|did not converge|not converged in",
-        converged=r"Energy and wave function converged|Energy converged",
-        energy=r"^ +Total Energy += ",
-        gradient=r"^ +-Total [Gg]radient:|## Total Gradient",
-        end=r"\*\*\* Psi4 exiting successfully",
+        geometry=("Geometry (in Bohr), charge =", "Geometry (in Angstrom), charge ="),
+        unconverged=("Could not converge", "did not converge", "not converged in"),
+        converged=("Energy and wave function converged", "Energy converged"),
+        energy="  Total Energy = ",
+        gradient=("-Total Gradient:", "-Total gradient:", "## Total Gradient"),
+        end="*** Psi4 exiting successfully",
     )
 
     labels: list[str] = field(default_factory=list)
@@ -180,4 +180,3 @@ def psi4_theory(file: SourceFile) -> dict[str, Any]:
 
 
 PSI4 = TextReader(name="psi4/output", run=Psi4Run, states=psi4_theory, signs=(b"Psi4: An Open-Source", b"Psi4 1."))
-

@@ -41,7 +41,9 @@ class DftbPlusReader:
             yield Rejection(origin=f"{file.name}#0", reason="unconverged")
             return
         symbols, positions, cell = gen_format(deck.text(), where=deck.name)
-        energy = next((found for name in ("Force related energy", "Total Mermin free energy", "Total energy") if (found := _energy(text, name))), None)
+        energy = next(
+            (found for name in ("Force related energy", "Total Mermin free energy", "Total energy") if (found := _energy(text, name))), None
+        )
         if energy is None:
             raise SourceError("states no total energy: truncated", where=file.name)
         yield build(
@@ -118,7 +120,9 @@ class SqmReader:
         if "convergence could not be achieved" in text.lower():
             yield Rejection(origin=origin, reason="unconverged")
             return
-        atoms = re.findall(r"^ +QMMM: +\d+ +\d+ +([A-Z][a-z]?)\*? +(\S+) +(\S+) +(\S+) *$", text.rpartition("Final Structure")[2], re.MULTILINE)
+        atoms = re.findall(
+            r"^ +QMMM: +\d+ +\d+ +([A-Z][a-z]?)\*? +(\S+) +(\S+) +(\S+) *$", text.rpartition("Final Structure")[2], re.MULTILINE
+        )
         energy = re.findall(r"Total SCF energy +=.*\( *(\S+) eV\)", text)
         gradient = re.findall(r"^QMMM: Atm +\d+: *(.*)$", text.rpartition("QMMM: Forces on QM atoms")[2], re.MULTILINE)
         if not atoms or not energy:

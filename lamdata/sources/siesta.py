@@ -24,17 +24,17 @@ class SiestaRun(Run):
     """A SIESTA output."""
 
     marks = marks(
-        species=r"Species number:.*Atomic number:",
-        coordinates=r"^outcoor: .*coordinates",
-        cell=r"^outcell: Unit cell vectors \(Ang\)",
-        unconverged=r"SCF_NOT_CONV|SCF did not converge|SCF cycle did not converge",
-        converged=r"SCF cycle converged|SCF Convergence",
-        energy=r"^siesta: E_KS\(eV\)",
-        forces=r"^siesta: Atomic forces",
-        stress=r"^siesta: Stress tensor \(static\)",
-        begin=r"Begin .*=  ",
-        final=r"^siesta: Final energy",
-        end=r"^>> End of run|^Job completed",
+        species="Species number:",
+        coordinates="^outcoor: ",
+        cell="^outcell: Unit cell vectors (Ang)",
+        unconverged=("SCF_NOT_CONV", "SCF did not converge", "SCF cycle did not converge"),
+        converged=("SCF cycle converged", "SCF Convergence"),
+        energy="^siesta: E_KS(eV)",
+        forces="^siesta: Atomic forces",
+        stress="^siesta: Stress tensor (static)",
+        begin=" Begin ",
+        final="^siesta: Final energy",
+        end=("^>> End of run", "^Job completed"),
     )
 
     numbers: dict[int, int] = field(default_factory=dict)  # species -> atomic number
@@ -44,10 +44,14 @@ class SiestaRun(Run):
     ended: bool = False
 
     def on_species(self, line: str) -> None:
+        if "Atomic number:" not in line:
+            return
         number, atomic = line.partition("Species number:")[2], line.partition("Atomic number:")[2]
         self.numbers[int(number.split()[0])] = abs(int(atomic.split()[0]))  # negative for a ghost's basis
 
     def on_coordinates(self, line: str) -> Step | None:
+        if "coordinates" not in line:
+            return None
         done = self.take()
         unit = BOHR if "(Bohr)" in line else 1.0
         rows = list(itertools.takewhile(lambda row: row[3].isdigit() and row[0][-1].isdigit(), self.words(least=5)))
@@ -61,7 +65,7 @@ class SiestaRun(Run):
         self.cell = self.rows(3)
 
     def on_begin(self, line: str) -> Step | None:
-        over = not self.ended and self.step is not None and self.step.stress is not None
+        over = " step = " in " ".join(line.split()) and not self.ended and self.step is not None and self.step.stress is not None
         return self.take() if over else None
 
     def on_final(self, line: str) -> None:

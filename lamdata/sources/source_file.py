@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import os
 import posixpath
 import tempfile
@@ -16,11 +15,11 @@ from typing import BinaryIO
 
 from ..errors import SourceError
 from .archives import member_sizes, open_member
+from .lines import Lines
 from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, is_url, local_path, open_bytes, open_stored, size_of
 
 MAX_TEXT = 512 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
-MAX_LINE = 1 << 20  # characters of one line
 MAX_LOCAL = 2 << 30  # bytes that `local` writes to a temporary folder
 CHUNK = 1 << 20
 
@@ -69,11 +68,9 @@ class SourceFile:
             raise SourceError(f"more than {limit >> 20} MiB: too large for this format's reader", where=self.name)
         return data
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> Lines:
         """The lines of a text file with their line ends, one at a time; memory stays small whatever the file."""
-        with self.open() as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
-            yield from iter(lambda: text.readline(MAX_LINE), "")
+        return Lines(self.open())
 
     @property
     def sha256(self) -> str:
@@ -102,7 +99,9 @@ class SourceFile:
             names = names_in_url(posixpath.dirname(self.path), pattern)
         else:
             here = os.path.dirname(local_path(self.path)) or "."
-            names = [n.replace(os.sep, "/") for n in glob.glob(pattern, root_dir=here, recursive=True) if os.path.isfile(os.path.join(here, n))]
+            names = [
+                n.replace(os.sep, "/") for n in glob.glob(pattern, root_dir=here, recursive=True) if os.path.isfile(os.path.join(here, n))
+            ]
         return [found for name in sorted(names) if (found := self._beside(name)) is not None]
 
     def _beside(self, name: str) -> SourceFile | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from .build import MAX_ATOMS, build
 from .files import SourceFile
-from .numbers import floats
+from .lines import Lines
+from .numbers import columns
 
 
 @dataclass(slots=True)
@@ -75,31 +77,35 @@ def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejectio
         yield Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
 
 
-def marks(**patterns: str) -> re.Pattern[str]:
-    """Join the patterns of titles into one; the name of a pattern is the name of its method, after `on_`."""
-    return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in patterns.items()))
+def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:
+    """Titles by the name of the method, after `on_`, that reads what follows: text -> name; `^` asks for the start of the line."""
+    several = {name: (title,) if isinstance(title, str) else title for name, title in titles.items()}
+    return {title.replace("^", "\n", 1): name for name, group in several.items() for title in group}
 
 
 @dataclass(slots=True)
 class Run:
     """A text output while it is read from top to bottom, once."""
 
-    marks: ClassVar[re.Pattern[str]]
+    marks: ClassVar[dict[str, str]]
 
     file: SourceFile
     spec: SourceSpec | None = None
-    lines: Iterator[str] = iter(())
+    lines: Lines = field(init=False)
     step: Step | None = None
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps in order."""
         self.lines = self.file.lines()
-        for line in self.lines:
-            found = self.marks.search(line)
-            if found is not None:
-                done = getattr(self, f"on_{found.lastgroup}")(line)
-                if done is not None:
-                    yield done
+        while (found := self.lines.title(self.marks)) is not None:
+            name, line = found
+            try:
+                done = getattr(self, f"on_{name}")(line)
+            except (ValueError, IndexError, TypeError) as err:
+                where = f"{self.file.name}:{self.line_number()}"
+                raise SourceError(f"{name} cannot be read ({type(err).__name__}: {str(err)[:80]})", where=where) from err
+            if done is not None:
+                yield done
         if (last := self.at_end()) is not None:
             yield last
 
@@ -114,19 +120,28 @@ class Run:
             step.complete = True
         return step
 
+    def line_number(self) -> int:
+        """Number of the line that was read last, found by counting again: only an error asks for it."""
+        left = self.lines.tell()
+        for number, line in enumerate(self.file.lines(), start=1):
+            left -= len(line)
+            if left <= 0:
+                return number
+        return 0
+
     def option(self, name: str, default: str) -> str:
         """The card's choice."""
         return str(self.spec.options.get(name, default)) if self.spec else default
 
-    def rows(self, count: int, *, columns: int = 3, after: str = "") -> F64:
-        """The next lines' first numbers, (count, columns); `after` is a mark before them in each line."""
-        out = np.empty((self.checked(count), columns))
+    def rows(self, count: int, *, width: int = 3, after: str = "") -> F64:
+        """The next lines' first numbers, (count, width); `after` is a mark before them in each line."""
+        out = np.empty((self.checked(count), width))
         for i in range(count):
             line = next(self.lines, "")
-            values = floats(line.partition(after)[2] if after else line)
-            if len(values) < columns:
-                raise SourceError(f"expected {columns} numbers, found {line.strip()[:80]!r}", where=self.file.name)
-            out[i] = values[:columns]
+            values = columns(line.partition(after)[2] if after else line)
+            if len(values) < width:
+                raise ValueError(f"expected {width} numbers, found {line.strip()[:60]!r}")
+            out[i] = values[:width]
         return out
 
     def words(self, *, least: int) -> Iterator[list[str]]:
@@ -173,6 +188,7 @@ class TextReader:
         return any(sign in head for sign in self.signs)
 
 
+@lru_cache(maxsize=1000)
 def element(label: str) -> str:
     """Fe of Fe1, Fe_up and "Fe(": programs tell species apart by what follows the symbol."""
     found = re.match(r"[A-Za-z][a-z]?", label)

@@ -15,7 +15,7 @@ from ..frame import F64, Frame, Rejection
 from ..units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
 from .build import MAX_ATOMS, build
 from .files import SourceFile
-from .numbers import floats
+from .numbers import columns, floats
 from .steps import Step, element, frames
 
 
@@ -101,7 +101,7 @@ class PwmatReader:
             elif "Lattice vector" in line:
                 step.cell = _table(lines, 3, file, skip=0)
             elif "Position" in line and "nonperiodic" not in line:
-                rows = _table(lines, natoms, file, skip=0, columns=4)
+                rows = _table(lines, natoms, file, skip=0, width=4)
                 step.symbols = [int(number) for number in rows[:, 0]]
                 step.positions = rows[:, 1:] @ step.cell if step.cell is not None else None
             elif re.match(r" *Force", line):
@@ -225,13 +225,15 @@ def _dump_steps(file: SourceFile) -> Iterator[tuple[dict[str, Any], list[list[st
         yield header, None
 
 
-def _dump_frame(header: dict[str, Any], rows: list[list[str]], elements: list[str], unit: float, origin: str, file: SourceFile) -> Frame | Rejection:
+def _dump_frame(
+    header: dict[str, Any], rows: list[list[str]], elements: list[str], unit: float, origin: str, file: SourceFile
+) -> Frame | Rejection:
     columns = {name: i for i, name in enumerate(header["columns"])}
     if "id" in columns:
         rows = sorted(rows, key=lambda row: int(row[columns["id"]]))
     kind = next((k for k in ("", "u", "s", "su") if all(f"{axis}{k}" in columns for axis in "xyz")), None)
     if kind is None or not ("element" in columns or ("type" in columns and elements)):
-        hint = "name them: `options: {elements: \"Fe O\"}`, one for each type" if kind is not None else "dump x y z"
+        hint = 'name them: `options: {elements: "Fe O"}`, one for each type' if kind is not None else "dump x y z"
         raise SourceError("has no positions" if kind is None else "names no elements", where=file.name, hint=hint)
     table = np.array([[float(row[columns[f"{axis}{kind}"]]) for axis in "xyz"] for row in rows])
     cell, corner = _dump_cell(header)
@@ -266,8 +268,8 @@ def _natoms(line: str, file: SourceFile) -> int:
     return int(found[1])
 
 
-def _table(lines: Iterator[str], count: int, file: SourceFile, *, skip: int, columns: int = 3) -> F64:
-    rows = [floats(row)[skip : skip + columns] for row in itertools.islice(lines, count)]
-    if len(rows) < count or any(len(row) < columns for row in rows):
+def _table(lines: Iterator[str], count: int, file: SourceFile, *, skip: int, width: int = 3) -> F64:
+    rows = [columns(row)[skip : skip + width] for row in itertools.islice(lines, count)]
+    if len(rows) < count or any(len(row) < width for row in rows):
         raise SourceError("a table is cut", where=file.name)
     return np.array(rows)

@@ -15,7 +15,7 @@ from ..errors import SourceError
 from ..frame import F64
 from ..units import KBAR
 from .files import SourceFile
-from .numbers import floats
+from .numbers import columns, floats
 from .steps import Run, Step, TextReader, marks
 from .vasp_theory import outcar_theory, settled
 
@@ -27,22 +27,22 @@ class OutcarRun(Run):
     """An OUTCAR."""
 
     marks = marks(
-        potcar=r"^ POTCAR:",
-        vrhfin=r"VRHFIN =",
-        zval=r"POMASS =.*ZVAL",
-        natoms=r"number of ions +NIONS =",
-        counts=r"ions per type =",
-        nelm=r"^ +NELM +=",
-        ediff=r"^ +EDIFF +=",
-        electrons=r"^ +NELECT +=",
-        iteration=r"- Iteration",
-        change=r"total energy-change",
-        lattice=r"direct lattice vectors",
-        learned=r"ML FORCE on cell",
-        stress=r"^ +in kB ",
-        forces=r"POSITION +TOTAL-FORCE",
-        free=r"free  energy",
-        last=r"energy  without entropy",
+        potcar="^ POTCAR:",
+        vrhfin="VRHFIN =",
+        zval="; ZVAL   =",
+        natoms="number of ions     NIONS =",
+        counts="ions per type =",
+        nelm="  NELM   =",
+        ediff="  EDIFF  =",
+        electrons="  NELECT =",
+        iteration="- Iteration",
+        change="total energy-change",
+        lattice="direct lattice vectors",
+        learned="ML FORCE on cell",
+        stress="  in kB ",
+        forces="POSITION                                       TOTAL-FORCE",
+        free="free  energy",
+        last="energy  without entropy",
     )
 
     titles: list[str] = field(default_factory=list)  # elements as POTCAR lines name them; they are listed twice
@@ -55,7 +55,7 @@ class OutcarRun(Run):
     electrons: float | None = None
     cell: F64 | None = None
     loops: int = 0  # electronic steps of the current ionic step
-    change: float | None = None  # eV, in the last electronic step
+    change: str = ""  # the line that states the change of energy in the last electronic step, eV
     in_learned: bool = False  # within the part of a step that the learned force field prints
 
     def on_potcar(self, line: str) -> None:
@@ -94,7 +94,7 @@ class OutcarRun(Run):
         self.loops += 1
 
     def on_change(self, line: str) -> None:
-        self.change = next(iter(floats(line.partition(":")[2])), None)
+        self.change = line
 
     def on_learned(self, line: str) -> Step | None:
         """The learned part comes first in a step: a step that still waits for an ab initio part never had one."""
@@ -102,7 +102,7 @@ class OutcarRun(Run):
         return self.take() if self.step is not None and self.step.reason else None
 
     def on_stress(self, line: str) -> None:
-        values = floats(line.partition("kB")[2])
+        values = columns(line.partition("kB")[2])
         if self.in_learned or len(values) != 6:
             return
         stress = np.zeros((3, 3))
@@ -114,7 +114,7 @@ class OutcarRun(Run):
         if "(ML)" in line:
             return
         self.skip(1)
-        table = self.rows(self.natoms, columns=6)
+        table = self.rows(self.natoms, width=6)
         step = self._current()
         step.positions, step.forces, step.cell = table[:, :3], table[:, 3:], self.cell
 
@@ -133,9 +133,10 @@ class OutcarRun(Run):
         if self.option("energy", "free") == "sigma0":
             step.energy = floats(line.partition("sigma->0)")[2].partition("=")[2])[0]
         step.symbols, step.charge = self._symbols()
-        step.converged = settled(self.loops, self.nelm, self.change, self.ediff, self.natoms)
-        step.value = None if step.converged else self.change
-        self.loops, self.change = 0, None
+        change = next(iter(floats(self.change.partition(":")[2])), None)
+        step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms)
+        step.value = None if step.converged else change
+        self.loops, self.change = 0, ""
         return self.take()
 
     def _current(self) -> Step:

@@ -46,7 +46,9 @@ def outcar_theory(lines: Iterator[str]) -> dict[str, Any]:
             tags["LEXCH"] = line.partition("=")[2].split()[0]
         elif "LDAUU =" in line or "LDAUL =" in line or "LDAUJ =" in line:
             tags[re.search(r"LDAU[ULJ]", line)[0]] = line.rpartition("=")[2].strip()
-        elif found := re.match(r"\s+(ENCUT|GGA|METAGGA|LHFCALC|HFSCREEN|AEXX|ISPIN|LNONCOLLINEAR|LUSE_VDW|IVDW|LDAU|LVDW)\s*=\s*(\S+)", line):
+        elif found := re.match(
+            r"\s+(ENCUT|GGA|METAGGA|LHFCALC|HFSCREEN|AEXX|ISPIN|LNONCOLLINEAR|LUSE_VDW|IVDW|LDAU|LVDW)\s*=\s*(\S+)", line
+        ):
             tags[found[1]] = found[2].rstrip(";")
         elif "Iteration" in line:
             break

@@ -137,26 +137,22 @@ def _elements(file: SourceFile) -> Iterator[ElementTree.Element]:
     """Yield the children of the root, whole, without the heavy parts; refuse what VASP never writes."""
     if b"<!DOCTYPE" in file.head(4096):
         raise SourceError("declares a document type: refused", where=file.name)
-    depth, heavy = 0, 0
-    keep = {"atominfo"}
-    inside: list[str] = []
+    inside: list[ElementTree.Element] = []
+    heavy = 0
     with file.open() as stream:
         for event, element in ElementTree.iterparse(stream, events=("start", "end")):
             if event == "start":
-                inside.append(element.tag)
-                depth += 1
+                inside.append(element)
                 heavy += element.tag in HEAVY
-                if depth > DEEP:
+                if len(inside) > DEEP:
                     raise SourceError("nested too deeply", where=file.name)
-                root = element if depth == 1 else root
                 continue
-            depth -= 1
-            heavy -= element.tag in HEAVY
             inside.pop()
-            if depth == 1:
+            in_heavy, heavy = heavy, heavy - (element.tag in HEAVY)
+            if len(inside) == 1:
                 yield element
-                root.remove(element)
-            elif (heavy or element.tag in HEAVY) and not keep.intersection(inside):
+                inside[0].remove(element)
+            elif in_heavy and len(inside) > 1 and inside[1].tag != "atominfo":
                 element.clear()
 
 
