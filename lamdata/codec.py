@@ -34,8 +34,11 @@ class ChecksumError(ValueError):
 def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
     """Compress one full block, values of `array.dtype`, and append its crc32c."""
     stored = values if array.lattice is None else _to_integers(values, array)
-    compressor, level, shuffle = array.blosc
-    body = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
+    if array.blosc is None:
+        body = stored.tobytes()
+    else:
+        compressor, level, shuffle = array.blosc
+        body = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
     return body + int(crc32c(body)).to_bytes(CRC, "little")
 
 
@@ -43,12 +46,22 @@ def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
     """Check and decompress one block into `out`, of `array.stored` and the full block shape: still on the lattice."""
     view = memoryview(data)
     body = view[:-CRC]
-    if len(view) <= CRC or crc32c(body) != int.from_bytes(view[-CRC:], "little"):
-        raise ChecksumError("crc32c does not match")
+    check(body, view[-CRC:])
+    if array.blosc is None:
+        if len(body) != out.nbytes:
+            raise ChecksumError(f"{len(body)} bytes, expected {out.nbytes}")
+        out.reshape(-1).view(np.uint8)[:] = body
+        return
     try:
         blosc.decompress(body, out)
     except (ValueError, RuntimeError) as err:  # a header that a wrong checksum let through, or one of another size
         raise ChecksumError(str(err)) from err
+
+
+def check(body: memoryview, checksum: bytes | memoryview) -> None:
+    """Compare bytes with the crc32c that was stored behind them."""
+    if len(checksum) != CRC or crc32c(body) != int.from_bytes(checksum, "little"):
+        raise ChecksumError("crc32c does not match")
 
 
 def pack_shard(chunks: Sequence[bytes], slots: int) -> bytes:
@@ -69,8 +82,7 @@ def index_bytes(slots: int) -> int:
 def unpack_index(data: bytes | memoryview, slots: int) -> NDArray[np.uint64]:
     """Return (slots, 2): offset and length of each chunk."""
     view = memoryview(data)
-    if len(view) != index_bytes(slots) or crc32c(view[:-CRC]) != int.from_bytes(view[-CRC:], "little"):
-        raise ChecksumError("crc32c of the shard index does not match")
+    check(view[:-CRC], view[-CRC:])
     return np.frombuffer(bytes(view[:-CRC]), "<u8").reshape(slots, 2)  # a copy: the index outlives what it was read with
 
 

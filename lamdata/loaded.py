@@ -17,6 +17,7 @@ from .segment import Segment
 
 FRAME_ARRAYS = ("energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial")
 ATOM_ARRAYS = ("numbers", "positions", "forces")
+CONVERTED = 1024  # frames copied and converted at a time
 STREAMED = ("natoms", *FRAME_ARRAYS, *ATOM_ARRAYS)
 
 
@@ -39,17 +40,27 @@ class Loaded:
 
     def copy_atom_arrays(self, starts: NDArray[np.int64], natoms: NDArray[np.int64], outs: Mapping[str, np.ndarray]) -> None:
         """Write the atoms of the chosen frames into `outs`, which have the right length."""
-        targets = {}
+        direct = {}
         for name, out in outs.items():
             if name not in self.arrays:
                 out[:] = self.plans[name].constant
-            else:
-                source = self.arrays[name]
-                targets[name] = out if source.dtype == out.dtype else POOL.take(out.shape, source.dtype)
-        ragged_take([self.arrays[name] for name in targets], list(targets.values()), starts, natoms)
-        for name, values in targets.items():
-            if values is not outs[name]:
-                _off_lattice(values, self.plans[name].lattice, outs[name])
+            elif self.arrays[name].dtype == out.dtype:
+                direct[name] = out
+        ragged_take([self.arrays[name] for name in direct], list(direct.values()), starts, natoms)
+        through = {name: out for name, out in outs.items() if name in self.arrays and name not in direct}
+        if through:
+            self._copy_and_convert(starts, natoms, through)
+
+    def _copy_and_convert(self, starts: NDArray[np.int64], natoms: NDArray[np.int64], outs: Mapping[str, np.ndarray]) -> None:
+        """Copy some frames at a time and take them off their lattice while they are in the processor's cache."""
+        ends = np.cumsum(natoms)
+        for first in range(0, len(natoms), CONVERTED):
+            last = min(first + CONVERTED, len(natoms))
+            atoms = slice(int(ends[first] - natoms[first]), int(ends[last - 1]))
+            parts = [POOL.take(out[atoms].shape, self.arrays[name].dtype) for name, out in outs.items()]
+            ragged_take([self.arrays[name] for name in outs], parts, starts[first:last], natoms[first:last])
+            for (name, out), part in zip(outs.items(), parts):
+                _off_lattice(part, self.plans[name].lattice, out[atoms])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

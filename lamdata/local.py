@@ -41,14 +41,19 @@ class LocalPlace:
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
         data = memoryview(POOL.take((stop - start,), np.uint8))
+        self.read_into(path, start, [data])
+        return data
+
+    def read_into(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
+        """Fill the targets, one after the other, with the bytes from `start` on."""
+        size = sum(map(len, targets))
         handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
         try:
-            found = os.preadv(handle, [data], start)
+            found = os.preadv(handle, targets, start)
         finally:
             os.close(handle)
-        if found != stop - start:
-            raise StoreError(f"ends after {start + found} bytes, expected at least {stop}", where=f"{self.url}/{path}")
-        return data
+        if found != size:
+            raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
 
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path

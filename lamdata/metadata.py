@@ -115,6 +115,8 @@ def _attributes(array: ArrayPlan) -> dict:
 
 
 def _chunk_codecs(array: ArrayPlan) -> list[dict]:
+    if array.blosc is None:
+        return [_bytes(array.stored), _CRC]
     compressor, level, shuffle = array.blosc
     configuration = {"typesize": array.stored.itemsize, "cname": compressor, "clevel": level, "shuffle": _SHUFFLES[shuffle], "blocksize": 0}
     codecs = [_bytes(array.stored), {"name": "blosc", "configuration": configuration}, _CRC]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import ChecksumError, decode_block, index_bytes, unpack_index
+from .codec import CRC, ChecksumError, check, decode_block, index_bytes, unpack_index
 from .errors import StoreError
 from .layout import ELEMENT_BYTES, SPLITS, ArrayPlan
+from .local import LocalPlace
 from .metadata import block_arrays
 from .pool import POOL
 from .remote import Place
@@ -47,9 +48,25 @@ class Segment:
         arrays = [self.array(name) for name in names if self.array(name).constant is None]
         outs = {array.column.name: POOL.take((len(blocks), *array.block_shape), array.stored) for array in arrays}
         places = {block: i for i, block in enumerate(blocks)}
-        for name, block, data in self.fetch(list(outs), blocks):
+        plain = [array for array in arrays if array.blosc is None and isinstance(self._place, LocalPlace)]
+        self._load_indexes(list(outs), {block // self.plan.shard_blocks for block in blocks})
+        for array in plain:
+            self._read_plain(array, blocks, outs[array.column.name])
+        for name, block, data in self.fetch([name for name in outs if self.array(name) not in plain], blocks):
             self._decode(data, self.array(name), block, outs[name][places[block]])
         return outs
+
+    def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], out: np.ndarray) -> None:
+        """Read uncompressed blocks from a disk to where they shall be, without a buffer between."""
+        for i, block in enumerate(blocks):
+            shard, slot = divmod(block, self.plan.shard_blocks)
+            path = shard_path(array, shard)
+            body, checksum = memoryview(out[i]).cast("B"), bytearray(CRC)
+            self._place.read_into(path, int(self._indexes[path][slot, 0]), [body, checksum])
+            try:
+                check(body, checksum)
+            except ChecksumError as err:
+                raise self._damaged_block(array, block, err) from err
 
     def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
         """Yield (array, block, compressed chunk) for arrays that have chunks; neighbours come by one request."""
@@ -106,9 +123,12 @@ class Segment:
         try:
             decode_block(data, array, out)
         except ChecksumError as err:
-            last = min((block + 1) * self.plan.block_frames, self.plan.frames) - 1
-            what = f"block {block} of `{array.column.name}` (frames {block * self.plan.block_frames}..{last}) is damaged: {err}"
-            raise self._damaged(shard_path(array, block // self.plan.shard_blocks), what) from err
+            raise self._damaged_block(array, block, err) from err
+
+    def _damaged_block(self, array: ArrayPlan, block: int, err: Exception) -> StoreError:
+        last = min((block + 1) * self.plan.block_frames, self.plan.frames) - 1
+        what = f"block {block} of `{array.column.name}` (frames {block * self.plan.block_frames}..{last}) is damaged: {err}"
+        return self._damaged(shard_path(array, block // self.plan.shard_blocks), what)
 
 
 def _runs(index: NDArray[np.uint64], slots: Sequence[int], *, longest: int) -> list[list[tuple[int, int, int]]]:

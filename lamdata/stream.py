@@ -23,7 +23,7 @@ from .loaded import Buffer, Pick, gather, in_places
 from .order import HeadOrder, MixtureOrder
 from .store import Dataset
 
-WINDOW = 4096  # slots gathered by one task, about
+WINDOW = 8192  # slots gathered by one task, about
 AHEAD = 2  # windows prepared beyond those in the hands of the threads
 
 
