@@ -1,18 +1,29 @@
 """Place: where a store lives, by URL; reads ranges, writes whole objects, creates each commit at most once.
 
-A local path goes through the operating system (`local.py`); any other URL through fsspec. Credentials and endpoints come from
-fsspec's own configuration or the environment, never from a catalog.
+A local path goes through the operating system (`local.py`); any other URL through fsspec, its ranges through obstore where that serves
+the scheme. Credentials and endpoints come from fsspec's own configuration or the environment, never from a catalog.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .errors import StoreError
+from .ranges import range_reader
 
 Range = tuple[str, int, int]  # path below the place, first byte, end
+T = TypeVar("T")
+
+REQUESTS = 32  # at a time, of all places together
+TRIES = 7
+FIRST_WAIT = 0.1  # s, doubled after each try: 6 s in all
+FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotImplementedError)  # trying again is no use
 
 
 class Place(Protocol):
@@ -48,15 +59,13 @@ def open_place(url: str | Path) -> Place:
     from .local import LocalPlace
 
     text = str(url)
-    if "://" not in text and "::" not in text:
-        return LocalPlace(text)
     if text.startswith("file://"):
         return LocalPlace(text.removeprefix("file://"))
-    return FsspecPlace(text)
+    return RemotePlace(text) if "://" in text or "::" in text else LocalPlace(text)
 
 
-class FsspecPlace:
-    """Any scheme of fsspec: s3, gs, az, http(s), memory, ..."""
+class RemotePlace:
+    """Any scheme of fsspec: s3, gs, az, http(s), memory, ... What may pass is tried again, with growing waits."""
 
     request_bytes = 1 << 26  # a request costs more than the bytes of a block
 
@@ -66,45 +75,90 @@ class FsspecPlace:
         self.url = url.rstrip("/")
         try:
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            self._get_range = range_reader(self.url, self._fs)
         except (ImportError, ValueError) as err:
-            raise StoreError(str(err), where=self.url) from err
-
-    def _path(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+            raise StoreError(str(err), where=self.url, hint="pip install 'lam[s3]', 'lam[gcs]' or 'lam[azure]'") from err
 
     def read(self, path: str) -> bytes:
-        return self._fs.cat_file(self._path(path))
+        return self._again(path, "read", lambda: self._fs.cat_file(self._path(path)))
 
-    def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
-        paths, starts, stops = zip(*((self._path(path), start, stop) for path, start, stop in ranges))
-        parts = self._fs.cat_ranges(list(paths), list(starts), list(stops), on_error="raise")
-        return [memoryview(part) for part in parts]
+    def read_ranges(self, ranges: Sequence[Range]) -> Iterable[memoryview]:
+        waiting = [_requests().submit(self._read_range, *request) for request in ranges]
+        return (future.result() for future in waiting)
+
+    def _read_range(self, path: str, start: int, stop: int) -> memoryview:
+        def get() -> memoryview:
+            data = memoryview(self._get_range(self._path(path), start, stop)).cast("B")
+            if len(data) != stop - start:
+                raise OSError(f"{len(data)} bytes came of {stop - start}")
+            return data
+
+        return self._again(path, "read", get)
 
     def write(self, path: str, data: bytes) -> None:
-        self._fs.pipe_file(self._path(path), data)
+        self._again(path, "write", lambda: self._fs.pipe_file(self._path(path), data))
 
     def create(self, path: str, data: bytes) -> bool:
-        try:
-            self._fs.pipe_file(self._path(path), data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        """A try whose answer was lost may have created the object: then it holds our bytes."""
+
+        def put() -> bool:
+            try:
+                self._fs.pipe_file(self._path(path), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as err:  # s3fs gives S3's 412 the number of an invalid argument
+                if "precondition" not in str(err).lower().replace("-", ""):
+                    raise
+                return False
+            return True
+
+        return self._again(path, "write", put) or self.read(path) == data
 
     def list(self, path: str) -> list[str]:
         try:
-            found = self._fs.ls(self._path(path), detail=False, refresh=True)
+            found = self._again(path, "list", lambda: self._fs.ls(self._path(path), detail=False, refresh=True))
         except FileNotFoundError:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def size(self, path: str) -> int | None:
+        self._fs.invalidate_cache()
         try:
-            return int(self._fs.size(self._path(path)))
+            return int(self._again(path, "read", lambda: self._fs.size(self._path(path))))
         except FileNotFoundError:
             return None
 
     def remove(self, path: str) -> None:
         try:
-            self._fs.rm(self._path(path), recursive=True)
+            self._again(path, "remove", lambda: self._fs.rm(self._path(path), recursive=True))
         except FileNotFoundError:
             pass
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _again(self, path: str, verb: str, attempt: Callable[[], T]) -> T:
+        """Try, wait, try again; at last say which object it was."""
+        where = f"{self.url}/{path}"
+        for tried in range(1, TRIES + 1):
+            try:
+                return attempt()
+            except FINAL as err:
+                if isinstance(err, PermissionError):
+                    raise StoreError(f"no permission to {verb}", where=where, hint="check the credentials in the environment") from err
+                raise
+            except Exception as err:  # each client has its own tree of errors; all the rest may pass
+                if tried == TRIES:
+                    raise StoreError(f"cannot {verb} after {TRIES} tries: {_one_line(err)}", where=where) from err
+            time.sleep(FIRST_WAIT * 2 ** (tried - 1) * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+
+@cache
+def _requests() -> ThreadPoolExecutor:
+    """Threads that wait for answers; shared, so that many datasets do not open many times the connections."""
+    return ThreadPoolExecutor(REQUESTS, thread_name_prefix="range")
+
+
+def _one_line(err: Exception) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
