@@ -208,7 +208,7 @@ def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif re.match(r" +(functional Ex|exchange-correlation functional) =", line) and value:
             out["functional"] = value
         elif re.match(r" *energy cutoff for wavefunc", line) or re.match(r" +ecutwfc +=", line):
-            out["cutoff"] = round(floats(value)[0] * RYDBERG, 6)
+            out["cutoff"] = round(floats(value)[0] * RYDBERG, 2)
         elif re.match(r" +nspin =", line):
             out["spin"] = {"1": "none", "2": "collinear", "4": "noncollinear"}.get(value, value)
         elif "final etot" in line or "#TOTAL ENERGY#" in line:

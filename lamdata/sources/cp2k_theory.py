@@ -26,7 +26,7 @@ def cp2k_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif "HFX_INFO| FRACTION" in line:
             out["exact"] = floats(line.partition(":")[2])[-1]
         elif "QS| Density cutoff" in line:
-            out["cutoff"] = round(floats(line.partition(":")[2])[0] * HARTREE, 6)
+            out["cutoff"] = round(floats(line.partition(":")[2])[0] * HARTREE, 2)
         elif "Spin unrestricted" in line or "Spin restricted" in line or "DFT| Restricted" in line:
             out["spin"] = "collinear" if "UKS" in line or "unrestricted" in line else "none"
         elif "vdW POTENTIAL|" in line and "DFT-D" in line:

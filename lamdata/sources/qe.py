@@ -7,7 +7,6 @@ forces and stress are the derivatives. Stress is printed positive when compresse
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,15 +14,14 @@ import numpy as np
 from ..errors import SourceError
 from ..frame import F64
 from ..units import BOHR, RYDBERG
-from .files import SourceFile
 from .numbers import columns, floats
+from .qe_deck import MAX_DECK, Deck
 from .qe_theory import pw_theory
 from .steps import Run, Step, TextReader, element, marks
 
 FORCE = RYDBERG / BOHR  # eV/Å
 STRESS = RYDBERG / BOHR**3  # eV/Å^3
 AGREE = 2e-6  # alat: half a unit of the last digit that pw.x prints, with room
-MAX_DECK = 64 << 20  # bytes
 
 
 @dataclass(slots=True)
@@ -149,24 +147,15 @@ class PwRun(Run):
         deck = self.file.sibling(self.file.basename.rpartition(".")[0] + ".in")
         if deck is None or self.cell is None or deck.size > MAX_DECK:
             return
-        found = deck_geometry(deck)
-        if found is None:
+        try:
+            cell, positions = Deck(deck).cell(), Deck(deck).positions()
+        except (SourceError, ValueError):
+            return  # not a plain input: the output is enough
+        if cell is None or positions is None:
             return
-        cell, positions = found
         near = AGREE * self.alat
         if positions.shape == self.positions.shape and abs(cell - self.cell).max() < near and abs(positions - self.positions).max() < near:
             self.cell, self.positions = cell, positions
-
-
-def deck_geometry(deck: SourceFile) -> tuple[F64, F64] | None:
-    """Cell and positions of a pw.x input in Å, or `None` where it is not plain: the output is enough."""
-    from ase.io.espresso import read_espresso_in
-
-    try:
-        atoms = read_espresso_in(io.StringIO(deck.text()))
-    except Exception:
-        return None
-    return np.array(atoms.cell), atoms.positions
 
 
 PW = TextReader(name="qe/pw", run=PwRun, states=lambda file: pw_theory(file.lines()), signs=(b"Program PWSCF",))

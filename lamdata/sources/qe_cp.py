@@ -7,7 +7,6 @@ input's, which holds for all versions only where atoms of a species stand togeth
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +16,11 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, GPA, HARTREE
-from .build import MAX_ATOMS, build
+from .build import build
 from .files import SourceFile
-from .numbers import columns, floats
-from .steps import element
+from .numbers import columns
+from .qe_deck import MAX_DECK, Deck
 
-MAX_DECK = 64 << 20  # bytes
 ETOT = 5  # column of .evp since 5.1, should a header be missing
 
 
@@ -77,52 +75,11 @@ class CpReader:
             raise SourceError(
                 f"the elements stand in the input {name}, which is not beside it", where=file.name, hint="name it: `options: {input: FILE}`"
             )
-        text = re.sub(r"!.*", "", deck.text())
-        rows = _card(text, "ATOMIC_POSITIONS", _number(text, "nat", deck))
-        symbols = [element(row[0]) for row in rows]
+        found = Deck(deck)
+        symbols = found.symbols()
         if len(set(symbols)) != len(list(itertools.groupby(symbols))):
             raise SourceError("atoms of a species do not stand together: versions of cp.x differ in the order they print", where=deck.name)
-        charge = re.search(r"\btot_charge\s*=\s*([\d.DEde+-]+)", text, re.IGNORECASE)
-        return symbols, _deck_cell(text, deck), round(floats(charge[1])[0]) if charge else 0
-
-
-# Lattice vectors in units of celldm(1) by ibrav (https://www.quantum-espresso.org/Doc/INPUT_CP.html): those that need one length.
-LATTICES = {
-    1: np.eye(3),
-    2: np.array([[-1, 0, 1], [0, 1, 1], [-1, 1, 0]]) / 2,
-    3: np.array([[1, 1, 1], [-1, 1, 1], [-1, -1, 1]]) / 2,
-    -3: np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
-}
-
-
-def _deck_cell(text: str, deck: SourceFile) -> F64 | None:
-    """Cell of an input in Å; `None` for lattices that only a .cel file tells here."""
-    ibrav = _number(text, "ibrav", deck)
-    found = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", text, re.IGNORECASE)
-    alat = floats(found[1])[0] * BOHR if found else 0.0
-    if alat and ibrav in LATTICES:
-        return LATTICES[ibrav] * alat
-    title = re.search(r"^\s*CELL_PARAMETERS(.*)$", text, re.MULTILINE | re.IGNORECASE)
-    if ibrav or title is None:
-        return None
-    unit = 1.0 if "angstrom" in title[1].lower() else BOHR if "bohr" in title[1].lower() else alat
-    return np.array([[float(word) for word in row[:3]] for row in _card(text, "CELL_PARAMETERS", 3)]) * unit if unit else None
-
-
-def _number(text: str, key: str, deck: SourceFile) -> int:
-    found = re.search(rf"\b{key}\s*=\s*(-?\d+)", text, re.IGNORECASE)
-    if found is None or int(found[1]) > MAX_ATOMS:
-        raise SourceError(f"states no usable {key}", where=deck.name)
-    return int(found[1])
-
-
-def _card(text: str, title: str, count: int) -> list[list[str]]:
-    """The rows below a card's title."""
-    rest = re.split(rf"^\s*{title}.*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
-    rows = [row.split() for row in (rest[1].splitlines() if len(rest) > 1 else []) if row.split()]
-    if len(rows) < count or any(len(row) < 3 for row in rows[:count]):
-        raise SourceError(f"{title} has fewer than {count} rows")
-    return rows[:count]
+        return symbols, found.cell(), found.charge()
 
 
 def _blocks(file: SourceFile, rows: int) -> Iterator[tuple[int, F64]]:

@@ -47,7 +47,7 @@ def pw_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif "Exchange-correlation" in line and "functional" not in out:
             out["functional"] = _functional(line)
         elif "kinetic-energy cutoff" in line:
-            out["cutoff"] = round(floats(line.split("=")[1])[0] * RYDBERG, 6)
+            out["cutoff"] = round(floats(line.split("=")[1])[0] * RYDBERG, 2)
         elif "PseudoPot. #" in line:
             named = line.partition("file")[2].strip(" :\n") or next(lines, "").strip()
             cores.add(posixpath.basename(named))

@@ -124,7 +124,7 @@ def siesta_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif low.startswith("xc.authors"):
             authors = line.split()[1]
         elif "initmesh: mesh cutoff" in low:
-            out["cutoff"] = round(floats(line.partition("=")[2])[0] * RYDBERG, 6)
+            out["cutoff"] = round(floats(line.partition("=")[2])[0] * RYDBERG, 2)
         elif "pseudopotential information in" in low:
             pseudo.add(line.split()[-1])
         elif low.startswith("redata: spinpolarized"):

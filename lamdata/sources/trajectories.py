@@ -65,7 +65,7 @@ class OpenmxReader:
         if found := re.search(r"^scf\.XcType +(\S+)", text, re.MULTILINE | re.IGNORECASE):
             out["functional"] = {"GGA-PBE": "PBE", "LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA"}.get(found[1].upper(), found[1])
         if found := re.search(r"^scf\.energycutoff +(\S+)", text, re.MULTILINE | re.IGNORECASE):
-            out["cutoff"] = round(float(found[1]) * ENERGY["Rydberg"], 6)
+            out["cutoff"] = round(float(found[1]) * ENERGY["Rydberg"], 2)
         if found := re.search(r"^scf\.SpinPolarization +(\S+)", text, re.MULTILINE | re.IGNORECASE):
             out["spin"] = {"off": "none", "on": "collinear", "nc": "noncollinear"}.get(found[1].lower(), found[1])
         species = re.search(r"<Definition\.of\.Atomic\.Species\s*\n(.*?)\nDefinition", text, re.DOTALL)
@@ -78,7 +78,7 @@ class OpenmxReader:
 
 
 class PwmatReader:
-    """PWmat MOVEMENT and OUT.MLMD (`pwmat/movement`). Energy is Ep, the potential energy.
+    """PWmat MOVEMENT, OUT.MLMD and atom.config, a structure alone (`pwmat/movement`). Energy is Ep, the potential energy.
 
     The table `Force` holds dE/dR, so forces are minus it. The stress of PWmat has no documented sign here, and is left out.
     """
@@ -89,7 +89,25 @@ class PwmatReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every step."""
+        if b"Etot,Ep,Ek" not in file.head():
+            return iter([self._structure(file)])
         return frames(file, self._steps(file))
+
+    def _structure(self, file: SourceFile) -> Frame | Rejection:
+        lines = file.lines()
+        natoms = _natoms(next(lines, ""), file)
+        tables = {"LATTICE": np.empty(0), "POSITION": np.empty(0)}
+        for line in lines:
+            title = line.strip().upper().split()[:1]
+            if title == ["LATTICE"]:
+                tables["LATTICE"] = _table(lines, 3, file, skip=0)
+            elif title == ["POSITION"]:
+                tables["POSITION"] = _table(lines, natoms, file, skip=0, width=4)
+        cell, rows = tables.values()
+        if not len(cell) or not len(rows):
+            raise SourceError("has no LATTICE or no POSITION", where=file.name)
+        numbers = rows[:, 0].astype(np.int64)
+        return build(origin=f"{file.name}#0", numbers=numbers, positions=rows[:, 1:] @ cell, cell=cell, group=file.name)
 
     def _steps(self, file: SourceFile) -> Iterator[Step]:
         lines = file.lines()
@@ -118,7 +136,8 @@ class PwmatReader:
         return {"code": "PWmat"}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return b"Etot,Ep,Ek (eV)" in head
+        structure = file.basename.endswith(".config") and b"LATTICE" in head.upper() and b"POSITION" in head.upper()
+        return b"Etot,Ep,Ek (eV)" in head or structure
 
 
 class N2p2Reader:
