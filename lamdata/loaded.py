@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,10 +135,18 @@ def _allocate(picks: Sequence[Pick], frames: int, atoms: int) -> dict[str, np.nd
     return values
 
 
-def load(segment: Segment, blocks: Sequence[int], *, first_index: int) -> Loaded:
-    """Read blocks of one segment; `first_index` is the row in the dataset of the segment's first frame."""
+def begin_load(segment: Segment, blocks: Sequence[int], *, first_index: int) -> Callable[[], Loaded]:
+    """Ask for blocks of one segment; the call that is returned waits for them and decodes.
+
+    `first_index` is the row in the dataset of the segment's first frame.
+    """
+    reading = segment.begin(STREAMED, blocks)
+    return lambda: _loaded(segment, blocks, first_index, reading())
+
+
+def _loaded(segment: Segment, blocks: Sequence[int], first_index: int, read: Mapping[str, np.ndarray]) -> Loaded:
     plan, count = segment.plan, len(blocks)
-    arrays = {name: values.reshape(-1, *values.shape[2:]) for name, values in segment.read(STREAMED, blocks).items()}
+    arrays = {name: values.reshape(-1, *values.shape[2:]) for name, values in read.items()}
     rows = np.asarray(blocks)[:, None] * plan.block_frames + np.arange(plan.block_frames)
     constant = segment.array("natoms").constant
     natoms = np.where(rows < plan.frames, constant, 0) if constant is not None else arrays["natoms"].reshape(rows.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +45,25 @@ class Segment:
 
     def read(self, names: Sequence[str], blocks: Sequence[int]) -> dict[str, np.ndarray]:
         """Return name -> (len(blocks), *block shape) of `stored` type, still on the lattice; constant arrays are left out."""
+        return self.begin(names, blocks)()
+
+    def begin(self, names: Sequence[str], blocks: Sequence[int]) -> Callable[[], dict[str, np.ndarray]]:
+        """Ask for what `read` reads; the call that is returned waits for it and decodes."""
         arrays = [self.array(name) for name in names if self.array(name).constant is None]
-        outs = {array.column.name: POOL.take((len(blocks), *array.block_shape), array.stored) for array in arrays}
-        places = {block: i for i, block in enumerate(blocks)}
+        self._load_indexes([array.column.name for array in arrays], {block // self.plan.shard_blocks for block in blocks})
         plain = [array for array in arrays if array.blosc is None and isinstance(self._place, LocalPlace)]
-        self._load_indexes(list(outs), {block // self.plan.shard_blocks for block in blocks})
-        for array in plain:
-            self._read_plain(array, blocks, outs[array.column.name])
-        for name, block, data in self.fetch([name for name in outs if self.array(name) not in plain], blocks):
-            self._decode(data, self.array(name), block, outs[name][places[block]])
-        return outs
+        fetched = self.fetch([array.column.name for array in arrays if array not in plain], blocks)
+
+        def finish() -> dict[str, np.ndarray]:
+            outs = {array.column.name: POOL.take((len(blocks), *array.block_shape), array.stored) for array in arrays}
+            places = {block: i for i, block in enumerate(blocks)}
+            for array in plain:
+                self._read_plain(array, blocks, outs[array.column.name])
+            for name, block, data in fetched:
+                self._decode(data, self.array(name), block, outs[name][places[block]])
+            return outs
+
+        return finish
 
     def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], out: np.ndarray) -> None:
         """Read uncompressed blocks from a disk to where they shall be, without a buffer between."""
@@ -69,7 +78,7 @@ class Segment:
                 raise self._damaged_block(array, block, err) from err
 
     def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
-        """Yield (array, block, compressed chunk) for arrays that have chunks; neighbours come by one request."""
+        """Return (array, block, compressed chunk) of arrays that have chunks; neighbours come by one request."""
         self._load_indexes(names, {block // self.plan.shard_blocks for block in blocks})
         requests, contents = [], []
         for path, name, slots, first_block in self._objects(names, blocks):
@@ -77,9 +86,10 @@ class Segment:
                 offset = run[0][1]
                 requests.append((path, offset, run[-1][1] + run[-1][2]))
                 contents.append([(name, first_block + slot, at - offset, length) for slot, at, length in run])
-        for parts, data in zip(contents, self._place.read_ranges(requests)):
-            for name, block, at, length in parts:
-                yield name, block, data[at : at + length]
+        answers = self._place.read_ranges(requests)  # a distant place starts now; a disk when asked for the next
+        return (
+            (name, block, data[at : at + length]) for parts, data in zip(contents, answers) for name, block, at, length in parts
+        )
 
     def _objects(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, str, list[int], int]]:
         """Yield (object, array, its wanted chunks, its first block)."""

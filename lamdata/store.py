@@ -7,7 +7,7 @@ To write: `Survey.of` per piece, `plan_segment` once, `write_shard` for each sha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from .errors import ConfigError, StoreError
 from .frame import Frame
 from .frames import Frames
 from .layout import SegmentPlan
-from .loaded import Buffer, gather, load
+from .loaded import Buffer, begin_load, gather
+from .local import LocalPlace
 from .remote import Place, open_place
 from .segment import Segment
 from .selection import Filter, Selection, select
@@ -226,22 +227,31 @@ class Dataset:
 
     def load(self, blocks: Sequence[int]) -> Buffer:
         """Decode selected blocks (numbers into `block_counts`); frames are numbered through the blocks in the order given."""
+        return self.begin_load(blocks)()
+
+    def begin_load(self, blocks: Sequence[int]) -> Callable[[], Buffer]:
+        """Ask for the bytes of blocks; the call that is returned waits for them and decodes."""
         by_segment: dict[int, list[int]] = {}
         for b in blocks:
             by_segment.setdefault(self._block_places[b][0], []).append(b)
-        loaded, rows = [], {}
+        loading, rows = [], {}
         for source, (s, mine) in enumerate(by_segment.items()):
             local = [self._block_places[b][1] for b in mine]
-            loaded.append(load(self.segments[s], local, first_index=int(self._first_index[s])))
+            loading.append(begin_load(self.segments[s], local, first_index=int(self._first_index[s])))
             for i, (b, block) in enumerate(zip(mine, local)):
                 kept = self._selections[s].rows.get(block)
                 kept = np.arange(self.block_counts[b]) if kept is None else kept
                 rows[b] = source, kept + i * self.segments[s].plan.block_frames
-        return Buffer(
-            loaded=tuple(loaded),
+        return lambda: Buffer(
+            loaded=tuple(finish() for finish in loading),
             sources=np.repeat([rows[b][0] for b in blocks], [len(rows[b][1]) for b in blocks]),
             rows=np.concatenate([rows[b][1] for b in blocks]),
         )
+
+    @property
+    def distant(self) -> bool:
+        """Whether it pays to ask for bytes long before they are needed."""
+        return not isinstance(self._place, LocalPlace)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start:stop` of the view as one `Frames`."""

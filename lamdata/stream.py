@@ -25,6 +25,7 @@ from .store import Dataset
 
 WINDOW = 8192  # slots gathered by one task, about
 AHEAD = 2  # windows prepared beyond those in the hands of the threads
+ASKED = 8  # windows beyond these whose bytes are asked for, where bytes come from afar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +38,21 @@ class StreamHead:
     augment: Callable[[Frames], Frames] | None = None  # a pure function of the frames, their index and their epoch
 
 
+class _Held:
+    """A buffer on its way: asked for, perhaps far ahead, then decoded."""
+
+    def __init__(self, asked: Future[Callable[[], Buffer]]):
+        self.asked = asked
+        self.decoded: Future[Buffer] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """Frames of one buffer that go into one window."""
 
     head: int
     epoch: int
-    buffer: Future[Buffer]
+    buffer: _Held
     frames: NDArray[np.int64]  # of the buffer
     places: NDArray[np.int64]  # of the window, ascending
 
@@ -81,7 +90,9 @@ class Stream:
         ]
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
-        self._buffers: list[OrderedDict[tuple[int, ...], Future[Buffer]]] = [OrderedDict() for _ in heads]
+        distant = any(head.dataset.distant for head in heads)
+        self._asking = ThreadPoolExecutor(ASKED, thread_name_prefix="ask") if threads and distant else None
+        self._buffers: list[OrderedDict[tuple[int, ...], _Held]] = [OrderedDict() for _ in heads]
         self._buffer_blocks = buffer_blocks
 
     def __iter__(self) -> Iterator[Frames]:
@@ -99,8 +110,9 @@ class Stream:
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._asking, self._pool):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def state_dict(self) -> dict[str, object]:
         """The position, and what it is a position of."""
@@ -159,19 +171,25 @@ class Stream:
         """Yield (first slot, gathered frames) of consecutive windows, several prepared ahead."""
         if self._world > 1 and mine_of is not None and mine_of < self._world:
             raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
+        ahead = self._threads + AHEAD if self._threads else 1
+        asked = ASKED if self._asking else 1
+        planned: deque[tuple[int, list[_Piece]]] = deque()
         waiting: deque[tuple[int, Future[Frames]]] = deque()
         counts, first = self._mixture.counts(self.position), self.position
         while True:
-            while len(waiting) <= (self._threads + AHEAD if self._threads else 0):
-                heads = self._mixture.heads(first, first + length)
-                waiting.append((first, self._submit_window(heads, counts, mine_of)))
-                counts = counts + np.bincount(heads, minlength=len(self.heads))
-                first += length
+            while len(waiting) < ahead:
+                while len(planned) < asked:
+                    heads = self._mixture.heads(first, first + length)
+                    planned.append((first, self._plan_window(heads, counts, mine_of)))
+                    counts = counts + np.bincount(heads, minlength=len(self.heads))
+                    first += length
+                start, pieces = planned.popleft()
+                waiting.append((start, self._submit_window(pieces)))
             start, window = waiting.popleft()
             yield start, window.result()
 
-    def _submit_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> Future[Frames]:
-        """Start decoding the buffers that a window needs, then its gathering; a pool runs them in this order."""
+    def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
+        """Decide which frames go where, and ask for the buffers that hold them."""
         mine = np.ones(len(heads), bool)
         if mine_of is not None:
             mine = np.arange(len(heads)) % mine_of % self._world == self._rank
@@ -180,6 +198,13 @@ class Stream:
         for h in range(len(self.heads)):
             slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else np.arange(len(heads))
             pieces += self._pieces(h, int(counts[h]), mine[slots], places[slots])
+        return pieces
+
+    def _submit_window(self, pieces: Sequence[_Piece]) -> Future[Frames]:
+        """Start decoding the buffers of a window that are not decoded yet, then its gathering; a pool runs them in this order."""
+        for piece in pieces:
+            if piece.buffer.decoded is None:
+                piece.buffer.decoded = self._submit(lambda asked: asked.result()(), piece.buffer.asked)
         return self._submit(self._gather, pieces)
 
     def _pieces(self, h: int, position: int, mine: NDArray[np.bool_], places: NDArray[np.int64]) -> list[_Piece]:
@@ -196,11 +221,12 @@ class Stream:
             done = stretch.stop
         return pieces
 
-    def _buffer(self, h: int, blocks: tuple[int, ...]) -> Future[Buffer]:
-        """Decoded blocks, from those in memory or now submitted; windows ask in order, so two a head are enough."""
+    def _buffer(self, h: int, blocks: tuple[int, ...]) -> _Held:
+        """A buffer among those at hand, or now asked for; windows ask in order, so two a head are enough."""
         held = self._buffers[h]
         if blocks not in held:
-            held[blocks] = self._submit(self.heads[h].dataset.load, blocks)
+            begin = self.heads[h].dataset.begin_load
+            held[blocks] = _Held(self._asking.submit(begin, blocks) if self._asking else _done(begin, blocks))
             while len(held) > 2:
                 held.popitem(last=False)
         return held[blocks]
@@ -219,12 +245,17 @@ class Stream:
 
     def _picks(self, piece: _Piece) -> list[Pick]:
         key = self.heads[piece.head].dataset.key
-        return piece.buffer.result().picks(piece.frames, piece.places, dataset=key, epoch=piece.epoch, head=piece.head)
+        return piece.buffer.decoded.result().picks(piece.frames, piece.places, dataset=key, epoch=piece.epoch, head=piece.head)
 
     def _submit(self, work: Callable, *args) -> Future:
-        if self._pool is not None:
-            return self._pool.submit(work, *args)
-        future: Future = Future()
-        future.set_result(work(*args))
-        return future
+        return self._pool.submit(work, *args) if self._pool else _done(work, *args)
 
+
+def _done(work: Callable, *args) -> Future:
+    """The result of a call made here and now, in the form of one made elsewhere."""
+    future: Future = Future()
+    try:
+        future.set_result(work(*args))
+    except BaseException as err:
+        future.set_exception(err)
+    return future
