@@ -30,10 +30,10 @@ class Apart:
     gradient: float  # of any parameter, relative to the largest gradient of all
 
 
-def compare_case(path: Path) -> Apart:
+def compare_case(path: Path, *, kernels: str = "plain") -> Apart:
     """Evaluate all structures of a case in one batch and compare with what the reference said of them one by one."""
     case = np.load(path, allow_pickle=False)
-    model, frames = load_model(case), load_frames(case)
+    model, frames = load_model(case).use_kernels(kernels), load_frames(case)
     batch = collate(frames, model.config, dtype=torch.float64)
     output = model.train()(batch)
     energy, forces, virial = (load_outputs(case, key) for key in ("energy", "forces", "virial"))

@@ -23,10 +23,11 @@ def answers(tmp_path_factory):
     return run_oracle([random_case(seed) for seed in range(COUNT)], tmp_path_factory.mktemp("live"))
 
 
-def test_random_models_agree_on_random_structures(answers):
-    apart = {path.stem: compare.compare_case(path) for path in answers}
+@pytest.mark.parametrize("kernels", ["plain", "cpp"])
+def test_random_models_agree_on_random_structures(answers, kernels):
+    apart = {path.stem: compare.compare_case(path, kernels=kernels) for path in answers}
     worst = {key: max(getattr(one, key) for one in apart.values()) for key in ("energy", "forces", "virial", "gradient")}
-    print(f"\n{len(apart)} configurations, {3 * len(apart)} structures; largest deviations: {worst}")
+    print(f"\n{kernels}: {len(apart)} configurations, {3 * len(apart)} structures; largest deviations: {worst}")
     wrong = {name: one for name, one in apart.items() if not (max(one.energy, one.forces, one.virial) < 1e-10 and one.gradient < 1e-8)}
     assert not wrong
 

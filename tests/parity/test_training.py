@@ -94,7 +94,7 @@ def test_the_loss_is_deepmds_at_every_step(run):
     sizes = {record[f"atype/{step}"].shape[-1] for step in range(STEPS)}
     ends = [float(record[f"loss/{step}"]) for step in (0, STEPS - 1)]
     print(f"\n{STEPS} steps, loss {ends[0]:.3f} -> {ends[1]:.3f}; largest relative deviation {max(apart):.1e}, first {apart[0]:.1e}")
-    assert sizes == {12, 20} and max(apart) < 1e-6
+    assert sizes == {12, 20} and max(apart) < 1e-9  # equal to the last digit at first; rounding then grows with the steps
 
 
 def test_the_trained_weights_are_deepmds(run):
@@ -111,4 +111,4 @@ def test_the_trained_weights_are_deepmds(run):
         name: float((p - trained[name]).detach().abs().max()) for name, p in state.model.named_parameters() if not name.endswith("masked")
     }
     print(f"\nlargest difference of a trained weight: {max(apart.values()):.1e}")
-    assert max(apart.values()) < 1e-5
+    assert max(apart.values()) < 1e-7
