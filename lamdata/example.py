@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .errors import ConfigError
 
 MIXTURE = """\
 # What to train on. Check it with `lamdata check .`
-mixture: example
+mixture: {name}
 heads:
-  - {head: main, dataset: example, task: energy_force, weight: 1.0}
+  - {{head: main, dataset: {name}, task: energy_force, weight: 1.0}}
 """
 CARD = """\
 # What a dataset is. Everything that is not known stays null. Check it with `lamdata check .`
@@ -30,12 +31,16 @@ split: {validation: 0.1, seed: 0}
 
 
 def write_example(folder: Path, *, from_files: list[Path]) -> list[Path]:
-    """Write a card and a mixture into `folder`; nothing that is there is overwritten."""
+    """Write a card, named as the folder, and a mixture into `folder`; nothing that is there is overwritten."""
     from .propose import propose_card
 
-    card = propose_card(from_files) if from_files else CARD
-    name = next(line.split(":", 1)[1].strip() for line in card.splitlines() if line.startswith("dataset:"))
-    files = {folder / f"{name}.yaml": card, folder / "mixture.yaml": MIXTURE.replace("dataset: example", f"dataset: {name}")}
+    folder = Path(folder)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "example"
+    card = propose_card(from_files, base=folder) if from_files else CARD
+    files = {
+        folder / f"{name}.yaml": re.sub(r"(?m)^dataset: .*$", f"dataset: {name}", card),
+        folder / "mixture.yaml": MIXTURE.format(name=name),
+    }
     for path in files:
         if path.exists():
             raise ConfigError("there is such a file already", where=str(path), hint="choose another folder")

@@ -36,11 +36,8 @@ class Task:
         return frames if self.spec.augment is None else augment(frames, self.spec.augment, seed=seed)
 
     def held_out(self, frames: Frames) -> Frames:
-        """Held-out frames as they are tested: the noise of a denoise task, no other transformation, the same in every run."""
-        if self.spec.augment is None or self.spec.task != "denoise":
-            return frames
-        plain = self.spec.augment.model_copy(update={"rotate": False, "supercell": None})
-        return augment(frames, plain, seed=VALIDATION_SEED)
+        """Held-out frames of a denoise task with their noise, the same in every run; others as they are."""
+        return self.noised(frames, seed=VALIDATION_SEED) if self.spec.task == "denoise" else frames
 
 
 @dataclass(frozen=True, slots=True)
