@@ -93,8 +93,21 @@ def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta:
 
 
 def remove(store_url: str, dataset: str) -> int:
-    """Take `dataset` out of the index; its segments stay on disk until `compact` or `clean` removes them."""
+    """Take `dataset` out of the index; its segments stay until `compact.clean`."""
     return _land(store_url, dataset, lambda old: None)
+
+
+def referenced_segments(store_url: str) -> set[str]:
+    """Paths of all segments that any kept commit names: a reader may still be at an older one."""
+    place = open_place(store_url)
+    found = set()
+    for number in _numbers(place):
+        try:
+            index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
+        except FileNotFoundError:
+            continue
+        found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
+    return found
 
 
 def _land(store_url: str, dataset: str, change: Callable[[Mapping | None], Mapping | None]) -> int:

@@ -47,7 +47,10 @@ class LocalPlace:
     def read_into(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
         """Fill the targets, one after the other, with the bytes from `start` on."""
         size = sum(map(len, targets))
-        handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
+        try:
+            handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
+        except FileNotFoundError as err:
+            raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
         try:
             found = os.preadv(handle, targets, start)
         finally:
@@ -77,7 +80,7 @@ class LocalPlace:
     def size(self, path: str) -> int | None:
         try:
             return (self._root / path).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def remove(self, path: str) -> None:

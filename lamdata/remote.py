@@ -93,7 +93,10 @@ class RemotePlace:
                 raise OSError(f"{len(data)} bytes came of {stop - start}")
             return data
 
-        return self._again(path, "read", get)
+        try:
+            return self._again(path, "read", get)
+        except FileNotFoundError as err:
+            raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
 
     def write(self, path: str, data: bytes) -> None:
         self._again(path, "write", lambda: self._fs.pipe_file(self._path(path), data))

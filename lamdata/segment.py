@@ -18,6 +18,9 @@ from .remote import Place
 from .shard import SegmentEntry, shard_path
 
 
+FETCHES = 3  # of a chunk whose checksum does not match
+
+
 @dataclass(frozen=True, slots=True)
 class BlockStatistics:
     """What is known of each block without reading it. B = blocks."""
@@ -130,10 +133,14 @@ class Segment:
         return StoreError(what, where=f"{self.url}/{path}", hint="run `lamdata validate`")
 
     def _decode(self, data: memoryview, array: ArrayPlan, block: int, out: np.ndarray) -> None:
-        try:
-            decode_block(data, array, out)
-        except ChecksumError as err:
-            raise self._damaged_block(array, block, err) from err
+        """Decode a chunk; one that came damaged from afar is fetched again before it counts as damaged."""
+        for attempt in range(FETCHES):
+            try:
+                return decode_block(data, array, out)
+            except ChecksumError as err:
+                if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
+                    raise self._damaged_block(array, block, err) from err
+            data = next(iter(self.fetch([array.column.name], [block])))[2]
 
     def _damaged_block(self, array: ArrayPlan, block: int, err: Exception) -> StoreError:
         last = min((block + 1) * self.plan.block_frames, self.plan.frames) - 1

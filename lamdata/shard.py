@@ -113,7 +113,7 @@ def _seal(place: Place, plan: SegmentPlan, *, path: str, attributes: Mapping) ->
     for name, data in (_block_objects(blocks) | segment_documents(plan, attributes)).items():
         place.write(name, data)
         objects[name] = [len(data), hashlib.sha256(data).hexdigest()]
-    entry = _entry(plan, blocks, path=path, digest=_digest(objects))
+    entry = _entry(plan, blocks, path=path, digest=digest(objects))
     place.write(MANIFEST, _json({"entry": entry.to_json(), "objects": dict(sorted(objects.items()))}))
 
 
@@ -130,7 +130,7 @@ def _entry(plan: SegmentPlan, blocks: Sequence[Mapping], *, path: str, digest: s
     )
 
 
-def _digest(objects: Mapping[str, Sequence]) -> str:
+def digest(objects: Mapping[str, Sequence]) -> str:
     """Hash of the segment's content: its objects in the order of their names."""
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, (_, digest) in sorted(objects.items())).encode()).hexdigest()
 

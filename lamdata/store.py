@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -207,11 +208,25 @@ class Dataset:
         block, row = self._locate(i % len(self))
         buffer = self._load_one(block)
         frame = next(iter(self._taken(buffer, row, row + 1)))
-        segment, local = self._block_places[block]
-        texts = self.segments[segment].read(("group", "origin"), [local])
-        in_block = int(buffer.rows[row])
-        labels = {name: bytes(values[0, in_block]).rstrip(b"\0").decode() for name, values in texts.items()}
-        return Frame(**{name: getattr(frame, name) for name in Frame.__slots__} | labels)
+        groups, origins, _ = self._labels(block)
+        return replace(frame, group=groups[row], origin=origins[row])
+
+    def labels(self, start: int, stop: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
+        """Groups, origins and splits (0 train, 1 validation, 2 test) of frames `start:stop`."""
+        (first, skip), (last, _) = self._locate(start), self._locate(stop - 1)
+        groups, origins, splits = zip(*(self._labels(block) for block in range(first, last + 1)))
+        wanted = slice(skip, skip + stop - start)
+        return sum(groups, [])[wanted], sum(origins, [])[wanted], np.concatenate(splits)[wanted]
+
+    def _labels(self, block: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
+        """The same of the selected frames of one block."""
+        s, local = self._block_places[block]
+        segment = self.segments[s]
+        read = segment.read(("group", "origin", "split"), [local])
+        rows = self._selections[s].rows.get(local, slice(0, int(self.block_counts[block])))
+        texts = ([bytes(row).rstrip(b"\0").decode() for row in read[name][0][rows]] for name in ("group", "origin"))
+        split = read["split"][0][rows] if "split" in read else np.full(self.block_counts[block], segment.array("split").constant, np.uint8)
+        return *texts, split
 
     def _locate(self, i: int) -> tuple[int, int]:
         block = int(np.searchsorted(self._frame_starts, i, side="right")) - 1
