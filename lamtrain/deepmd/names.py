@@ -101,7 +101,7 @@ def branch_buffers(model: LamModel, head: str) -> dict[str, Tensor]:
         "min_nbor_dist": torch.tensor(-1.0, dtype=torch.float64),  # the reference's word for not known
         "atomic_model.out_bias": own.bias[:elements].detach().cpu().reshape(1, elements, 1).clone(),
         "atomic_model.out_std": torch.ones(1, elements, 1, dtype=torch.float64),  # not used for energies
-        f"{FITTING}.bias_atom_e": torch.zeros(elements, 1, dtype=getattr(torch, config.precision)),
+        f"{FITTING}.bias_atom_e": torch.zeros(elements, 1, dtype=torch.float64),
     }
     if config.fitting.dim_case_embd:
         buffers[f"{FITTING}.case_embd"] = own.case.detach().cpu().clone()

@@ -231,8 +231,8 @@ def fitting_tree(options: Tree, type_map: list[str], weights: Weights) -> Tree:
         "neuron": options["neuron"], "resnet_dt": options["resnet_dt"], "activation_function": options["activation_function"],
         "precision": precise(options["precision"]), "dim_case_embd": cases, "numb_fparam": 0, "numb_aparam": 0, "default_fparam": None,
         "mixed_types": True, "nets": nets, "rcond": options.get("rcond"), "exclude_types": [], "@variables": variables,
-        "type_map": type_map, "tot_ener_zero": False, "trainable": [True] * (len(options["neuron"]) + 1), "layer_name": None, "use_aparam_as_mask": False,
-        "spin": None, "dim_out": 1, "atom_ener": [],
+        "type_map": type_map, "tot_ener_zero": False, "trainable": [True] * (len(options["neuron"]) + 1), "layer_name": None,
+        "use_aparam_as_mask": False, "spin": None, "dim_out": 1, "atom_ener": [],
     }  # fmt: skip
 
 

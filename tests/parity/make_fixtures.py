@@ -1,6 +1,6 @@
 """Write tests/parity/fixtures/*.npz: small models and structures with what DeePMD-kit 3.2.0 says of them.
 
-    $LAM_DEEPMD_PYTHON tests/parity/make_fixtures.py       # DeePMD-kit's interpreter (build_deepmd.sh), half a minute
+    $LAM_DEEPMD_PYTHON tests/parity/make_fixtures.py [NAME ...]      # DeePMD-kit's interpreter (build_deepmd.sh); half a minute for all
 
 Each configuration is the base below with a few options changed, so that a failing name says where to look. Weights, structures and
 statistics are drawn from the seed in the table; nothing is taken from elsewhere.
@@ -75,7 +75,11 @@ CONFIGURATIONS: dict[str, dict[str, dict]] = {
         "repformer": {"activation_function": "silut:2.0"},
         "fitting": {"activation_function": "relu6"},
     },
-    "truncated": {"repinit": {"nsel": 11, "three_body_sel": 5, "three_body_rcut": 4.0}, "repformer": {"nsel": 4, "update_g1_has_attn": True}},
+    "truncated": {
+        "repinit": {"nsel": 11, "three_body_sel": 5, "three_body_rcut": 4.0},
+        "repformer": {"nsel": 4, "update_g1_has_attn": True},
+    },
+    "float32": {"descriptor": {"precision": "float32"}, "fitting": {"precision": "float32"}},
 }  # fmt: skip
 KINDS = ("triclinic", "open", "small cell", "slab", "single")
 
@@ -103,7 +107,10 @@ def draw_systems(rng: np.random.Generator, params: dict) -> list[dict]:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    wanted = sys.argv[1:] or list(CONFIGURATIONS)
     for seed, (name, changes) in enumerate(CONFIGURATIONS.items(), start=1):
+        if name not in wanted:
+            continue
         params = configure(changes)
         case = {"name": name, "seed": seed, "params": params, "systems": draw_systems(np.random.default_rng(seed), params)}
         np.savez_compressed(FOLDER / f"{name}.npz", **oracle.run_case(case))

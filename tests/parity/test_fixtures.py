@@ -15,8 +15,9 @@ FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.npz"))
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_energies_forces_virials_and_gradients_are_deepmds(path):
     apart = compare.compare_case(path)
-    assert apart.energy < 1e-10 and apart.forces < 1e-10 and apart.virial < 1e-10, apart
-    assert apart.gradient < 1e-8, apart
+    # DeePMD-kit rounds to float32 in one of them; here it is computed in float64, from the same weights.
+    limit, relative = (1e-4, 1e-5) if path.stem == "float32" else (1e-10, 1e-8)
+    assert max(apart.energy, apart.forces, apart.virial) < limit and apart.gradient < relative, apart
 
 
 def test_a_changed_weight_is_seen():
