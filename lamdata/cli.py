@@ -80,7 +80,8 @@ def ingest(
         rejected = sum(report.rejected.values())
         reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
         state = "" if report.new else ", already there"
-        print(f"{report.dataset}: {report.frames} frames, {report.validation_frames} held out, {rejected} rejected{reasons}{state}")
+        held_out = f"{report.validation_frames} held out" + ("" if report.validation_frames else " (try another `split.seed` or a larger share)")
+        print(f"{report.dataset}: {report.frames} frames, {held_out}, {rejected} rejected{reasons}{state}")
 
 
 @app.command("ls", rich_help_panel="Data", epilog="Example: lamdata ls catalogs/ --elements Li,O")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import Mixture
+from lamdata.errors import DataError
 from lamdata.progress import Progress
 
 from .checkpoint import load, to_json
@@ -33,6 +34,8 @@ def test_model(model_path: Path, store: str, *, output: Path, device: str = "aut
     model = checkpoint.build(device=device_of(device))
     heads, parities = {}, {}
     total = sum(len(task.validation) for task in data.tasks)
+    if total == 0:
+        raise DataError("the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again")
     with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
         for head in data.heads:
             heads[head], parities[head] = test_head(model, data, head, progress)

@@ -149,7 +149,7 @@ def _validate(state: TrainState, out: Path) -> dict[str, float]:
     state.model.eval()
     table = evaluate(state.model, state.data, frames=state.config.validation.frames)
     value = score(table)
-    if value < state.best:
+    if value < state.best or math.isinf(value):  # nothing held out: the last is the best there is
         state.best = value
         save(snapshot(state), out / "best.pt")
     return flatten(table, "validation")
