@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,9 @@ class Deviation:
 
     @property
     def largest(self) -> float:
-        return max(self.energy, self.forces, self.virial)
+        """The largest of the three, NaN if any is."""
+        values = (self.energy, self.forces, self.virial)
+        return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def export(
@@ -60,8 +63,9 @@ def export(
         deviations = compare_reread(frames, draft, ours)
         if importlib.util.find_spec("deepmd") is not None:
             deviations += compare_deepmd(model, frames, draft, ours)
-        worst = max(deviations, key=lambda deviation: deviation.largest)
-        if not worst.largest <= limit:  # a NaN must not pass
+        wrong = [one for one in deviations if not one.largest <= limit]  # a NaN must not pass
+        if wrong:
+            worst = max(wrong, key=lambda one: (math.isnan(one.largest), one.largest))
             found = f"energy {worst.energy:.1e} eV/atom, forces {worst.forces:.1e} eV/Å, virial {worst.virial:.1e} eV/atom"
             message = f"not written: head `{worst.head}`, read by {worst.reader}, differs by {found}; limit {limit:.0e}"
             raise DataError(message, where=str(path))

@@ -117,6 +117,13 @@ def test_export_refuses_a_file_that_differs_and_leaves_none(model, frames, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_export_refuses_a_model_that_gives_no_numbers(model, frames, tmp_path):
+    model.descriptor.repformer.layers[0].linear1.weight.data[0, 0] = torch.nan
+    with pytest.raises(DataError, match="differs by energy nan"):
+        export(model, frames, tmp_path / "m.pt", head="water")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_serialised_file_holds_one_head(model, tmp_path):
     with pytest.raises(ConfigError, match="holds one model; choose a head: water, metal"):
         to_deepmd(model, tmp_path / "m.dp")
