@@ -7,6 +7,7 @@ group is the `auid`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
-from .build import Unusable, array, build
+from .build import Unusable, array, build, rejects
 from .files import SourceFile
 from .json_items import records
 
@@ -31,7 +32,7 @@ class AfluxReader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""
         for i, (_, entry) in enumerate(records(file, under=())):
-            yield _frame(entry, f"{file.name}#{i}")
+            yield _frame(entry, origin=f"{file.name}#{i}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Code, functional and cutoff that the first entries agree on."""
@@ -44,18 +45,14 @@ class AfluxReader:
         return head.lstrip()[:1] in (b"{", b"[") and (b'"auid"' in head or b'"aurl"' in head)
 
 
-def _frame(entry: Any, origin: str) -> Frame | Rejection:
-    try:
-        if not isinstance(entry, dict):
-            raise Unusable("not an entry")
-        missing = [key for key in NEEDED if entry.get(key) in (None, "", [])]
-        if missing:
-            raise Unusable(f"no {', '.join(missing)} in the answer: ask AFLUX for them", str(entry.get("auid", ""))[:40])
-        return _build(entry, origin)
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (ValueError, TypeError, AssertionError, OverflowError, ZeroDivisionError) as err:
-        return Rejection(origin=origin, reason=f"not an AFLOW structure: {str(err)[:80]}")
+@rejects("an AFLOW structure")
+def _frame(entry: Any, *, origin: str) -> Frame | Rejection:
+    if not isinstance(entry, dict):
+        raise Unusable("not an entry")
+    missing = [key for key in NEEDED if entry.get(key) in (None, "", [])]
+    if missing:
+        raise Unusable(f"no {', '.join(missing)} in the answer: ask AFLUX for them", str(entry.get("auid", ""))[:40])
+    return _build(entry, origin)
 
 
 def _build(entry: dict[str, Any], origin: str) -> Frame | Rejection:
@@ -97,8 +94,6 @@ def _theory(entry: dict[str, Any]) -> dict[str, Any]:
     kind = entry.get("dft_type")
     if kind in ("PAW_PBE", ["PAW_PBE"]):
         out["functional"] = "PBE"
-    try:
+    with contextlib.suppress(KeyError, ValueError, TypeError, IndexError):
         out["cutoff"] = float(table(entry["energy_cutoff"])[0])
-    except (KeyError, ValueError, TypeError, IndexError):
-        pass
     return out

@@ -22,9 +22,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .ase_files import open_readonly
-from .build import Unusable, build
+from .build import Unusable, build, rejects
 from .files import SourceFile
 from .json_items import WHOLE, parse
+from .say import say
 
 STRUCTURES = "data.core.structure.StructureData."
 OLD_STRUCTURES = ("data.structure.StructureData.", STRUCTURES)
@@ -55,7 +56,7 @@ class AiidaReader:
             else:
                 raise SourceError("neither db.sqlite3 nor data.json in it", where=file.name, hint="convert it with `verdi archive migrate`")
             for i, (uuid, attributes) in enumerate(nodes):
-                yield _frame(attributes, f"{file.name}#{i}", uuid)
+                yield _frame(attributes, origin=f"{file.name}#{i}", uuid=uuid)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """An archive may hold calculations at any level: nothing is taken from it."""
@@ -74,7 +75,7 @@ def _opened(file: SourceFile) -> Iterator[zipfile.ZipFile]:
                 yield archive
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as err:
             hint = "an archive of AiiDA before 1.0 must be converted with `verdi archive migrate`"
-            raise SourceError(f"not a zip that can be read: {str(err)[:80]}", where=file.name, hint=hint) from None
+            raise SourceError(f"not a zip that can be read: {say(err)}", where=file.name, hint=hint) from None
 
 
 def _sqlite_nodes(archive: zipfile.ZipFile, group: Any, file: SourceFile) -> Iterator[tuple[str, Any]]:
@@ -84,7 +85,7 @@ def _sqlite_nodes(archive: zipfile.ZipFile, group: Any, file: SourceFile) -> Ite
             for uuid, attributes in rows:
                 yield str(uuid), parse(attributes, where=file.name)
         except (sqlite3.Error, TypeError) as err:
-            raise SourceError(f"damaged database: {str(err)[:100]}", where=file.name) from None
+            raise SourceError(f"damaged database: {say(err)}", where=file.name) from None
 
 
 @contextmanager
@@ -115,26 +116,22 @@ def _json_nodes(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[tuple[st
         raise SourceError(f"data.json is not as expected: {err}", where=file.name) from None
 
 
-def _frame(attributes: Any, origin: str, uuid: str) -> Frame | Rejection:
-    try:
-        symbols = {kind["name"]: _symbol(kind) for kind in attributes["kinds"]}
-        used = [symbols[site["kind_name"]] for site in attributes["sites"]]
-        problem = next((s for s in used if s.startswith("disorder")), None)
-        if problem:
-            raise Unusable(problem)
-        pbc = tuple(bool(attributes[f"pbc{i}"]) for i in (1, 2, 3))
-        return build(
-            origin=origin,
-            group=uuid,
-            symbols=used,
-            positions=[site["position"] for site in attributes["sites"]],
-            cell=attributes["cell"] if any(pbc) else None,
-            pbc=pbc,
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        return Rejection(origin=origin, reason=f"not a StructureData node: {type(err).__name__} {str(err)[:80]}")
+@rejects("a StructureData node")
+def _frame(attributes: Any, *, origin: str, uuid: str) -> Frame | Rejection:
+    symbols = {kind["name"]: _symbol(kind) for kind in attributes["kinds"]}
+    used = [symbols[site["kind_name"]] for site in attributes["sites"]]
+    problem = next((s for s in used if s.startswith("disorder")), None)
+    if problem:
+        raise Unusable(problem)
+    pbc = tuple(bool(attributes[f"pbc{i}"]) for i in (1, 2, 3))
+    return build(
+        origin=origin,
+        group=uuid,
+        symbols=used,
+        positions=[site["position"] for site in attributes["sites"]],
+        cell=attributes["cell"] if any(pbc) else None,
+        pbc=pbc,
+    )
 
 
 def _symbol(kind: dict[str, Any]) -> str:

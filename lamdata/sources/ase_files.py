@@ -25,6 +25,7 @@ from .deepmd_lmdb import has_key, is_lmdb
 from .files import SourceFile
 from .json_items import load, parse
 from .lmdb_pages import LmdbFile
+from .say import say
 
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
@@ -46,7 +47,7 @@ class AseDbReader:
                 for i, row in enumerate(_sqlite_rows(database, file)):
                     yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file, i))
             except (sqlite3.Error, OverflowError) as err:
-                raise SourceError(f"damaged sqlite database: {str(err)[:120]}", where=file.name) from err
+                raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated: the calculator's name says neither version nor functional."""
@@ -135,7 +136,7 @@ class AseTrajReader:
             except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
                 if isinstance(err, SourceError):
                     raise
-                raise SourceError(f"damaged trajectory: {type(err).__name__} {str(err)[:100]}", where=file.name) from err
+                raise SourceError(f"damaged trajectory: {say(err)}", where=file.name) from err
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""

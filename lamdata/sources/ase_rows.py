@@ -13,24 +13,15 @@ import numpy as np
 
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
-from .build import Unusable, build, tensor
-from .extxyz import whole
+from .build import Unusable, build, rejects, tensor, whole
 from .unit_names import TABLES
 
 LABELS = ("energy", "forces", "stress")
 
 
+@rejects("a row of numbers")
 def frame_of_row(row: Mapping[str, Any], spec: SourceSpec, *, origin: str, group: str) -> Frame | Rejection:
     """Build a frame from `numbers`, `positions`, `cell`, `pbc` and the labels that the row has."""
-    try:
-        return _frame(row, spec, origin, group)
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (ValueError, TypeError, OverflowError) as err:
-        return Rejection(origin=origin, reason=f"not a row of numbers: {str(err)[:100]}")
-
-
-def _frame(row: Mapping[str, Any], spec: SourceSpec, origin: str, group: str) -> Frame | Rejection:
     unit = {q: TABLES[q][name] if (name := getattr(spec.units, q)) else 1.0 for q in TABLES}
     numbers, positions, cell = (plain(row.get(key)) for key in ("numbers", "positions", "cell"))
     if numbers is None or positions is None:

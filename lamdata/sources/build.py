@@ -5,18 +5,20 @@ Every reader of structures and databases ends here, so that shapes, finiteness a
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers as _ASE_NUMBERS
 
+from .. import elements
 from ..frame import F64, Frame, Rejection
+from .say import say
 
 MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 SMALLEST_VOLUME = 1e-3  # Å^3; below it a cell is degenerate
-NUMBERS = {symbol: number for symbol, number in _ASE_NUMBERS.items() if number > 0} | {"D": 1, "T": 1}
+NUMBERS = {symbol: number for symbol, number in elements.NUMBERS.items() if number > 0} | {"D": 1, "T": 1}
 
 
 class Unusable(ValueError):
@@ -25,6 +27,24 @@ class Unusable(ValueError):
     def __init__(self, reason: str, value: object = None):
         super().__init__(reason)
         self.reason, self.value = reason, value
+
+
+def rejects(what: str) -> Callable[[Callable[..., Frame | Rejection]], Callable[..., Frame | Rejection]]:
+    """Let a function that takes `origin=` return a `Rejection` where the record that it reads is not `what` it should be."""
+
+    def wrap(make: Callable[..., Frame | Rejection]) -> Callable[..., Frame | Rejection]:
+        @functools.wraps(make)
+        def made(*arguments: Any, origin: str, **named: Any) -> Frame | Rejection:
+            try:
+                return make(*arguments, origin=origin, **named)
+            except Unusable as bad:
+                return Rejection(origin=origin, reason=bad.reason, value=bad.value)
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as err:
+                return Rejection(origin=origin, reason=f"not {what} ({say(err)})")
+
+        return made
+
+    return wrap
 
 
 def number_of(symbol: object) -> int:
@@ -47,15 +67,6 @@ def build(
     `virial` (3, 3) eV or `stress` (3, 3) or Voigt 6 in eV/Å^3 with ASE's sign (virial = -V x stress; virial wins), and the
     remaining fields of `Frame`. `pbc` defaults to all directions where there is a cell.
     """
-    try:
-        return _build(origin, positions, symbols, numbers, cell, labels)
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (ValueError, TypeError, OverflowError, KeyError, IndexError) as err:
-        return Rejection(origin=origin, reason=f"not a structure: {str(err)[:120] or type(err).__name__}")
-
-
-def _build(origin: str, positions: Any, symbols: Sequence | None, numbers: Any, cell: Any, labels: dict[str, Any]) -> Frame:
     atoms = len(positions)
     if not 0 < atoms <= MAX_ATOMS:
         raise Unusable("no atoms" if atoms == 0 else "too many atoms", atoms)
@@ -85,7 +96,7 @@ def atomic_numbers(values: Any) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise Unusable("atomic numbers are not a list of integers")
-    if values.size and not (1 <= values.min() and values.max() <= 118):
+    if values.size and not (values.min() >= 1 and values.max() <= 118):
         raise Unusable("unknown element", int(values[(values < 1) | (values > 118)][0]))
     return values.astype(np.uint8)
 
@@ -112,6 +123,14 @@ def scalar(value: Any, name: str) -> float | None:
     if not math.isfinite(out):
         raise Unusable("nonfinite", name)
     return out
+
+
+def whole(value: Any, name: str) -> int:
+    """An integer that may be written as a float."""
+    number = float(value)
+    if not number.is_integer() or abs(number) > 32_000:
+        raise Unusable(f"{name} is not a whole number", str(value)[:20])
+    return int(number)
 
 
 def tensor(stress: Any) -> F64:

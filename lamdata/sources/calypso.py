@@ -21,6 +21,7 @@ from .poscar import looks_like_poscar, parse_poscar
 
 FAILED = 610612509.0  # eV per atom, CALYPSO's sentinel
 MAX_BYTES = 256 << 20
+MAX_INPUT = 1 << 20  # bytes of input.dat
 NAMES = re.compile(r"^\s*NameOfAtoms\s*=\s*(.+?)\s*(#.*)?$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -69,7 +70,7 @@ def _symbols(file: SourceFile, spec: SourceSpec) -> list[str]:
     if "symbols" in spec.options:
         return str(spec.options["symbols"]).split()
     given = file.sibling("../input.dat") or file.sibling("input.dat")
-    found = NAMES.search(given.text()) if given is not None else None
+    found = NAMES.search(given.bytes(MAX_INPUT).decode("utf-8", "replace")) if given is not None else None
     if found is None:
         raise SourceError("no input.dat with NameOfAtoms above it", where=file.name, hint='say `options: {symbols: "Li H"}` in the card')
     return found[1].split()

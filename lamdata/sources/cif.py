@@ -19,6 +19,7 @@ from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .build import build
 from .files import SourceFile
+from .say import say
 
 MAX_BYTES = 64 << 20
 BLOCK = re.compile(r"^data_\S*", re.MULTILINE | re.IGNORECASE)
@@ -68,7 +69,7 @@ def _frame(block: str, origin: str, group: str) -> Frame | Rejection:
             _fill_occupancies(parser)
             structures = parser.parse_structures(primitive=False, check_occu=True, on_error="raise")
     except Exception as err:  # pymatgen raises what its parts raise
-        return Rejection(origin=origin, reason=f"not a CIF that pymatgen reads: {' '.join(str(err).split())[:120]}")
+        return Rejection(origin=origin, reason=f"not a CIF that pymatgen reads: {say(err)}")
     structure = structures[0]
     if not structure.is_ordered:
         site = next(site for site in structure if not site.is_ordered)

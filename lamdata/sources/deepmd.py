@@ -8,9 +8,9 @@ read in parallel. Other labels (spin, properties, atomic energies) are not read;
 
 from __future__ import annotations
 
+import itertools
 import posixpath
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,13 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, Unusable, build, number_of
+from .build import MAX_ATOMS, Unusable, number_of
+from .deepmd_sets import LABELS, System, frames_of
 from .files import SourceFile
-from .npy_rows import npy_rows
+from .npy_rows import MAX_ROW, NpyRows
+from .say import say
 
-LABELS = ("coord", "box", "energy", "force", "virial", "real_atom_types")
-Rows = Mapping[str, tuple[int, Iterator[np.ndarray]]]  # label -> (number of frames, one flat row a frame)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class System:
-    """What all frames of a DeePMD system share."""
-
-    types: np.ndarray  # (A,) index into `elements`
-    elements: np.ndarray  # (T,) atomic number of each type, 0 where the name is no element
-    periodic: bool
-    group: str
+MAX_TYPES = 8 << 20  # bytes of type.raw and type_map.raw
 
 
 class NpyReader:
@@ -50,7 +41,7 @@ class NpyReader:
         """Yield the frames of one set."""
         system = folder_system(file, spec, up="../")
         found = {label: file if label == "coord" else file.sibling(f"{label}.npy") for label in LABELS}
-        yield from frames_of(system, {label: npy_rows(f) for label, f in found.items() if f is not None}, file)
+        yield from frames_of(system, {label: NpyRows(f) for label, f in found.items() if f is not None}, file)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -77,8 +68,7 @@ class RawReader:
         """Yield the frames of the system."""
         system = folder_system(file, spec, up="")
         found = {label: file if label == "coord" else file.sibling(f"{label}.raw") for label in LABELS}
-        rows = {label: (-1, _text_rows(f)) for label, f in found.items() if f is not None}
-        yield from frames_of(system, rows, file)
+        yield from frames_of(system, {label: _TextRows(f) for label, f in found.items() if f is not None}, file)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -108,7 +98,7 @@ class Hdf5Reader:
             except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as err:
                 if isinstance(err, SourceError):
                     raise
-                raise SourceError(f"damaged HDF5 file: {str(err)[:120]}", where=file.name) from err
+                raise SourceError(f"damaged HDF5 file: {say(err)}", where=file.name) from err
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -125,13 +115,18 @@ def folder_system(file: SourceFile, spec: SourceSpec, *, up: str) -> System:
     if types is None:
         raise SourceError("type.raw is missing from the system", where=file.name)
     return make_system(
-        types.text().split(),
-        None if names is None else names.text().split(),
+        words(types),
+        None if names is None else words(names),
         spec,
         periodic=file.sibling(f"{up}nopbc") is None,
         group=posixpath.dirname(file.folder) if up and posixpath.dirname(file.folder) else file.folder or file.basename,
         where=file.name,
     )
+
+
+def words(file: SourceFile) -> list[str]:
+    """The words of a small text file."""
+    return file.bytes(MAX_TYPES).decode("utf-8", "replace").split()
 
 
 def make_system(types: Any, names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str) -> System:
@@ -160,56 +155,29 @@ def _number(name: str) -> int:
         return 0
 
 
-def frames_of(system: System, rows: Rows, file: SourceFile, *, inside: str = "") -> Iterator[Frame | Rejection]:
-    """Frames from row iterators over the labels of one set; the labels must have as many rows as `coord`."""
-    if "coord" not in rows or (system.periodic and "box" not in rows):
-        raise SourceError(f"{'box' if 'coord' in rows else 'coord'} is missing", where=file.name)
-    counts = {label: count for label, (count, _) in rows.items()}
-    if len(set(counts.values())) > 1:
-        raise SourceError(f"frames differ in number: {', '.join(f'{k} {v}' for k, v in counts.items())}", where=file.name)
-    ended = object()
-    columns = [iter(r) for _, r in rows.values()]
-    for i in range(MAX_ATOMS**2):
-        row = dict(zip(rows, (next(column, ended) for column in columns)))
-        if all(value is ended for value in row.values()):
-            return
-        if any(value is ended for value in row.values()):
-            raise SourceError(f"{', '.join(k for k, v in row.items() if v is ended)} ends before coord", where=f"{file.name}#{inside}{i}")
-        yield _frame(system, row, f"{file.name}#{inside}{i}")
+class _TextRows:
+    """Rows of a `.raw` file: text, one frame a line."""
 
+    def __init__(self, file: SourceFile):
+        self._file, self._at = file, 0
+        self._lines = (line for line in file.lines() if line.strip())
+        self.count, self.width = 0, 0
+        for line in file.lines():
+            if line.strip():
+                self.width = self.width or len(line.split())
+                self.count += 1
 
-def _frame(system: System, row: dict[str, Any], origin: str) -> Frame | Rejection:
-    types = np.asarray(row.get("real_atom_types", system.types)).astype(np.int64).ravel()
-    real = types >= 0  # mixed type pads short frames with atoms of type -1
-    if len(types) != len(system.types) or (types >= len(system.elements)).any():
-        return Rejection(origin=origin, reason="real_atom_types does not fit the system")
-    labels = {"energy": row["energy"][0] if "energy" in row and len(row["energy"]) == 1 else None}
-    if "energy" in row and labels["energy"] is None:
-        return Rejection(origin=origin, reason="energy has more than one value", value=len(row["energy"]))
-    for name, shape in (("coord", (-1, 3)), ("force", (-1, 3))):
-        if name in row and len(row[name]) != 3 * len(types):
-            return Rejection(origin=origin, reason=f"{name} has {len(row[name])} values, expected {3 * len(types)}")
-        labels[name] = np.asarray(row[name]).reshape(shape)[real] if name in row else None
-    return build(
-        origin=origin,
-        group=system.group,
-        numbers=system.elements[types[real]],
-        positions=labels["coord"],
-        cell=row["box"] if system.periodic else None,
-        energy=labels["energy"],
-        forces=labels["force"],
-        virial=row.get("virial") if system.periodic else None,
-    )
-
-
-def _text_rows(file: SourceFile) -> Iterator[np.ndarray]:
-    for i, line in enumerate(file.lines()):
+    def take(self, rows: int) -> np.ndarray:
+        """(rows, width) the next rows."""
+        self._at += rows
         try:
-            values = np.array(line.split(), dtype=np.float64)
+            return np.array([line.split() for line in itertools.islice(self._lines, rows)], dtype=np.float64)
         except ValueError as err:
-            raise SourceError(str(err)[:120], where=f"{file.name}:{i + 1}") from None
-        if values.size:
-            yield values
+            raise SourceError(say(err), where=f"{self._file.name}#{self._at - rows}") from None
+
+    def close(self) -> None:
+        """End the reading."""
+        self._lines.close()
 
 
 def _hdf5_systems(root: Any) -> list[Any]:
@@ -230,19 +198,23 @@ def _hdf5_frames(group: Any, file: SourceFile, spec: SourceSpec) -> Iterator[Fra
     label = f"{file.name}{'' if group.name == '/' else group.name}"
     system = make_system(group["type.raw"][()], names, spec, periodic="nopbc" not in group, group=label, where=label)
     for name in sorted(key for key in group if key.startswith("set.")):
-        rows = {key: _dataset_rows(group[name][f"{key}.npy"], file) for key in LABELS if f"{key}.npy" in group[name]}
-        yield from frames_of(system, rows, file, inside=f"{group.name.strip('/')}/{name}/".lstrip("/"))
+        columns = {key: _Dataset(group[name][f"{key}.npy"], file) for key in LABELS if f"{key}.npy" in group[name]}
+        yield from frames_of(system, columns, file, inside=f"{group.name.strip('/')}/{name}/".lstrip("/"))
 
 
-def _dataset_rows(data: Any, file: SourceFile) -> tuple[int, Iterator[np.ndarray]]:
-    row = int(np.prod(data.shape[1:])) * data.dtype.itemsize
-    if data.dtype.kind not in "fiu" or row > 256 << 20:
-        raise SourceError(f"an array of {data.dtype} with shape {data.shape}", where=file.name)
-    batch = max(1, (8 << 20) // max(row, 1))
+class _Dataset:
+    """Rows of an HDF5 dataset of numbers."""
 
-    def rows() -> Iterator[np.ndarray]:
-        for start in range(0, data.shape[0], batch):
-            block = data[start : start + batch]
-            yield from block.reshape(len(block), -1)
+    def __init__(self, data: Any, file: SourceFile):
+        self.count, self.width = (data.shape or (0,))[0], int(np.prod(data.shape[1:]))
+        if data.dtype.kind not in "fiu" or self.width * data.dtype.itemsize > MAX_ROW:
+            raise SourceError(f"an array of {data.dtype} with shape {data.shape}", where=file.name)
+        self._data, self._at = data, 0
 
-    return data.shape[0], rows()
+    def take(self, rows: int) -> np.ndarray:
+        """(rows, width) the next rows."""
+        self._at += rows
+        return self._data[self._at - rows : self._at].reshape(rows, self.width)
+
+    def close(self) -> None:
+        """Nothing is open but the file."""

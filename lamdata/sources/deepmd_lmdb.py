@@ -15,6 +15,7 @@ from .build import build
 from .deepmd import make_system
 from .files import SourceFile
 from .lmdb_pages import LmdbFile
+from .say import say
 
 METADATA = b"__metadata__"
 
@@ -68,7 +69,7 @@ def _unpack(raw: bytes, where: str) -> dict[str, Any]:
     try:
         value = msgpack.unpackb(raw, raw=False, strict_map_key=False)
     except Exception as err:  # msgpack has its own error classes, and raises ValueError, RecursionError and MemoryError too
-        raise SourceError(f"not a msgpack record: {str(err)[:120]}", where=where) from None
+        raise SourceError(f"not a msgpack record: {say(err)}", where=where) from None
     if not isinstance(value, dict):
         raise SourceError("not a msgpack map", where=where)
     return value
@@ -85,7 +86,7 @@ def _array(value: Any, where: str) -> np.ndarray | None:
             raise ValueError(f"{dtype} with shape {shape} in {len(value['data'])} bytes")
         return np.frombuffer(value["data"], dtype).reshape(shape)
     except (KeyError, TypeError, ValueError, OverflowError) as err:
-        raise SourceError(f"not an array: {str(err)[:120]}", where=where) from None
+        raise SourceError(f"not an array: {say(err)}", where=where) from None
 
 
 def _frame(record: dict[str, Any], names: list[str], spec: SourceSpec, file: SourceFile, origin: str) -> Frame | Rejection:

@@ -22,7 +22,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, NUMBERS, Unusable, build, number_of, tensor
+from .build import MAX_ATOMS, NUMBERS, Unusable, build, number_of, rejects, tensor, whole
 from .files import SourceFile
 from .unit_names import TABLES, canonical
 
@@ -71,7 +71,7 @@ class ExtxyzReader:
                 key = (*info, info.get("Properties"), *(info.get(k) for k in info if "unit" in k))
                 if key not in layouts:
                     layouts[key] = layout_of(info, spec, where=origin)
-                yield _frame(info, rows, layouts[key], spec, file, origin)
+                yield _frame(info, rows, layouts[key], spec, file, origin=origin)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -172,39 +172,33 @@ def _factor(quantity: str, info: dict[str, str], spec: SourceSpec, *, where: str
     return TABLES[quantity][unit]
 
 
+@rejects("an extxyz frame")
 def _frame(
-    info: dict[str, str], rows: list[list[bytes]], layout: Layout, spec: SourceSpec, file: SourceFile, origin: str
+    info: dict[str, str], rows: list[list[bytes]], layout: Layout, spec: SourceSpec, file: SourceFile, *, origin: str
 ) -> Frame | Rejection:
     for row in rows:
         if len(row) < layout.width:
             raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=origin)
-    columns = list(zip(*rows))
+    columns = list(zip(*rows, strict=False))
     if not columns:
-        return Rejection(origin=origin, reason="no atoms")
-    try:
-        species = next(layout.columns[key] for key in ("species", "Z", "numbers") if key in layout.columns)
-        symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
-        numbers = [NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols]
-        length = layout.factors["length"]
-        positions = _block(columns, layout.columns["pos"]) * length
-        forces = None if layout.forces is None else _block(columns, layout.columns[layout.forces]) * layout.factors["force"]
-        labels = _labels(info, layout, spec)
-        cell = np.array(info["Lattice"].split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
-        pbc = _pbc(info.get("pbc"), cell)
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except ValueError as err:
-        return Rejection(origin=origin, reason=f"not a number: {str(err)[:100]}")
-    group = info.get(layout.info.get("group", ""), "") or formula(symbols)
+        raise Unusable("no atoms")
+    species = next(layout.columns[key] for key in ("species", "Z", "numbers") if key in layout.columns)
+    symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
+    length = layout.factors["length"]
+    cell = np.array(info["Lattice"].split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
+    pbc = _pbc(info.get("pbc"), cell)
+    labels = _labels(info, layout, spec)
+    if not any(pbc):
+        labels = {name: value for name, value in labels.items() if name not in ("virial", "stress")}
     return build(
         origin=origin,
-        group=f"{file.name}/{group}",
-        numbers=numbers,
-        positions=positions,
+        group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
+        numbers=[NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols],
+        positions=_block(columns, layout.columns["pos"]) * length,
         cell=cell if any(pbc) else None,
         pbc=pbc,
-        forces=forces,
-        **(labels if any(pbc) else {k: v for k, v in labels.items() if k not in ("virial", "stress")}),
+        forces=None if layout.forces is None else _block(columns, layout.columns[layout.forces]) * layout.factors["force"],
+        **labels,
     )
 
 
@@ -228,14 +222,6 @@ def _labels(info: dict[str, str], layout: Layout, spec: SourceSpec) -> dict[str,
         elif label in ("charge", "multiplicity"):
             out[label] = whole(text, label)
     return out
-
-
-def whole(value: Any, name: str) -> int:
-    """An integer that may be written as a float."""
-    number = float(value)
-    if not number.is_integer() or abs(number) > 32_000:
-        raise Unusable(f"{name} is not a whole number", str(value)[:20])
-    return int(number)
 
 
 def _pbc(text: str | None, cell: Any) -> tuple[bool, bool, bool]:

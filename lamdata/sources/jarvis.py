@@ -14,7 +14,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
 from ..units import ENERGY
-from .build import Unusable, array, build
+from .build import Unusable, array, build, rejects
 from .files import SourceFile
 from .json_items import records
 
@@ -29,7 +29,7 @@ class JarvisReader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""
         for i, (_, entry) in enumerate(records(file, under=())):
-            yield _frame(entry, spec, f"{file.name}#{i}")
+            yield _frame(entry, spec, origin=f"{file.name}#{i}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -40,27 +40,23 @@ class JarvisReader:
         return head.lstrip()[:1] in (b"{", b"[") and b'"lattice_mat"' in head and b'"atoms"' in head
 
 
-def _frame(entry: Any, spec: SourceSpec, origin: str) -> Frame | Rejection:
-    try:
-        atoms = entry["atoms"]
-        cell = array(atoms["lattice_mat"], (3, 3), "lattice_mat")
-        coordinates = np.array(atoms["coords"], np.float64).reshape(-1, 3)
-        key = spec.keys.get("energy")
-        energy = entry[key] if key else None
-        if energy is not None and not isinstance(energy, (int, float)):  # "na" stands for a missing value
-            raise Unusable(f"{key} is not a number", str(energy)[:20])
-        scale = (len(coordinates) if spec.options.get("energy") == "per_atom" else 1) * (
-            ENERGY[spec.units.energy] if spec.units.energy else 1.0
-        )
-        return build(
-            origin=origin,
-            group=str(entry.get("jid") or entry.get("cod") or origin),
-            symbols=[str(e).strip() for e in atoms["elements"]],
-            positions=coordinates if atoms.get("cartesian") is True else coordinates @ cell,
-            cell=cell,
-            energy=None if energy is None else energy * scale,
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as err:
-        return Rejection(origin=origin, reason=f"not a JARVIS entry: {type(err).__name__} {str(err)[:80]}")
+@rejects("a JARVIS entry")
+def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
+    atoms = entry["atoms"]
+    cell = array(atoms["lattice_mat"], (3, 3), "lattice_mat")
+    coordinates = np.array(atoms["coords"], np.float64).reshape(-1, 3)
+    key = spec.keys.get("energy")
+    energy = entry[key] if key else None
+    if energy is not None and not isinstance(energy, (int, float)):  # "na" stands for a missing value
+        raise Unusable(f"{key} is not a number", str(energy)[:20])
+    scale = (len(coordinates) if spec.options.get("energy") == "per_atom" else 1) * (
+        ENERGY[spec.units.energy] if spec.units.energy else 1.0
+    )
+    return build(
+        origin=origin,
+        group=str(entry.get("jid") or entry.get("cod") or origin),
+        symbols=[str(e).strip() for e in atoms["elements"]],
+        positions=coordinates if atoms.get("cartesian") is True else coordinates @ cell,
+        cell=cell,
+        energy=None if energy is None else energy * scale,
+    )

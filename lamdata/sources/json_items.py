@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from ..errors import SourceError, need
 from .files import SourceFile
+from .say import say
 
 WHOLE = 64 << 20  # bytes of a file that is parsed in one go; ten times as much memory
 RECORD = 64 << 20  # bytes that one record of a bigger file, or a line of a JSONL file, may have
@@ -35,7 +36,7 @@ def parse(raw: bytes | str, *, where: str) -> Any:
     except UnicodeDecodeError:
         raise SourceError("not JSON: not UTF-8 text", where=where) from None
     except ValueError as err:
-        raise SourceError(f"not JSON: {str(err)[:120]}", where=where) from None
+        raise SourceError(f"not JSON: {say(err)}", where=where) from None
 
 
 def records(file: SourceFile, *, under: tuple[str, ...] = ("entries", "data")) -> Iterator[tuple[str, Any]]:
@@ -92,7 +93,7 @@ def _big(file: SourceFile, head: bytes, under: tuple[str, ...]) -> Iterator[tupl
                 bounded.left = RECORD
                 yield str(key), record
         except (ijson.JSONError, UnicodeDecodeError, ValueError, RecursionError) as err:
-            raise SourceError(f"not JSON: {str(err)[:120]}", where=file.name) from err
+            raise SourceError(f"not JSON: {say(err)}", where=file.name) from err
 
 
 class _Bounded:

@@ -38,7 +38,7 @@ class LmdbFile:
 
     def __init__(self, path: str | Path, *, where: str):
         self.where = where
-        self._file: IO[bytes] = open(path, "rb")
+        self._file: IO[bytes] = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
         try:
             self._bytes = os.fstat(self._file.fileno()).st_size
             self._page_size, self._root, self._count = self._newest_meta()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
-from .build import Unusable, build
+from .build import Unusable, build, rejects
 from .files import SourceFile
 from .json_items import records
 
@@ -27,7 +27,7 @@ class Mc2dReader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""
         for i, (key, entry) in enumerate(records(file, under=())):
-            yield _frame(entry, f"{file.name}#{i}", f"{file.name}/{key}")
+            yield _frame(entry, origin=f"{file.name}#{i}", group=f"{file.name}/{key}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -40,22 +40,18 @@ class Mc2dReader:
         )
 
 
-def _frame(entry: Any, origin: str, group: str) -> Frame | Rejection:
-    try:
-        if "atomic_positions" not in entry or "cell" not in entry:
-            raise Unusable("no coordinates: they are in the CIF or XSF file that is named by its UUID")
-        sites = entry["atomic_positions"]
-        if entry.get("number_of_atoms", len(sites)) != len(sites):
-            raise Unusable("number_of_atoms differs from the positions", entry["number_of_atoms"])
-        return build(
-            origin=origin,
-            group=str(entry.get("relaxed_2D_structure_uuid") or group),
-            symbols=[site[-1] for site in sites],  # the first is the kind, which numbers magnetic sites: Co1, Co2
-            positions=[site[1:4] for site in sites],
-            cell=[vector[-3:] for vector in entry["cell"]],
-            pbc=(True, True, False),
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
-        return Rejection(origin=origin, reason=f"not an MC2D entry: {type(err).__name__} {str(err)[:80]}")
+@rejects("an MC2D entry")
+def _frame(entry: Any, *, origin: str, group: str) -> Frame | Rejection:
+    if "atomic_positions" not in entry or "cell" not in entry:
+        raise Unusable("no coordinates: they are in the CIF or XSF file that is named by its UUID")
+    sites = entry["atomic_positions"]
+    if entry.get("number_of_atoms", len(sites)) != len(sites):
+        raise Unusable("number_of_atoms differs from the positions", entry["number_of_atoms"])
+    return build(
+        origin=origin,
+        group=str(entry.get("relaxed_2D_structure_uuid") or group),
+        symbols=[site[-1] for site in sites],  # the first is the kind, which numbers magnetic sites: Co1, Co2
+        positions=[site[1:4] for site in sites],
+        cell=[vector[-3:] for vector in entry["cell"]],
+        pbc=(True, True, False),
+    )

@@ -16,7 +16,7 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
 from ..units import KBAR
-from .build import Unusable, build
+from .build import Unusable, build, rejects
 from .files import SourceFile
 from .json_items import lines, load, records
 from .pymatgen_json import structure_fields
@@ -78,30 +78,26 @@ def _steps(task: dict[str, Any], energy: str, group: str, prefix: str, start: in
             start += 1
             continue
         for step in steps:
-            yield _frame(step, calculation, energy, group, f"{prefix}{start}")
+            yield _frame(step, calculation, energy, group, origin=f"{prefix}{start}")
             start += 1
 
 
-def _frame(step: Any, calculation: dict[str, Any], energy: str, group: str, origin: str) -> Frame | Rejection:
-    try:
-        if step.get(energy) is None:
-            raise Unusable(f"no {energy}")
-        if step[energy] == 0.0 and step.get("e_fr_energy"):  # old parsers wrote 0 for e_0_energy of all steps but the last
-            raise Unusable(f"{energy} is 0, e_fr_energy is not", step["e_fr_energy"])
-        stress = step.get("stress")
-        return build(
-            origin=origin,
-            group=group,
-            energy=step[energy],
-            forces=step.get("forces"),
-            stress=None if stress is None else -np.asarray(stress, np.float64) * KBAR,
-            converged=_converged(step, calculation, len(step["structure"]["sites"])),
-            **structure_fields(step["structure"]),
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as err:
-        return Rejection(origin=origin, reason=f"not an ionic step: {type(err).__name__} {str(err)[:80]}")
+@rejects("an ionic step")
+def _frame(step: Any, calculation: dict[str, Any], energy: str, group: str, *, origin: str) -> Frame | Rejection:
+    if step.get(energy) is None:
+        raise Unusable(f"no {energy}")
+    if step[energy] == 0.0 and step.get("e_fr_energy"):  # old parsers wrote 0 for e_0_energy of all steps but the last
+        raise Unusable(f"{energy} is 0, e_fr_energy is not", step["e_fr_energy"])
+    stress = step.get("stress")
+    return build(
+        origin=origin,
+        group=group,
+        energy=step[energy],
+        forces=step.get("forces"),
+        stress=None if stress is None else -np.asarray(stress, np.float64) * KBAR,
+        converged=_converged(step, calculation, len(step["structure"]["sites"])),
+        **structure_fields(step["structure"]),
+    )
 
 
 def _converged(step: dict[str, Any], calculation: dict[str, Any], natoms: int) -> bool | None:

@@ -20,7 +20,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import Unusable, array, build, number_of
+from .build import build, number_of, rejects
 from .deepmd_lmdb import is_lmdb
 from .extxyz import blocks, parse_columns, parse_comment
 from .files import SourceFile
@@ -81,7 +81,7 @@ class Oc20LmdbReader:
         with file.local() as path, LmdbFile(path, where=file.name) as data:
             records = (entry for entry in data.entries() if entry.key.isdigit())
             for i, entry in enumerate(records):
-                yield _lmdb_frame(data.value(entry), file, f"{file.name}#{i}")
+                yield _lmdb_frame(data.value(entry), file, origin=f"{file.name}#{i}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated in the file."""
@@ -103,6 +103,7 @@ def _sidecar(file: SourceFile) -> SourceFile | None:
     return file.sibling(file.basename.removesuffix(".extxyz") + ".txt")
 
 
+@rejects("an S2EF frame")
 def _s2ef_frame(comment: str, rows: list[list[bytes]], line: str, *, adsorption: bool, origin: str) -> Frame | Rejection:
     info = parse_comment(comment)
     if not REFERENCE.match(line):
@@ -111,35 +112,30 @@ def _s2ef_frame(comment: str, rows: list[list[bytes]], line: str, *, adsorption:
     columns, width = parse_columns(info.get("Properties", ""), where=origin)
     if any(len(row) < width for row in rows) or "forces" not in columns or "energy" not in info:
         raise SourceError("not an S2EF frame: it needs energy and forces", where=origin)
-    try:
-        values = {name: array([row[columns[name]] for row in rows], (len(rows), 3), name) for name in ("pos", "forces")}
-        symbols = [row[columns["species"].start].decode("ascii", "replace") for row in rows]
-        energy = float(info["energy"]) - (float(reference) if adsorption else 0.0)
-        lattice = array(info.get("Lattice", "").split(), (3, 3), "Lattice")
-    except (Unusable, ValueError, KeyError) as bad:
-        return Rejection(origin=origin, reason=f"not an S2EF frame: {str(bad)[:100]}")
     return build(
-        origin=origin, group=system, symbols=symbols, positions=values["pos"], cell=lattice, energy=energy, forces=values["forces"]
+        origin=origin,
+        group=system,
+        symbols=[row[columns["species"].start].decode("ascii", "replace") for row in rows],
+        positions=[row[columns["pos"]] for row in rows],
+        cell=info["Lattice"].split(),
+        energy=float(info["energy"]) - (float(reference) if adsorption else 0.0),
+        forces=[row[columns["forces"]] for row in rows],
     )
 
 
-def _lmdb_frame(raw: bytes, file: SourceFile, origin: str) -> Frame | Rejection:
+@rejects("an OC20 record")
+def _lmdb_frame(raw: bytes, file: SourceFile, *, origin: str) -> Frame | Rejection:
     try:
         data = read_record(raw)
-        numbers = [number_of(int(z)) for z in np.ravel(data["atomic_numbers"])]
-        energy = data.get("y", data.get("energy"))
-        forces = data.get("force", data.get("forces"))
-        positions = np.reshape(np.asarray(data["pos"], np.float64), (-1, 3))
     except Refused as bad:
         raise SourceError(f"a record that is refused: {bad}", where=origin) from None
-    except (KeyError, ValueError, TypeError, Unusable) as err:
-        return Rejection(origin=origin, reason=f"not a structure: {str(err)[:100]}")
+    energy = data.get("y", data.get("energy"))
     return build(
         origin=origin,
         group=f"{data['sid']}" if isinstance(data.get("sid"), (int, str)) else file.name,
-        numbers=numbers,
-        positions=positions,
+        numbers=[number_of(int(z)) for z in np.ravel(data["atomic_numbers"])],
+        positions=np.reshape(np.asarray(data["pos"], np.float64), (-1, 3)),
         cell=data.get("cell"),
         energy=None if energy is None else np.ravel(energy)[0],
-        forces=forces,
+        forces=data.get("force", data.get("forces")),
     )

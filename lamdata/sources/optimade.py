@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
 from ..units import ENERGY
-from .build import Unusable, build, number_of
+from .build import Unusable, build, number_of, rejects
 from .files import SourceFile
 from .json_items import lines, load, records
 
@@ -62,29 +62,25 @@ def _is_structure(entry: dict[str, Any]) -> bool:
     return "cartesian_site_positions" in entry or isinstance(entry.get("attributes"), dict) and "links" not in entry.get("attributes", {})
 
 
+@rejects("an OPTIMADE structure")
 def _frame(entry: dict[str, Any], spec: SourceSpec, *, origin: str, group: str) -> Frame | Rejection:
-    try:
-        fields = entry["attributes"] if isinstance(entry.get("attributes"), dict) else entry
-        symbols = _symbols(fields)
-        periodic, cell = _cell(fields)
-        positions = fields["cartesian_site_positions"]
-        if any(x is None for site in positions for x in site):
-            raise Unusable("unknown positions")
-        if len(positions) != len(symbols):
-            raise Unusable("species_at_sites and positions differ in number", len(positions))
-        return build(
-            origin=origin,
-            group=str(fields.get("immutable_id") or entry.get("id") or entry.get("task_id") or group),
-            symbols=symbols,
-            positions=positions,
-            cell=cell,
-            pbc=periodic,
-            energy=_energy(fields, spec),
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
-        return Rejection(origin=origin, reason=f"not an OPTIMADE structure: {type(err).__name__} {str(err)[:80]}")
+    fields = entry["attributes"] if isinstance(entry.get("attributes"), dict) else entry
+    symbols = _symbols(fields)
+    periodic, cell = _cell(fields)
+    positions = fields["cartesian_site_positions"]
+    if any(x is None for site in positions for x in site):
+        raise Unusable("unknown positions")
+    if len(positions) != len(symbols):
+        raise Unusable("species_at_sites and positions differ in number", len(positions))
+    return build(
+        origin=origin,
+        group=str(fields.get("immutable_id") or entry.get("id") or entry.get("task_id") or group),
+        symbols=symbols,
+        positions=positions,
+        cell=cell,
+        pbc=periodic,
+        energy=_energy(fields, spec),
+    )
 
 
 def _symbols(fields: dict[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .say import say
+
 MAX_OPCODES = 100_000
 
 
@@ -53,7 +55,7 @@ def read_pickle(data: bytes, names: Mapping[str, Callable], *, persistent: Calla
     except Refused:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
-        raise Refused(f"not a pickle of plain data ({type(err).__name__}: {str(err)[:80]})") from err
+        raise Refused(f"not a pickle of plain data ({say(err)})") from err
     raise Refused("ends without STOP")
 
 

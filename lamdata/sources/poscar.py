@@ -18,8 +18,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, NUMBERS, Unusable, array, build
-from .extxyz import whole
+from .build import MAX_ATOMS, NUMBERS, Unusable, array, build, whole
 from .files import SourceFile
 
 MAX_BYTES = 256 << 20

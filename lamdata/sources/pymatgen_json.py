@@ -13,8 +13,7 @@ from typing import Any
 
 from ..catalog import SourceSpec
 from ..frame import Frame, Rejection
-from .build import Unusable, build, number_of
-from .extxyz import whole
+from .build import Unusable, build, number_of, rejects, whole
 from .files import SourceFile
 from .json_items import load, records
 
@@ -65,30 +64,26 @@ def _is_document(head: bytes) -> bool:
     return first in (b"@module", b"@class", b"lattice", b"energy", b"charge", b"composition", b"sites", b"structure", b"entry_id")
 
 
+@rejects("a pymatgen document")
 def frame_of_document(record: Any, *, origin: str, group: str) -> Frame | Rejection:
     """A Structure dict, or an entry that holds one."""
-    try:
-        if not isinstance(record, dict):
-            raise Unusable("not an entry", type(record).__name__)
-        structure = record if "lattice" in record else record.get("structure")
-        if not isinstance(structure, dict):
-            raise Unusable("no structure in it", str(record.get("entry_id", ""))[:60] or None)
-        entry = record is not structure
-        data = record.get("data") if entry and isinstance(record.get("data"), dict) else {}
-        energy = record.get("energy") if entry else None
-        _refuse_placeholder(data, energy, structure)
-        return build(
-            origin=origin,
-            group=str(record.get("entry_id") or data.get("material_id") or group),
-            energy=energy,
-            forces=_numbers(data.get("forces")),
-            virial=_numbers(data.get("virial")),
-            **structure_fields(structure),
-        )
-    except Unusable as bad:
-        return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as err:
-        return Rejection(origin=origin, reason=f"not a pymatgen document: {type(err).__name__} {str(err)[:80]}")
+    if not isinstance(record, dict):
+        raise Unusable("not an entry", type(record).__name__)
+    structure = record if "lattice" in record else record.get("structure")
+    if not isinstance(structure, dict):
+        raise Unusable("no structure in it", str(record.get("entry_id", ""))[:60] or None)
+    entry = record is not structure
+    data = record.get("data") if entry and isinstance(record.get("data"), dict) else {}
+    energy = record.get("energy") if entry else None
+    _refuse_placeholder(data, energy, structure)
+    return build(
+        origin=origin,
+        group=str(record.get("entry_id") or data.get("material_id") or group),
+        energy=energy,
+        forces=_numbers(data.get("forces")),
+        virial=_numbers(data.get("virial")),
+        **structure_fields(structure),
+    )
 
 
 def _refuse_placeholder(data: dict[str, Any], energy: Any, structure: dict[str, Any]) -> None:

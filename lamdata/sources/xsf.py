@@ -16,6 +16,7 @@ from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .build import build
 from .files import SourceFile
+from .say import say
 
 MAX_BYTES = 256 << 20
 WORDS = (b"CRYSTAL", b"SLAB", b"POLYMER", b"MOLECULE", b"ATOMS", b"PRIMVEC", b"ANIMSTEPS", b"DIM-GROUP")
@@ -38,7 +39,7 @@ class XsfReader:
                 warnings.simplefilter("ignore")
                 steps = list(iread_xsf(io.StringIO(text.split("BEGIN_BLOCK")[0])))
         except Exception as err:  # ASE asserts and raises what its parts raise
-            raise SourceError(f"not an XSF that ASE reads: {type(err).__name__} {str(err)[:80]}", where=file.name) from None
+            raise SourceError(f"not an XSF that ASE reads: {say(err)}", where=file.name) from None
         for i, atoms in enumerate(steps):
             periodic = bool(atoms.pbc.any())
             yield build(

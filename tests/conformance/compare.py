@@ -61,9 +61,9 @@ def _paired(ours: list[Values], theirs: list[Values]) -> Iterable[tuple[Values, 
         return list(zip(ours, theirs, strict=True)) if in_order else list(zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True))
     found = []
     for one in theirs:
-        match = next((a for a in ours if a.natoms == one.natoms and _energy_gap(a, one) <= ENERGY), None)
-        if match is not None:
-            found.append((match, one))
+        alike = [a for a in ours if a.natoms == one.natoms and _energy_gap(a, one) <= ENERGY]
+        if alike:
+            found.append((min(alike, key=lambda a, b=one: (_energy_gap(a, b), _gap(a.forces, b.forces, b.natoms))), one))
     return found
 
 

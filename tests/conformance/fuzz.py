@@ -76,7 +76,22 @@ def flip(data: bytes, rng: random.Random) -> bytes:
 def renumber(data: bytes, rng: random.Random) -> bytes:
     """Put something else in the place of a number."""
     found = [m.span() for m in itertools.islice(re.finditer(rb"-?\d+\.?\d*([eE][-+]?\d+)?", data), 5000)]
-    strange = [b"0", b"-1", b"nan", b"inf", b"1e308", b"1e999", b"9" * 30, b"99999999", b"2147483648", b"x", b"", b"*****", b"1.0D+02", b"[" * 50]
+    strange = [
+        b"0",
+        b"-1",
+        b"nan",
+        b"inf",
+        b"1e308",
+        b"1e999",
+        b"9" * 30,
+        b"99999999",
+        b"2147483648",
+        b"x",
+        b"",
+        b"*****",
+        b"1.0D+02",
+        b"[" * 50,
+    ]
     for _ in range(rng.choice((1, 1, 3))):
         if found:
             start, end = rng.choice(found)
@@ -177,6 +192,7 @@ def archive(member: str, data: bytes, rng: random.Random) -> tuple[str, bytes]:
 def attempt(case: Case) -> str | None:
     """Make one damaged input and read it; return what is wrong, None if nothing is."""
     rng = random.Random(case.seed)
+    before_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         root = Path(scratch) / "inside"
         root.mkdir()
@@ -186,7 +202,7 @@ def attempt(case: Case) -> str | None:
         if sorted(p.name for p in Path(scratch).iterdir()) != before or os.path.exists("/tmp/lamdata-fuzz-ran"):
             return "something was written outside, or ran"
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return problem or (f"memory: {memory >> 10} MiB" if memory > MAX_MEMORY else None)
+    return problem or (f"memory: {memory >> 10} MiB" if memory > max(MAX_MEMORY, before_memory) else None)
 
 
 def _copy(source: Path, target: Path, root: Path, rng: random.Random) -> str:

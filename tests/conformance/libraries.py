@@ -71,9 +71,7 @@ def bare(format_name: str, path: Path) -> dict[str, list[Values] | str]:
 def _dpdata(path: Path, fmt: str) -> list[Values]:
     import dpdata
 
-    if fmt == "extxyz":
-        systems = list(dpdata.MultiSystems.from_file(str(path), fmt=fmt))
-    elif fmt == "deepmd/lmdb":
+    if fmt in ("extxyz", "deepmd/lmdb"):
         systems = list(dpdata.MultiSystems.from_file(str(path), fmt=fmt))
     else:
         systems = [dpdata.LabeledSystem(str(path), fmt=fmt)]

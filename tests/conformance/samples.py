@@ -26,12 +26,15 @@ from compare import against_library, against_manifest  # noqa: E402
 from guarded import Failure, run_all  # noqa: E402
 from libraries import Values, bare, values  # noqa: E402
 from manifest import Row, read_manifest  # noqa: E402
+from suite import frame as check_frame  # noqa: E402
+from suite import virial_sign  # noqa: E402
 
 from lamdata.catalog import SourceSpec  # noqa: E402
 from lamdata.errors import LamError, SourceError  # noqa: E402
 from lamdata.frame import Frame  # noqa: E402
 from lamdata.sources import SourceFile, expand, guess_format, read_all, reader  # noqa: E402
 
+MAX_CHECKED = 500  # frames of a file that go through the conformance suite
 MAX_COMPARED = 200 << 20  # bytes: a larger file is read by us alone
 
 
@@ -56,6 +59,7 @@ class Reading:
     frames: list[Values]
     stored: int
     rejections: list[str]
+    faults: list[str] = field(default_factory=list)  # what the conformance suite finds in the frames
 
 
 def examine(argument: tuple[str, Row]) -> Result:
@@ -72,8 +76,8 @@ def examine(argument: tuple[str, Row]) -> Result:
     rejections = [reason for _, reading in readings for reason in reading.rejections]
     result.formats = sorted({reading.format for _, reading in readings})
     result.frames, result.rejected = len(everything), len(rejections)
-    stored = sum(reading.stored for _, reading in readings)
-    problems = [("manifest", *p) for p in against_manifest(row, everything, stored, len(rejections))]
+    problems = [("manifest", *p) for p in _against_manifest(row, [reading for _, reading in readings])]
+    problems += [("suite", fault.split()[0], fault) for _, reading in readings for fault in reading.faults]
     for path, reading in whole_systems(readings):
         found, agreed = _libraries(path, reading)
         problems += found
@@ -81,6 +85,18 @@ def examine(argument: tuple[str, Row]) -> Result:
     _judge(result, problems)
     result.reasons += [f"rejected: {reason}" for reason in dict.fromkeys(rejections)][:3]
     return result
+
+
+def _against_manifest(row: Row, readings: list[Reading]) -> list[tuple[str, str]]:
+    """What differs from the manifest, which describes all files of the row together, or one of several runs in a folder."""
+    everything = Reading(
+        format="",
+        frames=[frame for r in readings for frame in r.frames],
+        stored=sum(r.stored for r in readings),
+        rejections=[reason for r in readings for reason in r.rejections],
+    )
+    candidates = [everything, *(readings if len(readings) > 1 else [])]
+    return min((against_manifest(row, c.frames, c.stored, len(c.rejections)) for c in candidates), key=len)
 
 
 def read_row(files: list[SourceFile], path: str) -> tuple[list[tuple[SourceFile, Reading]], list[str]]:
@@ -119,14 +135,19 @@ def _read(file: SourceFile, *, alone: bool) -> Reading | None:
         return None
     frames: list[Values] = []
     rejections: list[str] = []
+    kept: list[Frame] = []
     stored = 0
     for item in read_all(file, SourceSpec(path=file.name, options=_options(name)), use=reader(name)):
         if isinstance(item, Frame):
             frames.append(values(len(item.numbers), [item.energy], item.forces, item.virial))
             stored += item.converged is not False
+            kept += [item] if len(kept) < MAX_CHECKED else []
         else:
             rejections.append(item.reason)
-    return Reading(format=name, frames=frames, stored=stored, rejections=rejections)
+    faults = list(dict.fromkeys(fault for one in kept for fault in check_frame(one)))
+    if virial_sign(kept) is False:
+        faults.append("virial has the wrong sign: it does not follow from energies and strains")
+    return Reading(format=name, frames=frames, stored=stored, rejections=rejections, faults=faults)
 
 
 def _options(name: str) -> dict[str, Any]:

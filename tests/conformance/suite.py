@@ -114,9 +114,10 @@ def virial_sign(items: list[Frame | Rejection]) -> bool | None:
 def _pairs(items: list[Frame | Rejection]) -> Iterator[tuple[Frame, Frame]]:
     frames = [item for item in items if isinstance(item, Frame)]
     for one, two in itertools.pairwise(frames):
-        if one.group == two.group and all(one.pbc) and all(two.pbc) and np.array_equal(one.numbers, two.numbers):
-            if None not in (one.energy, two.energy) and not any(x is None for x in (one.virial, two.virial, one.forces, two.forces)):
-                yield one, two
+        labels = (one.energy, two.energy, one.virial, two.virial, one.forces, two.forces)
+        alike = one.group == two.group and all(one.pbc) and all(two.pbc) and np.array_equal(one.numbers, two.numbers)
+        if alike and not any(label is None for label in labels):
+            yield one, two
 
 
 def _vote(one: Frame, two: Frame) -> bool | None:
@@ -129,8 +130,8 @@ def _vote(one: Frame, two: Frame) -> bool | None:
     strained = -float(((one.virial + two.virial) / 2 * strain).sum())
     change = two.energy - one.energy
     right, wrong = abs(change - moved - strained), abs(change - moved + strained)
-    if abs(strained) < 1e-4 or min(right, wrong) > 0.5 * abs(strained):
-        return None  # other things than the strain decide: another basis, a Pulay stress, noise
+    if abs(strained) < max(1e-3, 0.25 * abs(moved)) or min(right, wrong) > 0.3 * abs(strained):
+        return None  # other things than the strain decide: a long step, another basis, a Pulay stress, noise
     return right < wrong
 
 

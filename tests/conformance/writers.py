@@ -16,13 +16,11 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ase import Atoms
-from ase.build import bulk
-from ase.calculators.emt import EMT
-from ase.data import chemical_symbols
 
+from lamdata.elements import SYMBOLS
 from lamdata.frame import Frame
 
 Writer = Callable[[list[Frame], Path], Path]
@@ -30,6 +28,9 @@ Writer = Callable[[list[Frame], Path], Path]
 
 def emt_frames(count: int = 3, *, seed: int = 0) -> list[Frame]:
     """Strained and rattled CuAu cells with energy, forces and virial of ASE's EMT potential."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
     rng = np.random.default_rng(seed)
     out = []
     for i in range(count):
@@ -42,7 +43,7 @@ def emt_frames(count: int = 3, *, seed: int = 0) -> list[Frame]:
     return out
 
 
-def frame_of(atoms: Atoms, origin: str) -> Frame:
+def frame_of(atoms: Any, origin: str) -> Frame:
     """A frame with the labels of an ASE calculator."""
     stress = atoms.get_stress(voigt=False)
     return Frame(
@@ -59,7 +60,7 @@ def frame_of(atoms: Atoms, origin: str) -> Frame:
 
 def symbols(frame: Frame) -> list[str]:
     """Element of each atom."""
-    return [chemical_symbols[z] for z in frame.numbers]
+    return [SYMBOLS[z] for z in frame.numbers]
 
 
 def fractions(frame: Frame) -> np.ndarray:
@@ -308,13 +309,15 @@ def mp_task(frames: list[Frame], folder: Path) -> Path:
 
 def aflux(frames: list[Frame], folder: Path) -> Path:
     """Lattice vectors become lengths and angles, so the cell is turned; forces would not turn with it and are left out."""
+    from ase import Atoms
+
     page = {}
     for i, f in enumerate(frames):
         order = np.argsort(f.numbers, kind="stable")
         names, counts = np.unique(f.numbers, return_counts=True)
         sites = ";".join(",".join(f"{x:.12g}" for x in site) for site in fractions(f)[order])
         geometry = ",".join(f"{x:.12g}" for x in Atoms(cell=f.cell).cell.cellpar())
-        species = ",".join(chemical_symbols[z] for z in names)
+        species = ",".join(SYMBOLS[z] for z in names)
         page[f"{i + 1} of {len(frames)}"] = {
             "auid": f"aflow:{i}", "geometry": geometry, "positions_fractional": sites, "species": species,
             "composition": ",".join(map(str, counts)), "energy_cell": f"{f.energy:.12g}", "dft_type": "PAW_PBE",
@@ -402,15 +405,22 @@ def aiida(frames: list[Frame], folder: Path) -> Path:
 def cif(frames: list[Frame], folder: Path) -> Path:
     from ase.io import write
 
-    write(str(folder / "all.cif"), [Atoms(f.numbers, f.positions, cell=f.cell, pbc=True) for f in frames], format="cif")
+    write(str(folder / "all.cif"), [f.to_ase() for f in frames], format="cif")
     return folder / "all.cif"
 
 
 def xsf(frames: list[Frame], folder: Path) -> Path:
     from ase.io import write
 
-    write(str(folder / "all.xsf"), [Atoms(f.numbers, f.positions, cell=f.cell, pbc=True) for f in frames], format="xsf")
+    write(str(folder / "all.xsf"), [_bare(f) for f in frames], format="xsf")
     return folder / "all.xsf"
+
+
+def _bare(f: Frame) -> Any:
+    """`ase.Atoms` without labels: the columns of forces are not what is tested."""
+    atoms = f.to_ase()
+    atoms.calc = None
+    return atoms
 
 
 def poscar_lines(f: Frame, *, names: bool = True) -> list[str]:

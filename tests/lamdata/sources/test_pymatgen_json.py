@@ -105,7 +105,7 @@ def test_one_record_of_a_big_file_is_bounded(tmp_path, monkeypatch):
     pytest.importorskip("ijson")
     monkeypatch.setattr(json_items, "WHOLE", 1000)
     monkeypatch.setattr(json_items, "RECORD", 80_000)
-    (tmp_path / "a.json").write_text("[" + "1," * 10_000 + "[" + "1," * 60_000 + "1]]")
+    (tmp_path / "a.json").write_text("[" + "1," * 10_000 + "[" + "1," * 120_000 + "1]]")
     with pytest.raises(SourceError, match="a record of more than"):
         read(tmp_path / "a.json")
 
