@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from .errors import StoreError
-from .ranges import range_reader
+from .objects import FsspecFiles, object_reader
 
 Range = tuple[str, int, int]  # path below the place, first byte, end
 T = TypeVar("T")
@@ -70,17 +70,12 @@ class RemotePlace:
     request_bytes = 1 << 26  # a request costs more than the bytes of a block
 
     def __init__(self, url: str):
-        import fsspec
-
         self.url = url.rstrip("/")
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
-            self._get_range = range_reader(self.url, self._fs)
-        except (ImportError, ValueError) as err:
-            raise StoreError(str(err), where=self.url, hint="pip install 'lam[s3]', 'lam[gcs]' or 'lam[azure]'") from err
+        self._files = FsspecFiles(self.url)
+        self._objects = object_reader(self.url, self._files)
 
     def read(self, path: str) -> bytes:
-        return self._again(path, "read", lambda: self._fs.cat_file(self._path(path)))
+        return self._again(path, "read", lambda: self._objects.read(path))
 
     def read_ranges(self, ranges: Sequence[Range]) -> Iterable[memoryview]:
         waiting = [_requests().submit(self._read_range, *request) for request in ranges]
@@ -88,7 +83,7 @@ class RemotePlace:
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
         def get() -> memoryview:
-            data = memoryview(self._get_range(self._path(path), start, stop)).cast("B")
+            data = memoryview(self._objects.read_range(path, start, stop)).cast("B")
             if len(data) != stop - start:
                 raise OSError(f"{len(data)} bytes came of {stop - start}")
             return data
@@ -99,46 +94,29 @@ class RemotePlace:
             raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
 
     def write(self, path: str, data: bytes) -> None:
-        self._again(path, "write", lambda: self._fs.pipe_file(self._path(path), data))
+        self._again(path, "write", lambda: self._files.write(path, data))
 
     def create(self, path: str, data: bytes) -> bool:
         """A try whose answer was lost may have created the object: then it holds our bytes."""
-
-        def put() -> bool:
-            try:
-                self._fs.pipe_file(self._path(path), data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError as err:  # s3fs gives S3's 412 the number of an invalid argument
-                if "precondition" not in str(err).lower().replace("-", ""):
-                    raise
-                return False
-            return True
-
-        return self._again(path, "write", put) or self.read(path) == data
+        return self._again(path, "write", lambda: self._files.create(path, data)) or self.read(path) == data
 
     def list(self, path: str) -> list[str]:
         try:
-            found = self._again(path, "list", lambda: self._fs.ls(self._path(path), detail=False, refresh=True))
+            return sorted(self._again(path, "list", lambda: self._objects.list(path)))
         except FileNotFoundError:
             return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def size(self, path: str) -> int | None:
-        self._fs.invalidate_cache()
         try:
-            return int(self._again(path, "read", lambda: self._fs.size(self._path(path))))
+            return self._again(path, "read", lambda: self._objects.size(path))
         except FileNotFoundError:
             return None
 
     def remove(self, path: str) -> None:
         try:
-            self._again(path, "remove", lambda: self._fs.rm(self._path(path), recursive=True))
+            self._again(path, "remove", lambda: self._files.remove(path))
         except FileNotFoundError:
             pass
-
-    def _path(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
 
     def _again(self, path: str, verb: str, attempt: Callable[[], T]) -> T:
         """Try, wait, try again; at last say which object it was."""
@@ -150,6 +128,8 @@ class RemotePlace:
                 if isinstance(err, PermissionError):
                     raise StoreError(f"no permission to {verb}", where=where, hint="check the credentials in the environment") from err
                 raise
+            except (ImportError, ValueError) as err:
+                raise StoreError(_one_line(err), where=where, hint="pip install 'lam[s3]', 'lam[gcs]' or 'lam[azure]'") from err
             except Exception as err:  # each client has its own tree of errors; all the rest may pass
                 if tried == TRIES:
                     raise StoreError(f"cannot {verb} after {TRIES} tries: {_one_line(err)}", where=where) from err

@@ -120,14 +120,18 @@ class Segment:
         )
 
     def _load_indexes(self, names: Sequence[str], shards: set[int]) -> None:
-        paths = {shard_path(self.array(name), shard) for name in names for shard in shards} - self._indexes.keys()
-        size = index_bytes(self.plan.shard_blocks)
-        wanted = sorted(paths)
-        for path, data in zip(wanted, self._place.read_ranges([(path, 0, size) for path in wanted]) if wanted else []):
-            try:
-                self._indexes[path] = unpack_index(data, self.plan.shard_blocks)
-            except ChecksumError as err:
-                raise self._damaged(path, str(err)) from err
+        """Read the indexes of objects not opened yet; those that came damaged from afar are fetched again."""
+        missing = sorted({shard_path(self.array(name), shard) for name in names for shard in shards} - self._indexes.keys())
+        for attempt in range(FETCHES):
+            failed = []
+            for path, data in zip(missing, self._place.read_ranges([(path, 0, index_bytes(self.plan.shard_blocks)) for path in missing])):
+                try:
+                    self._indexes[path] = unpack_index(data, self.plan.shard_blocks)
+                except ChecksumError as err:
+                    failed.append(path)
+                    if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
+                        raise self._damaged(path, f"shard index: {err}") from err
+            missing = failed
 
     def _damaged(self, path: str, what: str) -> StoreError:
         return StoreError(what, where=f"{self.url}/{path}", hint="run `lamdata validate`")
