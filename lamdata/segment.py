@@ -18,7 +18,7 @@ from .remote import Place
 from .shard import SegmentEntry, shard_path
 
 
-FETCHES = 3  # of a chunk whose checksum does not match
+FETCHES = 5  # of a chunk whose checksum does not match
 
 
 @dataclass(frozen=True, slots=True)
