@@ -48,7 +48,8 @@ class AbacusRun(Run):
     cell: F64 | None = None
     symbols: list[str] = field(default_factory=list)
     positions: F64 | None = None
-    direct: F64 | None = None  # fractional, until the cell is known
+    direct: F64 | None = None  # fractional positions
+    scaled: F64 | None = None  # positions in units of the constant
     count: int = 0
 
     def on_constant(self, line: str) -> None:
@@ -80,18 +81,17 @@ class AbacusRun(Run):
         self.symbols = [element(re.sub(r"^tau[cd]_", "", row[0])) for row in rows]
         table = np.array([[float(word) for word in row[1:4]] for row in rows])
         if "DIRECT" in line:
-            self.direct = table
-        else:
-            stated = re.search(r"UNIT = ([\d.]+) Bohr", line)
-            rounded = float(stated[1]) * BOHR if stated else self.constant
-            self.positions = table * (self.constant if abs(rounded - self.constant) < 1e-4 * rounded else rounded)
-            self.direct = None
+            self.direct, self.scaled = table, None
+        else:  # in units of the constant, whose digits come with the volume
+            self.direct, self.scaled = None, table
         self._place()
         return done
 
     def _place(self) -> None:
         if self.direct is not None and self.cell is not None:
             self.positions = self.direct @ self.cell
+        elif self.scaled is not None:
+            self.positions = self.scaled * self.constant
 
     def on_step(self, line: str) -> Step | None:
         return self.take()
@@ -201,7 +201,7 @@ def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:
     cores: set[str] = set()
     for line in lines:
         value = line.partition("=")[2].strip()
-        if found := re.search(r"Version: .*?v([\d.]+\d)|^ +ABACUS v([\d.]+\d)", line):
+        if found := re.search(r"Version: .*?v([\d.]+\d)|ABACUS v([\d.]+\d)", line):
             out["code"] = f"ABACUS {found[1] or found[2]}"
         elif "Read in pseudopotential file is" in line:
             cores.add(line.split()[-1].rpartition("/")[2])

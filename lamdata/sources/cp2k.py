@@ -17,10 +17,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, GPA, HARTREE
-from .build import build
 from .cp2k_theory import cp2k_theory
 from .files import SourceFile
 from .numbers import floats
+from .steps import frame_of
 
 FORCE_UNITS = {"a.u.": HARTREE / BOHR, "hartree/bohr": HARTREE / BOHR, "ev/angstrom": 1.0, "hartree/angstrom": HARTREE}  # eV/Å
 STRESS_UNITS = {"gpa": GPA, "bar": 1e-4 * GPA, "kbar": 0.1 * GPA, "a.u.": HARTREE / BOHR**3, "ev/angstrom^3": 1.0}  # eV/Å^3
@@ -106,7 +106,7 @@ class Cp2kRun:
                 f"a run of type {self.kind} keeps its positions elsewhere", where=file.name, hint="read it as `format: cp2k/aimd`"
             )
         cell = np.array(self.vectors[:3]) if any(self.pbc) and len(self.vectors) >= 3 else None
-        return build(
+        return frame_of(
             origin=origin,
             numbers=np.array(self.numbers),
             positions=self.positions,

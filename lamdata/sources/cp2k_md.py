@@ -18,11 +18,11 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, HARTREE
-from .build import MAX_ATOMS, build
+from .build import MAX_ATOMS
 from .cp2k import MARKS, READ, Cp2kRun
 from .cp2k_theory import cp2k_theory
 from .files import SourceFile
-from .steps import element
+from .steps import element, frame_of
 
 SAME = 1e-7  # Hartree: the .xyz has 10 decimals
 LOGS = ("*.log", "*.out", "output")
@@ -50,20 +50,21 @@ class Cp2kMdReader:
             origin = f"{file.name}#{index}"
             while block is not None and energy is not None and abs(block.energies[-1] / HARTREE - energy) > SAME:
                 block = next(blocks, None)
+            labels = _forces(forces, forces_file, step, block)
             if block is not None and block.converged is False:
                 yield Rejection(origin=origin, reason="unconverged")
                 continue
             now = cells.get(step, cell)
             if any(pbc) and now is None:
                 raise SourceError("no cell: neither a .cell file, an input nor a log is beside it", where=file.name)
-            yield build(
+            yield frame_of(
                 origin=origin,
                 symbols=symbols,
                 positions=positions,
                 cell=now if any(pbc) else None,
                 pbc=pbc,
                 energy=None if energy is None else energy * HARTREE,
-                forces=_forces(forces, forces_file, step, block),
+                forces=labels,
                 virial=None if block is None or block.stress is None or now is None else abs(float(np.linalg.det(now))) * block.stress,
                 charge=run.charge,
                 multiplicity=run.multiplicity,

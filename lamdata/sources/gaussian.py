@@ -18,10 +18,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, HARTREE
-from .build import MAX_ATOMS, build
+from .build import MAX_ATOMS
 from .files import SourceFile
 from .numbers import floats
-from .steps import Run, Step, TextReader, marks
+from .steps import Run, Step, TextReader, frame_of, marks
 
 FORCE = HARTREE / BOHR  # eV/Å
 VECTOR = -2  # the "atomic number" of a lattice vector
@@ -106,14 +106,9 @@ class GaussianRun(Run):
                 rulers += 1
                 if rows:
                     break
-            elif rulers and len(words := line.split()) >= 5 and words[0].isdigit():
-                rows.append(_unglued(line, words))
+            elif rulers and len(words := line.split()) >= 3 and words[0].isdigit():
+                rows.append(words if len(words) >= 5 else [*words[:2], line[23:38], line[38:53], line[53:68]])  # ran together
         return rows
-
-
-def _unglued(line: str, words: list[str]) -> list[str]:
-    """Words of a row of forces; large ones run together, in columns of 15."""
-    return words if all(word.count(".") <= 1 for word in words) else [*words[:2], line[23:38], line[38:53], line[53:68]]
 
 
 def gaussian_theory(lines: Iterator[str]) -> dict[str, Any]:
@@ -154,7 +149,7 @@ class FchkReader:
         if missing:
             raise SourceError(f"has no {missing[0]!r}", where=file.name)
         gradient = found.get("Cartesian Gradient")
-        yield build(
+        yield frame_of(
             origin=f"{file.name}#0",
             numbers=np.array(found["Atomic numbers"], np.int64),
             positions=np.array(found["Current cartesian coordinates"]).reshape(-1, 3) * BOHR,

@@ -13,8 +13,8 @@ from typing import Any
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import build
 from .files import SourceFile
+from .steps import frame_of
 
 LIMIT = 64 << 20  # bytes; the shipped file unpacks to 1.3 MB
 
@@ -52,7 +52,7 @@ def _frame(entry: Any, origin: str) -> Frame | Rejection:
         cell, inside = structure["lattice"]["matrix"], [site["xyz"] for site in structure["sites"]]
     except (KeyError, TypeError, ValueError) as err:
         return Rejection(origin=origin, reason=f"not a prototype ({err})")
-    return build(origin=origin, symbols=species, positions=inside, cell=cell, group=f"aflow/{tags['aflow']}")
+    return frame_of(origin=origin, symbols=species, positions=inside, cell=cell, group=f"aflow/{tags['aflow']}")
 
 
 def _only(species: list[dict]) -> str:

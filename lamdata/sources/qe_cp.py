@@ -16,10 +16,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, GPA, HARTREE
-from .build import build
 from .files import SourceFile
 from .numbers import columns
 from .qe_deck import MAX_DECK, Deck
+from .steps import frame_of
 
 ETOT = 5  # column of .evp since 5.1, should a header be missing
 
@@ -46,7 +46,7 @@ class CpReader:
                 raise SourceError("the cell needs the .cel file, which is not beside it", where=file.name)
             if beside["evp"] and number not in energies:
                 raise SourceError(f"step {number} is missing", where=beside["evp"].name)
-            yield build(
+            yield frame_of(
                 origin=f"{file.name}#{index}",
                 symbols=symbols,
                 positions=positions * BOHR,

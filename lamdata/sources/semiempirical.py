@@ -12,9 +12,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, HARTREE
-from .build import MAX_ATOMS, build
+from .build import MAX_ATOMS
 from .files import SourceFile
 from .numbers import floats
+from .steps import frame_of
 
 INPUTS = ("dftb_pin.hsd", "dftb_in.hsd")
 # sqm prints kcal/mol from eV by this rounded factor; undone the same way, forces stay derivatives of the energy in eV.
@@ -46,7 +47,7 @@ class DftbPlusReader:
         )
         if energy is None:
             raise SourceError("states no total energy: truncated", where=file.name)
-        yield build(
+        yield frame_of(
             origin=f"{file.name}#0",
             symbols=symbols,
             positions=positions,
@@ -128,7 +129,7 @@ class SqmReader:
         if not atoms or not energy:
             raise SourceError("states no final structure or no energy", where=file.name)
         rows = np.array([[float(row[i : i + 20]) for i in range(len(row) - 60, len(row), 20)] for row in (r.rjust(60) for r in gradient)])
-        yield build(
+        yield frame_of(
             origin=origin,
             symbols=[atom[0] for atom in atoms],
             positions=np.array([[float(word) for word in atom[1:]] for atom in atoms]),

@@ -17,10 +17,12 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
-from .build import MAX_ATOMS, build
+from .build import MAX_ATOMS, build, rejects
 from .files import SourceFile
 from .lines import Lines
 from .numbers import columns
+
+frame_of = rejects("a structure")(build)  # a frame, or the rejection that says why its values describe none
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Step:
         virial = None
         if self.stress is not None and self.cell is not None:
             virial = abs(float(np.linalg.det(self.cell))) * self.stress
-        return build(
+        return frame_of(
             origin=origin,
             symbols=self.symbols,
             positions=self.positions,
@@ -80,7 +82,7 @@ def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejectio
 def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:
     """Titles by the name of the method, after `on_`, that reads what follows: text -> name; `^` asks for the start of the line."""
     several = {name: (title,) if isinstance(title, str) else title for name, title in titles.items()}
-    return {title.replace("^", "\n", 1): name for name, group in several.items() for title in group}
+    return {re.sub(r"^\^", "\n", title): name for name, group in several.items() for title in group}
 
 
 @dataclass(slots=True)

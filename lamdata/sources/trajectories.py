@@ -13,10 +13,10 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
-from .build import MAX_ATOMS, build
+from .build import MAX_ATOMS
 from .files import SourceFile
 from .numbers import columns, floats
-from .steps import Step, element, frames
+from .steps import Step, element, frame_of, frames
 
 
 class OpenmxReader:
@@ -107,7 +107,7 @@ class PwmatReader:
         if not len(cell) or not len(rows):
             raise SourceError("has no LATTICE or no POSITION", where=file.name)
         numbers = rows[:, 0].astype(np.int64)
-        return build(origin=f"{file.name}#0", numbers=numbers, positions=rows[:, 1:] @ cell, cell=cell, group=file.name)
+        return frame_of(origin=f"{file.name}#0", numbers=numbers, positions=rows[:, 1:] @ cell, cell=cell, group=file.name)
 
     def _steps(self, file: SourceFile) -> Iterator[Step]:
         lines = file.lines()
@@ -117,7 +117,8 @@ class PwmatReader:
                 natoms = _natoms(line, file)
                 step = Step(energy=floats(line.partition("Etot,Ep,Ek")[2].partition("=")[2])[1])
             elif "Lattice vector" in line:
-                step.cell = _table(lines, 3, file, skip=0)
+                rows = [row.partition("stress")[0] for row in itertools.islice(lines, 3)]
+                step.cell = _table(iter(rows), 3, file, skip=0)
             elif "Position" in line and "nonperiodic" not in line:
                 rows = _table(lines, natoms, file, skip=0, width=4)
                 step.symbols = [int(number) for number in rows[:, 0]]
@@ -181,7 +182,7 @@ def _n2p2_frame(block: dict[str, Any], origin: str, length: float, energy: float
     atoms = block["atom"]
     if any(len(atom) < 9 for atom in atoms):
         return Rejection(origin=origin, reason="an atom has fewer than nine columns")
-    return build(
+    return frame_of(
         origin=origin,
         symbols=[atom[3] for atom in atoms],
         positions=np.array([[float(word) for word in atom[:3]] for atom in atoms]).reshape(-1, 3) * length,
@@ -265,7 +266,7 @@ def _dump_frame(
             raise SourceError(f"has type {max(types)}, the card names {len(elements)} elements", where=file.name)
         symbols = [elements[t - 1] for t in types]
     periodic = [word[0] == "p" for word in header["box"][-3:]] if len(header["box"]) >= 3 else [True] * 3
-    return build(origin=origin, symbols=symbols, positions=positions * unit, cell=cell * unit, pbc=tuple(periodic), group=file.name)
+    return frame_of(origin=origin, symbols=symbols, positions=positions * unit, cell=cell * unit, pbc=tuple(periodic), group=file.name)
 
 
 def _dump_cell(header: dict[str, Any]) -> tuple[F64, F64]:

@@ -18,8 +18,8 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import F64, Frame, Rejection
 from ..units import KBAR
-from .build import build
 from .files import SourceFile
+from .steps import frame_of
 from .vasp_theory import settled, theory_of
 
 HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dynmat", "set"}
@@ -95,7 +95,7 @@ class Vasprun:
         if cell is None or inside is None:
             return Rejection(origin=origin, reason="no positions")
         stress = _rows(calculation, "varray[@name='stress']")
-        return build(
+        return frame_of(
             origin=origin,
             symbols=self.symbols,
             positions=inside @ cell,
