@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lamdata.command import make_app, print_json, run_app, show_version, table
-from lamdata.errors import DataError, need
+from lamdata.errors import ConfigError, DataError, need
 
 app = make_app("Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together.")
 
@@ -24,9 +24,10 @@ def main_options(version: Annotated[bool, typer.Option("--version", callback=sho
 
 @app.command(epilog="Example: lamtrain init catalogs/quickstart/mixture.yaml --store stores/quickstart.zarr -o train.yaml")
 def init(
-    mixture: Annotated[Path, typer.Argument(help="Mixture file.")],
-    store: Annotated[str, typer.Option(help="Store that holds its datasets.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write.")] = Path("train.yaml"),
+    store: Annotated[str, typer.Option(help="Store that holds, or will hold, the datasets.")],
+    mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.")] = Path("train.yaml"),
     size: Annotated[Literal["tiny", "small", "medium", "large"], typer.Option(help="Size of the model.")] = "small",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
@@ -36,6 +37,18 @@ def init(
 
     from .config import write_config
 
+    if (mixture is None) == (from_ is None):
+        raise ConfigError("give a mixture file or --from input.json", hint="lamtrain init --help")
+    if from_ is not None:
+        need("torch", extra="train")
+        from .deepmd import adopt_input
+
+        files, left_out = adopt_input(from_, output, store=store)
+        if json:
+            print_json({"written": [str(file) for file in files], "left_out": left_out})
+        else:
+            print("\n".join([*(f"wrote {file}" for file in files), *(f"no counterpart: {line}" for line in left_out)]))
+        return
     opened, _ = open_mixture(mixture)
     write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
@@ -68,6 +81,8 @@ def train(
 def test(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     store: Annotated[str, typer.Argument(help="Store with the held-out frames.")],
+    head: Annotated[str | None, typer.Option(help="One head only.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's.")] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
     device: Device = "auto",
@@ -78,7 +93,7 @@ def test(
     need("torch", extra="train")
     from .report import TABLE_COLUMNS, table_rows, test_model
 
-    result = test_model(model, store, output=output or model.parent, device=device, quiet=quiet)
+    result = test_model(model, store, output=output or model.parent, head=head, dataset=dataset, device=device, quiet=quiet)
     if json:
         print_json(result)
     else:
@@ -106,6 +121,46 @@ def show(
         print("\n".join(citations(card)))
     else:
         print_card(card)
+
+
+@app.command(epilog="Example: lamtrain export runs/quickstart/best.pt --store stores/quickstart.zarr --head qe-pbe -o model.pt")
+def export(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    store: Annotated[str, typer.Option(help="Store with frames to compare on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.")],
+    head: Annotated[str | None, typer.Option(help="One energy head; by default all of them.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Held-out frames of each dataset to compare on.")] = 20,
+    json: Json = False,
+) -> None:
+    """Write a DeePMD-kit model; refuse unless energies, forces and virials of the file are the model's."""
+    need("torch", extra="train")
+    from .export import export_model
+
+    deviations = export_model(model, store, output, head=head, frames=frames)
+    rows = [[d.head, d.reader, d.energy, d.forces, d.virial] for d in deviations]
+    if json:
+        print_json({"written": str(output), "deviations": [dict(zip(("head", "reader", "energy", "forces", "virial"), row)) for row in rows]})
+    else:
+        table(f"wrote {output}", ["head", "read by", "energy eV/atom", "forces eV/Å", "virial eV/atom"], rows)
+
+
+@app.command("import", epilog="Example: lamtrain import model.ckpt.pt --branch H2O_H2O-PD -o water.pt")
+def import_(
+    file: Annotated[Path, typer.Argument(help="DeePMD-kit model: .pt, .pth, .dp or .yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    branch: Annotated[str | None, typer.Option(help="One branch of a multi-task model; by default all of them.")] = None,
+    tebd_of: Annotated[str | None, typer.Option(help="Branch whose type-embedding projection all take, where they differ.")] = None,
+    json: Json = False,
+) -> None:
+    """Read a DPA-2 model of DeePMD-kit into a checkpoint."""
+    need("torch", extra="train")
+    from .deepmd import adopt_model
+
+    info = adopt_model(file, output, branch=branch, tebd_of=tebd_of)
+    if json:
+        print_json({"written": str(output), "heads": info.read, "notes": info.notes})
+    else:
+        print("\n".join([f"wrote {output} with heads {', '.join(info.read.values())}", *info.notes]))
 
 
 def main() -> None:

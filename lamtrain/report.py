@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import Mixture
-from lamdata.errors import DataError
+from lamdata.errors import ConfigError, DataError
 from lamdata.progress import Progress
 
-from .checkpoint import load, to_json
+from .checkpoint import Checkpoint, load, to_json
 from .evaluate import LabelSpread, device_of, evaluate_batch, held_out_batches, weighted
 from .figures import Parity, draw_curves, draw_parity
 from .metrics import Metrics
-from .mixture import TrainingData, open_tasks
+from .mixture import TrainingData, open_tasks, pick_head
 from .model.lam import LamModel
 
 TABLE_COLUMNS = [
@@ -27,10 +27,22 @@ KEYS = (
 )  # fmt: skip
 
 
-def test_model(model_path: Path, store: str, *, output: Path, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
-    """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`."""
+def test_model(
+    model_path: Path,
+    store: str,
+    *,
+    output: Path,
+    head: str | None = None,
+    dataset: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`.
+
+    With `head` and `dataset`, that head on that dataset, whatever it was trained on.
+    """
     checkpoint = load(model_path)
-    data = open_tasks(Mixture.model_validate(checkpoint.lock["mixture"]), store)
+    data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
     model = checkpoint.build(device=device_of(device))
     heads, parities = {}, {}
     total = sum(len(task.validation) for task in data.tasks)
@@ -49,11 +61,26 @@ def test_model(model_path: Path, store: str, *, output: Path, device: str = "aut
     return result
 
 
+def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: str | None) -> Mixture:
+    """The mixture of its training, a head of it, or a head on another dataset."""
+    if head is not None:
+        pick_head(list(checkpoint.heads), head)
+    if dataset is not None:
+        head = head or (next(iter(checkpoint.heads)) if len(checkpoint.heads) == 1 else None)
+        if head is None or checkpoint.heads[head]["task"] != "energy_force":
+            raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(checkpoint.heads)}")
+        return Mixture.model_validate({"mixture": "test", "heads": [{"head": head, "dataset": dataset, "task": "energy_force"}]})
+    if checkpoint.lock["mixture"] is None:
+        raise ConfigError("the model does not say what it was trained on", where=str(path), hint="name a dataset of the store with --dataset")
+    mixture = Mixture.model_validate(checkpoint.lock["mixture"])
+    return mixture if head is None else mixture.model_copy(update={"heads": [task for task in mixture.heads if task.head == head]})
+
+
 def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
     """Errors of one head beside the spread of its labels, and the points of its parity plot."""
-    metrics, parity = Metrics(list(data.heads)), Parity()
+    metrics, parity = Metrics(list(model.config.heads)), Parity()
     spread = LabelSpread(data.references(head), data.statistics(head))
-    index = list(data.heads).index(head)
+    index = list(model.config.heads).index(head)
     for task in data.of_head(head):
         for frames in held_out_batches(task, None):
             frames = frames.with_(head=np.full(len(frames), index, np.int32))
