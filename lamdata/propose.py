@@ -65,7 +65,7 @@ def propose_card(files: list[Path], *, base: Path | None = None) -> str:
 def _look_at(path: Path, base: Path) -> tuple[list[Proposal], list[str]]:
     """The sources in one file, folder or archive, one for each format; and the files that no reader knows."""
     relative = Path(os.path.relpath(path, base)).as_posix()
-    found = expand(SourceSpec(path=relative), base=base)
+    found = expand(SourceSpec(path=str(path)), base=Path.cwd())  # `base` need not exist yet
     by_format: dict[str, list[SourceFile]] = {}
     unread = []
     for file in found:
@@ -184,7 +184,7 @@ def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
             continue
         folder = posixpath.dirname(group[0].path)
         names = [posixpath.basename(one.path) for one in group]
-        patterns = choose_patterns(names, os.listdir(base / folder))
+        patterns = choose_patterns(names, os.listdir(os.path.normpath(base / folder)))
         if len(patterns) > 1:
             out += group
             continue

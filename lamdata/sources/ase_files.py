@@ -22,6 +22,7 @@ from ..frame import Frame, Rejection
 from .ase_rows import frame_of_row, plain
 from .build import MAX_ATOMS
 from .deepmd_lmdb import has_key, is_lmdb
+from .extxyz import KEYS, formula
 from .files import SourceFile
 from .json_items import load, parse
 from .lmdb_pages import LmdbFile
@@ -34,7 +35,7 @@ MAX_ROW = 64 << 20  # bytes of one row, unpacked
 
 
 class AseDbReader:
-    """The sqlite database of `ase.db`. `group` is the value of the key-value pair that `keys: {group: ...}` names, else the row."""
+    """The sqlite database of `ase.db`. The group is the key-value pair that `keys: {group: ...}` names, else the material's id or the composition."""
 
     name = "ase/db"
     options: dict[str, tuple] = {}
@@ -45,7 +46,7 @@ class AseDbReader:
         with file.local() as path, closing(open_readonly(path)) as database:
             try:
                 for i, row in enumerate(_sqlite_rows(database, file)):
-                    yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file, i))
+                    yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
             except (sqlite3.Error, OverflowError) as err:
                 raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
@@ -75,7 +76,7 @@ class AseJsonReader:
             row = value.get(str(key))
             if not isinstance(row, dict):
                 raise SourceError(f"row {str(key)[:20]} is missing", where=f"{file.name}#{i}")
-            yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file, i))
+            yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -103,7 +104,7 @@ class AseLmdbReader:
                 row = parse(unzlib(data.value(entry), where=origin), where=origin)
                 if not isinstance(row, dict):
                     raise SourceError("not a row of an ASE-LMDB", where=origin)
-                yield frame_of_row(row, spec, origin=origin, group=_group(row, spec, file, i))
+                yield frame_of_row(row, spec, origin=origin, group=_group(row, spec, file))
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -133,9 +134,9 @@ class AseTrajReader:
                 for i in range(len(first)):
                     step = first if i == 0 else ulm.Reader(stream, i)
                     yield frame_of_row(_step(step, first, size), spec, origin=f"{file.name}#{i}", group=file.name)
+            except SourceError:
+                raise
             except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
-                if isinstance(err, SourceError):
-                    raise
                 raise SourceError(f"damaged trajectory: {say(err)}", where=file.name) from err
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
@@ -147,10 +148,14 @@ class AseTrajReader:
         return head.startswith((b"- of UlmASE-Trajectory", b"AFFormatASE-Trajectory"))
 
 
-def _group(row: dict[str, Any], spec: SourceSpec, file: SourceFile, i: int) -> str:
-    pairs = row.get("key_value_pairs")
-    name = pairs.get(spec.keys["group"]) if spec.keys.get("group") and isinstance(pairs, dict) else None
-    return f"{file.name}/{name if name is not None else i}"
+def _group(row: dict[str, Any], spec: SourceSpec, file: SourceFile) -> str:
+    """The material that the row names, else its composition: the steps of one trajectory share it."""
+    pairs = row["key_value_pairs"] if isinstance(row.get("key_value_pairs"), dict) else {}
+    known = (spec.keys["group"],) if spec.keys.get("group") else KEYS["group"]
+    name = next((pairs[key] for key in known if key in pairs), None)
+    if name is None:
+        name = formula([str(n) for n in np.ravel(plain(row.get("numbers")))])
+    return f"{file.name}/{name}"
 
 
 def open_readonly(path: Path) -> sqlite3.Connection:

@@ -95,9 +95,9 @@ class Hdf5Reader:
                 with h5py.File(path, "r") as root:
                     for group in _hdf5_systems(root):
                         yield from _hdf5_frames(group, file, spec)
+            except SourceError:
+                raise
             except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as err:
-                if isinstance(err, SourceError):
-                    raise
                 raise SourceError(f"damaged HDF5 file: {say(err)}", where=file.name) from err
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _hdf5_systems(root: Any) -> list[Any]:
     found: list[Any] = [root] if "type.raw" in root else []
     root.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Group) and "type.raw" in item else None)
     if not found:
-        raise OSError("no group in it has type.raw")
+        raise SourceError("no group in it has type.raw: not a DeePMD file")
     return sorted(found, key=lambda group: group.name)
 
 

@@ -51,7 +51,9 @@ class Layout:
     factors: dict[str, float]  # quantity -> factor to eV, Å
     columns: dict[str, slice]  # property -> its columns
     width: int  # columns in a line
+    declared: bool  # the comment says what the columns are; else there may be more of them
     forces: str | None  # property that holds the forces
+    rivals: tuple[tuple[str, str, str], ...]  # (label, key, key): both may hold it, so they must be equal
 
 
 class ExtxyzReader:
@@ -120,11 +122,21 @@ def layout_of(info: dict[str, str], spec: SourceSpec, *, where: str) -> Layout:
     columns, width = parse_columns(info.get("Properties", PLAIN_COLUMNS), where=where)
     found = {label: pick_key(label, info, spec, where=where) for label in KEYS if label != "forces"}
     forces = pick_key("forces", columns, spec, where=where)
+    if both := rival_keys("forces", columns, spec):
+        raise _ambiguous("forces", *both, where=where)
     factors = {quantity: _factor(quantity, info, spec, where=where) for quantity in TABLES}
     stated = any(f"{key}{dash}unit" in info for key in UNIT_KEYS["force"] for dash in "-_") or spec.units.force
     if forces and factors["energy"] != 1.0 and not stated:
         raise SourceError("energies have a unit, forces have none", where=where, hint="say `units: {force: Hartree/bohr}` in the card")
-    return Layout(info={k: v for k, v in found.items() if v}, factors=factors, columns=columns, width=width, forces=forces)
+    return Layout(
+        info={k: v for k, v in found.items() if v},
+        factors=factors,
+        columns=columns,
+        width=width,
+        declared="Properties" in info,
+        forces=forces,
+        rivals=tuple((label, *both) for label in found if (both := rival_keys(label, info, spec))),
+    )
 
 
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:
@@ -144,19 +156,29 @@ def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int
 
 
 def pick_key(label: str, present: dict[str, Any], spec: SourceSpec, *, where: str) -> str | None:
-    """The key that holds a label: the card's, else the first known one that is there; two rival ones are an error."""
+    """The key that holds a label: the card's, else the first known one that is there."""
     if label in spec.keys:
         wanted = spec.keys[label]
         if wanted and wanted not in present:
             raise SourceError(f"no key {wanted!r} for {label}", where=where, hint=f"it has: {', '.join(list(present)[:20])}")
         return wanted or None
-    plain = [key for key in KEYS[label] if key in present]
-    reference = [prefix + key for prefix in REFERENCE for key in KEYS[label] if prefix + key in present]
-    if plain and reference and present[plain[0]] != present[reference[0]]:
-        raise SourceError(
-            f"both {plain[0]!r} and {reference[0]!r} could be {label}", where=where, hint=f"say `keys: {{{label}: {reference[0]}}}`"
-        )
+    plain, reference = _known_keys(label, present)
     return (plain + reference or [None])[0]
+
+
+def rival_keys(label: str, present: dict[str, Any], spec: SourceSpec) -> tuple[str, str] | None:
+    """A plain key and one with a prefix that may both hold a label, where the card does not choose."""
+    plain, reference = _known_keys(label, present)
+    return (plain[0], reference[0]) if plain and reference and label not in spec.keys else None
+
+
+def _known_keys(label: str, present: dict[str, Any]) -> tuple[list[str], list[str]]:
+    plain = [key for key in KEYS[label] if key in present]
+    return plain, [prefix + key for prefix in REFERENCE for key in KEYS[label] if prefix + key in present]
+
+
+def _ambiguous(label: str, plain: str, reference: str, *, where: str) -> SourceError:
+    return SourceError(f"both {plain!r} and {reference!r} could be {label}", where=where, hint=f"say `keys: {{{label}: {reference}}}`")
 
 
 def _factor(quantity: str, info: dict[str, str], spec: SourceSpec, *, where: str) -> float:
@@ -177,8 +199,11 @@ def _frame(
     info: dict[str, str], rows: list[list[bytes]], layout: Layout, spec: SourceSpec, file: SourceFile, *, origin: str
 ) -> Frame | Rejection:
     for row in rows:
-        if len(row) < layout.width:
+        if len(row) < layout.width or (layout.declared and len(row) > layout.width):
             raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=origin)
+    for label, plain, reference in layout.rivals:
+        if info[plain] != info[reference]:
+            raise _ambiguous(label, plain, reference, where=origin)
     columns = list(zip(*rows, strict=False))
     if not columns:
         raise Unusable("no atoms")

@@ -61,6 +61,13 @@ def test_files_of_one_kind_become_one_pattern_only_if_it_matches_no_other(tmp_pa
     assert propose_card([tmp_path / "a1.xyz", tmp_path / "b.xyz"], base=tmp_path).count("- path") == 2
 
 
+def test_the_folder_of_the_card_need_not_exist_yet(tmp_path):
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).write_text(extxyz_text(emt_frames(1)))
+    text = propose_card([tmp_path / "a.xyz", tmp_path / "b.xyz"], base=tmp_path / "new")
+    assert 'path: "../*.xyz"' in text
+
+
 def test_patterns_match_what_is_wanted_and_nothing_else():
     present = ["x/OUTCAR", "y/OUTCAR", "x/INCAR", "x/a.json", "y/b.json"]
     assert choose_patterns(present[:2], present) == ["**/OUTCAR"]

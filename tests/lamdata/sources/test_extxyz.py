@@ -51,6 +51,25 @@ def test_a_prediction_beside_a_reference_is_ambiguous(tmp_path):
     assert one(tmp_path, comment, keys={"energy": "REF_energy"}).energy == -1.5
 
 
+def test_rivals_that_are_equal_in_the_first_frame_only_are_still_found(tmp_path):
+    same, other = (f"1\n{CELL} {COLUMNS} energy=-1.5 REF_energy={e}\nH 0 0 0 1 2 3\n" for e in (-1.5, -1.6))
+    assert len(read(tmp_path, same)) == 1
+    with pytest.raises(SourceError, match="#1: both 'energy'"):
+        read(tmp_path, same + other)
+
+
+def test_two_columns_of_forces_are_ambiguous(tmp_path):
+    text = "1\nProperties=species:S:1:pos:R:3:forces:R:3:REF_forces:R:3\nH 0 0 0 1 2 3 4 5 6\n"
+    with pytest.raises(SourceError, match="could be forces"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, keys={"forces": "REF_forces"})[0].forces.tolist() == [[4, 5, 6]]
+
+
+def test_a_line_with_a_column_too_many_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="8 columns"):
+        one(tmp_path, f"{CELL} {COLUMNS} energy=1", forces="1 2 3 4")
+
+
 def test_stress_has_the_sign_of_ase_and_virial_wins(tmp_path):
     stress = 'stress="0.1 0 0 0 0.2 0 0 0 0.3"'
     np.testing.assert_allclose(one(tmp_path, f"{CELL} {COLUMNS} {stress}").virial, -8 * np.diag([0.1, 0.2, 0.3]))
