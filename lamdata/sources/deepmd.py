@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from .npy_rows import MAX_ROW, NpyRows
 from .say import say
 
 MAX_TYPES = 8 << 20  # bytes of type.raw and type_map.raw
+MAX_NAMES = 1000
 
 
 class NpyReader:
@@ -129,15 +130,15 @@ def words(file: SourceFile) -> list[str]:
     return file.bytes(MAX_TYPES).decode("utf-8", "replace").split()
 
 
-def make_system(types: Any, names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str) -> System:
+def make_system(types: Iterable[Any], names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str) -> System:
     """Check types against names; the option `type_map` stands in for missing names."""
     named = str(spec.options["type_map"]).split() if "type_map" in spec.options else names
-    if not named:
+    if not named or len(named) > MAX_NAMES:
         raise SourceError(
             "no type_map.raw says which elements the types are", where=where, hint='say `options: {type_map: "O H"}` in the card'
         )
     try:
-        types = np.asarray(types).astype(np.int64).ravel()
+        types = np.fromiter((int(word) for word in types), np.int64)  # an array of words would be as wide as the longest
     except (ValueError, OverflowError):
         raise SourceError("type.raw is not a list of integers", where=where) from None
     if not 0 < len(types) <= MAX_ATOMS or types.min() < 0 or types.max() >= len(named):
@@ -196,7 +197,7 @@ def _hdf5_frames(group: Any, file: SourceFile, spec: SourceSpec) -> Iterator[Fra
     if group["type.raw"].size > MAX_ATOMS:
         raise SourceError("type.raw has too many atoms", where=file.name)
     label = f"{file.name}{'' if group.name == '/' else group.name}"
-    system = make_system(group["type.raw"][()], names, spec, periodic="nopbc" not in group, group=label, where=label)
+    system = make_system(group["type.raw"][()].ravel(), names, spec, periodic="nopbc" not in group, group=label, where=label)
     for name in sorted(key for key in group if key.startswith("set.")):
         columns = {key: _Dataset(group[name][f"{key}.npy"], file) for key in LABELS if f"{key}.npy" in group[name]}
         yield from frames_of(system, columns, file, inside=f"{group.name.strip('/')}/{name}/".lstrip("/"))

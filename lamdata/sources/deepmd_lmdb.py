@@ -94,7 +94,7 @@ def _frame(record: dict[str, Any], names: list[str], spec: SourceSpec, file: Sou
     if found["atom_types"] is None or found["coords"] is None:
         return Rejection(origin=origin, reason="no coords or atom_types")
     periodic = found["cells"] is not None and bool(found["cells"].any()) and not record.get("nopbc")
-    system = make_system(found["atom_types"], names, spec, periodic=periodic, group=file.folder or file.basename, where=origin)
+    system = make_system(found["atom_types"].ravel(), names, spec, periodic=periodic, group=file.folder or file.basename, where=origin)
     counts = "".join(f"-{c}" for c in record["atom_numbs"]) if isinstance(record.get("atom_numbs"), list) else ""
     return build(
         origin=origin,
