@@ -71,7 +71,7 @@ class LamModel(nn.Module):
         return Output(**values if tracked else {name: value.detach() for name, value in values.items()})
 
     def use_kernels(self, name: str) -> Self:
-        """Compute the slow parts with the kernels called `name` (`plain`, or `cpp` on CPU tensors); the weights stay as they are."""
+        """Compute the slow parts with the kernels called `name` (see kernels/choose.py); the weights stay as they are."""
         chosen = kernels(name)
         for module in self.modules():
             if hasattr(module, "kernels"):

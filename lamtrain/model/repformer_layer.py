@@ -89,9 +89,9 @@ class RepformerLayer(nn.Module):
         if self.conv is not None and not alone:
             inputs.append(self.kernels.neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
         if c.update_g1_has_grrg:
-            inputs.append(symmetrize(torch.cat([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
+            inputs.append(self.kernels.symmetrize(torch.cat([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
         if c.update_g1_has_drrd:
-            inputs.append(symmetrize(moment, c.axis_neuron))
+            inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
         updates = {"linear": self.act(self.linear1(torch.cat(inputs, -1)))}
         return updates | {"conv": conv} if alone else updates
 
@@ -117,8 +117,3 @@ class RepformerLayer(nn.Module):
         c = self.config
         angles = Angles.of(h2, pairs.sums, hidden=c.attn2_hidden, gated=c.attn2_has_gate)
         return replace(pairs, h2=h2, h2_sum=weighted_h2(h2, pairs.sums), angles=angles)
-
-
-def symmetrize(moment: Tensor, axis: int) -> Tensor:
-    """Sums H (A, 3, d) -> the invariant H[:, :axis]^T H / 3, (A, axis * d)."""
-    return torch.bmm(moment[:, :, :axis].transpose(1, 2), moment).flatten(1) * (1.0 / 3.0)

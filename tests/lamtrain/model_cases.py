@@ -8,18 +8,16 @@ import torch
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.batch import collate
-from lamtrain.model.config import DescriptorConfig, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
+from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
 from lamtrain.model.lam import LamModel, Output
 
 ELEMENTS = ["H", "C", "O"]
 
 
-def model_config(*, heads: dict[str, str] | None = None, repinit: dict = None, repformer: dict = None, **descriptor) -> ModelConfig:
-    """Every term of the model on, at a size that takes milliseconds."""
-    if repformer is None:
-        repformer = {}
-    if repinit is None:
-        repinit = {}
+def model_config(
+    *, heads: dict[str, str] | None = None, repinit: dict | None = None, repformer: dict | None = None, **descriptor
+) -> ModelConfig:
+    """Every term of the model on, at a size that takes milliseconds; seeds fixed."""
     wide = {
         "rcut": 5.0, "rcut_smth": 1.0, "nsel": 60, "neuron": [4, 8, 16], "axis_neuron": 4, "tebd_dim": 4,
         "use_three_body": True, "three_body_neuron": [2, 4], "three_body_rcut": 3.5, "three_body_rcut_smth": 2.0, "three_body_sel": 24,
@@ -32,7 +30,11 @@ def model_config(*, heads: dict[str, str] | None = None, repinit: dict = None, r
         repinit=RepinitConfig(**wide | (repinit or {})), repformer=RepformerConfig(**narrow | (repformer or {})), seed=1, **descriptor
     )
     return ModelConfig(
-        elements=ELEMENTS, descriptor=blocks, fitting=FittingConfig(neuron=[12, 12], seed=2), heads=heads or {"energy": "energy_force"}
+        elements=ELEMENTS,
+        descriptor=blocks,
+        fitting=FittingConfig(neuron=[12, 12], seed=2),
+        denoise=DenoiseConfig(seed=3),
+        heads=heads or {"energy": "energy_force"},
     )
 
 

@@ -1,6 +1,8 @@
-"""Kernels by name: `plain` PyTorch, or `cpp`, operators that are compiled when they are first asked for.
+"""Kernels by name; all give the same numbers, first and second derivatives included.
 
-`plain` is the default and the measure; the others give the same numbers, first and second derivatives included.
+plain    PyTorch's own operators: the default, and what the others are measured against
+closed   the gated softmax with its derivatives written out in PyTorch: any device, less memory
+cpp      C++ operators for CPU tensors, compiled when they are first asked for
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from pathlib import Path
 import torch
 
 from ..gate_softmax import gate_softmax
-from .plain import neighbor_sums
+from . import closed_form
+from .plain import neighbor_sums, symmetrize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class Kernels:
     name: str
     gate_softmax: Callable = gate_softmax
     neighbor_sums: Callable = neighbor_sums
+    symmetrize: Callable = symmetrize
     moment: Callable | None = None
     three_body: Callable | None = None
 
@@ -32,11 +36,12 @@ PLAIN = Kernels(name="plain")
 
 def kernels(name: str) -> Kernels:
     """The kernels called `name`; raises ValueError for another name, RuntimeError where they cannot be compiled."""
-    if name == "plain":
-        return PLAIN
     if name == "cpp":
         return _compiled()
-    raise ValueError(f"no kernels called {name!r}; there are plain and cpp")
+    named = {"plain": PLAIN, "closed": Kernels(name="closed", gate_softmax=closed_form.gate_softmax)}
+    if name not in named:
+        raise ValueError(f"no kernels called {name!r}; there are plain, closed and cpp")
+    return named[name]
 
 
 @functools.cache
@@ -45,7 +50,7 @@ def _compiled() -> Kernels:
     from torch.utils.cpp_extension import load
 
     sources = sorted(str(path) for path in Path(__file__).parent.glob("*.cpp"))
-    flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
+    flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp"]
     try:
         load("lam_kernels", sources, extra_cflags=flags, is_python_module=False)
     except (OSError, RuntimeError) as err:
@@ -55,4 +60,11 @@ def _compiled() -> Kernels:
     def sums(g1, u, h, neighbors):
         return neighbor_sums(g1, u, h, neighbors) if u is None or h is None else ops.neighbor_sums(g1, u, h, neighbors)
 
-    return Kernels(name="cpp", gate_softmax=ops.gate_softmax, neighbor_sums=sums, moment=ops.moment, three_body=ops.three_body)
+    return Kernels(
+        name="cpp",
+        gate_softmax=ops.gate_softmax,
+        neighbor_sums=sums,
+        symmetrize=ops.symmetrize,
+        moment=ops.moment,
+        three_body=ops.three_body,
+    )

@@ -8,8 +8,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <cmath>
 #include <vector>
+#include "elementary.h"
 
 namespace lam {
 using at::Tensor;

@@ -4,6 +4,7 @@
 //
 // S, A are (N, I, H, J); C, B, D are (N, I, J), shared by the heads. Nothing of the size of S is kept but S itself: both
 // derivatives compute p again, which is cheaper than reading it back.
+#include <limits>
 #include "common.h"
 
 namespace lam {
@@ -20,10 +21,10 @@ void softmax_row(const T* S, const T* C, const T* B, T* p, int64_t J, T phantom)
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < J; ++j) {
-    p[j] = std::exp(p[j] - top);
+    p[j] = exp_negative(p[j] - top);
     sum += p[j];
   }
-  if (phantom > 0) sum += phantom * std::exp(T(-20) - top);
+  if (phantom > 0) sum += phantom * exp_negative(T(-20) - top);
   const T scale = T(1) / sum;
 #pragma omp simd
   for (int64_t j = 0; j < J; ++j) p[j] *= scale;
@@ -175,6 +176,7 @@ struct Forward : torch::autograd::Function<Forward> {
 }  // namespace
 
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom) {
+  TORCH_CHECK(s.device().is_cpu(), "the cpp kernels work on CPU tensors");
   return Forward::apply(s.contiguous(), c.contiguous(), b.contiguous(), d.contiguous(), double(phantom));
 }
 }  // namespace lam

@@ -5,6 +5,7 @@
 namespace lam {
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights);
+Tensor symmetrize(const Tensor& moment, int64_t axis);
 Tensor three_body(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorList weights);
 std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::TensorList h, at::TensorList n);
 }  // namespace lam
@@ -12,6 +13,7 @@ std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::
 TORCH_LIBRARY(lam, m) {
   m.def("gate_softmax(Tensor s, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::gate_softmax);
   m.def("moment(Tensor r, Tensor row, Tensor[] weights) -> Tensor", &lam::moment);
+  m.def("symmetrize(Tensor moment, int axis) -> Tensor", &lam::symmetrize);
   m.def("three_body(Tensor e, Tensor types, int ntypes, Tensor[] weights) -> Tensor", &lam::three_body);
   m.def("neighbor_sums(Tensor g, Tensor[] u, Tensor[] h, Tensor[] n) -> (Tensor, Tensor)", &lam::neighbor_sums);
 }

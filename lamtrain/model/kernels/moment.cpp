@@ -13,6 +13,8 @@
 namespace lam {
 namespace {
 
+constexpr int64_t EDGES = 768;  // edges of a block
+
 int64_t skips(int64_t in, int64_t out) { return out == in ? 1 : out == 2 * in ? 2 : 0; }
 
 // h (and t) of the first layer: h = tanh(x w + T[row]), t = (1 - h^2) w. `R` has stride 4; rows P.. of `out` hold t.
@@ -27,7 +29,7 @@ void first_layer(const Tensor& R, const Tensor& row, const Tensor& tables, const
       const T s = x[4 * p], *t = tab + r[p] * n;
       T *hp = h + p * n, *tp = h + (P + p) * n;
 #pragma omp simd
-      for (int64_t o = 0; o < n; ++o) hp[o] = std::tanh(s * w[o] + t[o]);
+      for (int64_t o = 0; o < n; ++o) hp[o] = tanh_of(s * w[o] + t[o]);
       if (slope)
 #pragma omp simd
         for (int64_t o = 0; o < n; ++o) tp[o] = (1 - hp[o] * hp[o]) * w[o];
@@ -45,7 +47,7 @@ void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P,
     for (int64_t p = from; p < to; ++p) {
       T *h = a + p * out, *t = a + (P + p) * out;
 #pragma omp simd
-      for (int64_t o = 0; o < out; ++o) h[o] = std::tanh(h[o] + b[o]);
+      for (int64_t o = 0; o < out; ++o) h[o] = tanh_of(h[o] + b[o]);
       if (slope)
 #pragma omp simd
         for (int64_t o = 0; o < out; ++o) t[o] *= 1 - h[o] * h[o];
@@ -75,12 +77,12 @@ variable_list evaluate(const Tensor& R, const Tensor& row, at::TensorList weight
 }
 
 // Cotangents of h (and t) of a layer -> those of its products, in place: with y, dy free of the skip and s = 1 - y^2,
-// A <- h' s - 2 y dy t' and A' <- t' s.
+// A <- h' s - 2 y dy t' and A' <- t' s. What the skip hands down is written to `carried` first.
 template <class T>
-void reverse_layer(Tensor& G, const Tensor& here, const Tensor* below, int64_t P, bool slope) {
+void reverse_layer(Tensor& G, const Tensor& here, const Tensor* below, int64_t P, bool slope, Tensor* carried) {
   const int64_t out = G.size(1), in = below ? below->size(1) : 0, skip = below ? skips(in, out) : 0;
   const T *h = here.const_data_ptr<T>(), *lower = below ? below->const_data_ptr<T>() : nullptr;
-  T* g = G.data_ptr<T>();
+  T *g = G.data_ptr<T>(), *down = carried ? carried->data_ptr<T>() : nullptr;
   at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
     std::vector<T> y(out), dy(out);
     for (int64_t p = from; p < to; ++p) {
@@ -88,6 +90,11 @@ void reverse_layer(Tensor& G, const Tensor& here, const Tensor* below, int64_t P
       for (int64_t k = 0; k < skip; ++k)
         for (int64_t i = 0; i < in; ++i) y[k * in + i] -= lower[p * in + i];
       T *gh = g + p * out, *gt = g + (P + p) * out;
+      for (int64_t k = 0; down && k < skip; ++k)
+        for (int64_t i = 0; i < in; ++i) {
+          down[p * in + i] = (k ? down[p * in + i] : T(0)) + gh[k * in + i];
+          if (slope) down[(P + p) * in + i] = (k ? down[(P + p) * in + i] : T(0)) + gt[k * in + i];
+        }
       if (slope) {
         std::copy(h + (P + p) * out, h + (P + p + 1) * out, dy.begin());
         for (int64_t k = 0; k < skip; ++k)
@@ -131,14 +138,13 @@ variable_list reverse(Tensor G, const variable_list& layers, const Tensor& R, co
     for (int64_t k = K - 1; k > 0; --k) {
       const Tensor below = slope ? layers[k - 1] : layers[k - 1].narrow(0, 0, P);
       const int64_t in = below.size(1), skip = skips(in, G.size(1));
-      Tensor carried = skip ? G.view({G.size(0), skip, in}).sum(1) : Tensor();
-      reverse_layer<scalar_t>(G, layers[k], &layers[k - 1], P, slope);
+      Tensor carried = skip ? at::empty({G.size(0), in}, G.options()) : Tensor();
+      reverse_layer<scalar_t>(G, layers[k], &layers[k - 1], P, slope, skip ? &carried : nullptr);
       grads[2 * k] = at::mm(below.t(), G);
       grads[2 * k + 1] = G.narrow(0, 0, P).sum(0);
-      Tensor down = carried.defined() ? at::addmm(carried, G, weights[2 * k].t()) : at::mm(G, weights[2 * k].t());
-      G = down;
+      G = skip ? carried.addmm_(G, weights[2 * k].t()) : at::mm(G, weights[2 * k].t());
     }
-    reverse_layer<scalar_t>(G, layers[0], nullptr, P, slope);
+    reverse_layer<scalar_t>(G, layers[0], nullptr, P, slope, nullptr);
     grads[0] = at::zeros_like(weights[0]), grads[1] = at::zeros_like(weights[1]);
     reverse_first<scalar_t>(G, R, row, weights[1], slope, grads[0], grads[1], gx);
   });
@@ -149,6 +155,24 @@ variable_list reverse(Tensor G, const variable_list& layers, const Tensor& R, co
 Tensor value_of(const variable_list& layers, const Tensor& row) { return layers.back().narrow(0, 0, row.numel()).view({row.size(0), row.size(1), -1}); }
 Tensor slope_of(const variable_list& layers, const Tensor& row) {
   return layers.back().narrow(0, row.numel(), row.numel()).view({row.size(0), row.size(1), -1});
+}
+
+// Cotangents of the last h, sum_a A_a c_a, and of the last t, A_0 sum_a R_a c_a, stacked; of h alone if `R` is null.
+template <class T>
+void seed(const Tensor& A, const Tensor* R, const Tensor& c, Tensor& G) {
+  const int64_t N = A.size(0), W = A.size(1), m = c.size(2);
+  const T *pa = A.const_data_ptr<T>(), *pr = R ? R->const_data_ptr<T>() : nullptr, *pc = c.const_data_ptr<T>();
+  T* g = G.data_ptr<T>();
+  at::parallel_for(0, N * W, 256, [&](int64_t from, int64_t to) {
+    for (int64_t p = from; p < to; ++p) {
+      const T *a = pa + 4 * p, *r = pr + 4 * p, *x = pc + (p / W) * 4 * m, *y = x + m, *z = y + m, *v = z + m;
+#pragma omp simd
+      for (int64_t o = 0; o < m; ++o) g[p * m + o] = a[0] * x[o] + a[1] * y[o] + a[2] * z[o] + a[3] * v[o];
+      if (!R) continue;
+#pragma omp simd
+      for (int64_t o = 0; o < m; ++o) g[(N * W + p) * m + o] = a[0] * (r[0] * x[o] + r[1] * y[o] + r[2] * z[o] + r[3] * v[o]);
+    }
+  });
 }
 
 struct Slope : torch::autograd::Function<Slope> {  // (R, row, c, weights, layers) -> R'
@@ -167,7 +191,7 @@ struct Slope : torch::autograd::Function<Slope> {  // (R, row, c, weights, layer
   static variable_list backward(AutogradContext* ctx, variable_list g) {
     auto v = ctx->get_saved_variables();
     const int64_t count = ctx->saved_data["weights"].toInt();
-    const Tensor R = v[0], row = v[1], c = v[2], a = g[0], a0 = a.narrow(2, 0, 1);
+    const Tensor R = v[0], row = v[1], c = v[2], a = g[0].contiguous(), a0 = a.narrow(2, 0, 1);
     const variable_list weights(v.begin() + 3, v.begin() + 3 + count), layers(v.begin() + 3 + count, v.end());
     const bool geometry = ctx->needs_input_grad(0), train = wanted(ctx, 3, count);
     Tensor gR, gx, weighted = a0 * R;
@@ -175,8 +199,7 @@ struct Slope : torch::autograd::Function<Slope> {  // (R, row, c, weights, layer
     variable_list grads(count);
     if (train || geometry) {
       Tensor G = at::empty_like(layers.back());
-      Tensor up = value_of({G}, row), up_t = slope_of({G}, row);
-      at::bmm_out(up, a, c), at::bmm_out(up_t, weighted, c);
+      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_second", [&] { seed<scalar_t>(a, &R, c, G); });
       if (geometry) gx = at::empty_like(row, R.options());
       grads = reverse(G, layers, R, row, weights, true, geometry ? &gx : nullptr);
     }
@@ -208,7 +231,9 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, row, weights) -> M
     variable_list out{ctx->needs_input_grad(0) ? Slope::apply(R, row, c, at::TensorList(weights), at::TensorList(layers)) : Tensor(), Tensor(), Tensor()}, grads(count);
     if (wanted(ctx, 2, count)) {
       TORCH_CHECK(!at::GradMode::is_enabled(), "the fused moment has no second derivative by its weights; use the plain kernels");
-      grads = reverse(at::bmm(R, c).flatten(0, 1), layers, R, row, weights, false, nullptr);
+      Tensor G = at::empty({row.numel(), c.size(2)}, c.options());
+      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_backward", [&] { seed<scalar_t>(R, nullptr, c, G); });
+      grads = reverse(G, layers, R, row, weights, false, nullptr);
     }
     out.insert(out.end(), grads.begin(), grads.end());
     return out;
@@ -217,9 +242,18 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, row, weights) -> M
 
 }  // namespace
 
+// Atoms are taken a few at a time, so that the layers of their edges stay in cache.
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights) {
-  variable_list plain;
+  TORCH_CHECK(R.device().is_cpu(), "the cpp kernels work on CPU tensors");
+  const bool slope = R.requires_grad() && at::GradMode::is_enabled();
+  const int64_t few = std::max<int64_t>(1, EDGES / std::max<int64_t>(1, R.size(1)));
+  variable_list plain, parts;
   for (const auto& w : weights) plain.push_back(w.contiguous());
-  return Moment::apply(R.contiguous(), row.contiguous(), R.requires_grad() && at::GradMode::is_enabled(), at::TensorList(plain));
+  for (int64_t first = 0; first < R.size(0); first += few) {
+    const int64_t count = std::min(few, R.size(0) - first);
+    const Tensor edges = R.narrow(0, first, count).contiguous(), rows = row.narrow(0, first, count).contiguous();
+    parts.push_back(Moment::apply(edges, rows, slope, at::TensorList(plain)));
+  }
+  return at::cat(parts);
 }
 }  // namespace lam

@@ -211,6 +211,7 @@ variable_list contiguous(at::TensorList list) {
 }  // namespace
 
 std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::TensorList h, at::TensorList n) {
+  TORCH_CHECK(g.device().is_cpu(), "the cpp kernels work on CPU tensors");
   const variable_list cu = contiguous(u), ch = contiguous(h), cn = contiguous(n);
   auto out = Forward::apply(g.contiguous(), at::TensorList(cu), at::TensorList(ch), at::TensorList(cn));
   return {out[0], out[1]};

@@ -16,7 +16,14 @@ def neighbor_sums(
     `g1` (A, d); for each chunk of consecutive rows `u` (N, V, d), `h` (N, 3, V), `neighbors` (N, V). A factor that is None has
     no sum.
     """
+    if u is None and h is None:
+        return None, None
     gathered = gather_rows(g1, neighbors)
     scaled = None if u is None else torch.cat([(a * g).sum(1) for a, g in zip(u, gathered)])
     turned = None if h is None else torch.cat([torch.bmm(a, g) for a, g in zip(h, gathered)])
     return scaled, turned
+
+
+def symmetrize(moment: Tensor, axis: int) -> Tensor:
+    """Sums H (A, 3, d) -> the invariant H[:, :axis]^T H / 3, (A, axis * d)."""
+    return torch.bmm(moment[:, :, :axis].transpose(1, 2), moment).flatten(1) * (1.0 / 3.0)

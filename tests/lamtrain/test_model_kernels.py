@@ -1,0 +1,91 @@
+"""Kernels against the plain formulas: values, forces, and what training on forces differentiates."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lamdata.frames import Frames
+from lamtrain.batch import collate
+from lamtrain.model.gate_softmax import gate_softmax
+from lamtrain.model.gather import gather_rows
+from lamtrain.model.kernels import closed_form
+from lamtrain.model.kernels.choose import kernels
+
+from .model_cases import build_model, model_config, structure
+
+COMPILED = pytest.param(
+    "cpp", marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("ninja") or not shutil.which("c++"), reason="no compiler")]
+)
+
+
+def random(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def softmax_case(phantom: int):
+    tensors = random(2, 3, 2, 4, seed=0), random(2, 3, 4, seed=1), random(2, 3, 4, seed=2), random(2, 3, 4, seed=3)
+    return tensors, lambda kernel: lambda *t: kernel(*t, phantom)
+
+
+@pytest.mark.parametrize("phantom", [0, 9])
+@pytest.mark.parametrize("name", ["plain", "closed", COMPILED])
+def test_the_gated_softmax_has_the_right_first_and_second_derivatives(name, phantom):
+    tensors, bind = softmax_case(phantom)
+    kernel = bind(kernels(name).gate_softmax)
+    torch.testing.assert_close(kernel(*tensors), bind(gate_softmax)(*tensors), rtol=0, atol=1e-15)
+    assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
+
+
+def test_phantom_columns_are_padded_columns():
+    """A wider row, filled up with columns of logit -20 and weight 0, gives what the count of such columns gives."""
+    s, c, b, d = (t.detach() for t in softmax_case(0)[0])
+    wide = [torch.nn.functional.pad(t, (0, 5)) for t in (s, c, b, d)]
+    wide[2][..., 4:] = -20.0
+    torch.testing.assert_close(gate_softmax(*wide, 0)[..., :4], gate_softmax(s, c, b, d, 5), rtol=1e-14, atol=0)
+    torch.testing.assert_close(closed_form.gate_softmax(*wide, 0)[..., :4], gate_softmax(s, c, b, d, 5), rtol=1e-14, atol=0)
+
+
+def test_rows_of_neighbours_can_be_differentiated_twice():
+    neighbors = [torch.tensor([[0, 2], [1, 1]]), torch.tensor([[2, 0]])]
+    values = random(3, 4, seed=0)
+    assert all(torch.equal(got, values[n]) for got, n in zip(gather_rows(values, neighbors), neighbors))
+    curved = lambda v: [g**2 for g in gather_rows(v.sin(), neighbors)]  # noqa: E731
+    assert torch.autograd.gradcheck(curved, values) and torch.autograd.gradgradcheck(curved, values)
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"repformer": {"update_h2": True, "attn2_has_gate": False}}, {"smooth": False}, {"repinit": {"type_one_side": True}}]
+)
+@pytest.mark.parametrize("name", ["closed", COMPILED])
+def test_a_training_step_has_the_same_gradients_with_any_kernels(name, variant):
+    config = model_config(heads={"dft": "energy_force", "relaxed": "denoise"}, **variant)
+    frames = Frames.from_list([structure(9, seed=1), structure(12, seed=2, periodic=(False,) * 3), structure(5, seed=3)])
+    batch = collate(frames.with_(head=np.array([0, 0, 1], np.int32)), config, chunk_atoms=8)
+    plain, fused = (_gradients(build_model(config).train().use_kernels(k), batch) for k in ("plain", name))
+    for a, b in zip(plain, fused, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-11 * float(a.abs().max()) + 1e-13)
+
+
+def _gradients(model, batch) -> list[torch.Tensor]:
+    out = model(batch)
+    loss = (out.forces**2).sum() + out.energy.sum() + (out.virial**2).sum() + (out.displacement**2).sum() + (out.type_logits**2).sum()
+    loss.backward(inputs=list(model.parameters()))
+    return [out.forces.detach(), out.energy.detach(), out.virial.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+@pytest.mark.slow
+def test_compiled_kernels_say_what_they_cannot_do():
+    model = build_model(model_config()).use_kernels("cpp")
+    batch = collate(Frames.from_list([structure(4)]), model.config)
+    weights = list(model.descriptor.repinit.parameters())
+    with pytest.raises(RuntimeError, match="no second derivative by its weights"):
+        torch.autograd.grad(model(batch).energy.sum(), weights, create_graph=True)
+
+
+def test_unknown_kernels_are_an_error_that_lists_the_known_ones():
+    with pytest.raises(ValueError, match="plain, closed and cpp"):
+        kernels("cuda")
