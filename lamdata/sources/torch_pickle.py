@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .plain_pickle import Record, Refused, read_pickle
+from .say import say
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 STORAGES = {
@@ -45,7 +46,7 @@ def read_record(raw: bytes) -> dict[str, Any]:
         value = value if inner is None else inner
     if not isinstance(value, dict):
         raise Refused("no fields in it")
-    return {str(key): item for key, item in value.items()}
+    return {str(key): item.array() if isinstance(item, _NumpyArray) else item for key, item in value.items()}
 
 
 def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
@@ -93,9 +94,35 @@ class _NumpyDtype(Record):
         if self.dtype.kind not in "fiub":
             raise Refused(f"an array of {self.dtype}")
 
+    @property
+    def swapped(self) -> bool:
+        """Whether it is big-endian, which its state says."""
+        return isinstance(self.state, tuple) and len(self.state) > 1 and self.state[1] == ">"
+
+
+class _NumpyArray(Record):
+    """Stand-in for a numpy array, whose state is (version, shape, dtype, in Fortran order, bytes)."""
+
+    def array(self) -> np.ndarray:
+        """The array; refused where its parts do not fit."""
+        try:
+            _, shape, dtype, fortran, raw = self.state
+            if not isinstance(dtype, _NumpyDtype) or dtype.swapped or math.prod(shape) * dtype.dtype.itemsize != len(raw):
+                raise Refused("an array whose bytes do not fit its shape")
+            return np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if fortran else "C")
+        except (TypeError, ValueError) as err:
+            raise Refused(f"an array that is none ({say(err)})") from None
+
+
+def _numpy_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """`numpy._core.numeric._frombuffer` of pickle protocol 5."""
+    out = _NumpyArray()
+    out.state = (1, shape, dtype, order == "F", raw)
+    return out.array()
+
 
 def _numpy_scalar(dtype: Any, raw: Any) -> Any:
-    if not isinstance(dtype, _NumpyDtype) or not isinstance(raw, bytes) or len(raw) != dtype.dtype.itemsize:
+    if not isinstance(dtype, _NumpyDtype) or not isinstance(raw, bytes) or dtype.swapped or len(raw) != dtype.dtype.itemsize:
         raise Refused("a numpy scalar that is none")
     return np.frombuffer(raw, dtype.dtype)[0]
 
@@ -113,6 +140,8 @@ NAMES: dict[str, Any] = {
     "torch_geometric.data.storage BaseStorage": Record,
     "torch._utils _rebuild_tensor_v2": tensor,
     "torch.storage _load_from_bytes": storage,
+    "torch_geometric.data.data DataEdgeAttr": Record,
+    "torch_geometric.data.data DataTensorAttr": Record,
     "collections OrderedDict": lambda *items: dict(*items),
     "copy_reg _reconstructor": _reconstructed,
     "copyreg _reconstructor": _reconstructed,
@@ -120,6 +149,12 @@ NAMES: dict[str, Any] = {
     "builtins object": object,
     "torch Size": lambda items=(): tuple(items),
     "numpy dtype": _NumpyDtype,
+    "numpy ndarray": _NumpyArray,
+    "numpy.core.multiarray _reconstruct": _reconstructed,
+    "numpy._core.multiarray _reconstruct": _reconstructed,
+    "numpy.core.numeric _frombuffer": _numpy_buffer,
+    "numpy._core.numeric _frombuffer": _numpy_buffer,
+    "_codecs encode": lambda text, _: text.encode("latin1"),  # how protocols below 3 write bytes
     "numpy.core.multiarray scalar": _numpy_scalar,
     "numpy._core.multiarray scalar": _numpy_scalar,
 }

@@ -93,6 +93,25 @@ def test_plain_data_comes_through_at_every_protocol():
         assert read_pickle(pickle.dumps(value, protocol=protocol), names)[0] == value
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_fields_may_be_numpy_arrays_and_numbers(protocol):
+    import numpy as np
+
+    fields = {
+        "pos": np.arange(6.0).reshape(2, 3),
+        "turned": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "y": np.float64(-1.5),
+        "natoms": 2,
+    }
+    back = read_record(pickle.dumps(fields, protocol=protocol))
+    assert back["y"] == -1.5 and back["natoms"] == 2
+    assert all(np.array_equal(back[name], fields[name]) for name in ("pos", "turned"))
+    with pytest.raises(Refused):
+        read_record(pickle.dumps({"pos": np.arange(3.0).astype(">f8")}, protocol=protocol))
+    with pytest.raises(Refused):
+        read_record(pickle.dumps({"pos": np.array([object()])}, protocol=protocol))
+
+
 def test_state_may_be_set_only_on_stand_ins():
     raw = b"\x80\x02}(X\x01\x00\x00\x00aK\x01ub."
     with pytest.raises(Refused):
