@@ -19,7 +19,6 @@ STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
     "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?",
 }  # fmt: skip
-MAX_BYTES = 256 << 20
 
 
 class StorageType(str):
@@ -50,15 +49,15 @@ def read_record(raw: bytes) -> dict[str, Any]:
 
 
 def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
-    """`torch._utils._rebuild_tensor_v2`: a strided view on a flat storage, bounds checked."""
+    """`torch._utils._rebuild_tensor_v2`: a strided view on a flat storage, bounds checked, never larger than it."""
     shape, steps = tuple(map(int, size)), tuple(map(int, stride))
     if not isinstance(storage, np.ndarray) or len(shape) != len(steps) or min(shape + steps, default=0) < 0 or offset < 0:
         raise Refused("a tensor that is no view on a storage")
     last = int(offset) + sum((n - 1) * s for n, s in zip(shape, steps)) if math.prod(shape) else int(offset) - 1
-    if last >= len(storage) or math.prod(shape) * storage.itemsize > MAX_BYTES:
+    if last >= len(storage) or math.prod(shape) > len(storage):
         raise Refused("a tensor that leads out of its storage")
     strides = tuple(s * storage.itemsize for s in steps)
-    return np.lib.stride_tricks.as_strided(storage[int(offset) :], shape, strides).copy()
+    return np.lib.stride_tricks.as_strided(storage[int(offset) :], shape, strides)
 
 
 def storage(raw: Any) -> np.ndarray:
