@@ -110,7 +110,7 @@ def read_all(file: SourceFile, spec: SourceSpec, *, use: Reader | None = None) -
     use = use or reader(guess_format(file) if spec.format == "auto" else spec.format)
     _check_choices(use, spec)
     count = 0
-    for item in _guarded(use.read(file, spec), file, use):
+    for item in _guarded(use, file, spec):
         count += 1
         yield item if isinstance(item, Rejection) else _finish(item, file, spec)
     if count == 0:
@@ -127,11 +127,14 @@ def read_theory(file: SourceFile, *, use: Reader) -> dict[str, Any]:
         raise _as_source_error(err, file, use) from err
 
 
-def _guarded(frames: Iterator[Frame | Rejection], file: SourceFile, use: Reader) -> Iterator[Frame | Rejection]:
+def _guarded(use: Reader, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+    """What a reader gives, whether it is a generator or returns an iterator, every failure as a `SourceError`."""
+    frames: Iterator[Frame | Rejection] | None = None
     while True:
         try:
             with warnings.catch_warnings():  # what libraries have to say is no news to the person who ingests
                 warnings.simplefilter("ignore")
+                frames = iter(use.read(file, spec)) if frames is None else frames
                 item = next(frames)
         except StopIteration:
             return

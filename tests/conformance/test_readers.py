@@ -98,3 +98,27 @@ def strained_frames() -> list[Frame]:
         atoms.calc = EMT()
         out.append(frame_of(atoms, f"strained#{i}"))
     return out
+
+
+class Eager:
+    """A third party's reader that reads all at once, and fails before the first frame."""
+
+    name = "eager"
+
+    def read(self, file, spec):
+        return [1 / 0]
+
+    def theory(self, file):
+        return {}
+
+    def guess(self, file, head):
+        return False
+
+
+def test_a_reader_that_is_no_generator_fails_with_one_line(tmp_path):
+    from lamdata.errors import SourceError
+    from lamdata.sources import SourceFile
+
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(SourceError, match="ZeroDivisionError"):
+        read(Eager(), SourceFile(name="a", path=str(tmp_path / "a")), SourceSpec(path="a"))
