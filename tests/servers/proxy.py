@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -69,6 +70,9 @@ class Proxy:
     async def _exchange(self, reader, writer, up_reader, up_writer) -> bool:
         """Forward one request and its answer; say whether the connection goes on."""
         head = await reader.readuntil(b"\r\n\r\n")
+        if b"\r\nexpect: 100-continue" in head.lower():
+            head = re.sub(rb"(?i)\r\nexpect: 100-continue", b"", head)
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await reader.readexactly(_length(head))
         if self.latency:
             await asyncio.sleep(self.latency)

@@ -35,6 +35,7 @@ def seaweed(folder: Path) -> Iterator[str]:
     ports = {name: _free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port")}
     command = [program(), "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
     command += [f"-{name}={port}" for name, port in ports.items()] + ["-volume.max=64", "-master.volumeSizeLimitMB=512"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]  # fixed ports of services that nobody needs
     with open(folder / "log.txt", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
