@@ -1,0 +1,89 @@
+"""A reader killed at any step goes on with the same bits; a mixture's frequencies match its weights."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+from stores import make_frames, write_store
+
+from lamdata.store import open_dataset
+from lamdata.stream import Stream, StreamHead
+
+WEIGHTS = (1.0, 2.0, 0.5, 0.25, 1.25)
+STEPS, KILLS = 400, 50
+
+READER = """
+import hashlib, json, os, sys
+sys.path[:0] = [{root!r}, {here!r}]
+from test_killed_stream import five_heads
+from lamdata.stream import Stream
+store, file, until, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+lines = open(file).read().splitlines() if os.path.exists(file) else []
+stream = Stream(five_heads(store), seed=9, batch_frames=24, threads=threads, buffer_blocks=4)
+if lines:
+    stream.load_state_dict(json.loads(lines[-1])["state"])
+with open(file, "a") as out:
+    for step, frames in enumerate(stream, start=len(lines)):
+        seen = hashlib.sha256(frames.positions.tobytes() + frames.index.tobytes() + frames.head.tobytes()).hexdigest()
+        print(json.dumps({{"seen": seen, "state": stream.state_dict()}}), file=out, flush=True)
+        if step + 1 == until:
+            os.kill(os.getpid(), 9)
+"""
+
+
+def five_heads(store):
+    """Heads over five datasets, with noise that is a function of the frame and its epoch."""
+    return [StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=w, augment=noise) for i, w in enumerate(WEIGHTS)]
+
+
+def noise(frames):
+    """The stream's promise to any augmentation: index, epoch and dataset are filled in."""
+    key = frames.index * 1000003 + frames.epoch * 7919 + (frames.dataset % np.uint64(1 << 20)).astype(np.int64)
+    return frames.with_(positions=frames.positions + np.repeat(np.sin(key), frames.natoms)[:, None])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    url = tmp_path_factory.mktemp("store")
+    for i, count in enumerate((400, 150, 90, 333, 64)):
+        write_store(url, make_frames(count, seed=i), name=f"d{i}")
+    return url
+
+
+def read_until(store, file, until, threads):
+    code = READER.format(root=str(Path(__file__).parents[2]), here=str(Path(__file__).parent))
+    subprocess.run([sys.executable, "-c", code, str(store), str(file), str(until), str(threads)])
+
+
+def seen(file):
+    return [json.loads(line)["seen"] for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(KILLS, marks=pytest.mark.slow)])  # each kill starts a Python: 50 take a minute
+def test_a_stream_killed_at_random_steps_gives_the_same_bits(tmp_path, store, kills):
+    read_until(store, tmp_path / "whole", STEPS, threads=2)
+    stops = sorted(np.random.default_rng(1).choice(np.arange(1, STEPS), kills, replace=False).tolist())
+    for k, until in enumerate([*stops, STEPS]):
+        read_until(store, tmp_path / "killed", until, threads=(0, 1, 4)[k % 3])
+    assert seen(tmp_path / "killed") == seen(tmp_path / "whole") and len(seen(tmp_path / "whole")) == STEPS
+
+
+def test_observed_frequencies_of_five_datasets_match_their_weights(store):
+    with Stream(five_heads(store), seed=2, batch_frames=64) as stream:
+        heads = np.concatenate([frames.head for frames, _ in zip(stream, range(300))])
+    expected = np.array(WEIGHTS) / sum(WEIGHTS) * len(heads)
+    assert chisquare(np.bincount(heads, minlength=5), expected).pvalue > 0.01
+
+
+def test_ranks_together_see_each_global_batch_once(store):
+    whole = Stream(five_heads(store), seed=2, batch_frames=24)
+    ranks = [Stream(five_heads(store), seed=2, batch_frames=24, rank=r, world=8) for r in range(8)]
+    for batch, *parts, _ in zip(whole, *ranks, range(20)):
+        joined = sorted((h, i, e) for part in parts for h, i, e in zip(part.head, part.index, part.epoch))
+        assert joined == sorted(zip(batch.head, batch.index, batch.epoch))
+    for stream in (whole, *ranks):
+        stream.close()
