@@ -100,16 +100,19 @@ class Vasprun:
             symbols=self.symbols,
             positions=inside @ cell,
             cell=cell,
-            energy=self._energy(calculation, loops),
+            energy=self._energy(calculation, loops, abs(float(np.linalg.det(cell)))),
             forces=_rows(calculation, "varray[@name='forces']"),
             virial=None if stress is None else abs(float(np.linalg.det(cell))) * stress * KBAR,
             converged=True if loops else None,
             group=self.file.name,
         )
 
-    def _energy(self, calculation: ElementTree.Element, loops: list[ElementTree.Element]) -> float | None:
+    def _energy(self, calculation: ElementTree.Element, loops: list[ElementTree.Element], volume: float) -> float | None:
         free = _energy(calculation, "e_fr_energy")
-        if not self.sigma0 or free is None:
+        if free is None:
+            return None
+        free -= float(self.tags.get("PSTRESS", 0)) * KBAR * volume  # under PSTRESS the step's energy is the enthalpy E + pV
+        if not self.sigma0:
             return free
         # The step's own e_0_energy is wrong in many versions (https://www.vasp.at/forum/viewtopic.php?t=16942); the difference
         # to the free energy in the last electronic step is right, and holds for the step.

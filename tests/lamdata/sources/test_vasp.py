@@ -1,6 +1,7 @@
 """VASP: the free energy, cells as they are, convergence by what changed last, and learned labels kept apart."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from reading import frames, read, reasons, same_as_dpdata
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import expand, guess_format, reader
+from lamdata.sources import expand, guess_format, read_all, reader
 from lamdata.sources.vasp_theory import settled, theory_of
 from lamdata.units import KBAR
 
@@ -372,3 +373,11 @@ def test_a_loop_that_converges_in_its_last_allowed_step_is_good(samples):
     """The second step of this file ends at NELM with a change of 6e-7 eV, under its EDIFF; the first does not."""
     items = read(samples / "broken/OUTCAR.ch4.unconverged", "vasp/outcar")
     assert [getattr(item, "reason", None) for item in items] == ["unconverged", None, None]
+
+
+def test_an_enthalpy_under_pstress_is_brought_back_to_an_energy():
+    """ASE ships a run at PSTRESS = 1 kbar: the step's energy is E + pV, the last electronic step's is E."""
+    spec = SourceSpec(path="package://ase/test/testdata/vasp/vasprun_pstress.xml")
+    (file,) = expand(spec, base=Path())
+    (frame,) = read_all(file, spec, use=reader("vasp/xml"))
+    assert frame.energy == pytest.approx(-20.24695937, abs=2e-7)
