@@ -90,6 +90,9 @@ class LocalPlace:
         else:
             target.unlink(missing_ok=True)
 
+    def forget(self, path: str) -> None:
+        pass
+
 
 def _link_new(target: Path, data: bytes) -> bool:
     """Write and sync a file without a name, then name it in one step; say whether the name was free.

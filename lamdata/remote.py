@@ -53,6 +53,9 @@ class Place(Protocol):
     def remove(self, path: str) -> None:
         """Delete one object or folder; nothing if there is none."""
 
+    def forget(self, path: str) -> None:
+        """Drop what is kept nearer of an object that came out damaged."""
+
 
 def open_place(url: str | Path) -> Place:
     """Return the place that a URL or a local path names."""
@@ -117,6 +120,9 @@ class RemotePlace:
             self._again(path, "remove", lambda: self._files.remove(path))
         except FileNotFoundError:
             pass
+
+    def forget(self, path: str) -> None:
+        pass
 
     def _again(self, path: str, verb: str, attempt: Callable[[], T]) -> T:
         """Try, wait, try again; at last say which object it was."""

@@ -129,6 +129,7 @@ class Segment:
                     self._indexes[path] = unpack_index(data, self.plan.shard_blocks)
                 except ChecksumError as err:
                     failed.append(path)
+                    self._place.forget(path)
                     if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
                         raise self._damaged(path, f"shard index: {err}") from err
             missing = failed
@@ -144,6 +145,7 @@ class Segment:
             except ChecksumError as err:
                 if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
                     raise self._damaged_block(array, block, err) from err
+            self._place.forget(shard_path(array, block // self.plan.shard_blocks))
             data = next(iter(self.fetch([array.column.name], [block])))[2]
 
     def _damaged_block(self, array: ArrayPlan, block: int, err: Exception) -> StoreError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .cache import with_cache
 from .commit import DatasetEntry, Index, commit, read_index, remove
 from .elements import NUMBERS, SYMBOLS
 from .errors import ConfigError, StoreError
@@ -325,7 +326,9 @@ class Dataset:
 
 
 def _below(place: Place, path: str) -> Place:
-    return open_place(f"{place.url}/{path}")
+    """A segment's place; its bytes never change, so they may be kept nearer."""
+    below = open_place(f"{place.url}/{path}")
+    return below if isinstance(below, LocalPlace) else with_cache(below)
 
 
 def _atomic_number(element: int | str) -> int:

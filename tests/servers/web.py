@@ -31,8 +31,12 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the default of 5 drops connections of a reader that opens 32
+
+
 def serve(folder: str) -> None:
     """Print the URL, then serve for ever."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=folder))
+    server = _Server(("127.0.0.1", 0), partial(_Handler, directory=folder))
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
