@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,9 @@ def words(file: SourceFile) -> list[str]:
     return file.bytes(MAX_TYPES).decode("utf-8", "replace").split()
 
 
-def make_system(types: Iterable[Any], names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str) -> System:
+def make_system(
+    types: Sequence[str] | np.ndarray, names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str
+) -> System:
     """Check types against names; the option `type_map` stands in for missing names."""
     named = str(spec.options["type_map"]).split() if "type_map" in spec.options else names
     if not named or len(named) > MAX_NAMES:
@@ -138,7 +140,8 @@ def make_system(types: Iterable[Any], names: list[str] | None, spec: SourceSpec,
             "no type_map.raw says which elements the types are", where=where, hint='say `options: {type_map: "O H"}` in the card'
         )
     try:
-        types = np.fromiter((int(word) for word in types), np.int64)  # an array of words would be as wide as the longest
+        numbers = types if isinstance(types, np.ndarray) else [int(word) for word in types]  # an array of words is as wide as its longest
+        types = np.array(numbers, dtype=np.int64)
     except (ValueError, OverflowError):
         raise SourceError("type.raw is not a list of integers", where=where) from None
     if not 0 < len(types) <= MAX_ATOMS or types.min() < 0 or types.max() >= len(named):
