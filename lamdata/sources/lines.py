@@ -50,7 +50,7 @@ class Lines:
 
         A title that begins with a line break must stand at the start of its line.
         """
-        more = True
+        ended = False
         while True:
             while self._places:
                 place, title = self._places.pop()
@@ -58,13 +58,16 @@ class Lines:
                 if inside >= self._at:
                     self._at = max(self._at, self._buffer.rfind("\n", 0, inside) + 1)
                     return titles[title], next(self)
-            if not more:
+            if self._search(titles, to_end=ended):
+                continue
+            if ended:
                 return None
-            more = self._read()
-            self._search(titles, to_end=not more)
+            # What has been searched is passed over: all but the last line, of which the rest is still to come.
+            self._at = max(self._at, self._buffer.rfind("\n") + 1 if len(self._buffer) <= MAX_LINE else len(self._buffer))
+            ended = not self._read()
 
-    def _search(self, titles: Mapping[str, str], *, to_end: bool) -> None:
-        """Find all titles in the whole lines of the buffer that are not searched yet."""
+    def _search(self, titles: Mapping[str, str], *, to_end: bool) -> bool:
+        """Find all titles in the whole lines of the buffer that are not searched yet; say whether there are any."""
         whole = len(self._buffer) if to_end or len(self._buffer) > MAX_LINE else self._buffer.rfind("\n") + 1
         start = max(self._at - 1, self._searched - self._base)
         for title in titles:
@@ -74,6 +77,7 @@ class Lines:
                 place = self._buffer.find(title, place + 1, whole)
         self._places.sort(reverse=True)
         self._searched = self._base + max(whole - 1, 0)  # the last break may begin a title
+        return bool(self._places)
 
     def _read(self) -> bool:
         """Append to the buffer, dropping what is behind."""

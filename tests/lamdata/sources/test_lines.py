@@ -1,9 +1,10 @@
 """Lines: whole lines, one at a time or from title to title, whatever the size of the buffer."""
 
 import io
+import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lamdata.sources import lines as module
@@ -34,7 +35,9 @@ def test_titles_are_found_as_by_looking_at_each_line(text, chunk):
     assert found == slow(text)
 
 
-@given(st.text("ab\n", max_size=40), st.integers(1, 9))
+@settings(max_examples=500)
+@given(st.text("ab\n", max_size=40), st.integers(1, 20))
+@example("ab\nx\nab\nx\nab\n" * 3, 20)
 def test_lines_between_titles_can_be_taken(text, chunk):
     whole, module.CHUNK = module.CHUNK, chunk
     try:
@@ -56,6 +59,15 @@ def test_a_line_without_end_is_given_in_pieces(monkeypatch):
     monkeypatch.setattr(module, "MAX_LINE", 16)
     pieces = list(Lines(io.BytesIO(b"x" * 100)))
     assert "".join(pieces) == "x" * 100 and len(pieces) > 3
+
+
+@pytest.mark.parametrize("text", [b"x" * (64 << 20), b"xxxxxxx\n" * (8 << 20)])
+def test_memory_stays_small_where_there_are_no_titles(text):
+    tracemalloc.start()
+    assert Lines(io.BytesIO(text)).title({"ab": ""}) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * module.MAX_LINE
 
 
 def test_numbers_that_run_together_are_parted():
