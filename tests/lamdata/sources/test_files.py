@@ -15,7 +15,7 @@ import pytest
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import archives, expand
+from lamdata.sources import archives, expand, tar_archive
 from lamdata.sources.files import SourceFile
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}
@@ -144,9 +144,9 @@ def test_a_missing_file_is_one_line(tmp_path):
 def test_a_compressed_tar_is_read_through_once_by_readers_in_order(tmp_path, monkeypatch):
     texts = {f"{i:03d}/00.{end}": bytes([i]) * 2000 for i in range(100) for end in ("in", "out")}
     write_tar(tmp_path / "many.tar.xz", texts)
-    monkeypatch.setattr(archives, "CACHE", 40_000)  # so that most members do not fit
+    monkeypatch.setattr(tar_archive, "CACHE", 40_000)  # so that most members do not fit
     opened = []
-    monkeypatch.setattr(archives, "open_bytes", lambda path, real=archives.open_bytes: opened.append(path) or real(path))
+    monkeypatch.setattr(tar_archive, "open_bytes", lambda path, real=tar_archive.open_bytes: opened.append(path) or real(path))
     archives._open_archives.clear()
     for i, file in enumerate(files(tmp_path, "many.tar.xz")):
         assert file.bytes() == file.sibling("00.in").bytes() == bytes([i]) * 2000
