@@ -26,7 +26,7 @@ BUILTIN: dict[str, str] = {
     "openmx/md": "trajectories:OpenmxReader",
     "pwmat/movement": "trajectories:PwmatReader",
     "n2p2": "trajectories:N2p2Reader",
-    "lammps/dump": "trajectories:LammpsDumpReader",
+    "lammps/dump": "lammps:LammpsDumpReader",
     "oc20/s2ef": "oc20:S2efReader",
     "oc20/lmdb": "oc20:Oc20LmdbReader",
     "extxyz": "extxyz:ExtxyzReader",
