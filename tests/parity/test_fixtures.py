@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import compare
+import deviation as compare
 import numpy as np
 import pytest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import compare
+import deviation as compare
 import numpy as np
 import pytest
 from cases import random_case

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cases import random_systems
-from compare import largest
+from deviation import largest
 from dp import read_frames, run_all, run_dp, run_python, write_input, write_system
 from make_inputs import ELEMENTS, multi_task, single_task
 
