@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
@@ -69,6 +70,7 @@ def readers() -> dict[str, Reader]:
     return {name: reader(name) for name in (*BUILTIN, *_entry_points())}
 
 
+@cache
 def _entry_points() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in BUILTIN}
 

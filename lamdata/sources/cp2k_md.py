@@ -129,7 +129,7 @@ def _fixed_cell(file: SourceFile, run: Cp2kRun) -> tuple[F64 | None, tuple[bool,
 
 def deck_cell(text: str) -> tuple[F64, tuple[bool, bool, bool]] | None:
     """Cell in Å and periodicity of the &CELL section of an input; `None` where it is not written out in Å."""
-    section = re.search(r"^\s*&CELL\s*$(.*?)^\s*&END", text, re.DOTALL | re.MULTILINE | re.IGNORECASE)
+    section = re.search(r"^[ \t]*&CELL[ \t]*$(.*?)^[ \t]*&END", text, re.DOTALL | re.MULTILINE | re.IGNORECASE)
     rows = {words[0].upper(): words[1:] for line in (section[1].splitlines() if section else []) if (words := line.split())}
     if any("[" in word and word.lower() != "[angstrom]" for words in rows.values() for word in words):
         return None

@@ -72,7 +72,7 @@ class Deck:
 
     def _card(self, title: str, count: int) -> tuple[str, list[list[str]]]:
         """The unit in a card's title, lower case, and the rows below it."""
-        found = re.search(rf"^\s*{title}(.*)$", self.text, re.MULTILINE | re.IGNORECASE)
+        found = re.search(rf"^[ \t]*{title}(.*)$", self.text, re.MULTILINE | re.IGNORECASE)
         rows = [row.split() for row in self.text[found.end() :].splitlines() if row.split()][:count] if found else []
         if found is None or len(rows) < count or any(len(row) < 3 for row in rows):
             raise SourceError(f"{title} has fewer than {count} rows", where=self.where)

@@ -61,7 +61,7 @@ class DftbPlusReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Return the Slater-Koster set by the folder that the input names."""
         deck = next((found for name in INPUTS if (found := file.sibling(name)) is not None), None)
-        found = re.search(r'"([^"]*?)/?[^"/]*\.skf"', deck.text()) if deck else None
+        found = re.search(r'"([^"\n]{0,500}?)/?[^"/\n]{0,100}\.skf"', deck.text()) if deck else None
         core = {"core": found[1].rpartition("/")[2]} if found and found[1] else {}
         return {"code": "DFTB+", "functional": "DFTB3" if deck and "ThirdOrderFull = Yes" in deck.text() else "DFTB", **core}
 

@@ -19,7 +19,7 @@ from .lines import Lines
 from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, is_url, local_path, open_bytes, open_stored, size_of
 
-MAX_TEXT = 512 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
+MAX_TEXT = 128 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
 MAX_LOCAL = 2 << 30  # bytes that `local` writes to a temporary folder
 CHUNK = 1 << 20
 

@@ -5,6 +5,7 @@ The files in data/ are CP2K 2023.1 runs of H2+ in a skew cell made for this test
 
 import lzma
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from reading import DATA, frames, read, reasons, same_as_dpdata
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import expand, guess_format, reader
+from lamdata.sources import expand, guess_format, read_all, reader
 from lamdata.sources.cp2k_md import deck_cell
-from lamdata.units import BOHR, GPA, HARTREE
+from lamdata.units import GPA, HARTREE
 
 TRACE = 3 * -4.00283183486 * GPA  # eV/Å^3, as printed: positive when compressed
 
@@ -222,5 +223,11 @@ def test_a_kind_named_after_another_element_keeps_its_own(samples):
     assert 13 not in frame.numbers and (frame.numbers == 27).sum() == 80
 
 
-def test_units_are_of_one_year():
-    assert HARTREE / BOHR == pytest.approx(51.42206747, abs=1e-8)
+def test_the_quickstart_archive_reads_as_its_card_says():
+    card = Path(__file__).parents[3] / "catalogs/quickstart"
+    if not (card / "raw/cp2k-pade.tar.xz").exists():
+        pytest.skip("raw/cp2k-pade.tar.xz is not there")
+    spec = SourceSpec(path="raw/cp2k-pade.tar.xz", members="h2o-[ns]*/0[01].out", format="cp2k/output", group="folder")
+    items = [item for file in expand(spec, base=card) for item in read_all(file, spec)]
+    assert reasons(items) == ["unconverged"] and "h2o-not-converged" in next(item.origin for item in items if not hasattr(item, "energy"))
+    assert all(f.cell is None and abs(f.forces.sum(0)).max() < 0.05 for f in items if hasattr(f, "energy"))

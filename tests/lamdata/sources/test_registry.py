@@ -60,11 +60,20 @@ def test_a_misspelt_format_is_told_the_right_one():
         reader("qe/pv")
 
 
-def test_a_third_party_reader_is_found_by_its_entry_point(monkeypatch):
+@pytest.fixture
+def fresh():
+    """Entry points are looked up once in a process: forget them before and after."""
+    sources._entry_points.cache_clear()
+    yield
+    sources._entry_points.cache_clear()
+
+
+def test_a_third_party_reader_is_found_by_its_entry_point(monkeypatch, fresh):
     monkeypatch.setattr(sources, "entry_points", lambda group: [EntryPoint("toy", "test_registry:Toy", group)])
     monkeypatch.setattr(sources, "_loaded", {})
     monkeypatch.setitem(sys.modules, "test_registry", sys.modules[__name__])
     assert isinstance(reader("toy"), Toy)
+    sources._entry_points.cache_clear()
     monkeypatch.setattr(sources, "entry_points", lambda group: [EntryPoint("bad", "no_such_module:Toy", group)])
     with pytest.raises(ConfigError, match="does not load"):
         reader("bad")
