@@ -58,6 +58,7 @@ def number_of(symbol: object) -> int:
     return number
 
 
+@rejects("a structure")
 def build(
     *, origin: str, positions: Any, symbols: Sequence | None = None, numbers: Any = None, cell: Any = None, **labels: Any
 ) -> Frame | Rejection:

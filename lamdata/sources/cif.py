@@ -74,7 +74,8 @@ def _frame(block: str, origin: str, group: str) -> Frame | Rejection:
     if not structure.is_ordered:
         site = next(site for site in structure if not site.is_ordered)
         return Rejection(origin=origin, reason="disorder: a site shared or partly empty", value=site.species_string)
-    heavy = next((site.specie.symbol for site in structure if site.specie.Z > LAST_ELEMENT), None)
+    # a dummy species of pymatgen has a hash for its atomic number
+    heavy = next((site.specie.symbol for site in structure if not 1 <= site.specie.Z <= LAST_ELEMENT), None)
     if heavy:
         return Rejection(origin=origin, reason="a group of atoms in place of an element", value=heavy)
     if _lost(data, structure.frac_coords):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..catalog import SourceSpec
-from ..errors import SourceError, need
+from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .build import build
 from .deepmd import make_system
@@ -65,7 +65,8 @@ def has_key(file: SourceFile, key: bytes) -> bool:
 
 
 def _unpack(raw: bytes, where: str) -> dict[str, Any]:
-    msgpack = need("msgpack", extra="lmdb")
+    import msgpack
+
     try:
         value = msgpack.unpackb(raw, raw=False, strict_map_key=False)
     except Exception as err:  # msgpack has its own error classes, and raises ValueError, RecursionError and MemoryError too
