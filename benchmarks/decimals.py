@@ -36,7 +36,11 @@ def main() -> None:
     parser.add_argument("--json")
     options = parser.parse_args()
     rows = []
-    print(f"{'B/atom of':18s}{'frames':>7s}" + "".join(f"{name[:6]:>8s}" for name in ("all", *ARRAYS)) + "".join(f"{name:>16s}" for name in ARRAYS))
+    print(
+        f"{'B/atom of':18s}{'frames':>7s}"
+        + "".join(f"{name[:6]:>8s}" for name in ("all", *ARRAYS))
+        + "".join(f"{name:>16s}" for name in ARRAYS)
+    )
     for text in options.sources:
         name, _, rest = text.partition("=")
         form, path, *members = rest.split(":")

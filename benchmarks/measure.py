@@ -1,6 +1,6 @@
 """Read one format for a while in a process of its own and print what it took, as JSON.
 
-    python benchmarks/measure.py MODULE FOLDER SECONDS SEED
+python benchmarks/measure.py MODULE FOLDER SECONDS SEED
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ def measure(module: str, folder: str, seconds: float, seed: int) -> dict[str, fl
     first = time.perf_counter() - start
     _read(batches, min(seconds / 4, 2))  # page cache and buffers
     frames, atoms, wall, cpu = _read(batches, seconds)
-    return {"frames_per_cpu_s": frames / cpu, "frames_per_s": frames / wall, "atoms_per_cpu_s": atoms / cpu, "first_batch_s": first, "rss_mb": peak_rss()}
+    return {
+        "frames_per_cpu_s": frames / cpu,
+        "frames_per_s": frames / wall,
+        "atoms_per_cpu_s": atoms / cpu,
+        "first_batch_s": first,
+        "rss_mb": peak_rss(),
+    }
 
 
 def peak_rss() -> float:

@@ -40,7 +40,11 @@ def main() -> None:
     if options.s3:
         from cloud import measure_cloud
 
-        report = {"rows": [], "ratios": {}, "s3": measure_cloud(folder, frames=options.frames, latencies=options.latency_ms, seconds=options.seconds)}
+        report = {
+            "rows": [],
+            "ratios": {},
+            "s3": measure_cloud(folder, frames=options.frames, latencies=options.latency_ms, seconds=options.seconds),
+        }
     else:
         report = compare(names, folder, frames=options.frames, rounds=options.rounds, seconds=options.seconds) | {"s3": []}
     if options.json:
@@ -92,7 +96,9 @@ def _write_all(names: list[str], folder: Path, frames: int) -> dict[str, float]:
             peer = importlib.import_module(f"peers.{module}")
             peer.write(made, str(target), **how)
             marker.write_text(str(int(made["natoms"][: getattr(peer, "SOME", None)].sum())))
-        used = sum(path.stat().st_blocks * 512 if path.suffix == ".mdb" else path.stat().st_size for path in target.rglob("*") if path.is_file())
+        used = sum(
+            path.stat().st_blocks * 512 if path.suffix == ".mdb" else path.stat().st_size for path in target.rglob("*") if path.is_file()
+        )
         sizes[name] = used / int(marker.read_text())
     return sizes
 

@@ -28,9 +28,7 @@ def reorder(frames: Frames, order: NDArray[np.integer]) -> Frames:
     return Frames(**values | dict(zip(names, outs)))
 
 
-def ragged_take(
-    sources: Sequence[np.ndarray], outs: Sequence[np.ndarray], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> None:
+def ragged_take(sources: Sequence[np.ndarray], outs: Sequence[np.ndarray], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
     """Copy rows `starts[i] : starts[i] + lengths[i]` of each source, one range after the other, into the matching `outs`.
 
     Sources are (N, ...); outs are C-contiguous, have sum(lengths) rows and the same type.

@@ -86,9 +86,7 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def picks(
-        self, frames: NDArray[np.int64], places: NDArray[np.int64], *, dataset: int, epoch: int = 0, head: int = 0
-    ) -> list[Pick]:
+    def picks(self, frames: NDArray[np.int64], places: NDArray[np.int64], *, dataset: int, epoch: int = 0, head: int = 0) -> list[Pick]:
         """Pick frames of the buffer for `places` of a result."""
         sources, rows = self.sources[frames], self.rows[frames]
         found = []

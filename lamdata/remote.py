@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -81,8 +83,7 @@ class RemotePlace:
         return self._again(path, "read", lambda: self._objects.read(path))
 
     def read_ranges(self, ranges: Sequence[Range]) -> Iterable[memoryview]:
-        waiting = [_requests().submit(self._read_range, *request) for request in ranges]
-        return (future.result() for future in waiting)
+        return _Answers([_requests().submit(self._read_range, *request) for request in ranges])
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
         def get() -> memoryview:
@@ -116,10 +117,8 @@ class RemotePlace:
             return None
 
     def remove(self, path: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self._again(path, "remove", lambda: self._files.remove(path))
-        except FileNotFoundError:
-            pass
 
     def forget(self, path: str) -> None:
         pass
@@ -141,6 +140,25 @@ class RemotePlace:
                     raise StoreError(f"cannot {verb} after {TRIES} tries: {_one_line(err)}", where=where) from err
             time.sleep(FIRST_WAIT * 2 ** (tried - 1) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+
+class _Answers:
+    """Answers in the order of the requests; those that nobody waits for any more are called off."""
+
+    def __init__(self, waiting: Sequence[Future[memoryview]]):
+        self._waiting = deque(waiting)
+
+    def __iter__(self) -> _Answers:
+        return self
+
+    def __next__(self) -> memoryview:
+        if not self._waiting:
+            raise StopIteration
+        return self._waiting.popleft().result()
+
+    def __del__(self) -> None:
+        for future in self._waiting:
+            future.cancel()
 
 
 @cache

@@ -17,7 +17,6 @@ from .pool import POOL
 from .remote import Place
 from .shard import SegmentEntry, shard_path
 
-
 FETCHES = 5  # of a chunk whose checksum does not match
 
 
@@ -90,9 +89,7 @@ class Segment:
                 requests.append((path, offset, run[-1][1] + run[-1][2]))
                 contents.append([(name, first_block + slot, at - offset, length) for slot, at, length in run])
         answers = self._place.read_ranges(requests)  # a distant place starts now; a disk when asked for the next
-        return (
-            (name, block, data[at : at + length]) for parts, data in zip(contents, answers) for name, block, at, length in parts
-        )
+        return ((name, block, data[at : at + length]) for parts, data in zip(contents, answers) for name, block, at, length in parts)
 
     def _objects(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, str, list[int], int]]:
         """Yield (object, array, its wanted chunks, its first block)."""

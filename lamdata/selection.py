@@ -97,5 +97,3 @@ def _column(segment: Segment, name: str, block: int, size: int) -> np.ndarray:
     if array.constant is not None:
         return np.full(size, array.constant, array.dtype)
     return segment.read([name], [block])[name][0][:size]
-
-

@@ -85,9 +85,7 @@ class Stream:
         self.batch_frames, self.batch_atoms = batch_frames, batch_atoms
         self._rank, self._world = rank, world
         self._mixture = MixtureOrder([head.weight for head in heads], seed=seed)
-        self._orders = [
-            HeadOrder(head.dataset.block_counts, seed=seed, head=head.name, buffer_blocks=buffer_blocks) for head in heads
-        ]
+        self._orders = [HeadOrder(head.dataset.block_counts, seed=seed, head=head.name, buffer_blocks=buffer_blocks) for head in heads]
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
         distant = any(head.dataset.distant for head in heads)
@@ -109,7 +107,9 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and call off what was asked for."""
+        for held in self._buffers:
+            held.clear()
         for pool in (self._asking, self._pool):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -121,7 +121,9 @@ class Stream:
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from a saved position; refuse the position of another mixture."""
         if state["order"] != self._fingerprint():
-            raise ConfigError("this position belongs to another seed, mixture or set of frames", hint="resume with the config it was saved with")
+            raise ConfigError(
+                "this position belongs to another seed, mixture or set of frames", hint="resume with the config it was saved with"
+            )
         self.position = int(state["position"])
 
     def effective_epochs(self, steps: int) -> dict[str, float]:
@@ -130,7 +132,9 @@ class Stream:
             slots = steps * self.batch_frames
         else:
             slots = round(steps * self.batch_atoms / self._mean_atoms())
-        return {head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, self._mixture.counts(slots).tolist())}
+        return {
+            head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, self._mixture.counts(slots).tolist())
+        }
 
     def _mean_atoms(self) -> float:
         means = [float(head.dataset.natoms.mean()) for head in self.heads]
@@ -138,7 +142,10 @@ class Stream:
 
     def _fingerprint(self) -> str:
         """Equal for streams that give the same frames at the same slots; batch size and ranks are free to change."""
-        heads = [[head.name, share, head.dataset.content_hash, order.frames] for head, share, order in zip(self.heads, self._mixture.shares.tolist(), self._orders)]
+        heads = [
+            [head.name, share, head.dataset.content_hash, order.frames]
+            for head, share, order in zip(self.heads, self._mixture.shares.tolist(), self._orders)
+        ]
         return hashlib.sha256(json.dumps([self.seed, self._buffer_blocks, heads]).encode()).hexdigest()
 
     def _by_frames(self) -> Iterator[Frames]:

@@ -13,7 +13,20 @@ from .frames import Frames
 from .lattice import FACTORS, Lattice, best_lattice, find_lattices, merge_lattices
 from .layout import COLUMNS, FLOATS, NARROWED, TEXTS, SegmentPlan, atom_width
 
-_UNIFORM = ("natoms", "energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial", "forces")
+_UNIFORM = (
+    "natoms",
+    "energy",
+    "cell",
+    "virial",
+    "pbc",
+    "charge",
+    "multiplicity",
+    "shortest",
+    "has_energy",
+    "has_forces",
+    "has_virial",
+    "forces",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

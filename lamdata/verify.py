@@ -108,7 +108,3 @@ def _whole_shard(entry: SegmentEntry, common: dict, problem: str) -> list[Damage
         return [Damage(**common, problem=problem)]
     shard = int(rest[1])
     return [Damage(**common, problem=problem, shard=shard, frames=entry.plan.shard_frames(shard))]
-
-
-
-

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lmdb
-import msgpack
 import numpy as np
 
 from . import BATCH
@@ -15,17 +13,27 @@ FIELDS = {"atom_types": "numbers", "coords": "positions", "forces": "forces", "c
 
 def write(data, folder: str) -> None:
     """Keys are zero-padded frame numbers."""
+    import lmdb
+    import msgpack
+
     offsets = starts(data)
     with lmdb.open(folder, map_size=1 << 40) as env, env.begin(write=True) as transaction:
         for i in range(len(data["natoms"])):
             atoms = slice(offsets[i], offsets[i + 1])
             arrays = {"atom_types": data["numbers"][atoms].astype(np.int64), "energies": data["energy"][i : i + 1]}
-            arrays |= {"coords": data["positions"][atoms], "forces": data["forces"][atoms], "cells": data["cell"][i], "virials": data["virial"][i]}
+            arrays |= {
+                "coords": data["positions"][atoms],
+                "forces": data["forces"][atoms],
+                "cells": data["cell"][i],
+                "virials": data["virial"][i],
+            }
             transaction.put(format(i, "012d").encode(), msgpack.packb({name: _encode(array) for name, array in arrays.items()}))
 
 
 def batches(folder: str, seed: int):
     """Frames in a random order, decoded as DeePMD-kit's reader does."""
+    import lmdb
+
     env = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
     transaction, rng = env.begin(), np.random.default_rng(seed)
     count = env.stat()["entries"]
@@ -44,5 +52,7 @@ def _encode(array: np.ndarray) -> dict:
 
 
 def _read(transaction, i: int) -> dict[str, np.ndarray]:
-    frame = msgpack.unpackb(transaction.get(format(i, "012d").encode()), raw=False)
+    from msgpack import unpackb
+
+    frame = unpackb(transaction.get(format(i, "012d").encode()), raw=False)
     return {FIELDS[k]: np.frombuffer(v["data"], np.dtype(v["type"])).reshape(v["shape"]).copy() for k, v in frame.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 
 from . import BATCH, KEYS
@@ -13,6 +12,8 @@ from .record import tensors
 
 def write(data, folder: str) -> None:
     """One dataset an array; float32 atoms."""
+    import h5py
+
     with h5py.File(f"{folder}/data.h5", "w") as file:
         for name in KEYS:
             file[name] = data[name].astype(np.float32) if name in NARROW else data[name]
@@ -20,6 +21,8 @@ def write(data, folder: str) -> None:
 
 def batches(folder: str, seed: int):
     """Frames in a random order; frame arrays are held in memory."""
+    import h5py
+
     file = h5py.File(f"{folder}/data.h5")
     held = {name: file[name][:] for name in ("natoms", "cell", "virial", "energy")}
     offsets, rng = starts(held), np.random.default_rng(seed)

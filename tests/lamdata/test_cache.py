@@ -1,11 +1,11 @@
 """The page cache saves requests, stays within its bound, survives damage, and never touches the source."""
 
 import pytest
-from stores import make_frames, write_store
 
 from lamdata import cache
 from lamdata.objects import FsspecFiles
 from lamdata.store import open_dataset
+from stores import make_frames, write_store
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stores import make_frames, write_store
 
 from lamdata.remote import open_place
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
+from stores import make_frames, write_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers import seaweed
@@ -98,7 +98,9 @@ def test_azure(tmp_path, monkeypatch):
     pytest.importorskip("adlfs")
     server = subprocess.Popen(["azurite-blob", "--skipApiVersionCheck", "--location", str(tmp_path / "a"), "--blobPort", "10999"])
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # Azurite's public test key
-    text = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};BlobEndpoint=http://127.0.0.1:10999/devstoreaccount1;"
+    text = (
+        f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};BlobEndpoint=http://127.0.0.1:10999/devstoreaccount1;"
+    )
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
     try:
         time.sleep(5)

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from stores import make_frames, write_store
 
 from lamdata import commit as commits
 from lamdata.errors import StoreError
 from lamdata.store import commit, open_dataset, open_store, remove
+from stores import make_frames, write_store
 
 
 def test_writers_of_different_datasets_all_land(tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from stores import make_frames, write_store
 
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
+from stores import make_frames, write_store
 
 WEIGHTS = (1.0, 2.0, 0.5, 0.25, 1.25)
 STEPS, KILLS = 400, 50

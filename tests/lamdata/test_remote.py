@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from stores import make_frames, write_store
 
 from lamdata import remote
 from lamdata.errors import StoreError
@@ -10,6 +9,7 @@ from lamdata.objects import FsspecFiles
 from lamdata.remote import open_place
 from lamdata.store import open_dataset, open_store
 from lamdata.stream import Stream, StreamHead
+from stores import make_frames, write_store
 
 
 @pytest.fixture

@@ -4,15 +4,27 @@ import warnings
 
 import numpy as np
 import pytest
-import xarray
 import zarr
-from stores import make_frames, make_split, make_texts, write_store
 
 from lamdata.errors import StoreError
 from lamdata.frames import Frames
 from lamdata.store import Survey, commit, open_dataset, open_store, plan_segment
+from stores import make_frames, make_split, make_texts, write_store
 
-ARRAYS = ("numbers", "positions", "forces", "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "shortest")
+ARRAYS = (
+    "numbers",
+    "positions",
+    "forces",
+    "natoms",
+    "cell",
+    "pbc",
+    "energy",
+    "virial",
+    "has_energy",
+    "has_forces",
+    "has_virial",
+    "shortest",
+)
 
 
 def assert_equal(a: Frames, b: Frames) -> None:
@@ -42,6 +54,8 @@ def test_a_fast_store_rounds_to_float32_and_no_further(tmp_path):
 @pytest.mark.parametrize("profile", ["lossless", "fast"])
 def test_zarr_python_and_xarray_read_the_same_values(tmp_path, profile):
     frames = make_frames(150)
+    import xarray
+
     write_store(tmp_path, frames, profile=profile)
     back = open_dataset(tmp_path).frames()
     with warnings.catch_warnings():

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from stores import make_frames, write_store
 
 from lamdata.errors import ConfigError
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
+from stores import make_frames, write_store
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,7 @@ def store(tmp_path_factory):
 
 def heads_of(store, count=5, augment=None):
     weights = (1.0, 2.0, 0.5, 0.25, 1.25)
-    return [
-        StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=weights[i], augment=augment) for i in range(count)
-    ]
+    return [StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=weights[i], augment=augment) for i in range(count)]
 
 
 def taken(stream, batches):
@@ -77,7 +75,7 @@ def test_ranks_share_the_same_global_batches(store, size, world):
 @pytest.mark.parametrize("size", [{"batch_frames": 24}, {"batch_atoms": 300}])
 def test_a_stream_resumes_at_any_position(store, size):
     whole = taken(Stream(heads_of(store), seed=3, buffer_blocks=4, **size), 80)
-    for k in np.random.default_rng(0).integers(1, 60, 10):
+    for k in np.random.default_rng(0).integers(1, 60, 5):
         state = {"position": whole[k - 1][0]}
         stream = Stream(heads_of(store), seed=3, buffer_blocks=4, **size)
         stream.load_state_dict(stream.state_dict() | state)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from stores import make_frames, make_texts, write_store
 
 from lamdata.compact import clean, compact
 from lamdata.errors import StoreError
 from lamdata.store import open_dataset, open_store, remove
 from lamdata.verify import verify
+from stores import make_frames, make_texts, write_store
 
 FLIPS = 1000  # in each of two profiles
 

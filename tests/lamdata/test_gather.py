@@ -1,0 +1,55 @@
+"""Ragged copies agree with plain indexing; arrays are used again only when nobody looks at them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamdata import gather
+from lamdata.gather import ragged_take, reorder
+from lamdata.pool import SMALLEST, Pool
+from stores import make_frames
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_reorder_agrees_with_take(plain, seed):
+    frames = make_frames(20, seed=seed)
+    frames = frames.with_(noise=frames.positions.astype(np.float32), noised=frames.numbers > 40, clean_numbers=frames.numbers[::-1].copy())
+    order = np.random.default_rng(seed).integers(0, 20, 31)
+    compiled, gather.csr_row_index = gather.csr_row_index, None if plain else gather.csr_row_index
+    try:
+        ours = reorder(frames, order)
+    finally:
+        gather.csr_row_index = compiled
+    reference = frames.take(order)
+    for name in ("positions", "forces", "numbers", "noise", "noised", "clean_numbers", "energy", "cell", "natoms", "index"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(reference, name))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "f8", "f2"])
+def test_any_type_of_number_is_copied(dtype):
+    source = np.arange(300).reshape(100, 3).astype(dtype)
+    out = np.empty((7, 3), dtype)
+    ragged_take([source], [out], np.array([90, 4]), np.array([2, 5]))
+    np.testing.assert_array_equal(out, np.concatenate([source[90:92], source[4:9]]))
+
+
+def test_an_array_in_use_is_never_handed_out_again():
+    pool = Pool()
+    first = pool.take((SMALLEST,), "u1")
+    view = first[10:20].view("u1")
+    del first
+    second = pool.take((SMALLEST,), "u1")
+    assert not np.shares_memory(view, second)
+    looked_at = memoryview(second)[5:]
+    del view, second
+    third, fourth = pool.take((SMALLEST,), "u1"), pool.take((SMALLEST,), "u1")
+    assert not np.shares_memory(third, fourth) and not np.shares_memory(np.frombuffer(looked_at, "u1"), third)
+
+
+def test_a_free_array_is_used_again():
+    pool = Pool()
+    address = pool.take((SMALLEST,), "u1").ctypes.data
+    assert pool.take((SMALLEST - 8,), "f4").ctypes.data == address or pool.take((SMALLEST // 4,), "f4").ctypes.data == address
