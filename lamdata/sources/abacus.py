@@ -149,10 +149,9 @@ class AbacusRun(Run):
         first: int | None = None
         for number, step in dumped(dump):
             first = number if first is None else first
-            label = labels[number - first] if number - first < len(labels) else None
-            step.energy = label and label.energy
-            step.converged = label and label.converged
-            step.complete = step.energy is not None
+            if number - first < len(labels):
+                label = labels[number - first]
+                step.energy, step.converged, step.complete = label.energy, label.converged, True
             yield step
 
 

@@ -117,8 +117,8 @@ class PwmatReader:
                 natoms = stated_atoms(line, file)
                 step = Step(energy=floats(line.partition("Etot,Ep,Ek")[2].partition("=")[2])[1])
             elif "Lattice vector" in line:
-                rows = [row.partition("stress")[0] for row in itertools.islice(lines, 3)]
-                step.cell = _table(iter(rows), 3, file, skip=0)
+                vectors = [row.partition("stress")[0] for row in itertools.islice(lines, 3)]
+                step.cell = _table(iter(vectors), 3, file, skip=0)
             elif "Position" in line and "nonperiodic" not in line:
                 rows = _table(lines, natoms, file, skip=0, width=4)
                 step.symbols = [int(number) for number in rows[:, 0]]

@@ -87,22 +87,27 @@ class Vasprun:
         natoms = len(self.symbols)
         if not loops and self._is("ML_LMLFF"):
             return Rejection(origin=origin, reason="machine-learned")
-        change = None if len(loops) < 2 else _energy(loops[-1], "e_fr_energy") - _energy(loops[-2], "e_fr_energy")
+        before, after = [None, None, *(_energy(step, "e_fr_energy") for step in loops)][-2:]
+        change = None if before is None or after is None else after - before
         if not settled(len(loops), int(self.tags.get("NELM", 0)), change, float(self.tags.get("EDIFF", 0)), natoms):
             return Rejection(origin=origin, reason="unconverged", value=change)
         cell = _rows(calculation, "structure/crystal/varray[@name='basis']")
         inside = _rows(calculation, "structure/varray[@name='positions']")
         if cell is None or inside is None:
             return Rejection(origin=origin, reason="no positions")
+        volume = abs(float(np.linalg.det(cell)))
+        energy = self._energy(calculation, loops, volume)
+        if energy is None:
+            return Rejection(origin=origin, reason="no energy")
         stress = _rows(calculation, "varray[@name='stress']")
         return frame_of(
             origin=origin,
             symbols=self.symbols,
             positions=inside @ cell,
             cell=cell,
-            energy=self._energy(calculation, loops, abs(float(np.linalg.det(cell)))),
+            energy=energy,
             forces=_rows(calculation, "varray[@name='forces']"),
-            virial=None if stress is None else abs(float(np.linalg.det(cell))) * stress * KBAR,
+            virial=None if stress is None else volume * stress * KBAR,
             converged=True if loops else None,
             group=self.file.name,
         )
@@ -117,7 +122,8 @@ class Vasprun:
         # The step's own e_0_energy is wrong in many versions (https://www.vasp.at/forum/viewtopic.php?t=16942); the difference
         # to the free energy in the last electronic step is right, and holds for the step.
         last = loops[-1] if loops else calculation
-        return free + _energy(last, "e_0_energy") - _energy(last, "e_fr_energy")
+        zero, same = _energy(last, "e_0_energy"), _energy(last, "e_fr_energy")
+        return None if zero is None or same is None else free + zero - same
 
     def _is(self, tag: str) -> bool:
         return self.tags.get(tag, "F").strip(". ").upper().startswith("T")

@@ -211,6 +211,12 @@ def test_stars_refuse_their_step_alone(vasprun):
     assert [getattr(item, "reason", None) for item in items] == [None, "nonfinite", None]
 
 
+def test_a_step_whose_energy_overflowed_is_rejected(vasprun):
+    head, name, tail = calculation().rpartition('<i name="e_fr_energy">')
+    items = read(vasprun(head + name + "*****************" + tail[tail.index("<") :]), "vasp/xml")
+    assert reasons(items) == ["no energy"]
+
+
 def test_steps_without_an_scf_in_a_learned_run_are_rejected(vasprun):
     items = read(vasprun(calculation(), calculation(loops=0), incar='<i name="ML_LMLFF" type="logical"> T </i>'), "vasp/xml")
     assert reasons(items) == ["machine-learned"]
