@@ -282,6 +282,8 @@ def run(seed: int, count: int, *, extra: Path | None = None, seconds: float = 30
         answers = run_all(attempt, cases, seconds=seconds, jobs=jobs, memory=4 << 30)
         problems = []
         for i, (one, answer) in enumerate(zip(cases, answers, strict=True)):
+            if isinstance(answer, Failure) and answer.reason.startswith("time"):  # once more: the machine may have been busy
+                (answer,) = run_all(attempt, [one], seconds=seconds, jobs=1, memory=4 << 30)
             reason = answer.reason if isinstance(answer, Failure) else answer
             if reason:
                 problems.append(f"case {i}, {one.format} {Path(one.target).name}: {reason}")
