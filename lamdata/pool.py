@@ -9,8 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes; malloc serves smaller arrays from memory it already has
-KEPT = 64  # arrays remembered at most; those in use beyond that are simply not used again
-_FREE = 3  # references to an array that only the pool holds: the list, the loop variable, getrefcount's own argument
+KEPT = 256  # arrays remembered at most; those in use beyond that are simply not used again
+
+
+def _references(owners: Sequence[np.ndarray]) -> list[int]:
+    """How often each is referred to, this look at it included."""
+    return [sys.getrefcount(owner) for owner in owners]
+
+
+_FREE = _references([np.empty(1)])[0]  # of an array that only a list holds: how many that is depends on the version of Python
 
 
 class Pool:
@@ -36,9 +43,9 @@ class Pool:
     def _owner(self, size: int) -> np.ndarray:
         """A free owner of at least `size` bytes and not twice as many, or a new one."""
         with self._lock:
-            for owner in self._owners:
-                if size <= owner.nbytes <= 2 * size and sys.getrefcount(owner) <= _FREE:
-                    return owner[:]  # a view: holds the owner busy from here on
+            for i, count in enumerate(_references(self._owners)):
+                if count == _FREE and size <= self._owners[i].nbytes <= 2 * size:
+                    return self._owners[i][:]  # a view: holds the owner busy from here on
             owner = np.empty(size + size // 8, np.uint8)  # room for the next one, which is seldom exactly as long
             self._owners.append(owner)
             if len(self._owners) > KEPT:
