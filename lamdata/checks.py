@@ -32,6 +32,10 @@ def check(frame: Frame, spec: CheckSpec) -> tuple[Rejection | None, float]:
 
 def shortest_distance(frame: Frame) -> float:
     """Shortest distance between two atoms in Å, periodic images included; inf for a lone atom in open space."""
+    if not any(frame.pbc):
+        return _shortest_without_images(frame.positions)
+    if all(frame.pbc) and frame.volume:
+        return _shortest_in_crystal(frame.positions, frame.cell, frame.volume)
     everywhere = np.arange(len(frame.numbers))
     cell = np.zeros((3, 3)) if frame.cell is None else frame.cell * np.array(frame.pbc)[:, None]
     own = _shortest_translation(cell)  # an atom's distance to its own nearest image
@@ -47,6 +51,18 @@ def shortest_distance(frame: Frame) -> float:
     return min(own, _shortest_without_images(frame.positions))
 
 
+def _shortest_in_crystal(positions: np.ndarray, cell: np.ndarray, volume: float) -> float:
+    """At most (sqrt(2) V / N)^(1/3): no packing of spheres is denser than fcc, so that a search this far finds a pair."""
+    from vesin import NeighborList
+
+    points, cell = np.ascontiguousarray(positions, np.float64), np.ascontiguousarray(cell, np.float64)
+    limit = min(FIRST_LOOK, 1.000001 * (2**0.5 * volume / len(points)) ** (1 / 3))
+    while not len(found := NeighborList(cutoff=limit, full_list=False, n_threads=1).compute(points, cell, True, "d")[0]):
+        limit *= 2
+    return float(found.min())
+
+
+FIRST_LOOK = 3.0  # Å; molecules in a wide cell have few pairs this close, and all but a few crystals have one
 CROWDED = 24.0  # Å; where neighbours are further than this, images of the others are further still
 
 
@@ -137,9 +153,13 @@ def _cell(frame: Frame, spec: CheckSpec) -> Verdict:
     if not any(frame.pbc) or frame.cell is None:
         return None
     vectors = frame.cell[list(frame.pbc)]
-    per_height = np.linalg.norm(np.linalg.pinv(vectors), axis=0)  # 1 / height
-    skew = float((np.linalg.norm(vectors, axis=1) * per_height).max())
-    if skew > MOST_SKEWED or np.linalg.matrix_rank(vectors) < len(vectors):
+    try:
+        inverse = np.linalg.inv(vectors) if all(frame.pbc) else np.linalg.pinv(vectors)
+    except np.linalg.LinAlgError:
+        return "skew inf"
+    per_height = np.sqrt((inverse**2).sum(axis=0))  # 1 / height
+    skew = float((np.sqrt((vectors**2).sum(axis=1)) * per_height).max())
+    if skew > MOST_SKEWED or (not all(frame.pbc) and np.linalg.matrix_rank(vectors) < len(vectors)):
         return f"skew {skew:.3g}"
     return float(1 / per_height.max()) if per_height.max() * FLATTEST_CELL > 1 else None
 
