@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from .errors import DataError
 from .layout import ArrayPlan
 
-try:  # three times faster than zarr's own dependency, and it lets other threads run
-    from crc32c import crc32c
+try:
+    from crc32c import crc32c  # three times faster than zarr's own dependency, and it lets other threads run
 except ImportError:
-    from google_crc32c import value as crc32c
+    from google_crc32c import value
+
+    def crc32c(data: bytes | memoryview) -> int:
+        """The checksum of RFC 3720; this package takes arrays, but no memoryview."""
+        return value(np.frombuffer(data, np.uint8)) if len(data) else 0
+
 
 ABSENT = 2**64 - 1  # offset and length of a chunk that a shard does not hold
 ENTRY = 16  # bytes of an index entry
