@@ -31,7 +31,7 @@ class AbacusRun(Run):
 
     marks = marks(
         constant="lattice constant (Bohr)",
-        volume=" Volume (A^3)",
+        volume=" Volume (Bohr^3)",
         lattice="Lattice vectors: (Cartesian",
         coordinates=("DIRECT COORDINATES", "CARTESIAN COORDINATES"),
         step="STEP OF ",
@@ -50,13 +50,13 @@ class AbacusRun(Run):
     positions: F64 | None = None
     direct: F64 | None = None  # fractional positions
     scaled: F64 | None = None  # positions in units of the constant
-    count: int = 0
+    dumped: bool = False
 
     def on_constant(self, line: str) -> None:
         self.constant = self.constant or floats(line.partition("=")[2])[0] * BOHR
 
     def on_volume(self, line: str) -> None:
-        self.volume = floats(line.partition("=")[2])[0]
+        self.volume = floats(line.partition("=")[2])[0] * BOHR**3  # the one in Å^3 is by a rounded bohr
 
     def on_lattice(self, line: str) -> None:
         """Six digits of the constant are not enough; the volume has twelve."""
@@ -118,6 +118,9 @@ class AbacusRun(Run):
 
     def on_forces(self, line: str) -> None:
         rows: list[list[float]] = []
+        if self.dumped:  # they stand in MD_dump with more digits
+            self._current().forces = np.empty((0, 3))
+            return
         for row in self.lines:
             words = row.split()
             if FIVE.match(row) and len(words) == 4 and words[0] != "atom":
@@ -145,6 +148,7 @@ class AbacusRun(Run):
 
     def md(self, dump: SourceFile) -> Iterator[Step]:
         """Join the dumped geometries to the energies of the log: step n is the n-th SCF after the first one dumped."""
+        self.dumped = True
         labels = list(self.steps())
         first: int | None = None
         for number, step in dumped(dump):

@@ -18,10 +18,10 @@ def columns(text: str) -> list[float]:
 
     `1.5-2.5` is two numbers, `1.0D-3` one; `****`, a number too wide for its column, is nan. Brackets are passed over.
     """
-    words = text.replace("(", " ").replace(")", " ").split()
     try:
-        return [float(word) for word in words]
+        return list(map(float, text.split()))
     except ValueError:
+        words = text.replace("(", " ").replace(")", " ").split()
         return [number for word in words for number in _split(word)]
 
 
