@@ -33,7 +33,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from guarded import Failure, run_all  # noqa: E402
 from suite import one_line  # noqa: E402
-from writers import WRITERS, emt_frames  # noqa: E402
+from writers import emt_frames  # noqa: E402
+from written_formats import WRITERS  # noqa: E402
 
 from lamdata.catalog import SourceSpec  # noqa: E402
 from lamdata.errors import LamError  # noqa: E402

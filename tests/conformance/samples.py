@@ -22,7 +22,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
-from compare import against_library, against_manifest  # noqa: E402
+from agreement import against_library, against_manifest  # noqa: E402
 from guarded import Failure, run_all  # noqa: E402
 from libraries import Values, bare, values  # noqa: E402
 from manifest import Row, read_manifest  # noqa: E402

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from suite import check, net_force, read, virial_sign
-from writers import WRITERS, emt_frames
+from writers import emt_frames
+from written_formats import WRITERS
 
 from lamdata.catalog import SourceSpec
 from lamdata.frame import Frame, Rejection

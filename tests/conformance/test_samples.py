@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare import against_library, against_manifest
+from agreement import against_library, against_manifest
 from libraries import values
 from manifest import Row, read_manifest
-from writers import deepmd_npy, emt_frames, extxyz, poscar
+from structure_writers import poscar
+from writers import deepmd_npy, emt_frames, extxyz
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("samples.py"))]
 HEADER = "path\twhat\tnatoms\tframes\tformula\tenergy_first_eV\tforces\tvirial_or_stress\n"

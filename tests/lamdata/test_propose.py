@@ -9,7 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 
-from writers import ase_traj, deepmd_npy, emt_frames, extxyz, extxyz_text, mp_task, oc20_lmdb, poscar
+from structure_writers import mp_task, poscar
+from writers import ase_traj, deepmd_npy, emt_frames, extxyz, extxyz_text, oc20_lmdb
 
 from lamdata.catalog import Card, open_card
 from lamdata.errors import ConfigError, SourceError

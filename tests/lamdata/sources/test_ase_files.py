@@ -77,10 +77,10 @@ def test_forces_on_fixed_atoms_are_as_computed(tmp_path):
 
 
 def test_a_row_that_unpacks_too_large_is_refused(tmp_path):
-    from writers import _lmdb
+    from writers import lmdb_file
 
     bomb = zlib.compress(bytes(80 << 20))
-    path = _lmdb(tmp_path / "a.aselmdb", {b"1": bomb, b"nextid": zlib.compress(b"2")})
+    path = lmdb_file(tmp_path / "a.aselmdb", {b"1": bomb, b"nextid": zlib.compress(b"2")})
     with pytest.raises(SourceError, match="unpacks too large"):
         read(path, "ase/lmdb")
 

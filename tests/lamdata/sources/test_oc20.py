@@ -7,7 +7,7 @@ import os
 import pickle
 
 import pytest
-from writers import _lmdb, emt_frames, oc20_lmdb, s2ef
+from writers import emt_frames, lmdb_file, oc20_lmdb, s2ef
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
@@ -62,7 +62,7 @@ class Bomb:
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_that_calls_something_is_refused_and_nothing_runs(tmp_path, protocol):
     marker = tmp_path / "ran"
-    path = _lmdb(tmp_path / "a.lmdb", {b"0": pickle.dumps({"pos": Bomb(marker)}, protocol=protocol)})
+    path = lmdb_file(tmp_path / "a.lmdb", {b"0": pickle.dumps({"pos": Bomb(marker)}, protocol=protocol)})
     with pytest.raises(SourceError, match="system"):
         read(path, "oc20/lmdb", energy="total")
     assert not marker.exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from writers import emt_frames, mp_task, pymatgen_json, structure_dict
+from structure_writers import mp_task, pymatgen_json, structure_dict
+from writers import emt_frames
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError

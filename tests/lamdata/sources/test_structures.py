@@ -7,7 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from writers import aflux, aiida, aiida_attributes, calypso, cif, emt_frames, jarvis, mc2d, optimade, optimade_entry, poscar, poscar_lines
+from structure_writers import aflux, aiida, aiida_attributes, calypso, cif, jarvis, mc2d, optimade, optimade_entry, poscar, poscar_lines
+from writers import emt_frames
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
