@@ -119,13 +119,13 @@ def _energy_per_atom(frame: Frame, spec: CheckSpec) -> Verdict:
 def _max_force(frame: Frame, spec: CheckSpec) -> Verdict:
     if spec.max_force is None or frame.forces is None:
         return None
-    return _above(float(np.linalg.norm(frame.forces, axis=1).max()), spec.max_force)
+    return _above(float((frame.forces**2).sum(axis=1).max()) ** 0.5, spec.max_force)
 
 
 def _net_force(frame: Frame, spec: CheckSpec) -> Verdict:
     if spec.net_force is None or frame.forces is None:
         return None
-    return _above(float(np.linalg.norm(frame.forces.mean(axis=0))), spec.net_force)
+    return _above(float(np.linalg.norm(frame.forces.sum(axis=0))) / len(frame.forces), spec.net_force)
 
 
 def _virial_asymmetry(frame: Frame, spec: CheckSpec) -> Verdict:

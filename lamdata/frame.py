@@ -50,7 +50,10 @@ class Frame:
     @property
     def volume(self) -> float | None:
         """Cell volume in Å^3; `None` for a molecule."""
-        return None if self.cell is None else abs(float(np.linalg.det(self.cell)))
+        if self.cell is None:
+            return None
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = np.asarray(self.cell, np.float64).tolist()  # in NumPy it takes ten times as long
+        return abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
 
     def to_ase(self):
         """Return `ase.Atoms`, labels in a `SinglePointCalculator` (stress in eV/Å^3, ASE's sign)."""

@@ -32,8 +32,13 @@ class Moments:
         """Take in more values."""
         values = np.asarray(values, np.float64).ravel()
         if values.size:
-            mean = float(values.mean())
-            self.merge(Moments(values.size, mean, float(((values - mean) ** 2).sum()), float(values.min()), float(values.max())))
+            mean = float(values.sum()) / values.size
+            apart = values - mean
+            self.merge(Moments(values.size, mean, float(apart @ apart), float(values.min()), float(values.max())))
+
+    def add_one(self, value: float) -> None:
+        """Take in one more value."""
+        self.merge(Moments(1, value, 0.0, value, value))
 
     def merge(self, other: Moments) -> None:
         """Take in what another accumulator saw."""
@@ -87,13 +92,13 @@ class Statistics:
         _add_counts(self.element_frames, dict.fromkeys(present, 1))
         _add_counts(self.labels, {name: 1 for name in ("energy", "forces", "virial") if getattr(frame, name) is not None})
         if frame.energy is not None:
-            self.energies.setdefault(_formula(present), Moments()).add(np.array([frame.energy]))
+            self.energies.setdefault(_formula(present), Moments()).add_one(float(frame.energy))
         if frame.forces is not None:
             self.force.add(frame.forces)
         if frame.virial is not None:
             self.virial.add(frame.virial / atoms)
         if math.isfinite(shortest):
-            self.shortest.add(np.array([shortest]))
+            self.shortest.add_one(float(shortest))
 
     def merge(self, other: Statistics) -> None:
         """Take in what another accumulator saw."""
