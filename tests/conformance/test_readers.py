@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from suite import check, net_force, read, virial_sign
@@ -99,6 +101,28 @@ def strained_frames() -> list[Frame]:
         atoms.calc = EMT()
         out.append(frame_of(atoms, f"strained#{i}"))
     return out
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+def test_an_archive_reads_as_the_folder_does(written, tmp_path, ending):
+    _, _, file, spec, use = written
+    outside = [digest_of_labels(item) for item in read(use, file, spec)]
+    folder = tmp_path / "data"
+    contents = list(tmp_path.iterdir())
+    folder.mkdir()
+    for path in contents:
+        path.rename(folder / path.name)
+    kind = {".tar": "tar", ".tar.gz": "gztar", ".zip": "zip"}[ending]
+    shutil.make_archive(str(tmp_path / "packed"), kind, root_dir=tmp_path, base_dir="data")
+    packed = SourceSpec(path=f"packed{ending}", options=spec.options)
+    (inside,) = (f for f in expand(packed, base=tmp_path) if use.guess(f, f.head(8192)))
+    assert [digest_of_labels(item) for item in read(use, inside, packed)] == outside
+
+
+def digest_of_labels(frame: Frame) -> tuple:
+    """What must not depend on where the file lies."""
+    arrays = (frame.positions, frame.cell, frame.forces, frame.virial)
+    return frame.energy, tuple(None if a is None else a.tobytes() for a in arrays)
 
 
 class Eager:
