@@ -18,7 +18,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, NUMBERS, Unusable, array, build, whole
+from .build import MAX_ATOMS, NUMBERS, Unusable, build, whole
 from .files import SourceFile
 
 MAX_BYTES = 256 << 20
@@ -111,7 +111,7 @@ def parse_poscar(lines: Sequence[str], at: int, *, named: Sequence[str] = ()) ->
         raise Unusable(f"{sum(numbers)} lines of {'6' if selective else '3'} columns expected")
     if selective and any(flag.strip(".").upper()[:1] not in ("T", "F") for row in rows for flag in row[3:6]):
         raise Unusable("a selective-dynamics flag is neither T nor F")
-    given = array([row[:3] for row in rows], (len(rows), 3), "positions")
+    given = _floats([row[:3] for row in rows])
     scale = cell[1]
     positions = given * scale if mode in "CcKk" else given @ cell[0]
     names = _symbols(symbols, title, rows, 6 if selective else 3, numbers, named)
@@ -120,13 +120,21 @@ def parse_poscar(lines: Sequence[str], at: int, *, named: Sequence[str] = ()) ->
 
 def _cell(scale: list[str], vectors: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
     """(cell, scale of Cartesian coordinates); one negative number is the volume."""
-    cell, factors = array(vectors, (3, 3), "cell"), np.array(scale, np.float64)
+    cell, factors = _floats(vectors), np.array(scale, np.float64)
     if len(factors) == 1 and factors[0] < 0:
         volume = abs(np.linalg.det(cell))
         if volume == 0:
             raise Unusable("zero volume", 0.0)
         factors = np.array([(-factors[0] / volume) ** (1 / 3)])
     return cell * factors, factors
+
+
+def _floats(rows: list[list[str]]) -> np.ndarray:
+    """Numbers, finite or not: that costs the structure, and not those after it."""
+    try:
+        return np.array(rows, dtype=np.float64)
+    except ValueError:
+        raise Unusable("a coordinate is not a number") from None
 
 
 def _run(lines: Sequence[str], at: int, *, numbers: bool) -> tuple[list[str], int]:

@@ -103,6 +103,19 @@ def strained_frames() -> list[Frame]:
     return out
 
 
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_one_bad_frame_costs_only_itself(tmp_path, name):
+    if name == "oc20_lmdb":
+        pytest.importorskip("torch")
+    frames = emt_frames()
+    frames[1].positions[0, 0] = np.nan
+    write, format_name = WRITERS[name]
+    path = write(frames, tmp_path)
+    spec = SourceSpec(path=path.name, options=OPTIONS.get(name, {}))
+    (file,) = (f for f in expand(spec, base=path.parent) if reader(format_name).guess(f, f.head(8192)))
+    assert [type(item) for item in read(reader(format_name), file, spec)] == [Frame, Rejection, Frame]
+
+
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
 def test_an_archive_reads_as_the_folder_does(written, tmp_path, ending):
     _, _, file, spec, use = written
