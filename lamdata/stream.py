@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from .batching import cut_points
 from .errors import ConfigError
 from .frames import Frames
+from .gather import reorder
 from .loaded import Buffer, Pick, gather, in_places
 from .order import HeadOrder, MixtureOrder
 from .store import Dataset
 
 WINDOW = 8192  # slots gathered by one task, about
 AHEAD = 2  # windows prepared beyond those in the hands of the threads
-ASKED = 8  # windows beyond these whose bytes are asked for, where bytes come from afar
+ASKED = 10  # windows beyond these whose bytes are asked for, where bytes come from afar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,14 +170,14 @@ class Stream:
         rest: Frames | None = None
         begin = self.position
         for _, window in self._windows(WINDOW, mine_of=None):
-            frames = window if rest is None else Frames.concatenate([rest, window])
-            starts, at = frames.starts.tolist(), 0
-            for stop in cut_points(frames.natoms, batch_frames=self.batch_frames, batch_atoms=self.batch_atoms)[:-1]:
-                batch = frames.cut(at, stop, starts[at], starts[stop])
+            held, starts, at = 0 if rest is None else len(rest), window.starts.tolist(), 0
+            natoms = window.natoms if rest is None else np.concatenate([rest.natoms, window.natoms])
+            for stop in cut_points(natoms, batch_frames=self.batch_frames, batch_atoms=self.batch_atoms)[:-1]:
+                batch = _joined(rest, window, at - held, stop - held, starts)
                 begin += stop - at
                 self.position, at = begin, stop
-                yield batch if self._world == 1 else batch.take(np.arange(self._rank, len(batch), self._world))
-            rest = frames.cut(at, len(frames), starts[at], starts[-1])
+                yield batch if self._world == 1 else reorder(batch, np.arange(self._rank, len(batch), self._world))
+            rest = _joined(rest, window, at - held, len(window), starts)
 
     def _windows(self, length: int, *, mine_of: int | None) -> Iterator[tuple[int, Frames]]:
         """Yield (first slot, gathered frames) of consecutive windows, several prepared ahead."""
@@ -260,6 +261,12 @@ class Stream:
 
     def _submit(self, work: Callable, *args) -> Future:
         return self._pool.submit(work, *args) if self._pool else _done(work, *args)
+
+
+def _joined(rest: Frames | None, window: Frames, first: int, last: int, starts: list[int]) -> Frames:
+    """Frames `first:last` of the window, a view; behind all of `rest` where `first` is negative."""
+    inside = window.cut(max(first, 0), last, starts[max(first, 0)], starts[last])
+    return inside if first >= 0 else Frames.concatenate([rest, inside])
 
 
 def _done(work: Callable, *args) -> Future:
