@@ -22,7 +22,8 @@ from .files import SourceFile
 from .numbers import columns, floats
 from .steps import Run, Step, TextReader, element, frames, marks
 
-FIVE = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d]")  # a row of a table of atoms
+ROW = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d]")  # a row of a table of atoms
+ROUNDED = 5e-6  # half of the last digit of 1.88973 bohr, in Å, with room
 
 
 @dataclass(slots=True)
@@ -31,7 +32,6 @@ class AbacusRun(Run):
 
     marks = marks(
         constant="lattice constant (Bohr)",
-        volume=" Volume (Bohr^3)",
         lattice="Lattice vectors: (Cartesian",
         coordinates=("DIRECT COORDINATES", "CARTESIAN COORDINATES"),
         step="STEP OF ",
@@ -44,7 +44,6 @@ class AbacusRun(Run):
     )
 
     constant: float = 0.0  # Å
-    volume: float | None = None  # Å^3
     cell: F64 | None = None
     symbols: list[str] = field(default_factory=list)
     positions: F64 | None = None
@@ -53,19 +52,12 @@ class AbacusRun(Run):
     dumped: bool = False
 
     def on_constant(self, line: str) -> None:
-        self.constant = self.constant or floats(line.partition("=")[2])[0] * BOHR
-
-    def on_volume(self, line: str) -> None:
-        self.volume = floats(line.partition("=")[2])[0] * BOHR**3  # the one in Å^3 is by a rounded bohr
+        """Six digits are printed; the most common constant, 1 Å, is known to all of them."""
+        stated = floats(line.partition("=")[2])[0] * BOHR
+        self.constant = self.constant or (1.0 if abs(stated - 1) < ROUNDED else stated)
 
     def on_lattice(self, line: str) -> None:
-        """Six digits of the constant are not enough; the volume has twelve."""
-        vectors = self.rows(3)
-        if self.volume:
-            exact = (self.volume / abs(float(np.linalg.det(vectors)))) ** (1 / 3)
-            self.constant = exact if abs(exact - self.constant) < 1e-4 * exact else self.constant
-            self.volume = None
-        self.cell = vectors * self.constant
+        self.cell = self.rows(3) * self.constant
         self._place()
 
     def on_coordinates(self, line: str) -> Step | None:
@@ -74,7 +66,7 @@ class AbacusRun(Run):
         done = self.take()
         rows: list[list[str]] = []
         for row in self.lines:
-            if FIVE.match(row) and len(row.split()) >= 4 and row.split()[0] != "atom":
+            if ROW.match(row) and len(row.split()) >= 4 and row.split()[0] != "atom":
                 rows.append(row.split())
             elif rows:
                 break
@@ -82,7 +74,7 @@ class AbacusRun(Run):
         table = np.array([[float(word) for word in row[1:4]] for row in rows])
         if "DIRECT" in line:
             self.direct, self.scaled = table, None
-        else:  # in units of the constant, whose digits come with the volume
+        else:  # in units of the constant
             self.direct, self.scaled = None, table
         self._place()
         return done
@@ -123,7 +115,7 @@ class AbacusRun(Run):
             return
         for row in self.lines:
             words = row.split()
-            if FIVE.match(row) and len(words) == 4 and words[0] != "atom":
+            if ROW.match(row) and len(words) == 4 and words[0] != "atom":
                 rows.append([float(word) for word in words[1:]])
             elif rows:
                 break

@@ -290,7 +290,7 @@ ABACUS = """                             WELCOME TO ABACUS v3.2
       tauc_C1                 0.0                 0.0                 0.0                   0
       tauc_H1                 0.2                 0.0                 0.0                   0
 
-                             Volume (Bohr^3) = 843.541669012
+                             Volume (Bohr^3) = 843.542
 
  Lattice vectors: (Cartesian coordinate: in unit of a_0)
                    +1                  +0                  +0
@@ -333,13 +333,18 @@ def test_an_abacus_log_stands_for_itself(write):
         + " !FINAL_ETOT_IS -219.2 eV\n"
     )
     first, second = frames(write(text, "running_relax.log"), "abacus/log")
-    assert first.cell[0, 0] == pytest.approx(843.541669012 ** (1 / 3) * BOHR, abs=1e-12)  # by the volume: the constant has 6 digits
+    assert first.cell[0, 0] == pytest.approx(9.44863 * BOHR, abs=1e-12)
     assert (
         second.positions[1, 0] == pytest.approx(0.3 * first.cell[0, 0])
         and second.energy == -219.249914042766
         and first.forces[0, 1] == -1.114764
     )
     assert np.trace(first.virial) == pytest.approx(60 * KBAR * first.volume) and first.numbers.tolist() == [6, 1]
+
+
+def test_a_constant_of_one_angstrom_is_taken_as_such(write):
+    text = ABACUS.replace("9.44863", "1.88973") + ABACUS_STEP.format(n=1, scf=ABACUS_GOOD) + " !FINAL_ETOT_IS\n"
+    assert frames(write(text, "running_scf.log"), "abacus/log")[0].positions[1, 0] == 0.2
 
 
 def test_abacus_steps_that_did_not_converge_are_rejected(write):
