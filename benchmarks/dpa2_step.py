@@ -4,7 +4,8 @@
 
 `--deepmd` is the interpreter of an environment with DeePMD-kit 3.2.0 (default: $LAM_DEEPMD_PYTHON). A step is neighbour lists,
 energies, forces, the gradient of a loss on both, clipping and Adam. Each side lives in its own process, asked for one step at a
-time in turn, so that a noisy machine disturbs both alike; with one thread the ratio is of CPU time, else of wall time.
+time in turn, so that a noisy machine disturbs both alike; with one thread the ratio is of CPU time, else of wall time. Memory is
+the peak of the process above what it held before its first step (on a GPU, the peak of what torch allocated).
 DeePMD-kit cannot hold frames of unlike size in one batch: there they go one after the other and their gradients are summed.
 """
 
@@ -50,9 +51,9 @@ def water(molecules: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 def our_step(size: str, precision: str, case: str, kernels: str, device: str) -> Callable[[], None]:
     """One step of this package as a function."""
     import torch
+
     from lamdata.frame import Frame
     from lamdata.frames import Frames
-
     from lamtrain.batch import collate
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
@@ -126,12 +127,13 @@ def work(arguments: argparse.Namespace) -> None:
         step = deepmd_step(size, precision, case, arguments.examples)
     else:
         step = our_step(size, precision, case, side, arguments.device)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
     print("ready", flush=True)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         step()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
         if arguments.device == "cuda":
             peak = torch.cuda.max_memory_allocated() / 2**30
         print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "gb": peak}), flush=True)
@@ -142,7 +144,12 @@ class Worker:
 
     def __init__(self, interpreter: str, options: list[str], environment: dict[str, str]):
         self.process = subprocess.Popen(
-            [interpreter, __file__, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            [interpreter, __file__, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
         self._answer("ready")
 
@@ -175,7 +182,14 @@ def compare(arguments: argparse.Namespace, size: str, precision: str, case: str)
     seconds = {side: statistics.median(t[clock] for t in steps) for side, steps in times.items()}
     memory = {side: steps[-1]["gb"] for side, steps in times.items()}
     best = "cpp" if "cpp" in seconds else "plain"
-    entry = {"name": f"{case} {size}", "precision": precision, "threads": arguments.threads, "clock": clock, "seconds": seconds, "gb": memory}
+    entry = {
+        "name": f"{case} {size}",
+        "precision": precision,
+        "threads": arguments.threads,
+        "clock": clock,
+        "seconds": seconds,
+        "gb": memory,
+    }
     if "deepmd" in seconds:
         entry |= {"ratio_pt": seconds["deepmd"] / seconds[best], "ratio_pt_expt": None, "memory_ratio": memory["deepmd"] / memory[best]}
         entry["plain_ratio"] = seconds["deepmd"] / seconds["plain"] if "plain" in seconds else None

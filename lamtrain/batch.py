@@ -23,7 +23,7 @@ from .neighbors import find_neighbors
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
 CHUNK_ATOMS = 48  # small enough that a chunk's pair tensors stay in cache, large enough for a matrix product
-WIDTH_STEP = 4  # widths are rounded up, so that chunks share shapes
+WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
 
 
 def collate(

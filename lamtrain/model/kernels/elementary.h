@@ -1,9 +1,8 @@
 // exp of a number that is not positive, and tanh, as plain arithmetic, so that a loop over them becomes vector instructions
 // on any machine. Both are right to one unit in the last place of 1 (tanh absolutely, not relatively, near 0).
 #pragma once
-#include <cmath>
+#include <bit>
 #include <cstdint>
-#include <cstring>
 
 namespace lam {
 // x = n ln 2 + r with |r| <= ln 2 / 2; a Taylor polynomial in r; n goes into the exponent bits.
@@ -26,12 +25,7 @@ inline double exp_negative(double x) {
   p = p * r + 1.0;
   p = p * r + 1.0;
   const double shifted = n + 6755399441055744.0;  // 1.5 * 2^52: n is now the low bits
-  int64_t bits, power;
-  std::memcpy(&bits, &p, sizeof bits);
-  std::memcpy(&power, &shifted, sizeof power);
-  bits += int64_t(uint64_t(power) << 52);
-  std::memcpy(&p, &bits, sizeof bits);
-  return p;
+  return std::bit_cast<double>(std::bit_cast<uint64_t>(p) + (std::bit_cast<uint64_t>(shifted) << 52));
 }
 
 inline float exp_negative(float x) {
@@ -46,15 +40,25 @@ inline float exp_negative(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const int32_t bits = (int32_t(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return p * scale;
+  return p * std::bit_cast<float>((int32_t(n) + 127) << 23);
 }
 
 template <class T>
 inline T tanh_of(T x) {
   const T e = exp_negative(T(-2) * (x < 0 ? -x : x)), t = (T(1) - e) / (T(1) + e);
   return x < 0 ? -t : t;
+}
+
+// In place, and not inlined: within a larger loop the compiler gives up on the vector form.
+template <class T>
+__attribute__((noinline)) void exp_all(T* x, int64_t count) {
+#pragma omp simd
+  for (int64_t k = 0; k < count; ++k) x[k] = exp_negative(x[k]);
+}
+
+template <class T>
+__attribute__((noinline)) void tanh_all(T* x, int64_t count) {
+#pragma omp simd
+  for (int64_t k = 0; k < count; ++k) x[k] = tanh_of(x[k]);
 }
 }  // namespace lam

@@ -10,24 +10,29 @@
 namespace lam {
 namespace {
 
+// p (H, J) of one row of edges.
 template <class T>
-void softmax_row(const T* S, const T* C, const T* B, T* p, int64_t J, T phantom) {
-  T top = phantom > 0 ? T(-20) : -std::numeric_limits<T>::max();
+void softmax_row(const T* S, const T* C, const T* B, T* p, int64_t H, int64_t J, T phantom) {
+  for (int64_t h = 0; h < H; ++h) {
+    T top = phantom > 0 ? T(-20) : -std::numeric_limits<T>::max();
 #pragma omp simd reduction(max : top)
-  for (int64_t j = 0; j < J; ++j) {
-    p[j] = S[j] * C[j] + B[j];
-    top = p[j] > top ? p[j] : top;
-  }
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < J; ++j) {
-    p[j] = exp_negative(p[j] - top);
-    sum += p[j];
-  }
-  if (phantom > 0) sum += phantom * exp_negative(T(-20) - top);
-  const T scale = T(1) / sum;
+    for (int64_t j = 0; j < J; ++j) {
+      p[h * J + j] = S[h * J + j] * C[j] + B[j];
+      top = p[h * J + j] > top ? p[h * J + j] : top;
+    }
 #pragma omp simd
-  for (int64_t j = 0; j < J; ++j) p[j] *= scale;
+    for (int64_t j = 0; j < J; ++j) p[h * J + j] -= top;
+    p[H * J + h] = T(-20) - top;  // logit of a phantom column
+  }
+  exp_all(p, H * J + (phantom > 0 ? H : 0));
+  for (int64_t h = 0; h < H; ++h) {
+    T sum = phantom > 0 ? phantom * p[H * J + h] : T(0);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < J; ++j) sum += p[h * J + j];
+    const T scale = T(1) / sum;
+#pragma omp simd
+    for (int64_t j = 0; j < J; ++j) p[h * J + j] *= scale;
+  }
 }
 
 // Calls body(row, head offset, p) for every (n, i) row and head, with p the softmax of that row.
@@ -36,14 +41,11 @@ void over_rows(const Tensor& S, const Tensor& C, const Tensor& B, double phantom
   const int64_t rows = S.size(0) * S.size(1), H = S.size(2), J = S.size(3);
   const T *s = S.const_data_ptr<T>(), *c = C.const_data_ptr<T>(), *b = B.const_data_ptr<T>();
   at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
-    std::vector<T> p(J), scratch(J);
+    std::vector<T> p(H * J + H), scratch(J);
     for (int64_t r = first; r < last; ++r) {
       begin(r * J);
-      for (int64_t h = 0; h < H; ++h) {
-        const int64_t o = (r * H + h) * J;
-        softmax_row(s + o, c + r * J, b + r * J, p.data(), J, T(phantom));
-        body(r * J, o, p.data(), scratch.data());
-      }
+      softmax_row(s + r * H * J, c + r * J, b + r * J, p.data(), H, J, T(phantom));
+      for (int64_t h = 0; h < H; ++h) body(r * J, (r * H + h) * J, p.data() + h * J, scratch.data());
     }
   });
 }

@@ -66,7 +66,8 @@ struct Lanes {  // the state of one block of lanes
       const T w = net.first[o], *table = net.tables + o;
       for (int64_t l = 0; l < LANES; ++l) a[l] = table[row[l] * n];
 #pragma omp simd
-      for (int64_t l = 0; l < LANES; ++l) a[l] = tanh_of(x[l] * w + a[l]);
+      for (int64_t l = 0; l < LANES; ++l) a[l] += x[l] * w;
+      tanh_all(a, LANES);
       if (slope)
 #pragma omp simd
         for (int64_t l = 0; l < LANES; ++l) b[l] = (1 - a[l] * a[l]) * w;
@@ -92,11 +93,9 @@ struct Lanes {  // the state of one block of lanes
           for (int64_t l = 0; l < LANES; ++l) d[l] += w * ti[l];
       }
       const T *hs = &h[k - 1][(o % in) * LANES], *ts = &t[k - 1][(o % in) * LANES];
+      tanh_all(v, LANES);
 #pragma omp simd
-      for (int64_t l = 0; l < LANES; ++l) {
-        v[l] = tanh_of(v[l]);
-        hv[l] = v[l] + (skip ? hs[l] : T(0));
-      }
+      for (int64_t l = 0; l < LANES; ++l) hv[l] = v[l] + (skip ? hs[l] : T(0));
       if (slope)
 #pragma omp simd
         for (int64_t l = 0; l < LANES; ++l) {

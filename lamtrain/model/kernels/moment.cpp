@@ -27,13 +27,13 @@ void first_layer(const Tensor& R, const Tensor& row, const Tensor& tables, const
   at::parallel_for(0, P, 512, [&](int64_t from, int64_t to) {
     for (int64_t p = from; p < to; ++p) {
       const T s = x[4 * p], *t = tab + r[p] * n;
-      T *hp = h + p * n, *tp = h + (P + p) * n;
 #pragma omp simd
-      for (int64_t o = 0; o < n; ++o) hp[o] = tanh_of(s * w[o] + t[o]);
-      if (slope)
-#pragma omp simd
-        for (int64_t o = 0; o < n; ++o) tp[o] = (1 - hp[o] * hp[o]) * w[o];
+      for (int64_t o = 0; o < n; ++o) h[p * n + o] = s * w[o] + t[o];
     }
+    tanh_all(h + from * n, (to - from) * n);
+    for (int64_t p = from; slope && p < to; ++p)
+#pragma omp simd
+      for (int64_t o = 0; o < n; ++o) h[(P + p) * n + o] = (1 - h[p * n + o] * h[p * n + o]) * w[o];
   });
 }
 
@@ -44,10 +44,12 @@ void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P,
   const T *b = bias.const_data_ptr<T>(), *lower = below.const_data_ptr<T>();
   T* a = A.data_ptr<T>();
   at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
+    for (int64_t p = from; p < to; ++p)
+#pragma omp simd
+      for (int64_t o = 0; o < out; ++o) a[p * out + o] += b[o];
+    tanh_all(a + from * out, (to - from) * out);
     for (int64_t p = from; p < to; ++p) {
       T *h = a + p * out, *t = a + (P + p) * out;
-#pragma omp simd
-      for (int64_t o = 0; o < out; ++o) h[o] = tanh_of(h[o] + b[o]);
       if (slope)
 #pragma omp simd
         for (int64_t o = 0; o < out; ++o) t[o] *= 1 - h[o] * h[o];
