@@ -7,6 +7,7 @@ there is complete and a killed ingest goes on with the next one. Segments are th
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -107,7 +108,7 @@ class PieceWriter:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One complete piece, its columns mapped into memory when they are asked for."""
+    """One complete piece, its short columns mapped into memory when they are asked for."""
 
     folder: Path
 
@@ -164,11 +165,10 @@ class Staging:
 
 def _frames(piece: Piece, rows: np.ndarray) -> Frames:
     natoms = piece.column("natoms")
-    atoms = _spans(natoms, rows)
     values = {}
     for name, (_, _, axis) in COLUMNS.items():
         if name in Frames.__dataclass_fields__:
-            values[name] = np.array(piece.column(name)[atoms if axis == "atom" else rows])
+            values[name] = _ragged_rows(piece, name, natoms, rows) if axis == "atom" else np.array(piece.column(name)[rows])
     n = len(rows)
     return Frames(
         **values,
@@ -181,15 +181,25 @@ def _frames(piece: Piece, rows: np.ndarray) -> Frames:
 
 def _texts(piece: Piece, name: str, rows: np.ndarray) -> list[str]:
     lengths = piece.column(f"{name}_length")
-    data = np.array(piece.column(name)[_spans(lengths, rows)]).tobytes()
+    data = _ragged_rows(piece, name, lengths, rows).tobytes()
     ends = np.cumsum(lengths[rows])
     return [data[end - length : end].decode() for end, length in zip(ends, lengths[rows])]
 
 
-def _spans(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Positions of the values that belong to `rows` in a ragged column with `counts` values a row."""
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    lengths = counts[rows]
-    offset = np.repeat(starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-    return offset + np.arange(lengths.sum())
+def _ragged_rows(piece: Piece, name: str, counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The values that belong to `rows`, one row after the other, of a column with `counts` values a row.
+
+    Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
+    """
+    dtype, shape, _ = COLUMNS[name]
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    lengths = counts[rows].astype(np.int64) * size
+    offsets = np.cumsum(counts, dtype=np.int64)[rows] * size - lengths
+    out = np.empty(lengths.sum(), np.uint8)
+    left = memoryview(out)
+    with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
+        for offset, length in zip(offsets.tolist(), lengths.tolist()):
+            file.seek(offset)
+            file.readinto(left[:length])
+            left = left[length:]
+    return out.view(dtype).reshape(-1, *shape)
