@@ -131,6 +131,22 @@ def validate(store: StoreUrl, json: Json = False, quiet: Quiet = False) -> None:
         raise DataError(f"{len(report.findings)} findings", where=store, hint="ingest the damaged datasets again")
 
 
+@app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
+def overlap(
+    store: StoreUrl,
+    dataset: Annotated[str | None, typer.Argument(help="One dataset of it; all of them without.")] = None,
+    other: Annotated[str | None, typer.Argument(help="Another dataset of it, or another store.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Root mean square displacement in Angstrom up to which two frames are copies.")] = 5e-4,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find frames that hold one structure: inside datasets and between them, training copies of held-out frames, energies that disagree."""
+    from .overlap import overlap as run
+
+    report = run(store, dataset, other, tolerance=tolerance, quiet=quiet)
+    print_json(report.to_json()) if json else print(report.text())
+
+
 @app.command(rich_help_panel="Start")
 def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card") -> None:
     """Print the JSON schema of cards or mixtures, for editors."""
