@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,62 +144,57 @@ class Staging:
 
     def take(self, rows: np.ndarray) -> tuple[Frames, np.ndarray, list[str], list[str]]:
         """Read frames at `rows`: the frames, their split (0 train, 1 validation), groups and origins, in that order."""
-        piece_of = np.searchsorted(self._first, rows, side="right") - 1
-        parts, splits, groups, origins, places = [], [], [], [], []
-        for number in np.unique(piece_of):
-            places.append(np.flatnonzero(piece_of == number))
-            local = rows[places[-1]] - self._first[number]
-            piece = self.pieces[number]
-            parts.append(_frames(piece, local))
-            splits.append(piece.column("split")[local])
-            groups += _texts(piece, "group", local)
-            origins += _texts(piece, "origin", local)
-        back = np.argsort(np.concatenate(places), kind="stable")
-        return (
-            Frames.concatenate(parts).take(back),
-            np.concatenate(splits)[back],
-            [groups[i] for i in back],
-            [origins[i] for i in back],
+        n, frame_fields = len(rows), Frames.__dataclass_fields__
+        natoms = self.natoms[rows]
+        values = {
+            name: self._ragged(name, "natoms", natoms, rows) if axis == "atom" else self._column(name, rows)
+            for name, (_, _, axis) in COLUMNS.items()
+            if name in frame_fields
+        }
+        frames = Frames(
+            **values,
+            head=np.zeros(n, np.int32),
+            dataset=np.zeros(n, np.uint64),
+            index=np.zeros(n, np.int64),
+            epoch=np.zeros(n, np.int64),
         )
+        return frames, self._column("split", rows), self._texts("group", rows), self._texts("origin", rows)
 
+    def _parts(self, rows: np.ndarray) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
+        """Each piece that holds some of `rows`, their places in `rows`, and their rows in the piece."""
+        piece_of = np.searchsorted(self._first, rows, side="right") - 1
+        for number in np.unique(piece_of):
+            places = np.flatnonzero(piece_of == number)
+            yield self.pieces[number], places, rows[places] - self._first[number]
 
-def _frames(piece: Piece, rows: np.ndarray) -> Frames:
-    natoms = piece.column("natoms")
-    values = {}
-    for name, (_, _, axis) in COLUMNS.items():
-        if name in Frames.__dataclass_fields__:
-            values[name] = _ragged_rows(piece, name, natoms, rows) if axis == "atom" else np.array(piece.column(name)[rows])
-    n = len(rows)
-    return Frames(
-        **values,
-        head=np.zeros(n, np.int32),
-        dataset=np.zeros(n, np.uint64),
-        index=np.zeros(n, np.int64),
-        epoch=np.zeros(n, np.int64),
-    )
+    def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """A column with one value a frame."""
+        dtype, shape, _ = COLUMNS[name]
+        out = np.empty((len(rows), *shape), dtype)
+        for piece, places, local in self._parts(rows):
+            out[places] = piece.column(name)[local]
+        return out
 
+    def _texts(self, name: str, rows: np.ndarray) -> list[str]:
+        lengths = self._column(f"{name}_length", rows)
+        data, ends = self._ragged(name, f"{name}_length", lengths, rows).tobytes(), np.cumsum(lengths)
+        return [data[end - length : end].decode() for end, length in zip(ends, lengths)]
 
-def _texts(piece: Piece, name: str, rows: np.ndarray) -> list[str]:
-    lengths = piece.column(f"{name}_length")
-    data = _ragged_rows(piece, name, lengths, rows).tobytes()
-    ends = np.cumsum(lengths[rows])
-    return [data[end - length : end].decode() for end, length in zip(ends, lengths[rows])]
+    def _ragged(self, name: str, counts_name: str, counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The values of a column with `counts` values a row, one row after the other, each read to where it belongs.
 
-
-def _ragged_rows(piece: Piece, name: str, counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The values that belong to `rows`, one row after the other, of a column with `counts` values a row.
-
-    Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
-    """
-    dtype, shape, _ = COLUMNS[name]
-    size = np.dtype(dtype).itemsize * math.prod(shape)
-    lengths = counts[rows].astype(np.int64) * size
-    offsets = np.cumsum(counts, dtype=np.int64)[rows] * size - lengths
-    out = np.empty(lengths.sum(), np.uint8)
-    left = memoryview(out)
-    with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
-        for offset, length in zip(offsets.tolist(), lengths.tolist()):
-            file.seek(offset)
-            file.readinto(left[:length])
-            left = left[length:]
-    return out.view(dtype).reshape(-1, *shape)
+        Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
+        """
+        dtype, shape, _ = COLUMNS[name]
+        size = np.dtype(dtype).itemsize * math.prod(shape)
+        ends = np.cumsum(counts, dtype=np.int64) * size
+        out = np.empty(ends[-1] if len(ends) else 0, np.uint8)
+        view = memoryview(out)
+        for piece, places, local in self._parts(rows):
+            offsets = (np.cumsum(piece.column(counts_name), dtype=np.int64)[local] - counts[places]) * size
+            starts = ends[places] - counts[places] * size
+            with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
+                for offset, start, end in zip(offsets.tolist(), starts.tolist(), ends[places].tolist()):
+                    file.seek(offset)
+                    file.readinto(view[start:end])
+        return out.view(dtype).reshape(-1, *shape)
