@@ -24,6 +24,7 @@ from .catalog import Card, SourceSpec
 from .commit import commit, read_index
 from .errors import ConfigError, DataError, LamError
 from .layout import SegmentPlan
+from .order import balanced_order
 from .parse import parse_part, parts_of
 from .progress import track
 from .remote import open_place
@@ -173,8 +174,9 @@ class _Shard:
 def _fill(pieces: Sequence[Piece], survey: Survey, url: str, profile: str, run: Callable, bar: Callable, *, title: str) -> SegmentPlan:
     """Pass 2: shuffle once and write every shard that is not there yet."""
     staging = Staging(pieces)
-    order = _shuffled(len(staging), key=url.rsplit("/", 1)[-1])
-    split = np.concatenate([piece.column("split") for piece in pieces])[order]
+    split = np.concatenate([piece.column("split") for piece in pieces])
+    order = balanced_order(staging.natoms, split, url.rsplit("/", 1)[-1])
+    split = split[order]
     plan = plan_segment(staging.natoms[order], survey, profile=profile, split=split)
     missing = sorted(set(range(plan.shards)) - finished_shards(url))
     tasks = [
@@ -183,12 +185,6 @@ def _fill(pieces: Sequence[Piece], survey: Survey, url: str, profile: str, run: 
     for _ in bar(run(_write, tasks), title, total=len(tasks), unit="shards"):
         pass
     return plan
-
-
-def _shuffled(frames: int, *, key: str) -> np.ndarray:
-    """The order of frames in a segment: neighbours in a trajectory end up far apart, so that blocks are fair samples."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big")
-    return np.random.Generator(np.random.Philox(seed)).permutation(frames)
 
 
 def _write(task: _Shard) -> int:

@@ -122,6 +122,8 @@ class TrainConfig(Spec):
     """Largest norm of the gradient; null for no limit."""
     precision: Literal["float32", "float64"] = "float32"
     """Of weights and activations; energies are summed in float64."""
+    kernels: Literal["plain", "closed", "cpp"] = "plain"
+    """Plain PyTorch; the gated softmax with its derivatives in closed form; or operators in C++ (CPU only), built on first use."""
     seed: int = Field(default=1, ge=0)
     """Of the weights, the order of the data and the noise."""
     validation: ValidationSpec = ValidationSpec()

@@ -115,7 +115,7 @@ def train_step(state: TrainState, batch: Any, *, frames: int, ranks: Ranks) -> f
     loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
     state.optimizer.zero_grad(set_to_none=True)
     if loss.requires_grad:
-        loss.backward()
+        loss.backward(inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     ranks.sum_gradients(model)
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -194,6 +194,7 @@ def _start(config: TrainConfig, data: TrainingData, out: Path, resume: str, devi
         _same_run(config, data, checkpoint, path)
         model = checkpoint.build()
     model = model.to(device)
+    model.use_kernels(config.kernels)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate.start, **ADAM)
     state = TrainState(
         config=config,
