@@ -1,0 +1,195 @@
+"""Throughput of ingest: each format against its library called bare, one worker against two, and memory on one large file.
+
+    python benchmarks/ingest.py [--frames 1000] [--atoms 48] [--rounds 3] [--only NAME ...] [--json FILE]
+    python benchmarks/ingest.py --workers-frames 30000 [--json FILE]
+    python benchmarks/ingest.py --large-gb 5 [--folder DIR] [--json FILE]
+
+Formats: the library turns the files into its own objects, our reader turns them into frames, ingest turns them into a store
+(hashes, theory, checks and statistics included), all in this process in turn; CPU time, the least of the rounds. Workers: wall time, the least of interleaved rounds, which
+other work on the machine lengthens; beside it the share of the CPU time that several workers can divide. Large: peak
+resident memory of an ingest of one generated extxyz file, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from foreign import FORMATS, Format, extxyz_text
+
+from lamdata import ingest, ingestion
+from lamdata.catalog import Card, SourceSpec
+from lamdata.sources import expand, read_all
+
+
+def main() -> None:
+    """Measure what was asked for, print it, write it."""
+    options = _options()
+    folder = Path(tempfile.mkdtemp(prefix="ingest-", dir=options.folder))
+    report: dict = {}
+    try:
+        if options.large_gb:
+            report["large"] = measure_large(folder, gigabytes=options.large_gb, atoms=options.atoms)
+        elif options.workers_frames:
+            report["workers"] = measure_workers(folder, frames=options.workers_frames, atoms=options.atoms, rounds=options.rounds)
+        else:
+            report["formats"] = measure_formats(folder, options)
+    finally:
+        shutil.rmtree(folder)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--atoms", type=int, default=48, help="atoms of a frame")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--workers-frames", type=int, help="frames of the comparison of one worker with two")
+    parser.add_argument("--large-gb", type=float, help="size of the large file")
+    parser.add_argument("--folder", help="where temporary files go")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def run(source: Path, store: Path, *, format: str = "auto", members: str | None = None, workers: int = 1) -> int:
+    """Ingest one source into a fresh store; return the number of frames that were stored or refused."""
+    shutil.rmtree(store, ignore_errors=True)
+    spec = SourceSpec(path=str(source), members=members, format=format)
+    card = Card(dataset="bench", title="bench", sources=[spec])
+    report = ingest(card, str(store), base=source.parent, quiet=True, workers=workers)
+    return report.frames + sum(report.rejected.values())
+
+
+def read(source: Path, kind: Format) -> int:
+    """Read one source and keep nothing."""
+    spec = SourceSpec(path=str(source), members=kind.members, format=kind.format)
+    return sum(1 for file in expand(spec, base=source.parent) for _ in read_all(file, spec))
+
+
+def measure_formats(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Frames per CPU second of the bare library, of our reader and of ingest."""
+    print(f"{options.atoms} atoms a frame\n{'':14}{'library':16}{'bare/s':>9}{'read/s':>9}{'ingest/s':>9}{'read':>8}{'ingest':>8}")
+    rows = []
+    for name in options.only:
+        kind = FORMATS[name]
+        place = folder / name
+        place.mkdir()
+        source = kind.write(place, options.frames, options.atoms)
+        frames, times = _compare(kind, source, folder / "store", rounds=options.rounds)
+        rates = {who: frames / seconds for who, seconds in times.items()}
+        row = {"format": name, "library": kind.library, "frames": frames, **rates}
+        row |= {f"{who}_ratio": rates[who] / rates["bare"] for who in ("read", "ingest")}
+        rows.append(row)
+        numbers = f"{row['bare']:9.0f}{row['read']:9.0f}{row['ingest']:9.0f}{row['read_ratio']:8.2f}{row['ingest_ratio']:8.2f}"
+        print(f"{name:14}{kind.library:16}{numbers}", flush=True)
+    return rows
+
+
+def _compare(kind: Format, source: Path, store: Path, *, rounds: int) -> tuple[int, dict[str, float]]:
+    """How many frames each sees, and the least CPU seconds of each, taken in turn."""
+    jobs = {
+        "bare": lambda: kind.bare(source),
+        "read": lambda: read(source, kind),
+        "ingest": lambda: run(source, store, format=kind.format, members=kind.members),
+    }
+    times = dict.fromkeys(jobs, np.inf)
+    for _ in range(rounds + 1):  # the first round imports what all need
+        counts = {}
+        for who, job in jobs.items():
+            start = time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                counts[who] = job()
+            times[who] = min(times[who], time.process_time() - start)
+        if len(set(counts.values())) > 1:
+            raise SystemExit(f"{source}: frames differ in number: {counts}")
+    return counts["ingest"], times
+
+
+def measure_workers(folder: Path, *, frames: int, atoms: int, rounds: int) -> dict:
+    """Wall time with one worker and with two, on extxyz in 40 files."""
+    source = folder / "files"
+    source.mkdir()
+    for i in range(40):
+        (source / f"{i:02d}.extxyz").write_text(extxyz_text(frames // 40, atoms, seed=i))
+    walls = {1: np.inf, 2: np.inf}
+    for _ in range(rounds):
+        for workers in walls:
+            start = time.perf_counter()
+            run(source, folder / "store", workers=workers)
+            walls[workers] = min(walls[workers], time.perf_counter() - start)
+    divided, whole = _divided(lambda: run(source, folder / "store"))
+    row = {
+        "frames": frames,
+        "wall_1": walls[1],
+        "wall_2": walls[2],
+        "ratio": walls[1] / walls[2],
+        "divided_share": divided / whole,
+        "bound": whole / (whole - divided / 2),
+    }
+    print(f"{frames} frames: 1 worker {walls[1]:.1f} s, 2 workers {walls[2]:.1f} s, ratio {row['ratio']:.2f}")
+    print(f"{100 * row['divided_share']:.1f}% of the CPU time is divided: {row['bound']:.2f}x at best")
+    return row
+
+
+def _divided(job: Callable[[], object]) -> tuple[float, float]:
+    """CPU seconds that one worker spends in tasks, and in all."""
+    spent, plain = [0.0], ingestion.run_tasks
+
+    def timed(function, tasks, **how):
+        def task(given):
+            start = time.process_time()
+            result = function(given)
+            spent[0] += time.process_time() - start
+            return result
+
+        return plain(task, tasks, **how)
+
+    ingestion.run_tasks = timed
+    try:
+        start = time.process_time()
+        job()
+        return spent[0], time.process_time() - start
+    finally:
+        ingestion.run_tasks = plain
+
+
+def measure_large(folder: Path, *, gigabytes: float, atoms: int) -> dict:
+    """Peak resident memory of an ingest of one file, mapped files included."""
+    text = extxyz_text(2000, atoms).encode()
+    path, size = folder / "large.extxyz", 0
+    with open(path, "wb") as file:
+        while size < gigabytes * 1e9:
+            size += file.write(text)
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import ingest; print(ingest.large(*map(pathlib.Path, sys.argv[2:])))"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path), str(folder / "store")]
+    row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    row |= {"gigabytes": size / 1e9}
+    print(f"{row['gigabytes']:.2f} GB, {row['frames']} frames: peak {row['peak_mb']:.0f} MB, {row['cpu_s']:.0f} CPU s")
+    return row
+
+
+def large(source: Path, store: Path) -> str:
+    """Ingest `source` and say, as JSON, what it took."""
+    from measure import peak_rss
+
+    frames = run(source, store, format="extxyz")
+    return json.dumps({"frames": frames, "peak_mb": peak_rss(), "cpu_s": time.process_time()})
+
+
+if __name__ == "__main__":
+    main()
