@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,7 @@ class Statistics:
 
     def add(self, frame: Frame, *, shortest: float) -> None:
         """Take in one frame."""
-        counts = np.bincount(frame.numbers)
-        present = {SYMBOLS[z]: int(counts[z]) for z in np.flatnonzero(counts)}
+        present = dict(_composition(np.asarray(frame.numbers, np.uint8).tobytes()))
         atoms = len(frame.numbers)
         self.frames += 1
         self.atoms += atoms
@@ -202,6 +202,13 @@ def _spread(moments: list[Moments], centre: np.ndarray, atoms: np.ndarray) -> fl
 def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
     for key, value in more.items():
         into[key] = into.get(key, 0) + value
+
+
+@lru_cache(maxsize=64)  # frames of one trajectory come one after the other
+def _composition(numbers: bytes) -> tuple[tuple[str, int], ...]:
+    """(element, atoms) by atomic number."""
+    counts = np.bincount(np.frombuffer(numbers, np.uint8))
+    return tuple((SYMBOLS[z], int(counts[z])) for z in np.flatnonzero(counts))
 
 
 def _formula(counts: dict[str, int]) -> str:
