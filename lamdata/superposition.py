@@ -27,7 +27,8 @@ OFF_LINE = 0.5  # Å
 ON_TOP = 0.01  # Å; an atom this near gives no direction
 SHELL = 1.0  # Å; an atom further than this from every place is not near one
 FITS = 3  # neighbours found and motion fitted, in turn
-MOTIONS_AT_ONCE = 4096
+MOTIONS_AT_ONCE = 4096  # laid on neighbours
+TRIED_TOGETHER = 16  # laid on all atoms
 
 
 class Structure:
@@ -119,12 +120,13 @@ def superpose(first: Structure, second: Structure, *, tolerance: float) -> float
     kinds = np.concatenate([first.numbers, near[0]])
     points = np.concatenate([first.home - first.home[anchor], near[1]])
     for place in np.flatnonzero(alike[anchor]):
-        for turn, shift in _motions(second, int(place), *near, furthest=furthest):
-            turn, shift, offsets = _fit(second, kinds, points, turn[None], shift[None])
-            displacement = np.linalg.norm(offsets[0, : len(first)], axis=1)
-            rms = float(np.sqrt(np.mean(displacement**2)))
-            if rms <= tolerance and displacement.max() <= furthest and _keeps_lattice(first, second, turn[0], furthest=furthest):
-                return rms
+        for turns, shifts in _motions(second, int(place), *near, furthest=furthest):
+            turns, _, offsets = _fit(second, kinds, points, turns, shifts)
+            displacement = np.linalg.norm(offsets[:, : len(first)], axis=2)
+            rms = np.sqrt(np.mean(displacement**2, axis=1))
+            for i in np.flatnonzero((rms <= tolerance) & (displacement.max(axis=1) <= furthest)):
+                if _keeps_lattice(first, second, turns[i], furthest=furthest):
+                    return float(rms[i])
     return None
 
 
@@ -171,17 +173,19 @@ def _triangle(relative: F64) -> tuple[list[int], float]:
 
 
 def _motions(second: Structure, place: int, numbers: NDArray[np.uint8], relative: F64, *, furthest: float) -> Iterator[tuple[F64, F64]]:
-    """Yield turns (3, 3) and shifts (3,) that lay the anchor on atom `place` and all around it (n,), (n, 3) on atoms around that."""
+    """Yield turns (C, 3, 3) and shifts (C, 3) that lay the anchor on `place` and atoms near it (n,), (n, 3) on others; the best comes alone."""
     ends, _ = _triangle(relative)
     if not ends:
-        yield np.eye(3), second.home[place]
+        yield np.eye(3)[None], second.home[place][None]
         return
     for turns in _turns(second, place, numbers[ends], relative[ends], slack=2 * furthest):
         shifts = np.broadcast_to(second.home[place], (len(turns), 3))
         turns, shifts, offsets = _fit(second, numbers, relative, turns, shifts)
         far = np.linalg.norm(offsets, axis=2).max(axis=1)
-        for i in np.argsort(far)[: np.count_nonzero(far <= 2 * furthest)]:  # the fit to all atoms may leave these half as far
-            yield turns[i], shifts[i]
+        good = np.argsort(far)[: np.count_nonzero(far <= 2 * furthest)]  # the fit to all atoms may leave these half as far
+        for some in np.split(good, range(1, len(good), TRIED_TOGETHER)):
+            if len(some):
+                yield turns[some], shifts[some]
 
 
 def _turns(second: Structure, place: int, numbers: NDArray[np.uint8], triangle: F64, *, slack: float) -> Iterator[F64]:
