@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from lamdata.catalog import SourceSpec
-from lamdata.codec import index_bytes
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamdata.lattice import best_lattice
-from lamdata.layout import COLUMNS
 from lamdata.sources import expand, read_all
 from lamdata.store import Survey, plan_segment, write_shard
+from lamdata.store.codec import index_bytes
+from lamdata.store.lattice import best_lattice
+from lamdata.store.layout import COLUMNS
 
 ARRAYS = ("positions", "forces", "cell", "energy", "virial")
 

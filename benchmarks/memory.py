@@ -16,8 +16,8 @@ from pathlib import Path
 
 from peers import data, ours
 
-from lamdata.commit import commit, read_index
-from lamdata.remote import open_place
+from lamdata.places.remote import open_place
+from lamdata.store.commits import commit, read_index
 
 READ = 400_000  # frames each reader streams before its peak is taken
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _open_many(folder: Path, entry) -> float:
     """Commit 1,000 datasets at once, with cards of a usual size, and time the opening."""
-    from lamdata.commit import DatasetEntry, Index
+    from lamdata.store.commits import DatasetEntry, Index
 
     meta = {"card": {"title": "x" * 200, "notes": "y" * 3000}, "statistics": {str(z): [1.0] * 8 for z in range(90)}}
     index = Index(number=1, datasets={f"d{i:04d}": DatasetEntry(segments=(entry,), meta=meta).to_json() for i in range(1000)})

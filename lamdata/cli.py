@@ -29,7 +29,7 @@ def init(
     json: Json = False,
 ) -> None:
     """Write an example catalog: a card and a mixture to edit. Guesses are marked and must be confirmed."""
-    from .example import write_example
+    from .ingestion.example import write_example
 
     written = write_example(folder, from_files=from_ or [])
     print_json({"written": [str(path) for path in written]}) if json else print("\n".join(f"wrote {path}" for path in written))
@@ -39,7 +39,7 @@ def init(
 def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")], json: Json = False) -> None:
     """Check cards and mixtures: keys, ranges, units, source files, theories that share a head."""
     from .catalog import open_catalog
-    from .preflight import missing_sources
+    from .ingestion.preflight import missing_sources
 
     catalog = open_catalog(path)
     missing_sources(catalog)

@@ -8,11 +8,11 @@ from typing import Any
 
 from .catalog import Card, open_catalog
 from .command import table
-from .commit import read_index
 from .errors import ConfigError
-from .remote import open_place
+from .places.remote import open_place
 from .statistics import Statistics
 from .store import Dataset, open_store
+from .store.commits import read_index
 
 KNOWN_OF_A_CARD = ("license", "doi", "url", "citations", "elements", "counts", "native_format")
 

@@ -14,8 +14,8 @@ from .fingerprint import Fingerprints, fingerprints
 from .frame import F64, Frame
 from .overlap_report import CopySet, Member, OverlapReport
 from .progress import track
-from .selection import SPLITS
 from .store import Dataset, open_store
+from .store.selection import SPLITS
 
 ENERGY_TOLERANCE = 1e-3  # eV/atom; copies computed alike vary by less
 LARGEST_TOLERANCE = 0.1  # Å; beyond it two atoms of a short bond could be laid on one

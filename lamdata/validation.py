@@ -7,7 +7,7 @@ from typing import Any
 
 from .progress import track
 from .store import open_store
-from .verify import Damage, verify
+from .store.verify import Damage, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

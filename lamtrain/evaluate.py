@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from lamdata.elements import NUMBERS, SYMBOLS
 from lamdata.frames import Frames
 from lamdata.statistics import References, Statistics
+from lamdata.store import cut_batches
 
 from .batch import collate
 from .metrics import MILLI, Metrics
@@ -43,19 +44,9 @@ def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
     if len(dataset) == 0:
         return
     some = frames is not None and frames < len(dataset)
-    parts = cut(dataset.frames(0, frames), atoms=BATCH_ATOMS) if some else dataset.batches(batch_atoms=BATCH_ATOMS)
+    parts = cut_batches(dataset.frames(0, frames), batch_atoms=BATCH_ATOMS) if some else dataset.batches(batch_atoms=BATCH_ATOMS)
     for part in parts:
         yield task.held_out(part)
-
-
-def cut(frames: Frames, *, atoms: int) -> Iterator[Frames]:
-    """Cut frames into runs of at most `atoms` atoms, one frame at least."""
-    start, ends = 0, np.cumsum(frames.natoms)
-    while start < len(frames):
-        used = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, used + atoms, side="right")))
-        yield frames.part(start, stop)
-        start = stop
 
 
 def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Any:

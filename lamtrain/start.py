@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from lamdata.store import cut_batches
+
 from .batch import Batch, collate
 from .config import TrainConfig
-from .evaluate import cut
 from .mixture import TrainingData
 from .model.config import ModelConfig
 from .model.lam import LamModel
@@ -38,5 +39,5 @@ def _sample(config: TrainConfig, data: TrainingData, model_config: ModelConfig) 
     for task in data.tasks:
         frames = task.noised(task.train.frames(0, SAMPLE_FRAMES), seed=config.seed)  # a store is shuffled: its start is a fair sample
         head = list(data.heads).index(task.spec.head)
-        for part in cut(frames.with_(head=np.full(len(frames), head, np.int32)), atoms=SAMPLE_ATOMS):
+        for part in cut_batches(frames.with_(head=np.full(len(frames), head, np.int32)), batch_atoms=SAMPLE_ATOMS):
             yield collate(part, model_config)

@@ -25,6 +25,7 @@ if __name__ == "__main__":
 
 from tests.conftest import write_catalog
 
+
 def command(name: str, *args: str) -> list[str]:
     """A command of ours as a process of this interpreter."""
     return [sys.executable, "-c", f"from {name}.cli import main; main()", *args]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lamdata.frames import Frames
-from lamdata.order import balanced_order
 from lamdata.store import Survey, commit, open_dataset, plan_segment, seal_segment, write_shard
 from lamdata.stream import Stream, StreamHead
+from lamdata.stream.order import balanced_order
 
 from . import BATCH, KEYS
 from .record import tensors

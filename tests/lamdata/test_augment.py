@@ -13,7 +13,7 @@ from scipy import stats
 from vesin import NeighborList
 
 from lamdata.augment import AugmentSpec, augment
-from lamdata.clearance import close_pairs
+from lamdata.augment.clearance import close_pairs
 from lamdata.errors import DataError
 from lamdata.frame import Frame
 from lamdata.frames import ATOM_FIELDS, FRAME_FIELDS, MASKED, Frames

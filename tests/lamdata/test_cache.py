@@ -2,8 +2,8 @@
 
 import pytest
 
-from lamdata import cache
-from lamdata.objects import FsspecFiles
+from lamdata.places import cache
+from lamdata.places.objects import FsspecFiles
 from lamdata.store import open_dataset
 from stores import make_frames, write_store
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lamdata.choose import choose, wanted
+from lamdata.augment.choose import choose, wanted
+from lamdata.augment.ragged import ranks
 from lamdata.counter import Purpose, frame_keys
-from lamdata.ragged import ranks
 
 
 def _keys(frames: int, *, first: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamdata.remote import open_place
+from lamdata.places.remote import open_place
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
 from stores import make_frames, write_store

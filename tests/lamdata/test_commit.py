@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lamdata import commit as commits
 from lamdata.errors import StoreError
-from lamdata.store import commit, open_dataset, open_store, remove
+from lamdata.store import commit, commits, open_dataset, open_store, remove
 from stores import make_frames, write_store
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamdata import gather
-from lamdata.gather import ragged_take, reorder
-from lamdata.pool import SMALLEST, Pool
+from lamdata.places.pool import SMALLEST, Pool
+from lamdata.store import gather
+from lamdata.store.gather import ragged_take, reorder
 from stores import make_frames
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamdata import units
-from lamdata.lattice import FACTORS, best_lattice, find_lattices, merge_lattices
+from lamdata.store.lattice import FACTORS, best_lattice, find_lattices, merge_lattices
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from lamdata.errors import ConfigError
-from lamdata.order import CYCLE, HeadOrder, MixtureOrder, permutation
+from lamdata.stream.order import CYCLE, HeadOrder, MixtureOrder, permutation
 
 WEIGHTS = (1.0, 2.0, 0.5, 0.013, 3.3)
 

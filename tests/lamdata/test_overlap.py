@@ -16,7 +16,7 @@ from lamdata import ingest, open_card, open_store
 from lamdata.errors import ConfigError, StoreError
 from lamdata.frame import Frame
 from lamdata.overlap import overlap
-from lamdata.selection import SPLITS
+from lamdata.store.selection import SPLITS
 
 CARD = """dataset: {name}
 title: {name}

@@ -14,8 +14,8 @@ from writers import ase_traj, deepmd_npy, emt_frames, extxyz, extxyz_text, oc20_
 
 from lamdata.catalog import Card, open_card
 from lamdata.errors import ConfigError, SourceError
+from lamdata.ingestion.propose import choose_patterns, propose_card
 from lamdata.located import parse_yaml
-from lamdata.propose import choose_patterns, propose_card
 from lamdata.sources import expand, read_all
 from lamdata.sources.unit_guess import guess_energy_unit
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lamdata import remote
 from lamdata.errors import StoreError
-from lamdata.objects import FsspecFiles
-from lamdata.remote import open_place
+from lamdata.places import remote
+from lamdata.places.objects import FsspecFiles
+from lamdata.places.remote import open_place
 from lamdata.store import open_dataset, open_store
 from lamdata.stream import Stream, StreamHead
 from stores import make_frames, write_store

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lamdata.compact import clean, compact
 from lamdata.errors import StoreError
 from lamdata.store import open_dataset, open_store, remove
-from lamdata.verify import verify
+from lamdata.store.compact import clean, compact
+from lamdata.store.verify import verify
 from stores import make_frames, make_texts, write_store
 
 FLIPS = 1000  # in each of two profiles

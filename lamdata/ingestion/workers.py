@@ -1,0 +1,64 @@
+"""Workers: a function and its tasks -> results, in this process, in several, or on a Dask cluster.
+
+Tasks must be idempotent: a worker that dies costs its task, which is simply done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from ..errors import SetupError, need
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+RETRIES = 2
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[Result]:
+    """Yield a result for each task as it is done, in no particular order."""
+    if scheduler is not None:
+        yield from _on_dask(function, tasks, scheduler)
+    elif workers <= 1 or len(tasks) <= 1:
+        yield from map(function, tasks)
+    else:
+        yield from _in_processes(function, tasks, workers)
+
+
+def _in_processes(function, tasks, workers: int) -> Iterator:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])  # each worker is then a fork that has imported everything
+    left = dict(enumerate(tasks))
+    for _ in range(RETRIES + 1):
+        with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
+            futures = {pool.submit(function, task): key for key, task in left.items()}
+            try:
+                for future in as_completed(futures):
+                    result = future.result()
+                    del left[futures[future]]
+                    yield result
+                return
+            except BrokenProcessPool:  # a worker was killed: its tasks are done again by a new pool
+                continue
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    raise SetupError(f"worker processes died {RETRIES + 1} times", hint="use fewer --workers, or look for what kills them (memory?)")
+
+
+def _on_dask(function, tasks, scheduler: str) -> Iterator:
+    distributed = need("distributed", extra="dask")
+    try:
+        client = distributed.Client(scheduler, timeout="10s")
+    except OSError as err:
+        raise SetupError(f"no Dask scheduler answers at {scheduler}", hint="start one with `dask scheduler`") from err
+    with client:
+        futures = client.map(function, list(tasks), retries=RETRIES, pure=False)
+        for future in distributed.as_completed(futures):
+            yield future.result()

@@ -1,0 +1,161 @@
+"""LocalPlace: a store on this machine's disks; a kill or a power cut leaves each object whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import StoreError
+from .pool import POOL
+from .remote import Range
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to write",
+    errno.EPERM: "no permission to write",
+}
+
+
+class LocalPlace:
+    """A directory."""
+
+    request_bytes = 1 << 19  # what stays in a processor's cache until it is decoded
+
+    def __init__(self, root: str | Path):
+        self.url = str(root).rstrip("/") or "/"
+        self._root = Path(self.url)
+
+    def read(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def read_ranges(self, ranges: Sequence[Range]) -> Iterator[memoryview]:
+        """One after the other: what was read is then decoded out of the processor's cache, into which the next will go."""
+        return (self._read_range(*request) for request in ranges)
+
+    def _read_range(self, path: str, start: int, stop: int) -> memoryview:
+        data = memoryview(POOL.take((stop - start,), np.uint8))
+        self.read_into(path, start, [data])
+        return data
+
+    def read_into(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
+        """Fill the targets, one after the other, with the bytes from `start` on."""
+        size = sum(map(len, targets))
+        try:
+            handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
+        except FileNotFoundError as err:
+            raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
+        try:
+            found = os.preadv(handle, targets, start)
+        finally:
+            os.close(handle)
+        if found != size:
+            raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self._root / path
+        with _explained(target):
+            if not _link_new(target, data):
+                aside = _aside(target)
+                _link_new(aside, data)
+                os.replace(aside, target)
+
+    def create(self, path: str, data: bytes) -> bool:
+        target = self._root / path
+        with _explained(target):
+            return _link_new(target, data)
+
+    def list(self, path: str) -> list[str]:
+        folder = self._root / path
+        if not folder.is_dir():
+            return []
+        return sorted(name for name in os.listdir(folder) if not name.startswith(".tmp-"))
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self._root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, path: str) -> None:
+        target = self._root / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def forget(self, path: str) -> None:
+        pass
+
+
+def _link_new(target: Path, data: bytes) -> bool:
+    """Write and sync a file without a name, then name it in one step; say whether the name was free.
+
+    A file without a name is gone when its writer is killed, so nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        handle = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except OSError as err:
+        os.close(folder)
+        if err.errno != errno.EOPNOTSUPP:
+            raise
+        return _link_new_named(target, data)  # some network file systems have no files without a name
+    try:
+        with open(handle, "wb", buffering=0) as file:
+            _write_all(file, data)
+            # With directory handles Python calls linkat, which alone can follow the link to the open file.
+            os.link(f"/proc/self/fd/{handle}", target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+        os.fsync(folder)  # the new name survives a power cut
+    except FileExistsError:
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
+def _link_new_named(target: Path, data: bytes) -> bool:
+    """As `_link_new`, by way of a hidden name of the writer's own."""
+    aside = _aside(target)
+    try:
+        with open(aside, "xb", buffering=0) as file:
+            _write_all(file, data)
+        os.link(aside, target)
+    except FileExistsError:
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def _aside(target: Path) -> Path:
+    return target.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}-{target.name}"
+
+
+def _write_all(file, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+    os.fsync(file.fileno())
+
+
+class _explained:
+    """Turn what the operating system says about a write into one clear line."""
+
+    def __init__(self, target: Path):
+        self._target = target
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, OSError) and not isinstance(error, (StoreError, FileExistsError)):
+            reason = _REASONS.get(error.errno, error.strerror or str(error))
+            raise StoreError(f"cannot write: {reason}", where=str(self._target)) from error

@@ -1,0 +1,16 @@
+"""The store: frames in a Zarr v3 group of immutable segments, listed by one commit.
+
+survey -> layout (a plan) -> shard (written) -> commits (visible) -> dataset (opened) -> segment, loaded, gather (read)
+"""
+
+from .batching import cut_batches
+from .commits import commit, remove
+from .dataset import Dataset, Store, dataset_key, open_dataset, open_store
+from .layout import SegmentPlan
+from .shard import SegmentEntry, finished_shards, seal_segment, write_shard
+from .survey import Survey, plan_segment
+
+__all__ = [
+    "Dataset", "SegmentEntry", "SegmentPlan", "Store", "Survey", "commit", "cut_batches", "dataset_key", "finished_shards",
+    "open_dataset", "open_store", "plan_segment", "remove", "seal_segment", "write_shard",
+]  # fmt: skip

@@ -1,0 +1,110 @@
+"""Verify: a store -> every damaged chunk in it, with the frames it holds.
+
+Each object is hashed and compared with its segment's manifest; where a hash differs, the checksums of the chunks say which they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..errors import StoreError
+from ..places.remote import Place, open_place
+from .codec import CRC, ChecksumError, check, index_bytes, unpack_index
+from .commits import read_index
+from .layout import COLUMNS
+from .shard import MANIFEST, SegmentEntry, digest
+
+WORKERS = 4  # objects hashed at a time; each is held in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One thing that is not what was written."""
+
+    dataset: str
+    segment: str  # path below the store
+    object: str  # path below the segment
+    problem: str
+    block: int | None = None  # of the segment; None where the object is not made of blocks
+    frames: range | None = None  # rows of the segment that are lost with it
+    shard: int | None = None
+
+    def __str__(self) -> str:
+        frames = "" if self.frames is None else f" (frames {self.frames.start}..{self.frames.stop - 1})"
+        block = "" if self.block is None else f": block {self.block}{frames}"
+        return f"{self.segment}/{self.object}{block}: {self.problem}"
+
+
+def verify(store_url: str, dataset: str | None = None) -> Iterator[Damage]:
+    """Hash everything that the newest commit makes visible, of one dataset or of all, and yield what is damaged."""
+    place = open_place(store_url)
+    index = read_index(place)
+    if index is None:
+        raise StoreError("there is no store here", where=place.url)
+    for name in [dataset] if dataset else index.datasets:
+        for entry in index.entry(name).segments:
+            yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
+
+
+def _verify_segment(place: Place, dataset: str, entry: SegmentEntry) -> Iterator[Damage]:
+    try:
+        manifest = json.loads(place.read(MANIFEST))
+        objects = manifest["objects"]
+        problem = None if digest(objects) == entry.hash else "does not have the hash that was committed"
+    except FileNotFoundError:
+        problem = "is missing"
+    except (ValueError, KeyError, TypeError):
+        problem = "is not JSON"
+    if problem:
+        yield Damage(dataset=dataset, segment=entry.path, object=MANIFEST, problem=problem)
+        return
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for found in pool.map(lambda item: _verify_object(place, dataset, entry, item[0], item[1][1]), objects.items()):
+            yield from found
+
+
+def _verify_object(place: Place, dataset: str, entry: SegmentEntry, path: str, expected: str) -> list[Damage]:
+    common = {"dataset": dataset, "segment": entry.path, "object": path}
+    try:
+        data = place.read(path)
+    except FileNotFoundError:
+        return _whole_shard(entry, common, "is missing")
+    except OSError as err:
+        return _whole_shard(entry, common, str(err))
+    if hashlib.sha256(data).hexdigest() == expected:
+        return []
+    array, *rest = path.split("/")
+    if array not in COLUMNS or rest[0] != "c":
+        return [Damage(**common, problem="does not have the hash that was written")]
+    return _damaged_chunks(entry, common, int(rest[1]), data)
+
+
+def _damaged_chunks(entry: SegmentEntry, common: dict, shard: int, data: bytes) -> list[Damage]:
+    plan = entry.plan
+    try:
+        index = unpack_index(data[: index_bytes(plan.shard_blocks)], plan.shard_blocks).tolist()
+    except ChecksumError as err:
+        return _whole_shard(entry, common, str(err))
+    damaged, first = [], shard * plan.shard_blocks
+    for block in range(first, min(first + plan.shard_blocks, plan.blocks)):
+        offset, length = index[block - first]
+        chunk = memoryview(data)[offset : offset + length]
+        try:
+            check(chunk[:-CRC], chunk[-CRC:])
+        except ChecksumError as err:
+            frames = range(block * plan.block_frames, min((block + 1) * plan.block_frames, plan.frames))
+            damaged.append(Damage(**common, problem=str(err), block=block, frames=frames, shard=shard))
+    return damaged or [Damage(**common, problem="differs outside its chunks", shard=shard)]
+
+
+def _whole_shard(entry: SegmentEntry, common: dict, problem: str) -> list[Damage]:
+    """An object of which nothing can be told apart."""
+    array, *rest = common["object"].split("/")
+    if array not in COLUMNS or rest[0] != "c":
+        return [Damage(**common, problem=problem)]
+    shard = int(rest[1])
+    return [Damage(**common, problem=problem, shard=shard, frames=entry.plan.shard_frames(shard))]

@@ -1,0 +1,5 @@
+"""The stream: datasets with weights -> an endless, shuffled sequence of batches whose position is one integer."""
+
+from .mixed import Stream, StreamHead
+
+__all__ = ["Stream", "StreamHead"]
