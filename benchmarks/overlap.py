@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "lamdata"
 import numpy as np
 from planted import CHANGES, disguise, distinct, frame_of
 
-from lamdata.duplicates import Sets, find_duplicates, match_fingerprints
 from lamdata.elements import SYMBOLS
-from lamdata.fingerprint import fingerprints
 from lamdata.frame import Frame
 from lamdata.frames import Frames
+from lamdata.overlap.duplicates import Sets, find_duplicates, match_fingerprints
+from lamdata.overlap.fingerprint import fingerprints
 
 
 def timed(job: Callable[[], Any]) -> tuple[Any, float]:

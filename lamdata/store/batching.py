@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..frames import Frames
 
 
-def cut_points(natoms: NDArray[np.integer], *, batch_frames: int | None, batch_atoms: int | None) -> list[int]:
+def cut_points(natoms: NDArray[np.integer], *, batch_frames: int | None = None, batch_atoms: int | None = None) -> list[int]:
     """Return the ends of the batches; the last one may be short of its budget.
 
     A batch takes frames until the next would pass either limit; a frame larger than `batch_atoms` is a batch of its own.
@@ -30,7 +30,7 @@ def cut_points(natoms: NDArray[np.integer], *, batch_frames: int | None, batch_a
     return points
 
 
-def cut_batches(frames: Frames, *, batch_frames: int | None, batch_atoms: int | None) -> Iterator[Frames]:
+def cut_batches(frames: Frames, *, batch_frames: int | None = None, batch_atoms: int | None = None) -> Iterator[Frames]:
     """Yield the batches as views."""
     starts, first = frames.starts.tolist(), 0
     for stop in cut_points(frames.natoms, batch_frames=batch_frames, batch_atoms=batch_atoms):

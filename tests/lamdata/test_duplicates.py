@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from planted import CHANGES, decorated, disguise, distinct, frame_of, homometric, polymorphs, rattled, stacked
 
-from lamdata.duplicates import NEAREST, Match, Sets, find_duplicates
 from lamdata.frame import Frame
-from lamdata.superposition import Structure, superpose
+from lamdata.overlap.duplicates import NEAREST, Match, Sets, find_duplicates
+from lamdata.overlap.superposition import Structure, superpose
 
 
 def found_copies(matches: list[Match], pairs: list[tuple[int, int]], rows: int) -> list[bool]:

@@ -9,10 +9,10 @@ import pytest
 from planted import CHANGES, disguise, frame_of, rattled
 from scipy.spatial.distance import cdist
 
-from lamdata.fingerprint import CUTOFF, fingerprints
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamdata.points import Points, compact
+from lamdata.overlap.fingerprint import CUTOFF, fingerprints
+from lamdata.overlap.points import Points, compact
 
 EXACT = tuple(change for change in CHANGES if change != "noise")
 

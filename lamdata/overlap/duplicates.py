@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..frame import Frame
+from ..frames import Frames
 from .fingerprint import Fingerprints, Key, fingerprints
-from .frame import Frame
-from .frames import Frames
 from .superposition import FURTHEST, Structure, superpose
 
 TOLERANCE = 5e-4  # Å: well above what files lose by printing four decimals, well below what atoms move in a step of dynamics

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import F64
-from .frames import Frames
+from ..frame import F64
+from ..frames import Frames
 from .points import Points
 
 CUTOFF = 6.0  # Å

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ConfigError
+from ..frame import F64, Frame
+from ..progress import track
+from ..store import Dataset, open_store
+from ..store.selection import SPLITS
 from .duplicates import TOLERANCE, Match, Sets, match_fingerprints
-from .errors import ConfigError
 from .fingerprint import Fingerprints, fingerprints
-from .frame import F64, Frame
-from .overlap_report import CopySet, Member, OverlapReport
-from .progress import track
-from .store import Dataset, open_store
-from .store.selection import SPLITS
+from .report import CopySet, Member, OverlapReport
 
 ENERGY_TOLERANCE = 1e-3  # eV/atom; copies computed alike vary by less
 LARGEST_TOLERANCE = 0.1  # Å; beyond it two atoms of a short bond could be laid on one

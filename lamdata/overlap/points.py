@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import F64, Frame
-from .frames import Frames
+from ..frame import F64, Frame
+from ..frames import Frames
 
 FRACTIONS_AT_ONCE = 1 << 20  # fractional coordinates of images tried together: bounds memory
 SWEEPS = 100  # a cell that passed the checks is compact after a handful

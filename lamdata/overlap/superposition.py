@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..frame import F64, Frame
 from .fingerprint import environments
-from .frame import F64, Frame
 from .points import Points
 
 DEEP, DEEP_RANKS = 10.0, 256  # Å and distances: how far environments are compared where nearer ones are alike
