@@ -46,7 +46,7 @@ def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
     some = frames is not None and frames < len(dataset)
     parts = cut_batches(dataset.frames(0, frames), batch_atoms=BATCH_ATOMS) if some else dataset.batches(batch_atoms=BATCH_ATOMS)
     for part in parts:
-        yield task.held_out(part)
+        yield from task.held_out(part)
 
 
 def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Any:

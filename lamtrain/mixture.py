@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from lamdata.statistics import References, Statistics, fit_references, merge
 from lamdata.store import Dataset, Store
 
 VALIDATION_SEED = 1  # of the noise put on held-out frames: the same in every run, so that errors compare
+VALIDATION_DRAWS = 4  # of noise for each held-out frame: a few displaced atoms of a frame say little
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,13 @@ class Task:
         """Put the task's augmentation on `frames`."""
         return frames if self.spec.augment is None else augment(frames, self.spec.augment, seed=seed)
 
-    def held_out(self, frames: Frames) -> Frames:
-        """Held-out frames of a denoise task with their noise, the same in every run; others as they are."""
-        return self.noised(frames, seed=VALIDATION_SEED) if self.spec.task == "denoise" else frames
+    def held_out(self, frames: Frames) -> Iterator[Frames]:
+        """Held-out frames as they are tested; those of a denoise task under several draws of noise, the same in every run."""
+        if self.spec.task != "denoise":
+            yield frames
+            return
+        for draw in range(VALIDATION_DRAWS):
+            yield self.noised(frames.with_(epoch=np.full(len(frames), draw)), seed=VALIDATION_SEED)
 
 
 @dataclass(frozen=True, slots=True)

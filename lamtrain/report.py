@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint, load, to_json
 from .evaluate import LabelSpread, device_of, evaluate_batch, held_out_batches, weighted
 from .figures import Parity, draw_curves, draw_parity
 from .metrics import Metrics
-from .mixture import TrainingData, open_tasks, pick_head
+from .mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
 from .model.lam import LamModel
 
 TABLE_COLUMNS = [
@@ -45,7 +45,7 @@ def test_model(
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
     model = checkpoint.build(device=device_of(device))
     heads, parities = {}, {}
-    total = sum(len(task.validation) for task in data.tasks)
+    total = sum(len(task.validation) * (VALIDATION_DRAWS if task.spec.task == "denoise" else 1) for task in data.tasks)
     if total == 0:
         raise DataError("the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again")
     with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
