@@ -44,7 +44,7 @@ def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")],
     catalog = open_catalog(path)
     missing_sources(catalog)
     summary = {"cards": sorted(catalog.cards), "mixtures": sorted(catalog.mixtures)}
-    print_json(summary) if json else print(f"{len(catalog.cards)} cards and {len(catalog.mixtures)} mixtures, no errors")
+    print_json(summary) if json else print(f"no errors; cards: {len(catalog.cards)}, mixtures: {len(catalog.mixtures)}")
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata ingest catalogs/quickstart/qe-pbe.yaml -o stores/quickstart.zarr")
