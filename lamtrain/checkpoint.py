@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from lamdata.errors import DataError
 
+from .files import replace_file
 from .model.config import ModelConfig
 from .model.lam import LamModel
 
@@ -50,16 +51,9 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint so that `path` holds the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(hidden, "wb") as file:
-            torch.save({name: getattr(checkpoint, name) for name in _names()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save({name: getattr(checkpoint, name) for name in _names()}, buffer)
+    replace_file(path, buffer.getvalue())
 
 
 def _names() -> list[str]:

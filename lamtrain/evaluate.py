@@ -22,7 +22,7 @@ from .model.lam import LamModel
 BATCH_ATOMS = 1024
 
 
-def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None, progress=None) -> dict[str, dict[str, float]]:
+def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None) -> dict[str, dict[str, float]]:
     """Return head -> errors and label spreads on held-out frames (`frames` of each head at most)."""
     out = {}
     for index, head in enumerate(data.heads):
@@ -32,8 +32,6 @@ def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None, 
                 part = part.with_(head=np.full(len(part), index, np.int32))
                 evaluate_batch(model, part, metrics)
                 spread.add(part)
-                if progress is not None:
-                    progress.advance(len(part))
         out[head] = {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
     return out
 

@@ -14,6 +14,7 @@ from lamdata.progress import Progress
 from .checkpoint import Checkpoint, load, to_json
 from .evaluate import LabelSpread, device_of, evaluate_batch, held_out_batches, weighted
 from .figures import Parity, draw_curves, draw_parity
+from .files import replace_file
 from .metrics import Metrics
 from .mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
 from .model.lam import LamModel
@@ -53,7 +54,7 @@ def test_model(
             heads[head], parities[head] = test_head(model, data, head, progress)
     result = {"model": str(model_path), "step": checkpoint.step, "heads": heads, "weighted": weighted(heads)}
     output.mkdir(parents=True, exist_ok=True)
-    (output / "test.json").write_text(to_json(result))
+    replace_file(output / "test.json", to_json(result).encode())
     draw_parity(parities, heads, output / "parity.png")
     metrics = model_path.parent / "metrics.csv"
     if metrics.exists():

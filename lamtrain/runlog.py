@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
+
+from .files import replace_file
 
 ENERGY_FORCE = ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom")
 DENOISE = ("displacement_rmse_angstrom", "type_cross_entropy", "type_accuracy")
@@ -31,9 +32,7 @@ class MetricsFile:
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        hidden = path.with_name(f".{path.name}.{os.getpid()}")
-        hidden.write_text(text.getvalue())
-        os.replace(hidden, path)
+        replace_file(path, text.getvalue().encode())
 
     def append(self, row: dict[str, object]) -> None:
         """Add a row; values absent stay empty."""

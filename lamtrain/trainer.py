@@ -7,6 +7,7 @@ their number changes who does what, not what is done.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .checkpoint import Checkpoint, load, save, to_json
 from .config import TrainConfig
 from .evaluate import device_of, evaluate, score
 from .feed import Feed
+from .files import replace_file
 from .loss import frame_losses, total_loss
 from .metrics import Metrics
 from .mixture import TrainingData, open_training_data
@@ -229,16 +231,14 @@ def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, p
 def _write_config(state: TrainState, out: Path) -> None:
     from ruamel.yaml import YAML
 
-    out.mkdir(parents=True, exist_ok=True)
-    hidden = out / f".config.yaml.{os.getpid()}"
     config = state.config.model_dump(mode="json")
     for name in ("mixture", "store"):
         if "://" not in config[name]:
             config[name] = os.path.relpath(config[name], out)
-    with open(hidden, "w") as file:
-        YAML().dump(config, file)
-    os.replace(hidden, out / "config.yaml")
-    (out / "catalog.lock").write_text(to_json(state.data.lock()))
+    text = io.BytesIO()
+    YAML().dump(config, text)
+    replace_file(out / "config.yaml", text.getvalue())
+    replace_file(out / "catalog.lock", to_json(state.data.lock()).encode())
 
 
 def _dtype(config: TrainConfig) -> torch.dtype:
