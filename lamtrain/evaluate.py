@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,29 @@ from lamdata.store import cut_batches
 from .batch import collate
 from .metrics import MILLI, Metrics
 from .mixture import Task, TrainingData
-from .model.lam import LamModel
+from .model.lam import LamModel, Output
 
 BATCH_ATOMS = 1024
+See = Callable[[Frames, Output, np.ndarray], None]
 
 
-def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None) -> dict[str, dict[str, float]]:
-    """Return head -> errors and label spreads on held-out frames (`frames` of each head at most)."""
-    out = {}
-    for index, head in enumerate(data.heads):
-        metrics, spread = Metrics(list(data.heads)), LabelSpread(data.references(head), data.statistics(head))
-        for task in data.of_head(head):
-            for part in held_out_batches(task, frames):
-                part = part.with_(head=np.full(len(part), index, np.int32))
-                evaluate_batch(model, part, metrics)
-                spread.add(part)
-        out[head] = {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
-    return out
+def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None) -> dict[str, dict[str, Any]]:
+    """Return head -> errors and label spreads on held-out frames (`frames` of each dataset at most)."""
+    return {head: evaluate_head(model, data, head, frames=frames) for head in data.heads}
+
+
+def evaluate_head(model: LamModel, data: TrainingData, head: str, *, frames: int | None = None, see: See | None = None) -> dict[str, Any]:
+    """Errors of one head beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV."""
+    metrics, spread = Metrics(list(model.config.heads)), LabelSpread(data.references(head), data.statistics(head))
+    index = list(model.config.heads).index(head)
+    for task in data.of_head(head):
+        for part in held_out_batches(task, frames):
+            part = part.with_(head=np.full(len(part), index, np.int32))
+            output = evaluate_batch(model, part, metrics)
+            spread.add(part)
+            if see is not None:
+                see(part, output, spread.references)
+    return {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
 
 
 def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
@@ -47,7 +53,7 @@ def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
         yield from task.held_out(part)
 
 
-def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Any:
+def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Output:
     """Run the model on frames and take in its errors; return the output."""
     parameter = next(model.parameters())
     batch = collate(frames, model.config, dtype=parameter.dtype).to(parameter.device)

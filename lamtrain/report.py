@@ -9,15 +9,15 @@ import numpy as np
 
 from lamdata.catalog import Mixture
 from lamdata.errors import ConfigError, DataError
+from lamdata.frames import Frames
 from lamdata.progress import Progress
 
 from .checkpoint import Checkpoint, load, to_json
-from .evaluate import LabelSpread, device_of, evaluate_batch, held_out_batches, weighted
+from .evaluate import device_of, evaluate_head, weighted
 from .figures import Parity, draw_curves, draw_parity
 from .files import replace_file
-from .metrics import Metrics
 from .mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
-from .model.lam import LamModel
+from .model.lam import LamModel, Output
 
 TABLE_COLUMNS = [
     "head", "weight", "energy RMSE meV/atom", "spread", "force RMSE meV/Å", "spread ", "displacement RMSE Å", "zero", "type entropy", "frequency", "right",
@@ -79,18 +79,13 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
 
 def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
     """Errors of one head beside the spread of its labels, and the points of its parity plot."""
-    metrics, parity = Metrics(list(model.config.heads)), Parity()
-    spread = LabelSpread(data.references(head), data.statistics(head))
-    index = list(model.config.heads).index(head)
-    for task in data.of_head(head):
-        for frames in held_out_batches(task, None):
-            frames = frames.with_(head=np.full(len(frames), index, np.int32))
-            output = evaluate_batch(model, frames, metrics)
-            spread.add(frames)
-            parity.add(frames, output, references=spread.references)
-            progress.advance(len(frames))
-    row = {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
-    return row, parity
+    parity = Parity()
+
+    def see(frames: Frames, output: Output, references: np.ndarray) -> None:
+        parity.add(frames, output, references=references)
+        progress.advance(len(frames))
+
+    return evaluate_head(model, data, head, see=see), parity
 
 
 def table_rows(result: dict[str, Any]) -> list[list[Any]]:
