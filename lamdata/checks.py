@@ -1,177 +1,154 @@
-"""Checks: a frame and its card's thresholds -> why it must not be stored, or nothing.
+"""Checks: frames and their card's thresholds -> why some of them must not be stored.
 
 The rules are those of the public data cleaning of the OpenLAM collections (DPA-3.1): energy per atom, largest force, net force,
-virial symmetry, shortest distance, convergence. Each check is one function with the name it has in `rejected.jsonl`.
+virial symmetry, shortest distance, convergence. Each check is one function with the name it has in `rejected.jsonl`, and looks at
+many frames at once; F = frames, A = all their atoms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .catalog import CheckSpec
+from .distances import heights, shortest_distances
 from .elements import SYMBOLS
-from .frame import Frame, Rejection
-from .images import pairs_over_images
+from .frame import F64, Rejection
+from .frames import Frames, Parsed
 
-Verdict = float | str | None  # the value that decided; None when the frame passes
-
-
-def check(frame: Frame, spec: CheckSpec) -> tuple[Rejection | None, float]:
-    """Return the first reason to refuse `frame` (or None) and its shortest interatomic distance in Å."""
-    for name, rule in BEFORE_DISTANCES.items():
-        value = rule(frame, spec)
-        if value is not None:
-            return Rejection(origin=frame.origin, reason=name, value=value), float("nan")
-    shortest = shortest_distance(frame)
-    if spec.min_distance is not None and shortest < spec.min_distance:
-        return Rejection(origin=frame.origin, reason="min_distance", value=shortest), shortest
-    return None, shortest
+Verdict = tuple[NDArray[np.bool_], Sequence]  # (F,) which frames fail, and the values that decide
 
 
-def shortest_distance(frame: Frame) -> float:
-    """Shortest distance between two atoms in Å, periodic images included; inf for a lone atom in open space."""
-    if not any(frame.pbc):
-        return _shortest_without_images(frame.positions)
-    if all(frame.pbc) and frame.volume:
-        return _shortest_in_crystal(frame.positions, frame.cell, frame.volume)
-    everywhere = np.arange(len(frame.numbers))
-    cell = np.zeros((3, 3)) if frame.cell is None else frame.cell * np.array(frame.pbc)[:, None]
-    own = _shortest_translation(cell)  # an atom's distance to its own nearest image
-    limit = 1.5
-    while limit < min(own, CROWDED):
-        _, _, distances = pairs_over_images(frame.positions, everywhere, cell=cell, limit=limit)
-        if len(distances):
-            return min(own, float(distances.min()))
-        limit *= 2
-    if own < CROWDED:
-        _, _, distances = pairs_over_images(frame.positions, everywhere, cell=cell, limit=own)
-        return min(own, float(distances.min(initial=np.inf)))
-    return min(own, _shortest_without_images(frame.positions))
+def check(parsed: Parsed, spec: CheckSpec) -> tuple[dict[int, Rejection], F64]:
+    """Return the first reason to refuse each row that is refused, and the shortest distances (F,) in Å, NaN where one is."""
+    refused: dict[int, Rejection] = {}
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite, which the first rule refuses
+        for reason, rule in BEFORE_DISTANCES.items():
+            _refuse(refused, parsed, reason, rule(parsed, spec))
+    shortest = np.full(len(parsed), np.nan)
+    left = np.array([row not in refused for row in range(len(parsed))])
+    shortest[left] = shortest_distances(parsed.frames if left.all() else parsed.frames.take(np.flatnonzero(left)))
+    if spec.min_distance is not None:
+        _refuse(refused, parsed, "min_distance", (shortest < spec.min_distance, shortest.copy()))
+    shortest[list(refused)] = np.nan
+    return refused, shortest
 
 
-def _shortest_in_crystal(positions: np.ndarray, cell: np.ndarray, volume: float) -> float:
-    """At most (sqrt(2) V / N)^(1/3): no packing of spheres is denser than fcc, so that a search this far finds a pair."""
-    from vesin import NeighborList
-
-    points, cell = np.ascontiguousarray(positions, np.float64), np.ascontiguousarray(cell, np.float64)
-    limit = min(FIRST_LOOK, 1.000001 * (2**0.5 * volume / len(points)) ** (1 / 3))
-    while not len(found := NeighborList(cutoff=limit, full_list=False, n_threads=1).compute(points, cell, True, "d")[0]):
-        limit *= 2
-    return float(found.min())
+def _refuse(refused: dict[int, Rejection], parsed: Parsed, reason: str, verdict: Verdict | None) -> None:
+    if verdict is not None:
+        for row in np.flatnonzero(verdict[0]).tolist():
+            value = verdict[1][row]
+            plain = value.item() if isinstance(value, np.generic) else value
+            refused.setdefault(row, Rejection(origin=parsed.origins[row], reason=reason, value=plain))
 
 
-FIRST_LOOK = 3.0  # Å; molecules in a wide cell have few pairs this close, and all but a few crystals have one
-CROWDED = 24.0  # Å; where neighbours are further than this, images of the others are further still
+def _nonfinite(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    frames, names = parsed.frames, np.full(len(parsed), None, object)
+    for name in ("virial", "forces", "energy", "cell", "positions"):  # the last to be found is the one that is named
+        values = getattr(frames, name)
+        if not np.isfinite(values).all():
+            good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            names[~(np.logical_and.reduceat(good, frames.starts[:-1]) if name in ("positions", "forces") else good)] = name
+    return names != None, names  # noqa: E711 (elementwise)
 
 
-def _shortest_translation(cell: np.ndarray) -> float:
-    """Length of the shortest lattice vector; its k-th integer is at most its length times |b_k|, b the reciprocal vectors."""
-    rows = np.linalg.norm(cell, axis=1)
-    limit = rows[rows > 0].min(initial=np.inf)
-    if not np.isfinite(limit):
-        return float("inf")
-    most = np.floor(limit * np.linalg.norm(np.linalg.pinv(cell), axis=0) + 1e-9).astype(int)
-    steps = np.array(np.meshgrid(*(np.arange(-n, n + 1) for n in most))).reshape(3, -1).T @ cell
-    lengths = np.linalg.norm(steps, axis=1)
-    return float(lengths[lengths > 1e-9].min(initial=limit))
+def _elements(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    numbers, starts = parsed.frames.numbers, parsed.frames.starts[:-1]
+    low, high = np.minimum.reduceat(numbers, starts), np.maximum.reduceat(numbers, starts)
+    bad, names = (low < 1) | (high > 118), np.where(low < 1, low, high).astype(object)
+    if spec.elements is not None:
+        for z in np.unique(numbers)[::-1]:  # the lightest is named
+            if 0 < z <= 118 and SYMBOLS[z] not in spec.elements:
+                has = np.logical_or.reduceat(numbers == z, starts) & (low >= 1) & (high <= 118)
+                bad, names[has] = bad | has, SYMBOLS[z]
+    return bad, names
 
 
-def _shortest_without_images(positions: np.ndarray) -> float:
-    from scipy.spatial import cKDTree
-
-    return float(cKDTree(positions).query(positions, k=2)[0][:, 1].min()) if len(positions) > 1 else float("inf")
+def _unconverged(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    return (parsed.unconverged, ["self-consistency not reached"] * len(parsed)) if spec.converged else None
 
 
-def _finite(frame: Frame, spec: CheckSpec) -> Verdict:
-    for name in ("positions", "cell", "energy", "forces", "virial"):
-        value = getattr(frame, name)
-        if value is not None and not np.all(np.isfinite(value)):
-            return name
-    return None
-
-
-def _elements(frame: Frame, spec: CheckSpec) -> Verdict:
-    if frame.numbers.min() < 1 or frame.numbers.max() > 118:
-        return int(frame.numbers.min() if frame.numbers.min() < 1 else frame.numbers.max())
-    if spec.elements is None:
-        return None
-    return next((SYMBOLS[z] for z in np.unique(frame.numbers) if SYMBOLS[z] not in spec.elements), None)
-
-
-def _unconverged(frame: Frame, spec: CheckSpec) -> Verdict:
-    return "self-consistency not reached" if spec.converged and frame.converged is False else None
-
-
-def _volume(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.volume_per_atom is None or not all(frame.pbc) or frame.volume is None:
-        return None
-    return _outside(frame.volume / len(frame.numbers), spec.volume_per_atom)
-
-
-def _energy_per_atom(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.energy_per_atom is None or frame.energy is None:
-        return None
-    return _outside(frame.energy / len(frame.numbers), spec.energy_per_atom)
-
-
-def _max_force(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.max_force is None or frame.forces is None:
-        return None
-    return _above(float((frame.forces**2).sum(axis=1).max()) ** 0.5, spec.max_force)
-
-
-def _net_force(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.net_force is None or frame.forces is None:
-        return None
-    return _above(float(np.linalg.norm(frame.forces.sum(axis=0))) / len(frame.forces), spec.net_force)
-
-
-def _virial_asymmetry(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.virial_asymmetry is None or frame.virial is None:
-        return None
-    return _above(float(np.abs(frame.virial - frame.virial.T).max()) / len(frame.numbers), spec.virial_asymmetry)
-
-
-def _max_virial(frame: Frame, spec: CheckSpec) -> Verdict:
-    if spec.max_virial is None or frame.virial is None:
-        return None
-    return _above(float(np.abs(frame.virial).max()) / len(frame.numbers), spec.max_virial)
-
-
-def _above(value: float, limit: float) -> Verdict:
-    return value if value > limit else None
-
-
-def _outside(value: float, limits: tuple[float, float]) -> Verdict:
-    return None if limits[0] <= value <= limits[1] else value
-
-
-def _cell(frame: Frame, spec: CheckSpec) -> Verdict:
+def _flat_cell(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
     """A cell so flat or so skewed that no distance could be measured in it."""
-    if not any(frame.pbc) or frame.cell is None:
+    frames = parsed.frames
+    skew, least = np.zeros(len(parsed)), np.full(len(parsed), np.inf)
+    full = frames.pbc.all(axis=1)
+    _, high, _ = heights(frames.cell[full])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skew[full] = np.nan_to_num(np.sqrt((frames.cell[full] ** 2).sum(axis=2)) / high, nan=np.inf, posinf=np.inf).max(axis=1)
+    least[full] = np.nan_to_num(high).min(axis=1)
+    for f in np.flatnonzero(frames.pbc.any(axis=1) & ~full):
+        skew[f], least[f] = _skew_and_height(frames.cell[f][frames.pbc[f]])
+    skewed = skew > MOST_SKEWED
+    return skewed | (least < FLATTEST_CELL), [f"skew {s:.3g}" if bad else h for s, bad, h in zip(skew, skewed, least.tolist())]
+
+
+def _skew_and_height(vectors: F64) -> tuple[float, float]:
+    """The same of one or two lattice vectors (n, 3); the reciprocal vectors lie in their line or plane."""
+    if np.linalg.matrix_rank(vectors) < len(vectors):
+        return np.inf, 0.0
+    per_height = np.linalg.norm(np.linalg.pinv(vectors), axis=0)
+    return float((np.linalg.norm(vectors, axis=1) * per_height).max()), float(1 / per_height.max())
+
+
+def _volume_per_atom(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    frames = parsed.frames
+    if spec.volume_per_atom is None:
         return None
-    vectors = frame.cell[list(frame.pbc)]
-    try:
-        inverse = np.linalg.inv(vectors) if all(frame.pbc) else np.linalg.pinv(vectors)
-    except np.linalg.LinAlgError:
-        return "skew inf"
-    per_height = np.sqrt((inverse**2).sum(axis=0))  # 1 / height
-    skew = float((np.sqrt((vectors**2).sum(axis=1)) * per_height).max())
-    if skew > MOST_SKEWED or (not all(frame.pbc) and np.linalg.matrix_rank(vectors) < len(vectors)):
-        return f"skew {skew:.3g}"
-    return float(1 / per_height.max()) if per_height.max() * FLATTEST_CELL > 1 else None
+    bad, volumes = _outside(heights(frames.cell)[0] / frames.natoms, spec.volume_per_atom)
+    return bad & frames.pbc.all(axis=1), volumes
+
+
+def _energy_per_atom(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    frames = parsed.frames
+    if spec.energy_per_atom is None:
+        return None
+    bad, energies = _outside(frames.energy / frames.natoms, spec.energy_per_atom)
+    return bad & frames.has_energy, energies
+
+
+def _max_force(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    squares = np.einsum("ai,ai->a", parsed.frames.forces, parsed.frames.forces)
+    return _above(np.sqrt(np.maximum.reduceat(squares, parsed.frames.starts[:-1])), spec.max_force)
+
+
+def _net_force(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    net = np.add.reduceat(parsed.frames.forces, parsed.frames.starts[:-1])
+    return _above(np.linalg.norm(net, axis=1) / parsed.frames.natoms, spec.net_force)
+
+
+def _virial_asymmetry(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    return _above(_largest(parsed.frames.virial - parsed.frames.virial.transpose(0, 2, 1), parsed.frames), spec.virial_asymmetry)
+
+
+def _max_virial(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
+    return _above(_largest(parsed.frames.virial, parsed.frames), spec.max_virial)
+
+
+def _largest(tensors: F64, frames: Frames) -> F64:
+    """(F,) largest |component| per atom."""
+    return np.abs(tensors).reshape(len(tensors), -1).max(axis=1) / frames.natoms
+
+
+def _above(values: F64, limit: float | None) -> Verdict | None:
+    """A label that is missing is all zeros, and passes."""
+    return None if limit is None else (values > limit, values)
+
+
+def _outside(values: F64, limits: tuple[float, float]) -> Verdict:
+    return ~((limits[0] <= values) & (values <= limits[1])), values
 
 
 MOST_SKEWED = 50.0  # 1 / cosine between a lattice vector and the normal of the plane of the others
 FLATTEST_CELL = 0.3  # Å, under the shortest bond there is
-BEFORE_DISTANCES: dict[str, Callable[[Frame, CheckSpec], Verdict]] = {
-    "not_finite": _finite,
+BEFORE_DISTANCES: dict[str, Callable[[Parsed, CheckSpec], Verdict | None]] = {
+    "nonfinite": _nonfinite,
     "elements": _elements,
     "unconverged": _unconverged,
-    "flat_cell": _cell,
-    "volume_per_atom": _volume,
+    "flat_cell": _flat_cell,
+    "volume_per_atom": _volume_per_atom,
     "energy_per_atom": _energy_per_atom,
     "max_force": _max_force,
     "net_force": _net_force,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import DataError
 from .frame import Frame
 
 MASKED = 0  # the atomic number that stands for "type hidden": no element has it
@@ -77,6 +78,14 @@ class Frames:
             values[name] = None if value is None else value[first_atom:last_atom]
         return Frames(**values)
 
+    def in_equal_parts(self, size: int) -> Iterator[Frames]:
+        """Parts of `size` frames each, as views: `cut` again and again, at half the price. `size` must divide the number of frames."""
+        ends = self.starts[::size].tolist()
+        of_frames = [list(value.reshape(-1, size, *value.shape[1:])) for value in (getattr(self, name) for name in FRAME_FIELDS)]
+        of_atoms = {name: getattr(self, name) for name in ATOM_FIELDS if getattr(self, name) is not None}
+        for values, first, last in zip(zip(*of_frames), ends, ends[1:]):
+            yield Frames(**{name: value[first:last] for name, value in of_atoms.items()}, **dict(zip(FRAME_FIELDS, values)))
+
     def take(self, order: NDArray[np.integer]) -> Frames:
         """Frames in the given order, copied."""
         starts, natoms = self.starts, self.natoms[order]
@@ -90,6 +99,11 @@ class Frames:
     def with_(self, **changes) -> Frames:
         """A copy with some arrays replaced."""
         return replace(self, **changes)
+
+    def without(self, labels: Iterable[str]) -> Frames:
+        """A copy that lacks some labels."""
+        changes = {name: np.zeros_like(getattr(self, name)) for name in labels}
+        return replace(self, **changes, **{f"has_{name}": np.zeros(len(self), bool) for name in changes})
 
     @staticmethod
     def concatenate(parts: Sequence[Frames]) -> Frames:
@@ -110,7 +124,7 @@ class Frames:
         zero3, counts = np.zeros((3, 3)), np.array([len(f.numbers) for f in frames], np.int32)
         n = len(frames)
         return Frames(
-            numbers=np.concatenate([np.asarray(f.numbers, np.uint8) for f in frames]),
+            numbers=_small(np.concatenate([f.numbers for f in frames])),
             positions=np.concatenate([f.positions for f in frames]),
             natoms=counts,
             cell=np.array([zero3 if f.cell is None else f.cell for f in frames]),
@@ -130,6 +144,41 @@ class Frames:
             epoch=np.zeros(n, np.int64),
         )
 
+    @staticmethod
+    def from_arrays(
+        *,
+        numbers: NDArray[np.uint8],
+        positions: NDArray[np.float64],
+        natoms: NDArray[np.int32],
+        cell: NDArray[np.float64] | None = None,
+        energy: NDArray[np.float64] | None = None,
+        forces: NDArray[np.float64] | None = None,
+        virial: NDArray[np.float64] | None = None,
+    ) -> Frames:
+        """Frames that are all crystals, or all molecules (`cell` None), and have the same labels; None for one they lack."""
+        n = len(natoms)
+        tensors, none = np.zeros((n, 3, 3)), np.zeros(n, np.int64)
+        return Frames(
+            numbers=numbers,
+            positions=positions,
+            natoms=natoms,
+            cell=tensors if cell is None else cell,
+            pbc=np.full((n, 3), cell is not None),
+            energy=np.zeros(n) if energy is None else energy,
+            forces=np.zeros_like(positions) if forces is None else forces,
+            virial=tensors if virial is None else virial,
+            has_energy=np.full(n, energy is not None),
+            has_forces=np.full(n, forces is not None),
+            has_virial=np.full(n, virial is not None),
+            charge=none.astype(np.int16),
+            multiplicity=none.astype(np.int16),
+            shortest=np.full(n, np.nan, np.float32),
+            head=none.astype(np.int32),
+            dataset=none.astype(np.uint64),
+            index=np.arange(n),
+            epoch=none,
+        )
+
     def __iter__(self) -> Iterator[Frame]:
         """Single frames, for a look at a few; group and origin live in the store, not in a stream."""
         starts = self.starts
@@ -146,6 +195,70 @@ class Frames:
                 charge=int(self.charge[f]),
                 multiplicity=int(self.multiplicity[f]) or None,
             )
+
+
+@dataclass(slots=True, kw_only=True)
+class Parsed:
+    """Frames as they come from a source: with the words that go into a store, not into a stream. Labels are in float64."""
+
+    frames: Frames
+    groups: Sequence[str]  # (F,) material or trajectory: a group never straddles a split
+    origins: Sequence[str]  # (F,) "file#index"
+    unconverged: NDArray[np.bool_]  # (F,) the source says that self-consistency was not reached
+
+    def __post_init__(self) -> None:
+        counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
+        if len(set(counts.values())) > 1 or len(self.frames.numbers) != self.frames.natoms.sum() or not self.frames.natoms.all():
+            raise DataError(f"frames do not fit together: {counts}, {len(self.frames.numbers)} atoms", where=next(iter(self.origins), None))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def numbers(self) -> NDArray[np.uint8]:
+        """(A,) atomic numbers of all frames."""
+        return self.frames.numbers
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Single frames with their group and origin."""
+        for frame, group, origin, unconverged in zip(self.frames, self.groups, self.origins, self.unconverged):
+            yield replace(frame, group=group, origin=origin, converged=False if unconverged else None)
+
+    def take(self, rows: NDArray[np.integer]) -> Parsed:
+        """Frames in the given order, copied."""
+        return Parsed(
+            frames=self.frames.take(rows),
+            groups=[self.groups[row] for row in rows],
+            origins=[self.origins[row] for row in rows],
+            unconverged=self.unconverged[rows],
+        )
+
+    @staticmethod
+    def from_list(frames: Sequence[Frame]) -> Parsed:
+        """Stack single frames."""
+        return Parsed(
+            frames=Frames.from_list(frames),
+            groups=[frame.group for frame in frames],
+            origins=[frame.origin for frame in frames],
+            unconverged=np.array([frame.converged is False for frame in frames]),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Parsed]) -> Parsed:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return Parsed(
+            frames=Frames.concatenate([part.frames for part in parts]),
+            groups=[group for part in parts for group in part.groups],
+            origins=[origin for part in parts for origin in part.origins],
+            unconverged=np.concatenate([part.unconverged for part in parts]),
+        )
+
+
+def _small(numbers: np.ndarray) -> NDArray[np.uint8]:
+    """Atomic numbers as they are stored; what is none stays none, rather than wrap round to one."""
+    return numbers if numbers.dtype == np.uint8 else np.clip(numbers, 0, 255).astype(np.uint8)
 
 
 def _clean(part: Frames, name: str) -> np.ndarray:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .elements import NUMBERS, SYMBOLS
-from .frame import Frame
+from .frames import Frames
 
 
 @dataclass(slots=True)
@@ -36,10 +35,6 @@ class Moments:
             mean = float(values.sum()) / values.size
             apart = values - mean
             self.merge(Moments(values.size, mean, float(apart @ apart), float(values.min()), float(values.max())))
-
-    def add_one(self, value: float) -> None:
-        """Take in one more value."""
-        self.merge(Moments(1, value, 0.0, value, value))
 
     def merge(self, other: Moments) -> None:
         """Take in what another accumulator saw."""
@@ -81,24 +76,30 @@ class Statistics:
     virial: Moments = field(default_factory=Moments)  # virial components per atom, eV
     shortest: Moments = field(default_factory=Moments)  # Å
 
-    def add(self, frame: Frame, *, shortest: float) -> None:
-        """Take in one frame."""
-        present = dict(_composition(np.asarray(frame.numbers, np.uint8).tobytes()))
-        atoms = len(frame.numbers)
-        self.frames += 1
-        self.atoms += atoms
-        self.smallest, self.largest = (min(self.smallest, atoms) if self.smallest else atoms), max(self.largest, atoms)
-        _add_counts(self.element_atoms, present)
-        _add_counts(self.element_frames, dict.fromkeys(present, 1))
-        _add_counts(self.labels, {name: 1 for name in ("energy", "forces", "virial") if getattr(frame, name) is not None})
-        if frame.energy is not None:
-            self.energies.setdefault(_formula(present), Moments()).add_one(float(frame.energy))
-        if frame.forces is not None:
-            self.force.add(frame.forces)
-        if frame.virial is not None:
-            self.virial.add(frame.virial / atoms)
-        if math.isfinite(shortest):
-            self.shortest.add_one(float(shortest))
+    def add(self, frames: Frames, *, shortest: np.ndarray) -> None:
+        """Take in frames and their shortest distances (F,) in Å."""
+        if not len(frames):
+            return
+        natoms = frames.natoms
+        self.frames += len(frames)
+        self.atoms += int(natoms.sum())
+        self.smallest = min(self.smallest or int(natoms.min()), int(natoms.min()))
+        self.largest = max(self.largest, int(natoms.max()))
+        elements, kinds, kind = _compositions(frames)
+        of_kind = np.bincount(kind)  # frames of each composition
+        _add_counts(self.element_atoms, dict(zip(elements, (of_kind @ kinds).tolist())))
+        _add_counts(self.element_frames, dict(zip(elements, (of_kind @ (kinds > 0)).tolist())))
+        has = {"energy": frames.has_energy, "forces": frames.has_forces, "virial": frames.has_virial}
+        _add_counts(self.labels, {name: count for name, flags in has.items() if (count := int(flags.sum()))})
+        with_energy = np.flatnonzero(frames.has_energy)
+        with_energy = with_energy[np.argsort(kind[with_energy], kind="stable")]
+        ends = np.flatnonzero(np.diff(kind[with_energy], append=-1)) + 1
+        for rows in np.split(with_energy, ends[:-1]) if len(ends) else ():
+            formula = _formula({e: n for e, n in zip(elements, kinds[kind[rows[0]]].tolist()) if n})
+            self.energies.setdefault(formula, Moments()).add(frames.energy[rows])
+        self.force.add(frames.forces if frames.has_forces.all() else frames.forces[np.repeat(frames.has_forces, natoms)])
+        self.virial.add((frames.virial / natoms[:, None, None])[frames.has_virial])
+        self.shortest.add(shortest[np.isfinite(shortest)])
 
     def merge(self, other: Statistics) -> None:
         """Take in what another accumulator saw."""
@@ -204,11 +205,13 @@ def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
         into[key] = into.get(key, 0) + value
 
 
-@lru_cache(maxsize=64)  # frames of one trajectory come one after the other
-def _composition(numbers: bytes) -> tuple[tuple[str, int], ...]:
-    """(element, atoms) by atomic number."""
-    counts = np.bincount(np.frombuffer(numbers, np.uint8))
-    return tuple((SYMBOLS[z], int(counts[z])) for z in np.flatnonzero(counts))
+def _compositions(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Elements present, the compositions (K, elements) in atoms, and which of them each frame has (F,)."""
+    present, column = np.unique(frames.numbers, return_inverse=True)
+    places = np.repeat(np.arange(len(frames)), frames.natoms) * len(present) + column
+    counts = np.bincount(places, minlength=len(frames) * len(present)).reshape(len(frames), -1)
+    kinds, kind = np.unique(counts, axis=0, return_inverse=True)
+    return [SYMBOLS[z] for z in present], kinds, kind.ravel()
 
 
 def _formula(counts: dict[str, int]) -> str:

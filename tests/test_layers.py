@@ -58,6 +58,7 @@ LEVELS = [  # the way of the data; a line imports from its own and earlier lines
     ["errors", "units", "elements", "counter"],
     ["located", "frame", "progress", "command"],
     ["frames", "theory", "images"],
+    ["distances"],
     ["augment", "places"],
     ["catalog"],
     ["sources", "checks", "statistics"],

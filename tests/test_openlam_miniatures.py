@@ -16,7 +16,7 @@ import pytest
 
 from lamdata import ingest, open_catalog, open_store
 from lamdata.catalog import SourceSpec
-from lamdata.checks import shortest_distance
+from lamdata.distances import shortest_distance
 from lamdata.frame import Frame
 from lamdata.ingestion import IngestReport
 from lamdata.sources import read_all

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from ..catalog import Card, SourceSpec
 from ..checks import check
 from ..errors import SourceError
-from ..frame import Rejection
-from ..sources import Reader, SourceFile, guess_format, read_all, read_theory, reader
+from ..frame import Frame, Rejection
+from ..frames import Parsed
+from ..sources import Reader, SourceFile, guess_format, read_items, read_theory, reader
 from .staging import Piece, PieceWriter
 
 FILES_PER_PART = 64
 BYTES_PER_PART = 16 << 20  # a few seconds of work, so that workers end together
+FRAMES_AT_ONCE = 1024  # checked, counted and written together
+ATOMS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +40,7 @@ class Part:
         return self.staging / f"piece-{self.number:06d}"
 
 
-def parts_of(
-    files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, staging: Path, on_error: Literal["stop", "skip"]
-) -> list[Part]:
+def parts_of(files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, staging: Path, on_error: Literal["stop", "skip"]) -> list[Part]:
     """Deal files out in order: a part is 64 files, or 16 MiB of them, whichever is less. The deal depends on nothing else."""
     parts: list[Part] = []
     size = BYTES_PER_PART
@@ -54,31 +58,68 @@ def parse_part(part: Part) -> Piece:
     if part.folder.is_dir():
         return Piece(part.folder)
     with PieceWriter(part.folder) as piece:
-        for file, spec in part.files:
-            try:
-                _parse_file(file, spec, part.card, piece)
-            except SourceError as err:
-                if part.on_error == "stop":
-                    raise
-                piece.reject(Rejection(origin=f"{file.name}#", reason="unreadable", value=err.message))
+        for parsed, unread in _gather(_items(part)):
+            _store(parsed, unread, part.card, piece)
     return Piece(part.folder)
 
 
-def _parse_file(file: SourceFile, spec: SourceSpec, card: Card, piece: PieceWriter) -> None:
-    use = reader(guess_format(file) if spec.format == "auto" else spec.format)
-    _agree_on_theory(file, use, card)
-    for item in read_all(file, spec, use=use):
+def _items(part: Part) -> Iterator[Frame | Parsed | Rejection]:
+    """What the files of a part hold, in order."""
+    for file, spec in part.files:
+        try:
+            use = reader(guess_format(file) if spec.format == "auto" else spec.format)
+            _agree_on_theory(file, use, part.card)
+            yield from read_items(file, spec, use=use)
+        except SourceError as err:
+            if part.on_error == "stop":
+                raise
+            yield Rejection(origin=f"{file.name}#", reason="unreadable", value=err.message)
+
+
+def _gather(items: Iterable[Frame | Parsed | Rejection]) -> Iterator[tuple[Parsed | None, list[tuple[int, Rejection]]]]:
+    """Frames stacked to a size that is good to work on, and what could not be read with the number of frames before it."""
+    read: list[Frame | Parsed] = []
+    unread: list[tuple[int, Rejection]] = []
+    frames = atoms = 0
+    for item in items:
         if isinstance(item, Rejection):
-            piece.reject(item)
-            continue
-        rejection, shortest = check(item, card.checks)
-        if rejection is not None:
-            piece.reject(rejection)
+            unread.append((frames, item))
         else:
-            piece.add(item, shortest=shortest, validation=card.split.is_validation(item.group))
+            read.append(item)
+            frames += len(item) if isinstance(item, Parsed) else 1
+            atoms += len(item.numbers)
+        if frames + len(unread) >= FRAMES_AT_ONCE or atoms >= ATOMS_AT_ONCE:
+            yield _stack(read), unread
+            read, unread, frames, atoms = [], [], 0, 0
+    if read or unread:
+        yield _stack(read), unread
+
+
+def _stack(items: Sequence[Frame | Parsed]) -> Parsed | None:
+    runs = groupby(items, lambda item: isinstance(item, Parsed))
+    parts = [part for many, run in runs for part in (run if many else [Parsed.from_list(list(run))])]
+    return Parsed.concatenate(parts) if parts else None
+
+
+def _store(parsed: Parsed | None, unread: list[tuple[int, Rejection]], card: Card, piece: PieceWriter) -> None:
+    """Check frames and write those that pass; the ledger keeps the order of the source."""
+    refused, shortest = check(parsed, card.checks) if parsed is not None else ({}, np.empty(0))
+    for _, rejection in sorted([*unread, *refused.items()], key=lambda row: row[0]):
+        piece.reject(rejection)
+    if parsed is None:
+        return
+    if refused:
+        rows = np.flatnonzero(~np.isin(np.arange(len(parsed)), list(refused)))
+        parsed, shortest = parsed.take(rows), shortest[rows]
+    held_out = {group: card.split.is_validation(group) for group in set(parsed.groups)}
+    piece.add(parsed, shortest=shortest, validation=np.array([held_out[group] for group in parsed.groups], bool))
 
 
 def _agree_on_theory(file: SourceFile, use: Reader, card: Card) -> None:
     conflicts = card.theory.conflicts(read_theory(file, use=use))
     if conflicts:
-        raise SourceError(f"theory differs from the card of {card.dataset}: {'; '.join(conflicts)}", where=file.name, hint="mend the card, or leave the file out")
+        raise SourceError(
+            f"theory differs from the card of {card.dataset}: {'; '.join(conflicts)}",
+            where=file.name,
+            hint="mend the card, or leave the file out",
+        )

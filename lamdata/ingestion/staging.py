@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..frame import Frame, Rejection
-from ..frames import Frames
+from ..frame import Rejection
+from ..frames import Frames, Parsed
 from ..statistics import Statistics
 from ..store.survey import Survey
 
@@ -43,7 +43,6 @@ COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "group": ("u1", (), "byte"),
     "origin": ("u1", (), "byte"),
 }
-ROWS_PER_WRITE = 512
 
 
 class PieceWriter:
@@ -53,7 +52,6 @@ class PieceWriter:
         self.folder, self.hidden = folder, folder.with_name(f".{folder.name}.{os.getpid()}")
         self.statistics = {"train": Statistics(), "validation": Statistics()}
         self.survey: Survey | None = None
-        self._rows: list[tuple[Frame, float, bool]] = []
 
     def __enter__(self) -> PieceWriter:
         shutil.rmtree(self.hidden, ignore_errors=True)
@@ -62,38 +60,31 @@ class PieceWriter:
         self._rejected = open(self.hidden / "rejected.jsonl", "w", encoding="utf-8")  # noqa: SIM115
         return self
 
-    def add(self, frame: Frame, *, shortest: float, validation: bool) -> None:
-        """Append a frame."""
-        self.statistics["validation" if validation else "train"].add(frame, shortest=shortest)
-        self._rows.append((frame, shortest, validation))
-        if len(self._rows) >= ROWS_PER_WRITE:
-            self._flush()
+    def add(self, parsed: Parsed, *, shortest: np.ndarray, validation: np.ndarray) -> None:
+        """Append frames, with their shortest distances (F,) in Å and (F,) which of them are held out."""
+        if not len(parsed):
+            return
+        frames = parsed.frames.with_(shortest=shortest.astype(np.float32))
+        for side, rows in (("train", np.flatnonzero(~validation)), ("validation", np.flatnonzero(validation))):
+            self.statistics[side].add(frames if len(rows) == len(frames) else frames.take(rows), shortest=shortest[rows])
+        survey = Survey.of(frames, parsed.groups, parsed.origins)
+        self.survey = survey if self.survey is None else self.survey.merge(survey)
+        extra = {"split": validation}
+        for name, texts in (("group", parsed.groups), ("origin", parsed.origins)):
+            rows = [text.encode() for text in texts]
+            extra[f"{name}_length"] = np.array([len(row) for row in rows], np.int32)
+            extra[name] = np.frombuffer(b"".join(rows), np.uint8)
+        for name, (dtype, _, _) in COLUMNS.items():
+            values = extra[name] if name in extra else getattr(frames, name)
+            self._files[name].write(np.ascontiguousarray(values, dtype))
 
     def reject(self, rejection: Rejection) -> None:
         """Append a row to the ledger."""
         row = {"origin": rejection.origin, "reason": rejection.reason, "value": rejection.value}
         self._rejected.write(json.dumps(row, default=str) + "\n")
 
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        frames = Frames.from_list([row[0] for row in self._rows], shortest=[row[1] for row in self._rows])
-        groups, origins = [row[0].group for row in self._rows], [row[0].origin for row in self._rows]
-        survey = Survey.of(frames, groups, origins)
-        self.survey = survey if self.survey is None else self.survey.merge(survey)
-        text = {"group": [g.encode() for g in groups], "origin": [o.encode() for o in origins]}
-        extra = {"split": np.array([row[2] for row in self._rows], np.uint8)}
-        for name, rows in text.items():
-            extra[f"{name}_length"] = np.array([len(row) for row in rows], np.int32)
-            extra[name] = np.frombuffer(b"".join(rows), np.uint8)
-        for name, (dtype, _, _) in COLUMNS.items():
-            values = extra[name] if name in extra else getattr(frames, name)
-            self._files[name].write(np.ascontiguousarray(values, dtype).tobytes())
-        self._rows.clear()
-
     def __exit__(self, kind, value, trace) -> None:
         if kind is None:
-            self._flush()
             summary = {side: statistics.to_json() for side, statistics in self.statistics.items()}
             summary["survey"] = None if self.survey is None else self.survey.to_json()
             (self.hidden / "summary.json").write_text(json.dumps(summary))

@@ -15,11 +15,12 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import ConfigError, LamError, SourceError
 from ..frame import Frame, Rejection
+from ..frames import Parsed
 from ..located import did_you_mean
 from .builtin import BUILTIN
 from .files import SourceFile, expand
 
-__all__ = ["ENTRY_POINTS", "Reader", "SourceFile", "expand", "guess_format", "read_all", "read_theory", "reader", "readers"]
+__all__ = ["ENTRY_POINTS", "Reader", "SourceFile", "expand", "guess_format", "read_all", "read_items", "read_theory", "reader", "readers"]
 
 ENTRY_POINTS = "lamdata.readers"
 HEAD = 8192  # bytes that a guess may look at
@@ -37,8 +38,10 @@ class Reader(Protocol):
 
     name: str  # as in a card: "qe/pw"
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield every frame of the file, in order, in eV and Å; a frame that must not be used comes as a `Rejection`.
+
+        A reader of arrays may yield many frames at once as `Parsed`; about 10 MB is a good size.
 
         Raise `SourceError` when the file is not what it should be.
         """
@@ -104,17 +107,27 @@ def guess_format(file: SourceFile) -> str:
 
 
 def read_all(file: SourceFile, spec: SourceSpec, *, use: Reader | None = None) -> Iterator[Frame | Rejection]:
-    """Read a file by the rules that all readers share.
+    """Read a file by the rules that all readers share, frame by frame.
+
+    As `read_items`; and a number that is not finite refuses its frame.
+    """
+    for item in read_items(file, spec, use=use):
+        for one in item if isinstance(item, Parsed) else (item,):
+            yield _refused(one) or one
+
+
+def read_items(file: SourceFile, spec: SourceSpec, *, use: Reader | None = None) -> Iterator[Frame | Parsed | Rejection]:
+    """Read a file as its reader gives it, by the rules that all readers share but finiteness, which is a check of ingest.
 
     Any failure of a library becomes one `SourceError` that names the file; labels that the card switches off are left out,
-    groups are as the card says, and a number that is not finite refuses its frame.
+    and groups are as the card says.
     """
     use = use or reader(guess_format(file) if spec.format == "auto" else spec.format)
     _check_choices(use, spec)
     count = 0
     for item in _guarded(use, file, spec):
         count += 1
-        yield item if isinstance(item, Rejection) else _finish(item, file, spec)
+        yield item if isinstance(item, Rejection) else _as_the_card_says(item, file, spec)
     if count == 0:
         raise SourceError(f"holds no frame that {use.name} can read", where=file.name)
 
@@ -129,9 +142,9 @@ def read_theory(file: SourceFile, *, use: Reader) -> dict[str, Any]:
         raise _as_source_error(err, file, use) from err
 
 
-def _guarded(use: Reader, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+def _guarded(use: Reader, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
     """What a reader gives, whether it is a generator or returns an iterator, every failure as a `SourceError`."""
-    frames: Iterator[Frame | Rejection] | None = None
+    frames: Iterator[Frame | Parsed | Rejection] | None = None
     while True:
         try:
             with warnings.catch_warnings():  # what libraries have to say is no news to the person who ingests
@@ -174,12 +187,26 @@ def _check_choices(use: Reader, spec: SourceSpec) -> None:
         raise ConfigError(f"{use.name} fixes its keys", hint=f"leave `keys: {named[0]}` out, or set it to '' to leave the label out")
 
 
-def _finish(frame: Frame, file: SourceFile, spec: SourceSpec) -> Frame | Rejection:
-    for name in ("positions", "cell", "energy", "forces", "virial"):
-        value = getattr(frame, name)
-        if value is not None and not np.isfinite(value).all():
-            return Rejection(origin=frame.origin, reason="nonfinite", value=name)
-    changes: dict[str, Any] = {name: None for name in ("energy", "forces", "virial") if spec.keys.get(name) == ""}
-    if spec.group != "reader":
-        changes["group"] = {"file": file.name, "folder": file.folder, "frame": frame.origin}[spec.group]
-    return replace(frame, **changes) if changes else frame
+def _as_the_card_says(item: Frame | Parsed, file: SourceFile, spec: SourceSpec) -> Frame | Parsed:
+    """Leave out labels, and change the group."""
+    without = [name for name in ("energy", "forces", "virial") if spec.keys.get(name) == ""]
+    if isinstance(item, Frame):
+        changes: dict[str, Any] = dict.fromkeys(without)
+        if spec.group != "reader":
+            changes["group"] = {"file": file.name, "folder": file.folder, "frame": item.origin}[spec.group]
+    else:
+        changes = {"frames": item.frames.without(without)} if without else {}
+        if spec.group != "reader":
+            changes["groups"] = (
+                item.origins if spec.group == "frame" else [{"file": file.name, "folder": file.folder}[spec.group]] * len(item)
+            )
+    return replace(item, **changes) if changes else item
+
+
+def _refused(item: Frame | Rejection) -> Rejection | None:
+    if isinstance(item, Frame):
+        for name in ("positions", "cell", "energy", "forces", "virial"):
+            value = getattr(item, name)
+            if value is not None and not np.isfinite(value).all():
+                return Rejection(origin=item.origin, reason="nonfinite", value=name)
+    return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lamdata.frame import Frame
+from lamdata.frames import Frames
 from lamdata.statistics import Moments, Statistics, fit_references, merge
 
 
@@ -17,14 +19,15 @@ def frames(count: int, seed: int = 0) -> list[Frame]:
     for _ in range(count):
         numbers = rng.choice([1, 6, 8], rng.integers(1, 9)).astype(np.uint8)
         energy = float(-13.6 * (numbers == 1).sum() - 1000 * (numbers == 6).sum() - 2000 * (numbers == 8).sum() + rng.normal())
-        out.append(Frame(numbers=numbers, positions=rng.normal(size=(len(numbers), 3)), energy=energy, forces=rng.normal(size=(len(numbers), 3))))
+        out.append(
+            Frame(numbers=numbers, positions=rng.normal(size=(len(numbers), 3)), energy=energy, forces=rng.normal(size=(len(numbers), 3)))
+        )
     return out
 
 
 def gather(items: list[Frame]) -> Statistics:
     out = Statistics()
-    for frame in items:
-        out.add(frame, shortest=1.0)
+    out.add(Frames.from_list(items), shortest=np.ones(len(items)))
     return out
 
 
@@ -48,6 +51,18 @@ def test_parts_merge_to_the_whole() -> None:
     assert (parts.frames, parts.atoms, parts.smallest, parts.largest) == (whole.frames, whole.atoms, whole.smallest, whole.largest)
     assert parts.force.std == pytest.approx(whole.force.std, rel=1e-12)
     assert fit_references(parts).energies == pytest.approx(fit_references(whole).energies, rel=1e-9)
+
+
+def test_frames_counted_together_are_counted_as_alone() -> None:
+    items = frames(40)
+    items[3] = replace(items[3], energy=None, forces=None, virial=np.eye(3))
+    whole, single = gather(items), merge(gather([item]) for item in items)
+    for name in ("frames", "atoms", "smallest", "largest", "element_atoms", "element_frames", "labels"):
+        assert getattr(whole, name) == getattr(single, name)
+    assert whole.energies.keys() == single.energies.keys()
+    for formula, moments in whole.energies.items():
+        assert moments.to_json() == pytest.approx(single.energies[formula].to_json(), rel=1e-9, abs=1e-9)
+    assert whole.virial.to_json() == pytest.approx(single.virial.to_json())
 
 
 def test_a_trip_through_json_changes_nothing() -> None:

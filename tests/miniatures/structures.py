@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lamdata import open_card
-from lamdata.checks import shortest_distance
+from lamdata.distances import shortest_distance
 from lamdata.frame import Frame
 from lamdata.sources import expand, read_all
 
