@@ -10,6 +10,7 @@ import torch
 from dp import read_frames, run_dp, write_input, write_system
 from make_inputs import ELEMENTS, multi_task, single_task
 
+from lamdata.frames import Frames
 from lamdata.statistics import Statistics, fit_references
 from lamtrain.batch import collate
 from lamtrain.deepmd import from_deepmd
