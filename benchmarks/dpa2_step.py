@@ -2,11 +2,17 @@
 
     python benchmarks/dpa2_step.py --deepmd /path/to/python --json step.json
 
-`--deepmd` is the interpreter of an environment with DeePMD-kit 3.2.0 (default: $LAM_DEEPMD_PYTHON). A step is neighbour lists,
+`--deepmd` is the interpreter of an environment with DeePMD-kit 3.2.0 (default: $LAM_DEEPMD_PYTHON). Both get the model that
+`ModelConfig.small` or `medium` stands for: its examples/water/dpa2/input_torch_{small,medium}.json. A step is neighbour lists,
 energies, forces, the gradient of a loss on both, clipping and Adam. Each side lives in its own process, asked for one step at a
 time in turn, so that a noisy machine disturbs both alike; with one thread the ratio is of CPU time, else of wall time. Memory is
 the peak of the process above what it held before its first step (on a GPU, the peak of what torch allocated).
-DeePMD-kit cannot hold frames of unlike size in one batch: there they go one after the other and their gradients are summed.
+
+`pt` is `dp --pt train`; `pt_expt` is `dp --pt-expt train` with `enable_compile`, which compiles for minutes in the step before
+the first one measured, and whose memory is therefore not compared. DeePMD-kit cannot hold frames of unlike size in one batch of a model with a
+three-body block unless they are padded to the largest: its time for the ragged case is the sum over the 16 frames, one after the
+other, their gradients summed, which is less than for 16 frames padded to 99 atoms. `memory_ratio` is that of `pt` and of our fastest;
+`plain_ratio` is the faster of DeePMD-kit's paths against ours without compiled operators.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +33,9 @@ import numpy as np
 
 SIZES = ("small", "medium")
 PRECISIONS = ("float64", "float32")
-SIDES = {"deepmd": "DeePMD-kit --pt", "plain": "plain PyTorch", "cpp": "fused kernels"}
+THEIRS = ("pt", "pt_expt")
+OURS = ("plain", "closed", "cpp")
+RATIOS = ("ratio_pt", "ratio_pt_expt", "plain_ratio", "memory_ratio")
 
 
 def structures(case: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -79,42 +88,54 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str) ->
     return step
 
 
-def deepmd_step(size: str, precision: str, case: str, examples: str) -> Callable[[], None]:
-    """One step of DeePMD-kit's PyTorch backend as a function; `examples` holds its input_torch_*.json."""
-    import deepmd.pt  # noqa: F401
+def deepmd_step(model_params: dict, case: str, *, compiled: bool) -> Callable[[], None]:
+    """One step of DeePMD-kit as a function: of `--pt`, or of `--pt-expt` with `enable_compile` (its own wrapper around inductor)."""
     import torch
-    from deepmd.pt.model.model import get_model
-    from deepmd.pt.utils.env import DEVICE
     from deepmd.utils.argcheck import normalize
 
-    model_params = json.loads((Path(examples) / f"input_torch_{size}.json").read_text())["model"]
-    model_params["descriptor"]["precision"] = model_params["fitting_net"]["precision"] = precision
-    rest = {"learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-8}, "loss": {}}
     training = {"numb_steps": 1, "training_data": {"systems": ["none"]}}
-    model = get_model(normalize({"model": model_params, "training": training, **rest})["model"]).train()
+    rest = {"learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-8}, "loss": {}}
+    params = normalize({"model": model_params, "training": training, **rest})["model"]
+    model, weights = _compiled_deepmd(params) if compiled else _plain_deepmd(params)
+    device = weights[0].device
     frames = structures(case)
     batches = [frames] if len({len(t) for _, t, _ in frames}) == 1 else [[frame] for frame in frames]
-    tensors = [
-        (
-            torch.tensor(np.stack([x for x, _, _ in batch]), device=DEVICE),
-            torch.tensor(np.stack([t for _, t, _ in batch]), device=DEVICE),
-            torch.tensor(np.stack([c.ravel() for _, _, c in batch]), device=DEVICE),
-        )
-        for batch in batches
-    ]
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=DEVICE.type != "cpu")
+    tensors = [[torch.tensor(np.stack([frame[k] for frame in batch]), device=device) for k in range(3)] for batch in batches]
+    optimizer = torch.optim.Adam(weights, lr=0.0, fused=device.type != "cpu")
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for coord, types, box in tensors:
-            out = model(coord.detach().requires_grad_(True), types, box)
+        for positions, types, cell in tensors:
+            out = model(positions.detach().requires_grad_(True), types, cell.flatten(1))
             loss = 1e-6 * (out["energy"] ** 2).sum() + (out["force"] ** 2).sum()
             loss.backward()
             loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(weights, 5.0)
         optimizer.step()
 
     return step
+
+
+def _plain_deepmd(params: dict) -> tuple[Callable, list]:
+    import deepmd.pt  # noqa: F401
+    from deepmd.pt.model.model import get_model
+    from deepmd.pt.utils.env import DEVICE
+
+    model = get_model(params).to(DEVICE).train()
+    return model, list(model.parameters())
+
+
+def _compiled_deepmd(params: dict) -> tuple[Callable, list]:
+    """As `Trainer._compile_model` of deepmd/pt_expt/train/training.py does for one task."""
+    import deepmd.pt_expt  # noqa: F401
+    from deepmd.pt_expt.model.get_model import get_model
+    from deepmd.pt_expt.train.training import _CompiledModel, _detect_task_buffers, _get_model_structure_key
+
+    model = get_model(params).train()
+    buffers = _detect_task_buffers(model, [model])
+    key, order = _get_model_structure_key(model), tuple(buffers or ())
+    compiled = _CompiledModel(model, structure_key=key, task_buf_order=order, task_buffers=buffers or None, compile_opts={}).train()
+    return compiled, list(model.parameters())
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -123,8 +144,8 @@ def work(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(arguments.threads)
     side, size, precision, case = arguments.worker
-    if side == "deepmd":
-        step = deepmd_step(size, precision, case, arguments.examples)
+    if side in THEIRS:
+        step = deepmd_step(json.loads(arguments.model), case, compiled=side == "pt_expt")
     else:
         step = our_step(size, precision, case, side, arguments.device)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -140,14 +161,15 @@ def work(arguments: argparse.Namespace) -> None:
 
 
 class Worker:
-    """A process that does steps of one side when asked."""
+    """A process that does steps of one side when asked. Raises RuntimeError with its last line of complaint if it ends."""
 
     def __init__(self, interpreter: str, options: list[str], environment: dict[str, str]):
+        self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
         self.process = subprocess.Popen(
             [interpreter, __file__, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.complaints,
             text=True,
             env=environment,
         )
@@ -162,7 +184,9 @@ class Worker:
         for line in self.process.stdout:
             if line.startswith(start):
                 return line
-        raise RuntimeError(f"a worker ended with status {self.process.wait()}: {self.process.args}")
+        self.complaints.seek(0)
+        last = (self.complaints.read().strip().splitlines() or ["nothing said"])[-1]
+        raise RuntimeError(f"ended with status {self.process.wait()}: {last}")
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -171,43 +195,56 @@ class Worker:
 
 def compare(arguments: argparse.Namespace, size: str, precision: str, case: str) -> dict:
     """Medians of interleaved steps, as one entry of the report."""
-    workers = {side: _start(arguments, side, size, precision, case) for side in arguments.sides}
-    times = {side: [] for side in workers}
+    workers, missing = {}, {}
+    for side in arguments.sides:
+        try:
+            workers[side] = _start(arguments, side, size, precision, case)
+        except RuntimeError as err:
+            missing[side] = str(err)
+    steps = {side: [] for side in workers}
     for _ in range(arguments.repeats):
         for side, worker in workers.items():
-            times[side].append(worker.step())
+            steps[side].append(worker.step())
     for worker in workers.values():
         worker.close()
     clock = "cpu" if arguments.threads == 1 and arguments.device == "cpu" else "wall"
-    seconds = {side: statistics.median(t[clock] for t in steps) for side, steps in times.items()}
-    memory = {side: steps[-1]["gb"] for side, steps in times.items()}
-    best = "cpp" if "cpp" in seconds else "plain"
-    entry = {
-        "name": f"{case} {size}",
-        "precision": precision,
-        "threads": arguments.threads,
-        "clock": clock,
-        "seconds": seconds,
-        "gb": memory,
+    seconds = {side: statistics.median(each[clock] for each in taken) for side, taken in steps.items()}
+    memory = {side: taken[-1]["gb"] for side, taken in steps.items()}
+    ratios = _ratios(seconds, memory) if any(side in seconds for side in THEIRS) else {}
+    about = {"name": f"{case} {size}", "precision": precision, "threads": arguments.threads, "clock": clock}
+    return {**about, "seconds": seconds, "gb": memory, "missing": missing, **ratios}
+
+
+def _ratios(seconds: dict[str, float], memory: dict[str, float]) -> dict[str, float | None]:
+    best = min((side for side in OURS if side in seconds), key=seconds.get)
+    plain = min((seconds[side] for side in ("plain", "closed") if side in seconds), default=None)
+    fastest = min(seconds[side] for side in THEIRS if side in seconds)
+    return {
+        "ratio_pt": seconds["pt"] / seconds[best] if "pt" in seconds else None,
+        "ratio_pt_expt": seconds["pt_expt"] / seconds[best] if "pt_expt" in seconds else None,
+        "memory_ratio": memory["pt"] / memory[best] if "pt" in memory else None,
+        "plain_ratio": fastest / plain if plain else None,
     }
-    if "deepmd" in seconds:
-        entry |= {"ratio_pt": seconds["deepmd"] / seconds[best], "ratio_pt_expt": None, "memory_ratio": memory["deepmd"] / memory[best]}
-        entry["plain_ratio"] = seconds["deepmd"] / seconds["plain"] if "plain" in seconds else None
-    return entry
 
 
 def _start(arguments: argparse.Namespace, side: str, size: str, precision: str, case: str) -> Worker:
-    interpreter = arguments.deepmd if side == "deepmd" else sys.executable
-    options = ["--worker", side, size, precision, case, "--threads", str(arguments.threads), "--device", arguments.device]
     threads = str(arguments.threads)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": threads,
-        "DP_INTRA_OP_PARALLELISM_THREADS": threads,
-        "DP_INTER_OP_PARALLELISM_THREADS": "1",
-        "PYTHONPATH": "" if side == "deepmd" else str(Path(__file__).parents[1]),
-        "DEVICE": "" if arguments.device == "cuda" else "cpu",
-    }
-    return Worker(interpreter, [*options, "--examples", arguments.examples], environment)
+    options = ["--worker", side, size, precision, case, "--threads", threads, "--device", arguments.device]
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "DEVICE": "" if arguments.device == "cuda" else "cpu"}
+    if side not in THEIRS:
+        return Worker(sys.executable, options, environment | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    environment |= {"DP_INTRA_OP_PARALLELISM_THREADS": threads, "DP_INTER_OP_PARALLELISM_THREADS": "1", "PYTHONPATH": ""}
+    return Worker(arguments.deepmd, [*options, "--model", json.dumps(deepmd_params(size, precision))], environment)
+
+
+def deepmd_params(size: str, precision: str) -> dict:
+    """The `model` section of DeePMD-kit's input.json for one of our sizes."""
+    from lamtrain.deepmd.options import params_of
+    from lamtrain.model.config import ModelConfig
+
+    params = params_of(getattr(ModelConfig, size)(["O", "H"]))
+    params["descriptor"]["precision"] = params["fitting_net"]["precision"] = precision
+    return params
 
 
 def report(entries: Iterator[dict]) -> list[dict]:
@@ -215,25 +252,26 @@ def report(entries: Iterator[dict]) -> list[dict]:
     cases = []
     for entry in entries:
         cases.append(entry)
-        times = "  ".join(f"{SIDES[side]} {seconds:.3f} s {entry['gb'][side]:.2f} GB" for side, seconds in entry["seconds"].items())
-        ratios = "  ".join(f"{key} {entry[key]:.2f}" for key in ("ratio_pt", "plain_ratio", "memory_ratio") if entry.get(key))
-        print(f"{entry['name']:14s} {entry['precision']}  {times}  {ratios}", flush=True)
+        times = "  ".join(f"{side} {seconds:.3f} s {entry['gb'][side]:.2f} GB" for side, seconds in entry["seconds"].items())
+        ratios = "  ".join(f"{key} {entry[key]:.2f}" for key in RATIOS if entry.get(key))
+        reasons = "  ".join(f"no {side}: {why}" for side, why in entry["missing"].items())
+        print(f"{entry['name']:14s} {entry['precision']}  {times}  {ratios}  {reasons}".rstrip(), flush=True)
     return cases
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deepmd", default=os.environ.get("LAM_DEEPMD_PYTHON"), help="interpreter with DeePMD-kit 3.2.0")
-    parser.add_argument("--examples", default="", help="folder with DeePMD-kit's input_torch_small.json and input_torch_medium.json")
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
     parser.add_argument("--cases", nargs="+", default=("1x192", "8x30", "ragged"))
-    parser.add_argument("--sides", nargs="+", default=tuple(SIDES))
+    parser.add_argument("--sides", nargs="+", default=(*THEIRS, *OURS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -242,7 +280,7 @@ def main() -> None:
     if arguments.worker:
         return work(arguments)
     if arguments.deepmd is None:
-        arguments.sides = [side for side in arguments.sides if side != "deepmd"]
+        arguments.sides = [side for side in arguments.sides if side in OURS]
     wanted = [(size, precision, case) for size in arguments.sizes for precision in arguments.precisions for case in arguments.cases]
     cases = report(compare(arguments, *each) for each in wanted)
     if arguments.json:
