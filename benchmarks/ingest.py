@@ -32,7 +32,8 @@ from foreign import FORMATS, Format, extxyz_text
 
 from lamdata import ingest
 from lamdata.catalog import Card, SourceSpec
-from lamdata.sources import expand, read_all
+from lamdata.frames import Parsed
+from lamdata.sources import expand, read_items
 
 
 def main() -> None:
@@ -76,9 +77,10 @@ def run(source: Path, store: Path, *, format: str = "auto", members: str | None 
 
 
 def read(source: Path, kind: Format) -> int:
-    """Read one source and keep nothing."""
+    """Read one source as ingest does and keep nothing."""
     spec = SourceSpec(path=str(source), members=kind.members, format=kind.format)
-    return sum(1 for file in expand(spec, base=source.parent) for _ in read_all(file, spec))
+    items = (item for file in expand(spec, base=source.parent) for item in read_items(file, spec))
+    return sum(len(item) if isinstance(item, Parsed) else 1 for item in items)
 
 
 def measure_formats(folder: Path, options: argparse.Namespace) -> list[dict]:

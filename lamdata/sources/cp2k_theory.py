@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from ..units import HARTREE
+from .lines import Lines
 from .numbers import floats
 
 FUNCTIONALS = {("BECKE88", "LYP"): "BLYP", ("LYP", "BECKE88"): "BLYP"}
 
 
-def cp2k_theory(lines: Iterator[str]) -> dict[str, Any]:
+TITLES = {
+    "CP2K| version string": "code",
+    "\n FUNCTIONAL|": "functional",
+    "HFX_INFO| FRACTION": "exact",
+    "QS| Density cutoff": "cutoff",
+    "Spin unrestricted": "spin",
+    "Spin restricted": "spin",
+    "DFT| Restricted": "spin",
+    "vdW POTENTIAL|": "dispersion",
+    "DFT+U": "hubbard_u",
+    "Orbital Basis Set": "basis",
+    "Potential information for": "potential",
+    "SCF WAVEFUNCTION OPTIMIZATION": "end",  # all that is stated stands before
+    "ENERGY|": "end",
+}
+
+
+def cp2k_theory(lines: Lines) -> dict[str, Any]:
     """Read the fields of `Theory` from what stands before the first SCF."""
     out: dict[str, Any] = {}
     parts: list[str] = []
     basis: set[str] = set()
     potential: set[str] = set()
-    for line in lines:
-        if "CP2K| version string" in line:
-            out["code"] = "CP2K " + line.split()[-1]
-        elif found := re.match(r" FUNCTIONAL\| ([A-Z0-9_]+):", line):
-            parts.append(found[1])
-        elif "HFX_INFO| FRACTION" in line:
+    while (found := lines.title(TITLES)) is not None and found[0] != "end":
+        name, line = found
+        last = line.split()[-1]
+        if name == "code":
+            out["code"] = f"CP2K {last}"
+        elif name == "functional" and (stated := re.match(r" FUNCTIONAL\| ([A-Z0-9_]+):", line)):
+            parts.append(stated[1])
+        elif name == "exact":
             out["exact"] = floats(line.partition(":")[2])[-1]
-        elif "QS| Density cutoff" in line:
+        elif name == "cutoff":
             out["cutoff"] = round(floats(line.partition(":")[2])[0] * HARTREE, 2)
-        elif "Spin unrestricted" in line or "Spin restricted" in line or "DFT| Restricted" in line:
+        elif name == "spin":
             out["spin"] = "collinear" if "UKS" in line or "unrestricted" in line else "none"
-        elif "vdW POTENTIAL|" in line and "DFT-D" in line:
+        elif name == "dispersion" and "DFT-D" in line:
             out["dispersion"] = re.sub(r".*DFT-(D\d).*", r"\1", line.strip())
-        elif "vdW POTENTIAL|" in line and "BJ Damping" in line:
+        elif name == "dispersion" and "BJ Damping" in line:
             out["dispersion"] = out.get("dispersion", "D3") + "(BJ)"
-        elif "DFT+U" in line:
+        elif name == "hubbard_u":
             out["hubbard_u"] = "DFT+U"
-        elif "Orbital Basis Set" in line:
-            basis.add(line.split()[-1])
-        elif "Potential information for" in line:
-            potential.add(re.sub(r"-q\d+$", "", line.split()[-1]))
-        elif "SCF WAVEFUNCTION OPTIMIZATION" in line or "ENERGY|" in line:
-            break  # all that is stated stands before
+        elif name == "basis":
+            basis.add(last)
+        elif name == "potential":
+            potential.add(re.sub(r"-q\d+$", "", last))
     if "code" not in out:
         return {}
     exact = out.pop("exact", None)

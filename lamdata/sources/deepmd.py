@@ -18,6 +18,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
+from ..frames import Parsed
 from .build import MAX_ATOMS, Unusable, number_of
 from .deepmd_sets import LABELS, System, frames_of
 from .files import SourceFile
@@ -38,7 +39,7 @@ class NpyReader:
     options = {"type_map": ()}
     open_units = False
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of one set."""
         system = folder_system(file, spec, up="../")
         found = {label: file if label == "coord" else file.sibling(f"{label}.npy") for label in LABELS}
@@ -65,7 +66,7 @@ class RawReader:
     options = {"type_map": ()}
     open_units = False
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of the system."""
         system = folder_system(file, spec, up="")
         found = {label: file if label == "coord" else file.sibling(f"{label}.raw") for label in LABELS}
@@ -87,7 +88,7 @@ class Hdf5Reader:
     options = {"type_map": ()}
     open_units = False
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of all systems and sets, by name."""
         import h5py
 
@@ -164,10 +165,10 @@ class _TextRows:
 
     def __init__(self, file: SourceFile):
         self._file, self._at = file, 0
-        self._lines = (line for line in file.lines() if line.strip())
+        self._lines = (line for line in file.lines() if not line.isspace())
         self.count, self.width = 0, 0
         for line in file.lines():
-            if line.strip():
+            if not line.isspace():
                 self.width = self.width or len(line.split())
                 self.count += 1
 
@@ -175,7 +176,7 @@ class _TextRows:
         """(rows, width) the next rows."""
         self._at += rows
         try:
-            return np.array([line.split() for line in itertools.islice(self._lines, rows)], dtype=np.float64)
+            return np.loadtxt(itertools.islice(self._lines, rows), comments=None, ndmin=2)
         except ValueError as err:
             raise SourceError(say(err), where=f"{self._file.name}#{self._at - rows}") from None
 
@@ -195,7 +196,7 @@ def _hdf5_systems(root: Any) -> list[Any]:
     return sorted(found, key=lambda group: group.name)
 
 
-def _hdf5_frames(group: Any, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+def _hdf5_frames(group: Any, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in group["type_map.raw"][()]] if "type_map.raw" in group else None
     if group["type.raw"].size > MAX_ATOMS:
         raise SourceError("type.raw has too many atoms", where=file.name)

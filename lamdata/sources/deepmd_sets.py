@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..distances import heights
 from ..errors import SourceError
 from ..frame import Frame, Rejection
+from ..frames import Frames, Parsed
 from .build import SMALLEST_VOLUME, Unusable, build, rejects
 from .files import SourceFile
 
@@ -42,7 +45,7 @@ class System:
     group: str
 
 
-def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, inside: str = "") -> Iterator[Frame | Rejection]:
+def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, inside: str = "") -> Iterator[Frame | Parsed | Rejection]:
     """Frames from the columns of one set, which must have as many rows as `coord`; `inside` goes before the index in `origin`."""
     if "coord" not in columns or (system.periodic and "box" not in columns):
         raise SourceError(f"{'box' if 'coord' in columns else 'coord'} is missing", where=file.name)
@@ -60,43 +63,64 @@ def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, i
             column.close()
 
 
-def _block(system: System, block: dict[str, np.ndarray], prefix: str, start: int) -> Iterator[Frame | Rejection]:
-    """Frames of some rows; what is sound by a look at the whole block needs no second look row by row."""
+def _block(system: System, block: dict[str, np.ndarray], prefix: str, start: int) -> Iterator[Frame | Parsed | Rejection]:
+    """Frames of some rows: those that are sound by a look at all rows together, and each of the others alone."""
     sound = _sound(system, block)
-    numbers = system.elements[system.types].astype(np.uint8)
-    wide = {label: np.asarray(values, np.float64) for label, values in block.items() if label != "real_atom_types"}
-    for i, good in enumerate(sound):
-        row = {label: values[i] for label, values in (wide if good else block).items()}
-        yield _quick(system, row, numbers, f"{prefix}{start + i}") if good else _frame(system, row, origin=f"{prefix}{start + i}")
+    at = 0
+    for bad in [*np.flatnonzero(~sound).tolist(), len(sound)]:
+        if bad > at:
+            yield _parsed(system, {label: values[at:bad] for label, values in block.items()}, prefix, start + at)
+        if bad < len(sound):
+            yield _frame(system, {label: values[bad] for label, values in block.items()}, origin=f"{prefix}{start + bad}")
+        at = bad + 1
 
 
-def _sound(system: System, block: dict[str, np.ndarray]) -> np.ndarray:
-    """(rows,) True where every number is finite, the cell has a volume and all shapes are right; never for mixed types."""
+def _sound(system: System, block: dict[str, np.ndarray]) -> NDArray[np.bool_]:
+    """(rows,) True where every number is finite, the cell has a volume, all types are elements and all shapes are right."""
     rows, atoms = len(block["coord"]), len(system.types)
-    widths = {"coord": 3 * atoms, "force": 3 * atoms, "box": 9, "virial": 9, "energy": 1}
-    if (
-        "real_atom_types" in block
-        or any(block[k].shape[1] != w for k, w in widths.items() if k in block)
-        or not system.elements[system.types].all()
-    ):
+    widths = {"coord": 3 * atoms, "force": 3 * atoms, "box": 9, "virial": 9, "energy": 1, "real_atom_types": atoms}
+    if any(values.shape[1] != widths[label] for label, values in block.items()):
         return np.zeros(rows, bool)
-    good = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in block.values()])
+    good = np.logical_and.reduce([_finite(values) for values in block.values()])
     if system.periodic:
-        good[good] = np.abs(np.linalg.det(block["box"][good].reshape(-1, 3, 3).astype(np.float64))) > SMALLEST_VOLUME
-    return good
+        with np.errstate(all="ignore"):  # of what is not finite
+            good &= heights(block["box"].reshape(-1, 3, 3).astype(np.float64))[0] > SMALLEST_VOLUME
+    types = _types(system, block)
+    known = (types < len(system.elements)) & (system.elements[np.clip(types, 0, len(system.elements) - 1)] > 0)
+    return good & (known | (types < 0)).all(axis=1) & (types >= 0).any(axis=1)
 
 
-def _quick(system: System, row: dict[str, np.ndarray], numbers: np.ndarray, origin: str) -> Frame:
-    return Frame(
-        numbers=numbers,
-        positions=row["coord"].reshape(-1, 3),
-        cell=row["box"].reshape(3, 3) if system.periodic else None,
-        pbc=(system.periodic,) * 3,
-        energy=float(row["energy"][0]) if "energy" in row else None,
-        forces=row["force"].reshape(-1, 3) if "force" in row else None,
-        virial=row["virial"].reshape(3, 3) if "virial" in row and system.periodic else None,
-        group=system.group,
-        origin=origin,
+def _finite(values: np.ndarray) -> NDArray[np.bool_]:
+    finite = np.isfinite(values)
+    return np.ones(len(values), bool) if finite.all() else finite.all(axis=1)
+
+
+def _types(system: System, block: dict[str, np.ndarray]) -> NDArray[np.int64]:
+    """(rows or 1, A) types; -1 for the atoms that pad a frame of mixed types."""
+    return block["real_atom_types"].astype(np.int64) if "real_atom_types" in block else system.types[None]
+
+
+def _parsed(system: System, block: dict[str, np.ndarray], prefix: str, start: int) -> Parsed:
+    """Rows that are sound."""
+    rows, atoms = len(block["coord"]), len(system.types)
+    types = np.broadcast_to(_types(system, block), (rows, atoms))
+    wide = {label: np.asarray(values, np.float64) for label, values in block.items() if label != "real_atom_types"}
+    real = types >= 0
+    keep = slice(None) if real.all() else real.ravel()
+    frames = Frames.from_arrays(
+        numbers=system.elements[types.ravel()[keep]].astype(np.uint8),
+        positions=wide["coord"].reshape(-1, 3)[keep],
+        natoms=real.sum(axis=1, dtype=np.int32),
+        cell=wide["box"].reshape(-1, 3, 3) if system.periodic else None,
+        energy=wide["energy"][:, 0] if "energy" in wide else None,
+        forces=wide["force"].reshape(-1, 3)[keep] if "force" in wide else None,
+        virial=wide["virial"].reshape(-1, 3, 3) if "virial" in wide and system.periodic else None,
+    )
+    return Parsed(
+        frames=frames,
+        groups=[system.group] * rows,
+        origins=[f"{prefix}{i}" for i in range(start, start + rows)],
+        unconverged=np.zeros(rows, bool),
     )
 
 

@@ -148,7 +148,8 @@ class PwRun(Run):
         if deck is None or self.cell is None or deck.size > MAX_DECK:
             return
         try:
-            cell, positions = Deck(deck).cell(), Deck(deck).positions()
+            stated = Deck(deck)
+            cell, positions = stated.cell(), stated.positions()
         except (SourceError, ValueError):
             return  # not a plain input: the output is enough
         if cell is None or positions is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..units import RYDBERG
+from .lines import Lines
 from .numbers import floats
 
 # QE names functionals by their parts: exchange, correlation and the gradient corrections of each.
@@ -35,30 +36,43 @@ DISPERSION = {
 }
 
 
-def pw_theory(lines: Iterator[str]) -> dict[str, Any]:
+TITLES = {
+    "Program PWSCF": "code",
+    "Exchange-correlation": "functional",
+    "kinetic-energy cutoff": "cutoff",
+    "PseudoPot. #": "core",
+    "LDA+U calculation": "hubbard_u",
+    "Hubbard parameters of DFT+U": "hubbard_u",
+    "total magnetization": "spin",
+    **dict.fromkeys(DISPERSION, "dispersion"),
+    "convergence has been achieved": "end",  # all that is stated stands before
+    "convergence NOT achieved": "end",
+}
+
+
+def pw_theory(lines: Lines) -> dict[str, Any]:
     """Read the fields of `Theory` from the header and the first SCF."""
     out: dict[str, Any] = {}
     cores: set[str] = set()
     moments = 0
-    for line in lines:
-        if "Program PWSCF" in line and "code" not in out:
-            found = re.search(r"v\.?\s?([\d.]+)", line)
-            out["code"] = f"Quantum ESPRESSO {found[1]}" if found else "Quantum ESPRESSO"
-        elif "Exchange-correlation" in line and "functional" not in out:
+    while (found := lines.title(TITLES)) is not None and found[0] != "end":
+        name, line = found
+        if name == "code" and "code" not in out:
+            version = re.search(r"v\.?\s?([\d.]+)", line)
+            out["code"] = f"Quantum ESPRESSO {version[1]}" if version else "Quantum ESPRESSO"
+        elif name == "functional" and "functional" not in out:
             out["functional"] = _functional(line)
-        elif "kinetic-energy cutoff" in line:
+        elif name == "cutoff":
             out["cutoff"] = round(floats(line.split("=")[1])[0] * RYDBERG, 2)
-        elif "PseudoPot. #" in line:
+        elif name == "core":
             named = line.partition("file")[2].strip(" :\n") or next(lines, "").strip()
             cores.add(posixpath.basename(named))
-        elif "LDA+U calculation" in line or "Hubbard parameters of DFT+U" in line:
+        elif name == "hubbard_u":
             out["hubbard_u"] = _hubbard(line, lines)
-        elif "total magnetization" in line:
+        elif name == "spin":
             moments = max(moments, len(floats(line.split("=")[1])))
-        elif found := next((name for mark, name in DISPERSION.items() if mark in line), None):
-            out["dispersion"] = found
-        elif "convergence has been achieved" in line or "convergence NOT achieved" in line:
-            break  # all that is stated stands before
+        elif name == "dispersion":
+            out["dispersion"] = next(kind for mark, kind in DISPERSION.items() if mark in line)
     if "code" not in out:
         return {}
     if cores:

@@ -42,6 +42,21 @@ def test_padding_atoms_of_mixed_type_are_dropped(tmp_path):
     np.testing.assert_allclose(back[1].forces, frames[1].forces[:3])
 
 
+@pytest.mark.parametrize("write", [deepmd_npy, deepmd_mixed, deepmd_raw])
+def test_a_bad_row_is_refused_alone_and_the_others_keep_their_places(tmp_path, write):
+    frames = emt_frames(6)
+    path = write(frames, tmp_path)
+    label = path / ("force.raw" if write is deepmd_raw else "set.000/force.npy")
+    forces = np.loadtxt(label) if write is deepmd_raw else np.load(label)
+    forces[[0, 3]] = np.nan
+    np.savetxt(label, forces) if write is deepmd_raw else np.save(label, forces)
+    back = read(path, "deepmd/raw" if write is deepmd_raw else "deepmd/npy")
+    assert [item.origin.rpartition("#")[2] for item in back] == list("012345")
+    assert [isinstance(item, Rejection) for item in back] == [True, False, False, True, False, False]
+    for k in (1, 2, 4, 5):
+        np.testing.assert_allclose(back[k].forces, frames[k].forces, rtol=1e-9, atol=1e-9)
+
+
 def test_types_without_names_are_refused_until_the_card_names_them(tmp_path):
     path = deepmd_raw(emt_frames(), tmp_path)
     (path / "type_map.raw").unlink()
