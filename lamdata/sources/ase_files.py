@@ -6,7 +6,6 @@ trajectories and databases of ASE before 2015 are refused.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -20,13 +19,13 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .ase_rows import frame_of_row, plain
-from .build import MAX_ATOMS
 from .deepmd_lmdb import has_key, is_lmdb
 from .extxyz import KEYS, formula
 from .files import SourceFile
 from .json_items import load, parse
 from .lmdb_pages import LmdbFile
 from .say import say
+from .ulm import UlmFile
 
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
@@ -123,21 +122,12 @@ class AseTrajReader:
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the steps."""
-        from ase.io import ulm
-
+        """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""
         with file.local() as path, open(path, "rb") as stream:
-            size = path.stat().st_size
-            _check_ulm(stream, size, file)
-            try:
-                first = ulm.Reader(stream)
-                for i in range(len(first)):
-                    step = first if i == 0 else ulm.Reader(stream, i)
-                    yield frame_of_row(_step(step, first, size), spec, origin=f"{file.name}#{i}", group=file.name)
-            except SourceError:
-                raise
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
-                raise SourceError(f"damaged trajectory: {say(err)}", where=file.name) from err
+            steps = UlmFile(stream, tag=b"ASE-Trajectory", where=file.name)
+            first = steps.item(0) if len(steps) else {}
+            for i in range(len(steps)):
+                yield frame_of_row(_step(steps.item(i) if i else first, first), spec, origin=f"{file.name}#{i}", group=file.name)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -211,40 +201,10 @@ def unzlib(data: bytes, *, where: str) -> bytes:
     return out
 
 
-def _check_ulm(stream: Any, size: int, file: SourceFile) -> None:
-    """Refuse a header whose numbers lead out of the file before ASE allocates by them."""
-    head = stream.read(48)
-    if len(head) < 48 or head[:8] not in (b"- of Ulm", b"AFFormat") or head[8:24].rstrip() != b"ASE-Trajectory":
-        raise SourceError("not an ASE trajectory in the ULM format", where=file.name)
-    _, items, start = np.frombuffer(head, "<i8", 3, 24)
-    if not 0 <= items <= MAX_ATOMS * 100 or not 0 <= start <= size - 8 * items:
-        raise SourceError(f"{items} steps announced at byte {start} of {size}: truncated or damaged", where=file.name)
-    stream.seek(start)
-    offsets = np.frombuffer(stream.read(8 * int(items)), "<i8")
-    for offset in offsets:
-        if not 48 <= offset <= size - 8:
-            raise SourceError(f"a step at byte {offset} of {size}: truncated or damaged", where=file.name)
-        stream.seek(int(offset))
-        length = int(np.frombuffer(stream.read(8), "<i8")[0])
-        if not 0 < length <= size - offset - 8:
-            raise SourceError(f"a step of {length} bytes at {offset}: damaged", where=file.name)
-    stream.seek(0)
-
-
-def _step(step: Any, first: Any, size: int) -> dict[str, Any]:
-    """What a step says, and what the first step said for all of them."""
-    row = {name: _ulm_value(step if name in step else first, name, size) for name in ("numbers", "positions", "cell", "pbc")}
-    if "calculator" in step:
-        row |= {name: _ulm_value(step.calculator, name, size) for name in ("energy", "free_energy", "forces", "stress")}
+def _step(step: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+    """A row of what a step says, and of what the first step said for all of them."""
+    row = {name: step.get(name, first.get(name)) for name in ("numbers", "positions", "cell", "pbc")}
+    calculator = step.get("calculator")
+    if isinstance(calculator, dict):
+        row |= {name: calculator[name] for name in ("energy", "free_energy", "forces", "stress") if name in calculator}
     return row
-
-
-def _ulm_value(node: Any, name: str, size: int) -> Any:
-    lazy = node._data.get(name)  # an array stands here by shape and offset: checked before it is read
-    shape = getattr(lazy, "shape", None)
-    if shape is not None:
-        if lazy.dtype.kind not in "fiub" or any(not isinstance(n, int) or n < 0 for n in shape):
-            raise ValueError(f"{name} is an array of {lazy.dtype} with shape {shape}")
-        if not 0 <= lazy.offset <= size - math.prod(shape) * lazy.dtype.itemsize:
-            raise ValueError(f"{name} with shape {shape} leads out of the file")
-    return plain(node.get(name))

@@ -74,11 +74,12 @@ def build(
     numbers = atomic_numbers([number_of(s) for s in symbols] if numbers is None else numbers)
     cell = array(cell, (3, 3), "cell")
     pbc = tuple(bool(p) for p in labels.pop("pbc", None) or (cell is not None,) * 3)
-    if all(pbc) and cell is not None and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
-        raise Unusable("zero volume", abs(float(np.linalg.det(cell))))
+    volume = 0.0 if cell is None else abs(float(np.linalg.det(cell)))
+    if all(pbc) and cell is not None and volume < SMALLEST_VOLUME:
+        raise Unusable("zero volume", volume)
     stress, virial = labels.pop("stress", None), array(labels.pop("virial", None), (3, 3), "virial")
     if virial is None and stress is not None and any(pbc):
-        virial = virial_of(stress, cell)
+        virial = array(-volume * tensor(stress), (3, 3), "virial")
     return Frame(
         numbers=numbers,
         positions=array(positions, (atoms, 3), "positions"),
@@ -142,11 +143,3 @@ def tensor(stress: Any) -> F64:
     if flat.size != 9:
         raise Unusable("stress has neither 6 nor 9 values", int(flat.size))
     return flat.reshape(3, 3)
-
-
-def virial_of(stress: Any, cell: F64) -> F64:
-    """Virial (3, 3) in eV from a stress in eV/Å^3 with ASE's sign: -V x stress, positive trace when compressed."""
-    virial = -abs(float(np.linalg.det(cell))) * tensor(stress)
-    if not np.isfinite(virial).all():
-        raise Unusable("nonfinite", "virial")
-    return virial
