@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -41,16 +41,32 @@ class Part:
 
 
 def parts_of(files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, staging: Path, on_error: Literal["stop", "skip"]) -> list[Part]:
-    """Deal files out in order: a part is 64 files, or 16 MiB of them, whichever is less. The deal depends on nothing else."""
+    """Deal files out in order: a part is 64 files, or 16 MiB of them or of one, whichever is less. The deal depends on nothing else."""
     parts: list[Part] = []
     size = BYTES_PER_PART
     for file, spec in files:
-        if size >= BYTES_PER_PART or len(parts[-1].files) >= FILES_PER_PART:
-            parts.append(Part(number=len(parts), card=card, staging=staging, on_error=on_error))
-            size = 0
-        parts[-1].files.append((file, spec))
-        size += file.size
+        for share in _shares(file, spec):
+            if size >= BYTES_PER_PART or len(parts[-1].files) >= FILES_PER_PART:
+                parts.append(Part(number=len(parts), card=card, staging=staging, on_error=on_error))
+                size = 0
+            parts[-1].files.append((share, spec))
+            size += min(file.size, BYTES_PER_PART)
     return parts
+
+
+def _shares(file: SourceFile, spec: SourceSpec) -> list[SourceFile]:
+    """A large file in spans, where its reader makes them; else, or where it is damaged, the file."""
+    if file.size < 2 * BYTES_PER_PART:
+        return [file]
+    try:
+        spans = getattr(_reader_of(file, spec), "spans", None)
+        return [replace(file, span=span) for span in spans(file, BYTES_PER_PART)] or [file] if spans else [file]
+    except SourceError:  # the worker that reads it says what is wrong, or skips it
+        return [file]
+
+
+def _reader_of(file: SourceFile, spec: SourceSpec) -> Reader:
+    return reader(guess_format(file) if spec.format == "auto" else spec.format)
 
 
 def parse_part(part: Part) -> Piece:
@@ -67,7 +83,7 @@ def _items(part: Part) -> Iterator[Frame | Parsed | Rejection]:
     """What the files of a part hold, in order."""
     for file, spec in part.files:
         try:
-            use = reader(guess_format(file) if spec.format == "auto" else spec.format)
+            use = _reader_of(file, spec)
             _agree_on_theory(file, use, part.card)
             yield from read_items(file, spec, use=use)
         except SourceError as err:

@@ -18,9 +18,21 @@ from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..located import did_you_mean
 from .builtin import BUILTIN
-from .files import SourceFile, expand
+from .files import SourceFile, Span, expand
 
-__all__ = ["ENTRY_POINTS", "Reader", "SourceFile", "expand", "guess_format", "read_all", "read_items", "read_theory", "reader", "readers"]
+__all__ = [
+    "ENTRY_POINTS",
+    "Reader",
+    "SourceFile",
+    "Span",
+    "expand",
+    "guess_format",
+    "read_all",
+    "read_items",
+    "read_theory",
+    "reader",
+    "readers",
+]
 
 ENTRY_POINTS = "lamdata.readers"
 HEAD = 8192  # bytes that a guess may look at
@@ -31,6 +43,9 @@ _loaded: dict[str, Reader] = {}
 @runtime_checkable
 class Reader(Protocol):
     """Reads one format. Any object with these names will do; third parties register it under the entry point above.
+
+    A reader of large files may also have `spans(file, size)`: the `Span`s of about `size` bytes each that together are all its frames,
+    or none where they are not cheaply found. It then reads `file.span` of a file that has one, with origins as in the whole.
 
     A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units`, true where the
     format leaves units or keys open, so that a card may state them. Without them a card's `options`, `units` and `keys` pass unchecked.

@@ -21,7 +21,7 @@ from ..frame import Frame, Rejection
 from .ase_rows import frame_of_row, plain
 from .deepmd_lmdb import has_key, is_lmdb
 from .extxyz import KEYS, formula
-from .files import SourceFile
+from .files import SourceFile, Span, even_spans
 from .json_items import load, parse
 from .lmdb_pages import LmdbFile
 from .say import say
@@ -30,6 +30,7 @@ from .ulm import UlmFile
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
+TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
 MAX_ROW = 64 << 20  # bytes of one row, unpacked
 
 
@@ -44,7 +45,7 @@ class AseDbReader:
         """Yield the rows by id."""
         with file.local() as path, closing(open_readonly(path)) as database:
             try:
-                for i, row in enumerate(_sqlite_rows(database, file)):
+                for i, row in _sqlite_rows(database, file):
                     yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
             except (sqlite3.Error, OverflowError) as err:
                 raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
@@ -52,6 +53,16 @@ class AseDbReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated: the calculator's name says neither version nor functional."""
         return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of as many rows as fill `size` on average."""
+        if not file.is_plain:
+            return []
+        with file.local() as path, closing(open_readonly(path)) as database:
+            try:
+                return even_spans(file, size, count=database.execute("SELECT count(*) FROM systems").fetchone()[0])
+            except (sqlite3.Error, OverflowError) as err:
+                raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """An sqlite signature with ASE's table in the first page, or its usual ending."""
@@ -124,14 +135,21 @@ class AseTrajReader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""
         with file.local() as path, open(path, "rb") as stream:
-            steps = UlmFile(stream, tag=b"ASE-Trajectory", where=file.name)
+            steps = UlmFile(stream, tag=TRAJECTORY, where=file.name)
             first = steps.item(0) if len(steps) else {}
-            for i in range(len(steps)):
+            for i in _asked(file, len(steps)):
                 yield frame_of_row(_step(steps.item(i) if i else first, first), spec, origin=f"{file.name}#{i}", group=file.name)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
         return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of as many steps as fill `size` on average."""
+        if not file.is_plain:
+            return []
+        with file.local() as path, open(path, "rb") as stream:
+            return even_spans(file, size, count=len(UlmFile(stream, tag=TRAJECTORY, where=file.name)))
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """ULM's signature and the tag of a trajectory."""
@@ -157,7 +175,13 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[dict[str, Any]]:
+def _asked(file: SourceFile, count: int) -> range:
+    """Indices of the frames of a file that are asked for."""
+    return range(count) if file.span is None else range(file.span.first, min(file.span.stop, count))
+
+
+def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(index, row) by id."""
     kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
     if kind != ("table",):
         raise SourceError("no table `systems`: not an ASE database", where=file.name)
@@ -165,9 +189,11 @@ def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[dic
     wanted = [name for name in (*ARRAYS, *SCALARS) if name in columns]
     if not {"numbers", "positions"} <= set(wanted):
         raise SourceError("table `systems` has no numbers or positions", where=file.name)
-    for (row_id,) in database.execute("SELECT id FROM systems ORDER BY id").fetchall():
+    ids = database.execute("SELECT id FROM systems ORDER BY id").fetchall()
+    for i in _asked(file, len(ids)):
+        (row_id,) = ids[i]
         values = database.execute(f"SELECT {', '.join(wanted)} FROM systems WHERE id = ?", (row_id,)).fetchone()
-        yield _decoded(dict(zip(wanted, values)), f"{file.name}#{row_id}")
+        yield i, _decoded(dict(zip(wanted, values)), f"{file.name}#{row_id}")
 
 
 def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:

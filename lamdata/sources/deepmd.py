@@ -21,7 +21,7 @@ from ..frame import Frame, Rejection
 from ..frames import Parsed
 from .build import MAX_ATOMS, Unusable, number_of
 from .deepmd_sets import LABELS, System, frames_of
-from .files import SourceFile
+from .files import SourceFile, Span, even_spans
 from .npy_rows import MAX_ROW, NpyRows
 from .say import say
 
@@ -48,6 +48,14 @@ class NpyReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
         return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of as many frames as have `size` bytes of coordinates; all labels must be plain files."""
+        if not all(found.is_plain for label in LABELS if (found := file.sibling(f"{label}.npy")) is not None):
+            return []
+        coordinates = NpyRows(file)
+        coordinates.close()
+        return even_spans(file, size, count=coordinates.count)
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """`set.*/coord.npy`."""

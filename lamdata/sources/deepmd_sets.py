@@ -26,6 +26,10 @@ class Column(Protocol):
     count: int
     width: int  # numbers in a row
 
+    def skip(self, rows: int) -> None:
+        """Pass over the next rows."""
+        ...
+
     def take(self, rows: int) -> np.ndarray:
         """(rows, width) the next rows."""
         ...
@@ -54,8 +58,11 @@ def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, i
         raise SourceError(f"frames differ in number: {', '.join(f'{k} {v}' for k, v in counts.items())}", where=file.name)
     batch = max(1, BLOCK // (8 * max(1, sum(column.width for column in columns.values()))))
     try:
-        for start in range(0, counts["coord"], batch):
-            rows = min(batch, counts["coord"] - start)
+        first, stop = (0, counts["coord"]) if file.span is None else (file.span.first, min(file.span.stop, counts["coord"]))
+        for column in columns.values() if first else ():
+            column.skip(first)
+        for start in range(first, stop, batch):
+            rows = min(batch, stop - start)
             block = {label: column.take(rows) for label, column in columns.items()}
             yield from _block(system, block, f"{file.name}#{inside}", start)
     finally:

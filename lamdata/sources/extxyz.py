@@ -11,10 +11,11 @@ file does not say it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .build import MAX_ATOMS, NUMBERS, Unusable, build, number_of, rejects, tensor, whole
-from .files import SourceFile
+from .files import SourceFile, Span
 from .unit_names import TABLES, canonical
 
 KEYS = {
@@ -66,8 +67,11 @@ class ExtxyzReader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the frames."""
         layouts: dict[tuple, Layout] = {}
+        span = file.span or Span(first=0, stop=MAX_ATOMS**2)
         with file.open() as stream:
-            for i, (comment, rows) in enumerate(blocks(stream, file.name)):
+            if span.offset:
+                stream.seek(span.offset)
+            for i, (comment, rows) in enumerate(blocks(stream, file.name, first=span.first, stop=span.stop), span.first):
                 origin = f"{file.name}#{i}"
                 info = parse_comment(comment)
                 key = (*info, info.get("Properties"), *(info.get(k) for k in info if "unit" in k))
@@ -78,6 +82,23 @@ class ExtxyzReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
         return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans found by counting lines; up to the end, or to what `read` will refuse."""
+        if not file.is_plain:
+            return []
+        starts = [Span(first=0, stop=0)]
+        with file.open() as stream:
+            for i in itertools.count():
+                offset = stream.tell()
+                line = _count_line(stream)
+                if not line or not _is_count(line):
+                    break
+                if offset - starts[-1].offset >= size:
+                    starts.append(Span(first=i, stop=0, offset=offset))
+                for _ in range(int(line) + 1):
+                    stream.readline(MAX_LINE)
+        return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=MAX_ATOMS**2, stop=0)])]
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """A count, a comment, and a line that starts with a symbol or has the columns that the comment states."""
@@ -90,16 +111,14 @@ class ExtxyzReader:
         return file.basename.endswith((".xyz", ".extxyz")) and bool(rows) and len(rows[0]) >= 4 and rows[0][0].capitalize() in NUMBERS
 
 
-def blocks(stream: IO[bytes], name: str) -> Iterator[tuple[str, list[list[bytes]]]]:
-    """Yield (comment, split atom lines) of each frame; blank and # lines between frames are passed over."""
-    for i in range(MAX_ATOMS**2):
-        line = stream.readline(MAX_LINE)
-        while line and (not line.strip() or line.startswith(b"#")):
-            line = stream.readline(MAX_LINE)
+def blocks(stream: IO[bytes], name: str, *, first: int = 0, stop: int = MAX_ATOMS**2) -> Iterator[tuple[str, list[list[bytes]]]]:
+    """Yield (comment, split atom lines) of the frames `first:stop`, of which the first comes next in the stream."""
+    for i in range(first, stop):
+        line = _count_line(stream)
         if not line:
             return
         where = f"{name}#{i}"
-        if not line.strip().isdigit() or len(line.strip()) > 9 or int(line) > MAX_ATOMS:
+        if not _is_count(line):
             raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
         comment = stream.readline(MAX_LINE).decode("utf-8", "replace")
         rows, size = [], 0
@@ -110,6 +129,18 @@ def blocks(stream: IO[bytes], name: str) -> Iterator[tuple[str, list[list[bytes]
                 raise SourceError(f"{int(line)} atoms announced, {len(rows)} found" if not row else "a frame too large", where=where)
             rows.append(row.split())
         yield comment, rows
+
+
+def _count_line(stream: IO[bytes]) -> bytes:
+    """The line with the number of atoms: blank and # lines between frames are passed over; empty at the end."""
+    line = stream.readline(MAX_LINE)
+    while line and (not line.strip() or line.startswith(b"#")):
+        line = stream.readline(MAX_LINE)
+    return line
+
+
+def _is_count(line: bytes) -> bool:
+    return line.strip().isdigit() and len(line.strip()) <= 9 and int(line) <= MAX_ATOMS
 
 
 def parse_comment(comment: str) -> dict[str, str]:

@@ -13,10 +13,10 @@ from ..errors import SourceError
 from ..located import _nearest_file
 from .archives import is_archive, member_sizes
 from .patterns import matches, names_in_url
-from .source_file import SourceFile
+from .source_file import SourceFile, Span, even_spans
 from .streams import is_url, local_path
 
-__all__ = ["SourceFile", "expand"]
+__all__ = ["SourceFile", "Span", "even_spans", "expand"]
 
 
 def expand(spec: SourceSpec, *, base: Path) -> list[SourceFile]:

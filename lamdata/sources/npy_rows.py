@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from tokenize import TokenError
 
 import numpy as np
@@ -35,6 +36,12 @@ class NpyRows:
             self._read(self.count).ravel().reshape(shape, order="F").reshape(self.count, -1) if fortran and len(shape) > 1 else None
         )
         self._at = 0
+
+    def skip(self, rows: int) -> None:
+        """Pass over the next rows of a file that is plain."""
+        self._at += rows
+        if self._whole is None:
+            self._stream.seek(rows * self.width * self._dtype.itemsize, os.SEEK_CUR)
 
     def take(self, rows: int) -> np.ndarray:
         """(rows, width) the next rows; an error where the file ends before."""

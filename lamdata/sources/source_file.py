@@ -25,12 +25,28 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Frames `first:stop` of a file, so that several workers can share it."""
+
+    first: int
+    stop: int
+    offset: int = 0  # bytes before the first of them, for a format in which that tells where to begin
+
+
+def even_spans(file: SourceFile, size: int, *, count: int) -> list[Span]:
+    """All `count` frames of a file, in spans of about `size` bytes."""
+    each = max(1, count * size // max(1, file.size))
+    return [Span(first=first, stop=min(first + each, count)) for first in range(0, count, each)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
     """One raw file, in a folder, an archive or a bucket. It is small and can be sent to another process."""
 
     name: str  # relative, with slashes, the same on every machine: stands in `origin` and `group`
     path: str  # local path or URL of the file, or of the archive that holds it
     member: str | None = None  # name inside the archive
+    span: Span | None = None  # which of its frames are asked for; only readers that make spans are asked for less than all
 
     @property
     def folder(self) -> str:
@@ -75,11 +91,8 @@ class SourceFile:
     @property
     def sha256(self) -> str:
         """Hash of the decompressed bytes."""
-        digest = hashlib.sha256()
         with self.open() as stream:
-            while block := stream.read(CHUNK):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def sibling(self, name: str) -> SourceFile | None:
         """The file `name` beside this one (plain, .gz, .bz2 or .xz), or `None`; at most one `../` up."""
@@ -137,7 +150,7 @@ class SourceFile:
         memory where the system has one, and removed at the end.
         """
         others = [found for name in beside if (found := self.sibling(name)) is not None]
-        if all(file._is_plain() for file in (self, *others)):
+        if all(file.is_plain for file in (self, *others)):
             yield Path(local_path(self.path))
             return
         with tempfile.TemporaryDirectory(prefix="lamdata-", dir=_memory_folder(limit)) as folder:
@@ -145,7 +158,9 @@ class SourceFile:
                 limit -= file._write(Path(folder) / file.basename, limit)
             yield Path(folder) / self.basename
 
-    def _is_plain(self) -> bool:
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a local file as it is, neither compressed nor in an archive."""
         if self.member is not None or is_url(self.path):
             return False
         with open_stored(self.path) as stream:
