@@ -69,13 +69,23 @@ def against_oracle(count: int) -> dict[str, float]:
     from pymatgen.core import Lattice, Structure
 
     rng, frame = np.random.default_rng(2), frame_of(bulk("NaCl", "rocksalt", a=5.64, cubic=True))
-    frames = [Frame(numbers=frame.numbers, positions=frame.positions + rng.normal(scale=0.02, size=(8, 3)), cell=frame.cell, pbc=frame.pbc) for _ in range(count)]
+    frames = [
+        Frame(numbers=frame.numbers, positions=frame.positions + rng.normal(scale=0.02, size=(8, 3)), cell=frame.cell, pbc=frame.pbc)
+        for _ in range(count)
+    ]
     frames += [disguise(some, "turned", "permuted", "wrapped", "noise", rng=rng) for some in frames[: count // 4]]
     crystals = [Structure(Lattice(f.cell), [SYMBOLS[z] for z in f.numbers], f.positions, coords_are_cartesian=True) for f in frames]
     matcher = StructureMatcher(ltol=1e-3, stol=1e-3, angle_tol=0.05, scale=False, primitive_cell=False)
     groups, theirs = timed(lambda: matcher.group_structures(crystals))
     matches, ours = timed(lambda: find_duplicates(frames))
-    return {"frames": len(frames), "copies": len(matches), "oracle_copies": len(frames) - len(groups), "s": ours, "oracle_s": theirs, "ratio": theirs / ours}
+    return {
+        "frames": len(frames),
+        "copies": len(matches),
+        "oracle_copies": len(frames) - len(groups),
+        "s": ours,
+        "oracle_s": theirs,
+        "ratio": theirs / ours,
+    }
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from lamdata.frames import Frames
 from lamdata.store import Survey, commit, open_dataset, plan_segment, seal_segment, write_shard
@@ -10,7 +11,6 @@ from lamdata.stream import Stream, StreamHead
 from lamdata.stream.order import balanced_order
 
 from . import BATCH, KEYS
-from .record import tensors
 
 
 def write(data, folder: str, *, profile: str) -> None:
@@ -31,11 +31,11 @@ def write(data, folder: str, *, profile: str) -> None:
     commit(folder, "ragged", [seal_segment(url, plan, path="ragged/segment", attributes={})], {})
 
 
-def batches(folder: str, seed: int, *, threads: int = 2):
-    """A shuffled stream of one head."""
+def batches(folder: str, seed: int, *, threads: int = 0):
+    """A shuffled stream of one head; read where it is used, as the peers do, unless it comes from afar."""
     with Stream([StreamHead(name="ragged", dataset=open_dataset(folder))], seed=seed, batch_frames=BATCH, threads=threads) as stream:
         for batch in stream:
-            yield tensors(**{name: getattr(batch, name) for name in KEYS})
+            yield {name: torch.from_numpy(getattr(batch, name)) for name in KEYS}
 
 
 def _frames(data) -> Frames:

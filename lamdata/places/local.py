@@ -41,22 +41,24 @@ class LocalPlace:
 
     def _read_range(self, path: str, start: int, stop: int) -> memoryview:
         data = memoryview(POOL.take((stop - start,), np.uint8))
-        self.read_into(path, start, [data])
+        for _ in self.read_into(path, [(start, [data])]):
+            pass
         return data
 
-    def read_into(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
-        """Fill the targets, one after the other, with the bytes from `start` on."""
-        size = sum(map(len, targets))
+    def read_into(self, path: str, requests: Sequence[tuple[int, Sequence[memoryview | bytearray]]]) -> Iterator[None]:
+        """Fill the targets of each request, one after the other, with the bytes from its start on; yield after each request."""
         try:
             handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
         except FileNotFoundError as err:
             raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
         try:
-            found = os.preadv(handle, targets, start)
+            for start, targets in requests:
+                found, size = os.preadv(handle, targets, start), sum(map(len, targets))
+                if found != size:
+                    raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
+                yield
         finally:
             os.close(handle)
-        if found != size:
-            raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
 
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes; malloc serves smaller arrays from memory it already has
-KEPT = 256  # arrays remembered at most; those in use beyond that are simply not used again
+KEPT = 64  # arrays of a size remembered at most; those in use beyond that are simply not used again
+STEPS = 4  # sizes to each power of two
 
 
 def _references(owners: Sequence[np.ndarray]) -> list[int]:
@@ -28,29 +31,34 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._owners: list[np.ndarray] = []
+        self._owners: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # size -> arrays of it
         self._lock = threading.Lock()
 
     def take(self, shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
         """Return an array whose content is arbitrary."""
         dtype = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if size < SMALLEST:
             return np.empty(shape, dtype)
-        return self._owner(size)[:size].view(dtype).reshape(shape)
+        return self._owner(_rounded(size))[:size].view(dtype).reshape(shape)
 
     def _owner(self, size: int) -> np.ndarray:
-        """A free owner of at least `size` bytes and not twice as many, or a new one."""
+        """A free owner of `size` bytes, or a new one."""
         with self._lock:
-            for i, count in enumerate(_references(self._owners)):
-                if count == _FREE and size <= self._owners[i].nbytes <= 2 * size:
-                    return self._owners[i][:]  # a view: holds the owner busy from here on
-            owner = np.empty(size + size // 8, np.uint8)  # room for the next one, which is seldom exactly as long
-            self._owners.append(owner)
-            if len(self._owners) > KEPT:
-                self._owners.pop(0)
-            return owner[:]
+            owners = self._owners[size]
+            for owner, count in zip(owners, _references(owners)):
+                if count == _FREE:
+                    return owner[:]  # a view: holds the owner busy from here on
+            owners.append(np.empty(size, np.uint8))
+            if len(owners) > KEPT:
+                owners.pop(0)
+            return owners[-1][:]
+
+
+def _rounded(size: int) -> int:
+    """The next of `STEPS` sizes to each power of two: arrays that differ a little use the same memory."""
+    step = 1 << max(0, size.bit_length() - STEPS.bit_length())
+    return -(-size // step) * step
 
 
 POOL = Pool()

@@ -28,6 +28,9 @@ except ImportError:
 ABSENT = 2**64 - 1  # offset and length of a chunk that a shard does not hold
 ENTRY = 16  # bytes of an index entry
 CRC = 4  # bytes of a checksum
+BY_BYTES, BY_BITS = 1, 2  # blosc's shuffles
+SAMPLE = 1 << 14  # values of a block by which its shuffle is chosen
+WORTH = 1.03  # how much larger a block may be that decodes several times faster
 
 blosc.use_threads = False  # each block is decoded by one thread: blocks run in parallel, and bytes never depend on a thread count
 
@@ -43,8 +46,20 @@ def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
         body = stored.tobytes()
     else:
         compressor, level, shuffle = array.blosc
+        if array.lattice is not None and _bytes_will_do(stored, compressor, level):
+            shuffle = BY_BYTES
         body = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
     return body + int(crc32c(body)).to_bytes(CRC, "little")
+
+
+def _bytes_will_do(stored: np.ndarray, compressor: str, level: int) -> bool:
+    """Whether a block may be shuffled by bytes, which decodes four times faster than by bits and, bar whole bytes of zeros, packs less.
+
+    Each block says how it is shuffled in its own header, so every decoder takes either.
+    """
+    sample = np.ascontiguousarray(stored.reshape(-1)[:SAMPLE])
+    by_bytes, by_bits = (len(blosc.compress(sample, compressor.encode(), level, shuffle, 0)) for shuffle in (BY_BYTES, BY_BITS))
+    return by_bytes <= WORTH * by_bits
 
 
 def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
@@ -61,6 +76,8 @@ def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
         blosc.decompress(body, out)
     except (ValueError, RuntimeError) as err:  # a header that a wrong checksum let through, or one of another size
         raise ChecksumError(str(err)) from err
+    if array.lattice is not None and array.lattice.shift:
+        np.subtract(out, out.dtype.type(array.lattice.shift), out=out)
 
 
 def check(body: memoryview, checksum: bytes | memoryview) -> None:
@@ -95,4 +112,4 @@ def _to_integers(values: np.ndarray, array: ArrayPlan) -> np.ndarray:
     integers = array.lattice.to_integers(values)
     if not np.array_equal(array.lattice.to_values(integers), values):
         raise DataError(f"{array.column.name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
-    return integers
+    return integers + integers.dtype.type(array.lattice.shift)

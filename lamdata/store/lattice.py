@@ -3,6 +3,8 @@
 A code prints 1.234567; a reader parses it and perhaps multiplies by a unit factor. Both steps are one correctly rounded
 operation each, so `(n / 10**decimals) * factor` with the integer n gives every bit back. Where that holds for all values,
 integers of the last decimal are stored instead of noise-like mantissas: 9 bytes per atom for coordinates instead of 24.
+
+Integers are shifted where that leaves whole bytes of them zero: such bytes cost nothing to store and little to decode.
 """
 
 from __future__ import annotations
@@ -31,17 +33,35 @@ FACTORS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
-    """Values that equal `(n / 10**decimals) * factor` to the last bit, with integer |n| <= largest."""
+    """Values that equal `(n / 10**decimals) * factor` to the last bit, with integer least <= n <= largest; 0 is among them."""
 
     unit: str
     factor: float
     decimals: int
+    least: int
     largest: int
 
     @property
+    def reach(self) -> int:
+        """The largest |n|."""
+        return max(-self.least, self.largest)
+
+    @property
     def dtype(self) -> np.dtype:
-        """The smallest integer type that holds every n."""
-        return np.dtype("<i4") if self.largest < 2**31 else np.dtype("<i8")
+        """The smaller of two integer types that holds every n."""
+        return np.dtype("<i4") if self.reach < 2**31 else np.dtype("<i8")
+
+    @property
+    def shift(self) -> int:
+        """What is added to n before it is stored: with it stored numbers are not negative and leave their upper bytes zero.
+
+        The middle of the range of bytes where possible: the upper bits of small numbers of either sign are then copies of one another.
+        """
+        size = -(-(self.largest - self.least).bit_length() // 8)
+        if size >= self.dtype.itemsize or (self.least == 0 and self.largest < 256**size):
+            return 0
+        half = 256**size // 2
+        return half if -half <= self.least and self.largest < half else -self.least
 
     @property
     def scale(self) -> float:
@@ -51,8 +71,10 @@ class Lattice:
     def merge(self, other: Lattice) -> Lattice | None:
         """The lattice that holds both, or `None` where the integers would pass `LARGEST`."""
         decimals = max(self.decimals, other.decimals)
-        largest = max(x.largest * 10 ** (decimals - x.decimals) for x in (self, other))
-        return Lattice(unit=self.unit, factor=self.factor, decimals=decimals, largest=largest) if largest <= LARGEST else None
+        finer = [(x, 10 ** (decimals - x.decimals)) for x in (self, other)]
+        least, largest = min(x.least * times for x, times in finer), max(x.largest * times for x, times in finer)
+        merged = Lattice(unit=self.unit, factor=self.factor, decimals=decimals, least=least, largest=largest)
+        return merged if merged.reach <= LARGEST else None
 
     def to_integers(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
         """Return n for each value; exactness is the caller's to check with `to_values`."""
@@ -77,8 +99,9 @@ def find_lattices(values: NDArray[np.float64], factors: Mapping[str, float]) -> 
         decimals = _decimals(sample, factor, first=0)
         decimals = None if decimals is None else _decimals(flat, factor, first=decimals)
         if decimals is not None:
-            largest = int(np.abs(np.rint(flat / factor * 10.0**decimals)).max(initial=0))
-            found[unit] = Lattice(unit=unit, factor=factor, decimals=decimals, largest=largest)
+            integers = np.rint(flat / factor * 10.0**decimals)
+            least, largest = int(integers.min(initial=0)), int(integers.max(initial=0))
+            found[unit] = Lattice(unit=unit, factor=factor, decimals=decimals, least=least, largest=largest)
     return found
 
 
@@ -90,7 +113,7 @@ def merge_lattices(first: Mapping[str, Lattice], second: Mapping[str, Lattice]) 
 
 def best_lattice(found: Mapping[str, Lattice]) -> Lattice | None:
     """The one with the smallest integers; the project's own unit wins a tie."""
-    return min(found.values(), key=lambda x: (x.largest, x.factor != 1.0, x.unit), default=None)
+    return min(found.values(), key=lambda x: (x.reach, x.factor != 1.0, x.unit), default=None)
 
 
 def _decimals(values: NDArray[np.float64], factor: float, *, first: int) -> int | None:

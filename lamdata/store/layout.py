@@ -73,6 +73,7 @@ class ArrayPlan:
     block_shape: tuple[int, ...]  # of one block, the Zarr inner chunk
     lattice: Lattice | None
     constant: float | int | bool | None  # the one value of an array without chunks
+    plain: bool  # stored without compression
 
     @property
     def stored(self) -> np.dtype:
@@ -87,15 +88,15 @@ class ArrayPlan:
     def blosc(self) -> tuple[str, int, int] | None:
         """Compressor, level and shuffle (0 none, 1 bytes, 2 bits), or `None` for plain bytes.
 
-        Of those within a few percent of the smallest, the fastest to decode. Coordinates in float32 would shrink by a tenth only, and
-        take twice as long to read.
+        Of those within a few percent of the smallest, the fastest to decode. Blocks of a lattice are shuffled by bytes where that is
+        not much larger (`codec.encode_block`).
         """
+        if self.plain:
+            return None
         if self.column.name in NOT_STREAMED:
             return "zstd", 5, int(self.stored.itemsize > 1)
         if self.lattice is not None:
             return "lz4hc", 5, 2  # unused high bits become planes of zeros; `hc` packs them tighter and decodes as fast
-        if self.column.axis == "atom" and self.stored == np.float32:
-            return None
         return ("lz4", 5, 1) if self.stored.itemsize > 1 else ("lz4hc", 9, 0)
 
 
@@ -136,11 +137,12 @@ class SegmentPlan:
             block_shape=(self.block_frames if column.axis == "frame" else self.atom_width, *trailing),
             lattice=self.lattices.get(name),
             constant=self.constants.get(name),
+            plain=self.profile == "fast" and name not in NOT_STREAMED,
         )
 
     def to_json(self) -> dict:
         """Plain JSON; `from_json` gives the same plan back."""
-        lattices = {k: [x.unit, x.factor, x.decimals, x.largest] for k, x in sorted(self.lattices.items())}
+        lattices = {k: [x.unit, x.factor, x.decimals, x.least, x.largest] for k, x in sorted(self.lattices.items())}
         return {
             "profile": self.profile,
             "frames": self.frames,
@@ -154,7 +156,7 @@ class SegmentPlan:
 
     @staticmethod
     def from_json(data: Mapping) -> SegmentPlan:
-        names = ("unit", "factor", "decimals", "largest")
+        names = ("unit", "factor", "decimals", "least", "largest")
         lattices = {k: Lattice(**dict(zip(names, values))) for k, values in data["lattices"].items()}
         return SegmentPlan(**{**data, "lattices": lattices})
 

@@ -122,8 +122,10 @@ def _chunk_codecs(array: ArrayPlan) -> list[dict]:
     codecs = [_bytes(array.stored), {"name": "blosc", "configuration": configuration}, _CRC]
     if array.lattice is None:
         return codecs
-    scale = {"scale": array.lattice.scale, "offset": 0, "dtype": array.dtype.str, "astype": array.stored.str}
-    return [{"name": "numcodecs.fixedscaleoffset", "configuration": scale}, *codecs]
+    filters = [{"scale": array.lattice.scale, "offset": 0, "dtype": array.dtype.str, "astype": array.stored.str}]
+    if array.lattice.shift:  # in a filter of its own: an offset after the division would round
+        filters.append({"scale": 1, "offset": -array.lattice.shift, "dtype": array.stored.str, "astype": array.stored.str})
+    return [*({"name": "numcodecs.fixedscaleoffset", "configuration": each} for each in filters), *codecs]
 
 
 def _bytes(dtype: np.dtype) -> dict:

@@ -69,15 +69,18 @@ class Segment:
 
     def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], out: np.ndarray) -> None:
         """Read uncompressed blocks from a disk to where they shall be, without a buffer between."""
-        for i, block in enumerate(blocks):
-            shard, slot = divmod(block, self.plan.shard_blocks)
-            path = shard_path(array, shard)
-            body, checksum = memoryview(out[i]).cast("B"), bytearray(CRC)
-            self._place.read_into(path, int(self._indexes[path][slot, 0]), [body, checksum])
-            try:
-                check(body, checksum)
-            except ChecksumError as err:
-                raise self._damaged_block(array, block, err) from err
+        places, size = {block: i * array.block_bytes for i, block in enumerate(blocks)}, array.block_bytes
+        bodies = memoryview(out).cast("B")
+        for path, _, slots, first_block in self._objects([array.column.name], blocks):
+            runs = _runs(self._indexes[path], slots, longest=self._place.request_bytes)
+            chunks = [[(bodies[(at := places[first_block + slot]) : at + size], bytearray(CRC)) for slot, _, _ in run] for run in runs]
+            requests = [(run[0][1], [part for chunk in parts for part in chunk]) for run, parts in zip(runs, chunks)]
+            for run, parts, _ in zip(runs, chunks, self._place.read_into(path, requests)):
+                for (slot, _, _), (body, checksum) in zip(run, parts):
+                    try:
+                        check(body, checksum)
+                    except ChecksumError as err:
+                        raise self._damaged_block(array, first_block + slot, err) from err
 
     def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
         """Return (array, block, compressed chunk) of arrays that have chunks; neighbours come by one request."""

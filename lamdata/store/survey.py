@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..frames import Frames
 from .lattice import FACTORS, Lattice, best_lattice, find_lattices, merge_lattices
-from .layout import COLUMNS, FLOATS, NARROWED, TEXTS, SegmentPlan, atom_width
+from .layout import COLUMNS, FLOATS, TEXTS, SegmentPlan, atom_width
 
 _UNIFORM = (
     "natoms",
@@ -63,7 +63,8 @@ class Survey:
         return {
             "frames": self.frames,
             "lattices": {
-                name: {unit: [x.factor, x.decimals, x.largest] for unit, x in found.items()} for name, found in self.lattices.items()
+                name: {unit: [x.factor, x.decimals, x.least, x.largest] for unit, x in found.items()}
+                for name, found in self.lattices.items()
             },
             "ranges": {name: [_plain(x) for x in ends] for name, ends in self.ranges.items()},
             "text_widths": dict(self.text_widths),
@@ -72,7 +73,7 @@ class Survey:
     @staticmethod
     def from_json(data: Mapping) -> Survey:
         lattices = {
-            name: {u: Lattice(unit=u, factor=f, decimals=d, largest=n) for u, (f, d, n) in found.items()}
+            name: {u: Lattice(unit=u, factor=f, decimals=d, least=a, largest=b) for u, (f, d, a, b) in found.items()}
             for name, found in data["lattices"].items()
         }
         ranges = {name: tuple(float("nan") if x is None else float(x) for x in ends) for name, ends in data["ranges"].items()}
@@ -105,7 +106,7 @@ def plan_segment(
         profile=profile,
         frames=len(natoms),
         atom_width=atom_width(natoms, block_frames=block_frames),
-        lattices={name: x for name, x in best.items() if x is not None and not (profile == "fast" and name in NARROWED)},
+        lattices={name: x for name, x in best.items() if x is not None} if profile == "lossless" else {},
         constants=constants,
         text_widths=survey.text_widths,
         block_frames=block_frames,

@@ -156,14 +156,11 @@ class Stream:
     def _by_frames(self) -> Iterator[Frames]:
         """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
         size = self.batch_frames
+        mine = len(range(self._rank, size, self._world))
         for first, frames in self._windows(max(1, WINDOW // size) * size, mine_of=size):
-            starts, at, begin = frames.starts.tolist(), 0, first
-            while at < len(frames):
-                mine = len(range(self._rank, size, self._world))
-                begin += size
-                self.position = begin
-                yield frames.cut(at, at + mine, starts[at], starts[at + mine])
-                at += mine
+            for k, batch in enumerate(frames.in_equal_parts(mine), start=1):
+                self.position = first + k * size
+                yield batch
 
     def _by_atoms(self) -> Iterator[Frames]:
         """Windows of any length; what is left behind the last full batch goes in front of the next window."""
@@ -203,7 +200,7 @@ class Stream:
     def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
         """Decide which frames go where, and ask for the buffers that hold them."""
         mine = np.ones(len(heads), bool)
-        if mine_of is not None:
+        if mine_of is not None and self._world > 1:
             mine = np.arange(len(heads)) % mine_of % self._world == self._rank
         places = np.cumsum(mine) - 1
         pieces = []

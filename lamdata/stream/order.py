@@ -29,6 +29,11 @@ def random_words(count: int, *key: int | str) -> NDArray[np.uint64]:
     return np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(count)
 
 
+def random_fractions(count: int, *key: int | str) -> NDArray[np.float64]:
+    """Return `count` numbers in [0, 1) that are a function of `key` alone."""
+    return (random_words(count, *key) >> np.uint64(11)) * 2.0**-53
+
+
 def permutation(count: int, *key: int | str) -> I64:
     """Return a random order of `range(count)`, a function of `key` alone: positions sorted by random high bits."""
     bits = np.uint64(max(1, count).bit_length())
@@ -40,18 +45,23 @@ def permutation(count: int, *key: int | str) -> I64:
 def balanced_order(natoms: NDArray[np.integer], split: NDArray[np.integer], *key: int | str, block_frames: int = 1024) -> I64:
     """Return the order in which to store frames: split after split, each shuffled, all its blocks about equally full of atoms.
 
-    A block takes one frame at random from each stratum of frames of like size. So blocks need no padding to speak of, each is a
-    fair sample of the dataset, frames of one trajectory lie far apart, and a reader of one split reads none of the others.
+    Row j of the n that a block gives to a split takes a frame at random from around the quantile j / n of sizes. So blocks need no
+    padding to speak of, each is a fair sample of the dataset, frames of one trajectory lie far apart, and a reader of one split
+    reads none of the others.
     """
-    parts = []
+    parts, first = [], 0
     for value in np.unique(split):
         frames = np.flatnonzero(split == value)
-        frames = frames[permutation(len(frames), "strata", int(value), *key)]
+        frames = frames[permutation(len(frames), "ties", int(value), *key)]
         frames = frames[np.argsort(natoms[frames], kind="stable")]
-        blocks = -(-len(frames) // block_frames)
-        dealt = np.concatenate([permutation(blocks, "deal", int(value), i, *key) for i in range(-(-len(frames) // blocks))])[: len(frames)]
-        order = np.lexsort((permutation(len(frames), "inside", int(value), *key), dealt))
-        parts.append(frames[order])
+        blocks = (first + np.arange(len(frames))) // block_frames - first // block_frames  # of each row
+        rows = np.bincount(blocks)
+        inside = np.arange(len(frames)) - (np.cumsum(rows) - rows)[blocks]
+        jitter = random_fractions(len(frames), "quantiles", int(value), *key)
+        dealt = np.empty_like(frames)
+        dealt[np.argsort((inside + jitter) / rows[blocks], kind="stable")] = frames
+        parts.append(dealt[np.lexsort((permutation(len(frames), "inside", int(value), *key), blocks))])
+        first += len(frames)
     return np.concatenate(parts)
 
 
@@ -122,7 +132,7 @@ class MixtureOrder:
 
     def _phases(self, page: int) -> NDArray[np.float64]:
         """(PAGE,) the random phase in [0, 1) of each cycle of a page."""
-        return (random_words(PAGE, "phases", self._seed, page) >> np.uint64(11)) * 2.0**-53
+        return random_fractions(PAGE, "phases", self._seed, page)
 
     def cycle(self, c: int) -> NDArray[np.int32]:
         """(CYCLE,) the head of each slot of cycle c."""

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamdata.frames import FRAME_FIELDS
 from lamdata.places.pool import SMALLEST, Pool
 from lamdata.store import gather
 from lamdata.store.gather import ragged_take, reorder
@@ -26,6 +27,15 @@ def test_reorder_agrees_with_take(plain, seed):
     reference = frames.take(order)
     for name in ("positions", "forces", "numbers", "noise", "noised", "clean_numbers", "energy", "cell", "natoms", "index"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(reference, name))
+
+
+def test_equal_parts_are_those_that_are_cut():
+    frames = make_frames(24)
+    for k, part in enumerate(frames.in_equal_parts(6)):
+        for name in (*FRAME_FIELDS, "numbers", "positions", "forces"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(frames.part(6 * k, 6 * k + 6), name))
+        assert part.noise is None and np.shares_memory(part.forces, frames.forces)
+    assert k == 3
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "f8", "f2"])

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from lamdata.errors import ConfigError
-from lamdata.stream.order import CYCLE, HeadOrder, MixtureOrder, permutation
+from lamdata.stream.order import CYCLE, HeadOrder, MixtureOrder, balanced_order, permutation
 
 WEIGHTS = (1.0, 2.0, 0.5, 0.013, 3.3)
 
@@ -66,3 +66,14 @@ def test_locate_inverts_the_order():
 def test_impossible_weights_are_refused(weights):
     with pytest.raises(ConfigError, match="positive"):
         MixtureOrder(weights, seed=0)
+
+
+def test_blocks_are_about_equally_full_wherever_a_split_begins():
+    rng = np.random.default_rng(0)
+    natoms, split = rng.integers(2, 200, 20_000).astype(np.int32), (rng.random(20_000) < 0.07).astype(np.uint8)
+    order = balanced_order(natoms, split, "name", block_frames=256)
+    assert sorted(order) == list(range(20_000)) and (np.diff(split[order].astype(int)) >= 0).all()
+    atoms = np.add.reduceat(natoms[order], np.arange(0, 20_000, 256))
+    assert abs(atoms[:-1] / natoms.mean() / 256 - 1).max() < 0.02
+    assert (order == balanced_order(natoms, split, "name", block_frames=256)).all()
+    assert (order != balanced_order(natoms, split, "other", block_frames=256)).any()
