@@ -18,7 +18,9 @@ StoreUrl = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
 
 
 @app.callback()
-def main_options(version: Annotated[bool, typer.Option("--version", callback=show_version("lamdata"), is_eager=True, help="Print the version.")] = False) -> None:
+def main_options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version("lamdata"), is_eager=True, help="Print the version.")] = False,
+) -> None:
     """Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream."""
 
 
@@ -80,7 +82,9 @@ def ingest(
         rejected = sum(report.rejected.values())
         reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
         state = "" if report.new else ", already there"
-        held_out = f"{report.validation_frames} held out" + ("" if report.validation_frames else " (try another `split.seed` or a larger share)")
+        held_out = f"{report.validation_frames} held out" + (
+            "" if report.validation_frames else " (try another `split.seed` or a larger share)"
+        )
         print(f"{report.dataset}: {report.frames} frames, {held_out}, {rejected} rejected{reasons}{state}")
 
 
@@ -118,17 +122,27 @@ def show(
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata validate stores/quickstart.zarr")
-def validate(store: StoreUrl, json: Json = False, quiet: Quiet = False) -> None:
-    """Read and hash everything again; name each damaged chunk and the frames in it."""
+def validate(
+    store: StoreUrl,
+    repair: Annotated[bool, typer.Option("--repair", help="Write what is damaged again, from the raw files.")] = False,
+    catalog: Annotated[Path, typer.Option(help="Where the cards are that it was ingested with.")] = Path("catalogs"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that repair.")] = 1,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read and hash everything again; name each damaged chunk and the frames in it, or write it again."""
+    from .validation import repair as mend
     from .validation import validate as run
 
     report = run(store, quiet=quiet)
+    if repair and not report.ok:
+        report = mend(report, catalog, workers=workers, quiet=quiet)
     if json:
         print_json(report.to_json())
     else:
         print(report.text())
     if not report.ok:
-        raise DataError(f"{len(report.findings)} findings", where=store, hint="ingest the damaged datasets again")
+        raise DataError(f"{len(report.findings)} findings", where=store, hint="lamdata validate --repair")
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
@@ -158,5 +172,3 @@ def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Whic
 def main() -> None:
     """Entry point of `lamdata`."""
     run_app(app)
-
-

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from . import ingestion
+from .catalog import open_catalog
 from .progress import track
 from .store import open_store
 from .store.verify import Damage, verify
@@ -17,6 +20,7 @@ class ValidationReport:
     store: str
     frames: dict[str, int]  # dataset -> frames looked at
     findings: tuple[Damage, ...]
+    repaired: tuple[str, ...] = ()  # objects that were written again, below the store
 
     @property
     def ok(self) -> bool:
@@ -35,17 +39,31 @@ class ValidationReport:
             }
             for found in self.findings
         ]
-        return {"store": self.store, "ok": self.ok, "frames": self.frames, "findings": rows}
+        return {"store": self.store, "ok": self.ok, "frames": self.frames, "findings": rows, "repaired": list(self.repaired)}
 
     def text(self) -> str:
         """As lines for a person."""
-        lines = [str(found) for found in self.findings]
-        return "\n".join([*lines, f"{sum(self.frames.values())} frames of {len(self.frames)} datasets, {len(lines)} findings"])
+        lines = [*(f"{path}: written again" for path in self.repaired), *map(str, self.findings)]
+        return "\n".join([*lines, f"{sum(self.frames.values())} frames of {len(self.frames)} datasets, {len(self.findings)} findings"])
 
 
 def validate(store: str, *, quiet: bool = False) -> ValidationReport:
     """Read and hash every object of every dataset again."""
     opened = open_store(store)
     frames = {name: len(opened[name]) for name in opened}
-    findings = [found for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet) for found in verify(store, name)]
+    findings = [
+        found for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet) for found in verify(store, name)
+    ]
     return ValidationReport(store=store, frames=frames, findings=tuple(findings))
+
+
+def repair(report: ValidationReport, catalog: Path, *, workers: int = 1, quiet: bool = False) -> ValidationReport:
+    """Write what is damaged again, from the raw files of the cards in `catalog`, and look once more."""
+    cards, store, repaired = open_catalog(catalog), report.store, []
+    segments = {found.dataset: found.segment for found in report.findings}
+    for dataset, segment in segments.items():
+        damaged = [found for found in report.findings if found.dataset == dataset]
+        card = cards.card(dataset)
+        paths = ingestion.repair(card, store, base=cards.files[dataset].parent, damaged=damaged, workers=workers, quiet=quiet)
+        repaired += [f"{segment}/{path}" for path in paths]
+    return replace(validate(store, quiet=quiet), repaired=tuple(repaired))

@@ -12,9 +12,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,36 +71,68 @@ def ingest(
     nothing written (`on_error="stop"`), or becomes a row of the ledger (`"skip"`). A calculation that did not converge, or a frame
     that fails a check, is always a row of the ledger.
     """
-    if not card.sources:
-        raise ConfigError(f"dataset {card.dataset} names no source files", hint="add `sources:` to its card")
-    files = [(file, spec) for spec in card.sources for file in expand(spec, base=base)]
-    run = partial(run_tasks, workers=workers, scheduler=scheduler)
-    bar = partial(track, quiet=quiet)
-    hashes = dict(sorted(bar(run(_hash_of, [file for file, _ in files]), f"{card.dataset}: hashing", total=len(files), unit="files")))
-    segment = f"{card.dataset}/{_segment_name(card, hashes, profile)}"
+    crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
+    files = source_files(card, base)
+    hashes = hash_files(files, crew)
+    segment = f"{card.dataset}/{segment_name(card, hashes, profile)}"
     done = _already_there(card.dataset, store, segment)
     if done is not None:
         return done
-    folder = _staging_folder(store, staging) / segment.replace("/", "-")
-    try:
-        parts = parts_of(files, card=card, staging=folder, on_error=on_error)
-        pieces = list(bar(run(parse_part, parts), f"{card.dataset}: parsing", total=len(parts), unit="parts"))
-        pieces.sort(key=lambda piece: piece.folder)
-        meta, survey = _facts(card, pieces, hashes)
-        plan = _fill(pieces, survey, f"{store.rstrip('/')}/{segment}", profile, run, bar, title=f"{card.dataset}: writing")
-        report = _publish(store, card, segment, plan, pieces, meta)
-    except LamError:  # a clean refusal leaves nothing behind; a kill leaves the finished pieces for the next try
-        _remove(folder)
-        raise
-    _remove(folder)
-    return report
+    with staged(store, segment, staging) as folder:
+        pieces = parse_files(files, card, folder, on_error, crew)
+        meta, survey = facts_of(card, pieces, hashes)
+        plan, order = plan_shards(pieces, survey, segment, profile)
+        fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
+        return _publish(store, card, segment, plan, pieces, meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Who does the tasks of an ingest, and who is told."""
+
+    title: str
+    workers: int
+    scheduler: str | None
+    quiet: bool
+
+    def do(self, function: Callable, tasks: Sequence, doing: str, unit: str) -> Iterator:
+        """Yield the result of each task, in no particular order, behind a bar."""
+        done = run_tasks(function, tasks, workers=self.workers, scheduler=self.scheduler)
+        return iter(track(done, f"{self.title}: {doing}", total=len(tasks), unit=unit, quiet=self.quiet))
+
+
+def source_files(card: Card, base: Path) -> Files:
+    if not card.sources:
+        raise ConfigError(f"dataset {card.dataset} names no source files", hint="add `sources:` to its card")
+    return [(file, spec) for spec in card.sources for file in expand(spec, base=base)]
+
+
+def hash_files(files: Files, crew: Crew) -> dict[str, str]:
+    return dict(sorted(crew.do(_hash_of, [file for file, _ in files], "hashing", "files")))
 
 
 def _hash_of(file: SourceFile) -> tuple[str, str]:
     return file.name, file.sha256
 
 
-def _segment_name(card: Card, hashes: dict[str, str], profile: str) -> str:
+def parse_files(files: Files, card: Card, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
+    parts = parts_of(files, card=card, staging=folder, on_error=on_error)
+    return sorted(crew.do(parse_part, parts, "parsing", "parts"), key=lambda piece: piece.folder)
+
+
+@contextmanager
+def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
+    """A folder for pieces. Success and a clean refusal leave nothing behind; a kill leaves what is finished for the next try."""
+    folder = _staging_folder(store, staging) / segment.replace("/", "-")
+    try:
+        yield folder
+    except LamError:
+        _remove(folder)
+        raise
+    _remove(folder)
+
+
+def segment_name(card: Card, hashes: dict[str, str], profile: str) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
     decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
     return hashlib.sha256(json.dumps([decides, hashes, profile], sort_keys=True).encode()).hexdigest()[:16]
@@ -133,14 +165,16 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _facts(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tuple[dict[str, Any], Survey]:
+def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tuple[dict[str, Any], Survey]:
     """What the store says of a dataset, and what the writing of its segment must know."""
     train, validation, surveys = zip(*(piece.summary() for piece in pieces))
     rejected = Counter(json.loads(line)["reason"] for piece in pieces for line in piece.rejected().splitlines())
     surveys = [survey for survey in surveys if survey is not None]
     if not surveys:
         first = next(line for piece in pieces for line in piece.rejected().splitlines())
-        raise DataError(f"no frame of {card.dataset} passed: {_counts(rejected)}", where=json.loads(first)["origin"], hint="see `checks:` in its card")
+        raise DataError(
+            f"no frame of {card.dataset} passed: {_counts(rejected)}", where=json.loads(first)["origin"], hint="see `checks:` in its card"
+        )
     survey = surveys[0]
     for other in surveys[1:]:
         survey = survey.merge(other)
@@ -171,20 +205,22 @@ class _Shard:
     rows: np.ndarray  # (F,) rows of the staging table, in final order
 
 
-def _fill(pieces: Sequence[Piece], survey: Survey, url: str, profile: str, run: Callable, bar: Callable, *, title: str) -> SegmentPlan:
-    """Pass 2: shuffle once and write every shard that is not there yet."""
-    staging = Staging(pieces)
+def plan_shards(pieces: Sequence[Piece], survey: Survey, segment: str, profile: str) -> tuple[SegmentPlan, np.ndarray]:
+    """How the segment is laid out, and the shuffled order of the frames of all pieces in it."""
     split = np.concatenate([piece.column("split") for piece in pieces])
-    order = balanced_order(staging.natoms, split, url.rsplit("/", 1)[-1])
-    split = split[order]
-    plan = plan_segment(staging.natoms[order], survey, profile=profile, split=split)
-    missing = sorted(set(range(plan.shards)) - finished_shards(url))
+    natoms = Staging(pieces).natoms
+    order = balanced_order(natoms, split, segment.rsplit("/", 1)[-1])
+    return plan_segment(natoms[order], survey, profile=profile, split=split[order]), order
+
+
+def fill_shards(url: str, plan: SegmentPlan, pieces: Sequence[Piece], order: np.ndarray, shards: set[int], crew: Crew) -> None:
+    """Pass 2: write those of the shards that are not there yet."""
     tasks = [
-        _Shard(number=number, url=url, plan=plan, pieces=tuple(pieces), rows=order[plan.shard_frames(number)]) for number in missing
+        _Shard(number=number, url=url, plan=plan, pieces=tuple(pieces), rows=order[plan.shard_frames(number)])
+        for number in sorted(shards - finished_shards(url))
     ]
-    for _ in bar(run(_write, tasks), title, total=len(tasks), unit="shards"):
+    for _ in crew.do(_write, tasks, "writing", "shards"):
         pass
-    return plan
 
 
 def _write(task: _Shard) -> int:
@@ -193,15 +229,17 @@ def _write(task: _Shard) -> int:
     return task.number
 
 
-def _publish(
-    store: str, card: Card, segment: str, plan: SegmentPlan, pieces: Sequence[Piece], meta: dict[str, Any]
-) -> IngestReport:
+def _publish(store: str, card: Card, segment: str, plan: SegmentPlan, pieces: Sequence[Piece], meta: dict[str, Any]) -> IngestReport:
     """Write the ledger, seal the segment, make it visible."""
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
-    entry = seal_segment(url, plan, path=segment, attributes={"title": card.title, "dataset": card.dataset})
+    entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
     commit(store, card.dataset, [entry], meta)
     return _report(store, card.dataset, segment, meta, new=True)
+
+
+def attributes_of(card: Card) -> dict[str, str]:
+    return {"title": card.title, "dataset": card.dataset}
 
 
 def _report(store: str, dataset: str, segment: str, meta: Any, *, new: bool) -> IngestReport:

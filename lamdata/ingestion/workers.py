@@ -61,4 +61,7 @@ def _on_dask(function, tasks, scheduler: str) -> Iterator:
     with client:
         futures = client.map(function, list(tasks), retries=RETRIES, pure=False)
         for future in distributed.as_completed(futures):
-            yield future.result()
+            try:
+                yield future.result()
+            except distributed.KilledWorker as err:
+                raise SetupError("a task killed every worker that took it", hint="give the workers more memory") from err

@@ -1,0 +1,81 @@
+"""Repair: damaged objects of an ingested dataset -> the same bytes again, from its raw files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..catalog import Card
+from ..errors import DataError
+from ..places.remote import Place, open_place
+from ..store.commits import DatasetEntry, read_index
+from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
+from ..store.verify import Damage
+from .run import Crew, attributes_of, facts_of, fill_shards, hash_files, parse_files, plan_shards, segment_name, source_files, staged
+
+
+def repair(
+    card: Card,
+    store: str,
+    *,
+    base: Path,
+    damaged: Sequence[Damage],
+    workers: int = 1,
+    scheduler: str | None = None,
+    staging: Path | None = None,
+    quiet: bool = False,
+) -> list[str]:
+    """Write the damaged objects of a dataset again, and return their paths below its segment.
+
+    Shards are filled from the raw files as when they were first written; only those that are damaged, unless the manifest or
+    metadata are. Nothing is replaced before its new bytes have the hash that was committed.
+    """
+    crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
+    committed, files = read_index(open_place(store)).entry(card.dataset), source_files(card, base)
+    hashes = hash_files(files, crew)
+    segment = _segment_of(committed, card, hashes, where=store)
+    with staged(store, segment.path, staging) as folder:
+        pieces = parse_files(files, card, folder, "skip", crew)
+        _, survey = facts_of(card, pieces, hashes)
+        plan, order = plan_shards(pieces, survey, segment.path, segment.plan.profile)
+        scratch = str(folder / "again")
+        everything = any(found.shard is None for found in damaged)
+        fill_shards(scratch, plan, pieces, order, set(range(plan.shards)) if everything else {found.shard for found in damaged}, crew)
+        if everything:
+            seal_segment(scratch, plan, path=segment.path, attributes=attributes_of(card))
+        return _replace(scratch, store, segment, None if everything else {found.object for found in damaged})
+
+
+def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], *, where: str) -> SegmentEntry:
+    """The segment that these files gave when they were ingested."""
+    for segment in committed.segments:
+        if segment.path == f"{card.dataset}/{segment_name(card, hashes, segment.plan.profile)}":
+            return segment
+    changed = sorted(name for name, digest in committed.meta.get("sources", {}).items() if hashes.get(name) != digest)
+    what = f"source files changed or are gone: {', '.join(changed[:5])}" if changed else "it was ingested with another card"
+    raise DataError(f"cannot repair {card.dataset}: {what}", where=where, hint="ingest it again")
+
+
+def _replace(scratch: str, store: str, segment: SegmentEntry, objects: set[str] | None) -> list[str]:
+    """Put objects written again, `None` for all that differ, in their places, once each is known to be what was committed."""
+    source, target = open_place(scratch), open_place(f"{store.rstrip('/')}/{segment.path}")
+    manifest = json.loads((source if objects is None else target).read(MANIFEST))["objects"]
+    if digest(manifest) != segment.hash:
+        raise DataError("the sources no longer give what was committed", where=target.url, hint="ingest it again")
+    if objects is None:
+        objects = {path for path, (_, expected) in manifest.items() if not _is(target, path, expected)} | {MANIFEST}
+    for path in objects - {MANIFEST}:
+        if not _is(source, path, manifest[path][1]):
+            raise DataError("does not come out as it was committed", where=f"{target.url}/{path}", hint="ingest it again")
+    for path in sorted(objects):
+        target.write(path, source.read(path))
+    return sorted(objects)
+
+
+def _is(place: Place, path: str, expected: str) -> bool:
+    try:
+        return hashlib.sha256(place.read(path)).hexdigest() == expected
+    except OSError:
+        return False
