@@ -19,7 +19,8 @@ from ..sources import Reader, SourceFile, guess_format, read_items, read_theory,
 from .staging import Piece, PieceWriter
 
 FILES_PER_PART = 64
-BYTES_PER_PART = 16 << 20  # a few seconds of work, so that workers end together
+PARTS = 64  # so many that workers end together
+LEAST_PART, LARGEST_PART = 1 << 20, 16 << 20  # bytes of a part: a tenth of a second to a few seconds of work
 FRAMES_AT_ONCE = 1024  # checked, counted and written together
 ATOMS_AT_ONCE = 1 << 16
 
@@ -41,26 +42,27 @@ class Part:
 
 
 def parts_of(files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, staging: Path, on_error: Literal["stop", "skip"]) -> list[Part]:
-    """Deal files out in order: a part is 64 files, or 16 MiB of them or of one, whichever is less. The deal depends on nothing else."""
+    """Deal files out in order, and large ones in spans; the deal depends on nothing but the files."""
+    size = min(max(sum(file.size for file, _ in files) // PARTS, LEAST_PART), LARGEST_PART)
     parts: list[Part] = []
-    size = BYTES_PER_PART
+    filled = size
     for file, spec in files:
-        for share in _shares(file, spec):
-            if size >= BYTES_PER_PART or len(parts[-1].files) >= FILES_PER_PART:
+        for share in _shares(file, spec, size=size):
+            if filled >= size or len(parts[-1].files) >= FILES_PER_PART:
                 parts.append(Part(number=len(parts), card=card, staging=staging, on_error=on_error))
-                size = 0
+                filled = 0
             parts[-1].files.append((share, spec))
-            size += min(file.size, BYTES_PER_PART)
+            filled += file.size if share.span is None else size
     return parts
 
 
-def _shares(file: SourceFile, spec: SourceSpec) -> list[SourceFile]:
-    """A large file in spans, where its reader makes them; else, or where it is damaged, the file."""
-    if file.size < 2 * BYTES_PER_PART:
+def _shares(file: SourceFile, spec: SourceSpec, *, size: int) -> list[SourceFile]:
+    """A file in spans of about `size` bytes, where it is larger and its reader makes them; else, or where it is damaged, the file."""
+    if file.size < 2 * size:
         return [file]
     try:
         spans = getattr(_reader_of(file, spec), "spans", None)
-        return [replace(file, span=span) for span in spans(file, BYTES_PER_PART)] or [file] if spans else [file]
+        return [replace(file, span=span) for span in spans(file, size)] or [file] if spans else [file]
     except SourceError:  # the worker that reads it says what is wrong, or skips it
         return [file]
 

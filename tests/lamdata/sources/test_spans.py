@@ -30,8 +30,8 @@ def test_a_file_in_spans_gives_the_same_store_with_any_workers(tmp_path: Path, m
     path = WRITERS[format](emt_frames(23), tmp_path)
     card = card_of(path, format)
     stores = []
-    for size, workers in ((parse.BYTES_PER_PART, 1), (600, 1), (600, 2)):
-        monkeypatch.setattr(parse, "BYTES_PER_PART", size)
+    for size, workers in ((parse.LEAST_PART, 1), (600, 1), (600, 2)):
+        monkeypatch.setattr(parse, "LEAST_PART", size)
         store = tmp_path / f"{len(stores)}.zarr"
         assert ingest(card, str(store), base=tmp_path, quiet=True, workers=workers).frames == 23
         stores.append(tree(store))
@@ -48,7 +48,7 @@ def test_a_damaged_frame_of_a_file_in_spans_is_named_by_its_place_in_the_whole(t
     text = path.read_text().split("\n")
     text[18 * 6 + 3] = "Cu 0.0 nothing"
     path.write_text("\n".join(text))
-    monkeypatch.setattr(parse, "BYTES_PER_PART", 600)
+    monkeypatch.setattr(parse, "LEAST_PART", 600)
     with pytest.raises(SourceError, match="#18: a line of 3 columns"):
         ingest(card_of(path, "extxyz"), str(tmp_path / "s.zarr"), base=tmp_path, quiet=True)
     path.write_text("\n".join(text[: 18 * 6 + 3]))
