@@ -31,8 +31,9 @@ def write(data, folder: str, *, profile: str) -> None:
     commit(folder, "ragged", [seal_segment(url, plan, path="ragged/segment", attributes={})], {})
 
 
-def batches(folder: str, seed: int, *, threads: int = 0):
-    """A shuffled stream of one head; read where it is used, as the peers do, unless it comes from afar."""
+def batches(folder: str, seed: int):
+    """A shuffled stream of one head; a disk is read where batches are used, as by the peers, a bucket by threads far ahead."""
+    threads = 2 if "://" in folder else 0
     with Stream([StreamHead(name="ragged", dataset=open_dataset(folder))], seed=seed, batch_frames=BATCH, threads=threads) as stream:
         for batch in stream:
             yield {name: torch.from_numpy(getattr(batch, name)) for name in KEYS}
