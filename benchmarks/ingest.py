@@ -5,9 +5,11 @@
     python benchmarks/ingest.py --large-gb 5 [--folder DIR] [--json FILE]
 
 Formats: the library turns the files into its own objects, our reader turns them into frames, ingest turns them into a store
-(hashes, theory, checks and statistics included), all in this process in turn; CPU time, the least of the rounds. Workers: wall time, the least of interleaved rounds, which
-other work on the machine lengthens; beside it CPU time along the longest way: this process, then the busiest worker. Large: peak
-resident memory of an ingest of one generated extxyz file, in a process of its own.
+(hashes, theory, checks and statistics included), all in this process in turn; CPU time, the least of the rounds. The library is the
+one that people read the format with: dpdata for DeePMD's formats, which are arrays already, so that all that an ingest does beside
+reading stands against a copy in memory. Workers: many files and one file; wall time, the least of interleaved rounds, which other work
+on the machine lengthens; beside it CPU time along the longest way: this process, then the busiest worker. Large: peak resident memory
+of an ingest of one generated extxyz file, in a process of its own.
 """
 
 from __future__ import annotations
@@ -123,22 +125,33 @@ def _compare(kind: Format, source: Path, store: Path, *, rounds: int) -> tuple[i
     return counts["ingest"], times
 
 
-def measure_workers(folder: Path, *, frames: int, atoms: int, rounds: int) -> dict:
-    """Wall time with one worker and with two, on extxyz in 40 files."""
-    source = folder / "files"
-    source.mkdir()
-    for i in range(40):
-        (source / f"{i:02d}.extxyz").write_text(extxyz_text(frames // 40, atoms, seed=i))
+def measure_workers(folder: Path, *, frames: int, atoms: int, rounds: int) -> list[dict]:
+    """Wall time with one worker and with two, on extxyz in 40 files and in one."""
+    rows = []
+    for files in (40, 1):
+        source = folder / f"files-{files}"
+        source.mkdir()
+        for i in range(files):
+            (source / f"{i:02d}.extxyz").write_text(extxyz_text(frames // files, atoms, seed=i))
+        rows.append({"files": files, "frames": frames} | _one_against_two(source, folder / "store", rounds=rounds))
+        shutil.rmtree(source)
+    return rows
+
+
+def _one_against_two(source: Path, store: Path, *, rounds: int) -> dict:
     walls = {1: np.inf, 2: np.inf}
+    before = os.getloadavg()[0]
     for _ in range(rounds):
         for workers in walls:
             start = time.perf_counter()
-            run(source, folder / "store", workers=workers)
+            run(source, store, workers=workers)
             walls[workers] = min(walls[workers], time.perf_counter() - start)
-    cpu = {workers: busiest_cpu(lambda n=workers: run(source, folder / "store", workers=n)) for workers in walls}
-    row = {"frames": frames, "wall": walls, "wall_ratio": walls[1] / walls[2], "cpu": cpu, "cpu_ratio": cpu[1] / cpu[2]}
-    print(f"{frames} frames, wall: 1 worker {walls[1]:.1f} s, 2 workers {walls[2]:.1f} s, ratio {row['wall_ratio']:.2f}")
-    print(f"CPU of the longest way: {cpu[1]:.1f} s and {cpu[2]:.1f} s, ratio {row['cpu_ratio']:.2f}")
+    cpu = {workers: busiest_cpu(lambda n=workers: run(source, store, workers=n)) for workers in walls}
+    row = {"load_before": before, "wall": walls, "wall_ratio": walls[1] / walls[2], "cpu": cpu, "cpu_ratio": cpu[1] / cpu[2]}
+    print(
+        f"{source.name}, wall: 1 worker {walls[1]:.1f} s, 2 workers {walls[2]:.1f} s, ratio {row['wall_ratio']:.2f} (load before: {before:.1f})"
+    )
+    print(f"{'':{len(source.name)}}  CPU of the longest way: {cpu[1]:.1f} s and {cpu[2]:.1f} s, ratio {row['cpu_ratio']:.2f}", flush=True)
     return row
 
 
