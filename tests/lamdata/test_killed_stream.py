@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from lamdata.augment import AugmentSpec, MaskSpec, NoiseSpec, augment
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
 from stores import make_frames, write_store
@@ -19,7 +21,7 @@ STEPS, KILLS = 400, 50
 READER = """
 import hashlib, json, os, sys
 sys.path[:0] = [{root!r}, {here!r}]
-from test_killed_stream import five_heads
+from test_killed_stream import bits_of, five_heads
 from lamdata.stream import Stream
 store, file, until, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 lines = open(file).read().splitlines() if os.path.exists(file) else []
@@ -28,7 +30,7 @@ if lines:
     stream.load_state_dict(json.loads(lines[-1])["state"])
 with open(file, "a") as out:
     for step, frames in enumerate(stream, start=len(lines)):
-        seen = hashlib.sha256(frames.positions.tobytes() + frames.index.tobytes() + frames.head.tobytes()).hexdigest()
+        seen = hashlib.sha256(bits_of(frames)).hexdigest()
         print(json.dumps({{"seen": seen, "state": stream.state_dict()}}), file=out, flush=True)
         if step + 1 == until:
             os.kill(os.getpid(), 9)
@@ -36,14 +38,16 @@ with open(file, "a") as out:
 
 
 def five_heads(store):
-    """Heads over five datasets, with noise that is a function of the frame and its epoch."""
-    return [StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=w, augment=noise) for i, w in enumerate(WEIGHTS)]
+    """Heads over five datasets, turned, displaced and masked on read."""
+    spec = AugmentSpec(rotate=True, noise=NoiseSpec(scale=0.2, probability=0.6, min_distance=0), mask=MaskSpec(probability=0.3))
+    change = partial(augment, spec=spec, seed=5)
+    return [StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=w, augment=change) for i, w in enumerate(WEIGHTS)]
 
 
-def noise(frames):
-    """The stream's promise to any augmentation: index, epoch and dataset are filled in."""
-    key = frames.index * 1000003 + frames.epoch * 7919 + (frames.dataset % np.uint64(1 << 20)).astype(np.int64)
-    return frames.with_(positions=frames.positions + np.repeat(np.sin(key), frames.natoms)[:, None])
+def bits_of(frames):
+    """The bytes of everything that a trainer sees of a batch."""
+    names = ("positions", "numbers", "forces", "noise", "noised", "clean_numbers", "cell", "index", "epoch", "head")
+    return b"".join(getattr(frames, name).tobytes() for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +83,12 @@ def test_observed_frequencies_of_five_datasets_match_their_weights(store):
     assert chisquare(np.bincount(heads, minlength=5), expected).pvalue > 0.01
 
 
-def test_ranks_together_see_each_global_batch_once(store):
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_ranks_share_one_batch_and_its_noise(store, world):
     whole = Stream(five_heads(store), seed=2, batch_frames=24)
-    ranks = [Stream(five_heads(store), seed=2, batch_frames=24, rank=r, world=8) for r in range(8)]
+    ranks = [Stream(five_heads(store), seed=2, batch_frames=24, rank=r, world=world) for r in range(world)]
     for batch, *parts, _ in zip(whole, *ranks, range(20)):
-        joined = sorted((h, i, e) for part in parts for h, i, e in zip(part.head, part.index, part.epoch))
-        assert joined == sorted(zip(batch.head, batch.index, batch.epoch))
+        for r, part in enumerate(parts):
+            assert bits_of(part) == bits_of(batch.take(np.arange(r, 24, world)))
     for stream in (whole, *ranks):
         stream.close()
