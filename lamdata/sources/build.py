@@ -71,7 +71,7 @@ def build(
     atoms = len(positions)
     if not 0 < atoms <= MAX_ATOMS:
         raise Unusable("no atoms" if atoms == 0 else "too many atoms", atoms)
-    numbers = atomic_numbers([number_of(s) for s in symbols] if numbers is None else numbers)
+    numbers = atomic_numbers([NUMBERS.get(s) or number_of(s) for s in symbols] if numbers is None else numbers)
     cell = array(cell, (3, 3), "cell")
     pbc = tuple(bool(p) for p in labels.pop("pbc", None) or (cell is not None,) * 3)
     volume = 0.0 if cell is None else abs(float(np.linalg.det(cell)))

@@ -23,7 +23,7 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, NUMBERS, Unusable, build, number_of, rejects, tensor, whole
+from .build import MAX_ATOMS, NUMBERS, Unusable, build, rejects, tensor, whole
 from .files import SourceFile, Span
 from .unit_names import TABLES, canonical
 
@@ -249,18 +249,18 @@ def _frame(
     return build(
         origin=origin,
         group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
-        numbers=[NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols],
-        positions=_block(columns, layout.columns["pos"]) * length,
+        symbols=symbols,
+        positions=numbers_of(columns[layout.columns["pos"]]) * length,
         cell=cell if any(pbc) else None,
         pbc=pbc,
-        forces=None if layout.forces is None else _block(columns, layout.columns[layout.forces]) * layout.factors["force"],
+        forces=None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"],
         **labels,
     )
 
 
-def _block(columns: list[tuple[bytes, ...]], where: slice) -> np.ndarray:
-    """(A, n) floats of some columns."""
-    return np.array([list(map(float, column)) for column in columns[where]]).T
+def numbers_of(columns: list[tuple[bytes, ...]]) -> np.ndarray:
+    """(A, n) floats of n columns of words."""
+    return np.array([list(map(float, column)) for column in columns]).T
 
 
 def _labels(info: dict[str, str], layout: Layout, spec: SourceSpec) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..errors import SourceError
 from ..frame import Frame, Rejection
 from .build import build, number_of, rejects
 from .deepmd_lmdb import is_lmdb
-from .extxyz import blocks, parse_columns, parse_comment
+from .extxyz import blocks, numbers_of, parse_columns, parse_comment
 from .files import SourceFile
 from .lmdb_pages import LmdbFile
 from .torch_pickle import Refused, read_record
@@ -112,14 +112,15 @@ def _s2ef_frame(comment: str, rows: list[list[bytes]], line: str, *, adsorption:
     columns, width = parse_columns(info.get("Properties", ""), where=origin)
     if any(len(row) < width for row in rows) or "forces" not in columns or "energy" not in info:
         raise SourceError("not an S2EF frame: it needs energy and forces", where=origin)
+    table = list(zip(*(row[:width] for row in rows)))
     return build(
         origin=origin,
         group=system,
-        symbols=[row[columns["species"].start].decode("ascii", "replace") for row in rows],
-        positions=[row[columns["pos"]] for row in rows],
+        symbols=[token.decode("ascii", "replace") for token in table[columns["species"].start]],
+        positions=numbers_of(table[columns["pos"]]),
         cell=info["Lattice"].split(),
         energy=float(info["energy"]) - (float(reference) if adsorption else 0.0),
-        forces=[row[columns["forces"]] for row in rows],
+        forces=numbers_of(table[columns["forces"]]),
     )
 
 
