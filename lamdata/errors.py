@@ -65,6 +65,12 @@ class StoreError(LamError, OSError):
         return LamError.__str__(self)
 
 
+class DiskError(StoreError):
+    """A disk that is full or may not be written."""
+
+    exit_code = 3
+
+
 class SetupError(LamError, ImportError):
     """This machine lacks something: an extra, a device, the network."""
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..catalog import Card, SourceSpec
 from ..errors import ConfigError, DataError, LamError
+from ..places.local import explained
 from ..places.remote import open_place
 from ..progress import track
 from ..sources import SourceFile, expand
@@ -125,7 +126,8 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
     """A folder for pieces. Success and a clean refusal leave nothing behind; a kill leaves what is finished for the next try."""
     folder = _staging_folder(store, staging) / segment.replace("/", "-")
     try:
-        yield folder
+        with explained(folder):
+            yield folder
     except LamError:
         _remove(folder)
         raise
@@ -161,7 +163,7 @@ def _staging_folder(store: str, staging: Path | None) -> Path:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+    with suppress(OSError):  # other ingests have their pieces there, or it cannot be written
         folder.parent.rmdir()
 
 

@@ -6,11 +6,12 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import StoreError
+from ..errors import DiskError, LamError, StoreError
 from .pool import POOL
 from .remote import Range
 
@@ -20,6 +21,8 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission to write",
     errno.EPERM: "no permission to write",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EISDIR: "a folder is where a file should be",
 }
 
 
@@ -62,15 +65,15 @@ class LocalPlace:
 
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path
-        with _explained(target):
-            if not _link_new(target, data):
+        with explained(target):
+            if not _link_new(target, data) and target.read_bytes() != data:
                 aside = _aside(target)
                 _link_new(aside, data)
                 os.replace(aside, target)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._root / path
-        with _explained(target):
+        with explained(target):
             return _link_new(target, data)
 
     def list(self, path: str) -> list[str]:
@@ -148,16 +151,12 @@ def _write_all(file, data: bytes) -> None:
     os.fsync(file.fileno())
 
 
-class _explained:
-    """Turn what the operating system says about a write into one clear line."""
-
-    def __init__(self, target: Path):
-        self._target = target
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, OSError) and not isinstance(error, (StoreError, FileExistsError)):
-            reason = _REASONS.get(error.errno, error.strerror or str(error))
-            raise StoreError(f"cannot write: {reason}", where=str(self._target)) from error
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn what the operating system says about a full or protected disk into one clear line."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in _REASONS or isinstance(err, LamError):
+            raise
+        raise DiskError(f"cannot write: {_REASONS[err.errno]}", where=str(target), hint="mend that, then give the same command again") from err
