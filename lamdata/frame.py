@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 F64 = NDArray[np.float64]
+LARGEST = 32_767  # charge or multiplicity: a store keeps them in two bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Frame:
             raise DataError("no atoms", where=self.origin)
         if any(self.pbc) and self.cell is None:
             raise DataError("periodic but without a cell", where=self.origin)
+        if abs(self.charge) > LARGEST or (self.multiplicity or 0) > LARGEST:
+            raise DataError(f"charge {self.charge}, multiplicity {self.multiplicity}", where=self.origin)
 
     @property
     def volume(self) -> float | None:

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from lamdata.catalog import SourceSpec
+from lamdata.catalog import CheckSpec, SourceSpec
+from lamdata.checks import check as check_frames
 from lamdata.errors import LamError
 from lamdata.frame import Frame, Rejection
+from lamdata.frames import Parsed
 from lamdata.sources import Reader, SourceFile, read_all
 
 SYMMETRIC = 0.05  # eV per atom, largest |virial - transpose|
@@ -154,9 +156,11 @@ def bad_input(reader: Reader, file: SourceFile, spec: SourceSpec) -> list[str]:
 
 
 def one_line(reader: Reader, file: SourceFile, spec: SourceSpec) -> str | None:
-    """Read; return what is wrong with how it fails, None where it does not fail or fails with one line."""
+    """Read and check; return what is wrong with how it fails, None where it does not fail or fails with one line."""
     try:
-        read(reader, file, spec)
+        frames = [item for item in read(reader, file, spec) if isinstance(item, Frame)]
+        if frames:
+            check_frames(Parsed.from_list(frames), CheckSpec())
     except LamError as err:
         return f"an error of {str(err).count(chr(10)) + 1} lines" if "\n" in str(err) else None
     except Exception as err:  # what a reader must not let through

@@ -8,6 +8,7 @@ import pytest
 from lamdata.catalog import CheckSpec
 from lamdata.checks import check
 from lamdata.distances import shortest_distance, shortest_distances
+from lamdata.errors import DataError
 from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames, Parsed
 
@@ -125,3 +126,9 @@ def test_two_atoms_at_one_place_have_no_distance() -> None:
     cell = np.diag([4.0, 5.0, 6.0])
     numbers, positions = np.array([6, 6], np.uint8), np.array([[1.0, 1, 1], [1.0, 1, 1]])
     assert shortest_distance(Frame(numbers=numbers, positions=positions, cell=cell, pbc=(True,) * 3)) == 0.0
+
+
+@pytest.mark.parametrize("changes", [{"charge": 40_000}, {"charge": -40_000}, {"multiplicity": 70_000}])
+def test_a_charge_that_no_store_can_keep_is_refused(changes: dict) -> None:
+    with pytest.raises(DataError, match="0000"):
+        frame(**changes)
