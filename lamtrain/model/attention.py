@@ -35,9 +35,24 @@ class PairWeights(nn.Module):
     def forward(self, g2: Tensor, angles: Angles, phantom: int) -> Tensor:
         """`g2` (N, V, ng2) -> (N, V, heads, V)."""
         n, v, dim = g2.shape
-        query = (g2 @ self.merged()).view(n, v * self.heads, dim)
+        query = self.queries(g2).view(n, v * self.heads, dim)
         logits = torch.bmm(query, g2.transpose(1, 2)).view(n, v, self.heads, v)
         return self.kernels.gate_softmax(logits, angles.c, angles.b, angles.d, phantom)
+
+    def queries(self, g2: Tensor) -> Tensor:
+        """`g2` (N, V, ng2) -> (N, V, heads, ng2): what meets the other edges' g2."""
+        return (g2 @ self.merged()).unflatten(-1, (self.heads, -1))
+
+    def context(self, g2: Tensor, angles: Angles, phantom: int) -> Tensor:
+        """`g2` (N, V, ng2) -> (N, V, heads, ng2): the other edges' g2, weighted and summed; no weights where a kernel does both."""
+        if self.kernels.pair_attention is not None:
+            return self.kernels.pair_attention(self.queries(g2), g2, angles.c, angles.b, angles.d, phantom)
+        return weighted_sum(self(g2, angles, phantom), g2)
+
+
+def weighted_sum(weights: Tensor, g2: Tensor) -> Tensor:
+    """`weights` (N, V, heads, V), `g2` (N, V, ng2) -> (N, V, heads, ng2)."""
+    return torch.bmm(weights.flatten(1, 2), g2).view(*weights.shape[:3], -1)
 
 
 class PairAttention(nn.Module):
@@ -51,13 +66,12 @@ class PairAttention(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=ln_eps)
         self.norm.requires_grad_(trainable_ln)
 
-    def forward(self, weights: Tensor, g2: Tensor) -> Tensor:
-        """`weights` (N, V, heads, V), `g2` (N, V, ng2) -> (N, V, ng2)."""
-        n, v, dim = g2.shape
+    def forward(self, context: Tensor) -> Tensor:
+        """`context` (N, V, heads, ng2) -> (N, V, ng2)."""
+        dim = context.shape[-1]
         value = self.value.weight.view(dim, dim, self.heads)
         merged = torch.einsum("cdh,dho->hco", value, self.head_map.weight.view(dim, self.heads, dim)).flatten(0, 1)
-        context = torch.bmm(weights.view(n, v * self.heads, v), g2).view(n, v, self.heads * dim)
-        return self.norm(torch.nn.functional.linear(context, merged.t(), self.head_map.bias))
+        return self.norm(torch.nn.functional.linear(context.flatten(2), merged.t(), self.head_map.bias))
 
 
 class VectorAttention(nn.Module):

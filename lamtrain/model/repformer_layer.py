@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .activations import activation
-from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention
+from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention, weighted_sum
 from .config import RepformerConfig
 from .gather import gather_rows
 from .kernels.choose import PLAIN, Kernels
@@ -104,12 +104,13 @@ class RepformerLayer(nn.Module):
             updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
+        if self.vector_attention is None:
+            updates["attn"] = self.pair_attention(self.pair_weights.context(g2, pairs.angles, pairs.sums.phantom))
+            return replace(pairs, g2=self.g2_residual(g2, updates))
         weights = self.pair_weights(g2, pairs.angles, pairs.sums.phantom)
         if self.pair_attention is not None:
-            updates["attn"] = self.pair_attention(weights, g2)
+            updates["attn"] = self.pair_attention(weighted_sum(weights, g2))
         new = replace(pairs, g2=self.g2_residual(g2, updates))
-        if self.vector_attention is None:
-            return new
         return self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
 
     def _turn(self, pairs: Pairs, h2: Tensor) -> Pairs:

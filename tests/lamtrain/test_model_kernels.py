@@ -14,6 +14,7 @@ from lamtrain.model.gate_softmax import gate_softmax
 from lamtrain.model.gather import gather_rows
 from lamtrain.model.kernels import closed_form
 from lamtrain.model.kernels.choose import kernels
+from lamtrain.model.lam import LamModel
 
 from .model_cases import build_model, model_config, structure
 
@@ -37,6 +38,21 @@ def test_the_gated_softmax_has_the_right_first_and_second_derivatives(name, phan
     tensors, bind = softmax_case(phantom)
     kernel = bind(kernels(name).gate_softmax)
     torch.testing.assert_close(kernel(*tensors), bind(gate_softmax)(*tensors), rtol=0, atol=1e-15)
+    assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
+
+
+@pytest.mark.parametrize("phantom", [0, 9])
+@pytest.mark.parametrize("name", [COMPILED])
+def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(name, phantom):
+    fused = kernels(name).pair_attention
+    tensors = [random(2, 3, 2, 5, seed=0), random(2, 3, 5, seed=1), *(random(2, 3, 3, seed=k) for k in (2, 3, 4))]
+
+    def plain(q, x, c, b, d):
+        logits = torch.einsum("nihk,njk->nihj", q, x)
+        return torch.einsum("nihj,njk->nihk", gate_softmax(logits, c, b, d, phantom), x)
+
+    torch.testing.assert_close(fused(*tensors, phantom), plain(*tensors), rtol=0, atol=1e-14)
+    kernel = lambda *t: fused(*t, phantom)  # noqa: E731
     assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
 
 
@@ -89,3 +105,27 @@ def test_compiled_kernels_say_what_they_cannot_do():
 def test_unknown_kernels_are_an_error_that_lists_the_known_ones():
     with pytest.raises(ValueError, match="plain, closed and cpp"):
         kernels("cuda")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["closed", COMPILED])
+def test_a_weight_that_is_not_finite_is_seen_in_the_loss_with_any_kernels(name, value):
+    """Wherever the plain formulas give NaN or infinity, so do the kernels: a run that diverged must not look like one that learns."""
+    config = model_config(repinit={"nsel": 40})
+    batch = collate(Frames.from_list([structure(7, seed=1)]), config)
+    seen = []
+    for parameter in dict(LamModel(config).named_parameters()):
+        plain, fused = (_poisoned(config, parameter, value).use_kernels(k)(batch) for k in ("plain", name))
+        if not plain.energy.isfinite().all():
+            assert not fused.energy.isfinite().all(), parameter
+            seen.append(parameter)
+        if not plain.forces.isfinite().all():
+            assert not fused.forces.isfinite().all(), parameter
+    assert {name.split(".")[1] for name in seen} >= {"repinit", "three_body", "repformer"}
+
+
+def _poisoned(config, parameter: str, value: float) -> LamModel:
+    model = build_model(config)
+    with torch.no_grad():
+        dict(model.named_parameters())[parameter].flatten()[0] = value
+    return model

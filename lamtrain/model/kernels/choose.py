@@ -27,6 +27,7 @@ class Kernels:
     gate_softmax: Callable = gate_softmax
     neighbor_sums: Callable = neighbor_sums
     symmetrize: Callable = symmetrize
+    pair_attention: Callable | None = None
     moment: Callable | None = None
     three_body: Callable | None = None
 
@@ -50,7 +51,8 @@ def _compiled() -> Kernels:
     from torch.utils.cpp_extension import load
 
     sources = sorted(str(path) for path in Path(__file__).parent.glob("*.cpp"))
-    flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp"]
+    # Sums in any order, but a NaN stays one: -ffast-math alone turns it into some finite number.
+    flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fno-finite-math-only", "-fopenmp"]
     try:
         load("lam_kernels", sources, extra_cflags=flags, is_python_module=False)
     except (OSError, RuntimeError) as err:
@@ -65,6 +67,7 @@ def _compiled() -> Kernels:
         gate_softmax=ops.gate_softmax,
         neighbor_sums=sums,
         symmetrize=ops.symmetrize,
+        pair_attention=ops.pair_attention,
         moment=ops.moment,
         three_body=ops.three_body,
     )

@@ -4,6 +4,7 @@
 
 namespace lam {
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
+Tensor pair_attention(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights);
 Tensor symmetrize(const Tensor& moment, int64_t axis);
 Tensor three_body(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorList weights);
@@ -12,6 +13,7 @@ std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::
 
 TORCH_LIBRARY(lam, m) {
   m.def("gate_softmax(Tensor s, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::gate_softmax);
+  m.def("pair_attention(Tensor q, Tensor x, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::pair_attention);
   m.def("moment(Tensor r, Tensor row, Tensor[] weights) -> Tensor", &lam::moment);
   m.def("symmetrize(Tensor moment, int axis) -> Tensor", &lam::symmetrize);
   m.def("three_body(Tensor e, Tensor types, int ntypes, Tensor[] weights) -> Tensor", &lam::three_body);
