@@ -41,6 +41,27 @@ def test_a_mixed_batch_equals_one_frame_at_a_time(chunk_atoms):
             assert alone.energy is None and alone.forces is None
 
 
+def test_a_batch_of_1_to_500_atoms_equals_one_frame_at_a_time():
+    sizes = [(1, False), (500, True), (1, True), (37, False), (2, True), (150, True), (5, False), (90, False)]
+    heads = np.array([0, 2, 2, 0, 1, 0, 1, 2], np.int32)
+    frames = Frames.from_list([structure(n, seed=n, periodic=(periodic,) * 3) for n, periodic in sizes]).with_(head=heads)
+    mixed, starts = evaluate(MODEL, frames), frames.starts
+    for f, (natoms, _) in enumerate(sizes):
+        alone, atoms = evaluate(MODEL, frames.part(f, f + 1)), slice(starts[f], starts[f + 1])
+        pairs = [(mixed.displacement, alone.displacement), (mixed.type_logits, alone.type_logits)]
+        if heads[f] != 1:
+            pairs = [(mixed.atomic_energy, alone.atomic_energy), (mixed.forces, alone.forces)]
+            torch.testing.assert_close(mixed.virial[f] / natoms, alone.virial[0] / natoms, rtol=0, atol=1e-12)
+            torch.testing.assert_close(mixed.energy[f] / natoms, alone.energy[0] / natoms, rtol=0, atol=1e-12)
+        for together, apart in pairs:
+            torch.testing.assert_close(together[atoms], apart, rtol=0, atol=1e-12)
+
+
+def test_an_atom_alone_in_the_void_has_an_energy_and_no_force():
+    lone = evaluate(MODEL, FRAMES.part(0, 1))
+    assert lone.energy.isfinite().all() and (lone.forces == 0).all() and (lone.virial == 0).all()
+
+
 def test_a_frame_of_the_other_kind_of_head_holds_zeros_and_a_flag():
     mixed = evaluate(MODEL, FRAMES)
     assert mixed.energy_frames.tolist() == [True, True, False, True, False, True]
