@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,18 +70,36 @@ class Segment:
 
     def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], out: np.ndarray) -> None:
         """Read uncompressed blocks from a disk to where they shall be, without a buffer between."""
-        places, size = {block: i * array.block_bytes for i, block in enumerate(blocks)}, array.block_bytes
-        bodies = memoryview(out).cast("B")
-        for path, _, slots, first_block in self._objects([array.column.name], blocks):
-            runs = _runs(self._indexes[path], slots, longest=self._place.request_bytes)
-            chunks = [[(bodies[(at := places[first_block + slot]) : at + size], bytearray(CRC)) for slot, _, _ in run] for run in runs]
-            requests = [(run[0][1], [part for chunk in parts for part in chunk]) for run, parts in zip(runs, chunks)]
-            for run, parts, _ in zip(runs, chunks, self._place.read_into(path, requests)):
-                for (slot, _, _), (body, checksum) in zip(run, parts):
+        size, bodies = array.block_bytes, memoryview(out).cast("B")
+        stretches = self._stretches(blocks, longest=max(1, self._place.request_bytes // size))
+        for shard, some in groupby(stretches, key=lambda stretch: stretch[0] // self.plan.shard_blocks):
+            path, reads = shard_path(array, shard), []
+            for block, first, count in some:
+                chunks = [(bodies[at : at + size], bytearray(CRC)) for at in range(first * size, (first + count) * size, size)]
+                reads.append(
+                    (
+                        block,
+                        chunks,
+                        (int(self._indexes[path][block % self.plan.shard_blocks, 0]), [part for chunk in chunks for part in chunk]),
+                    )
+                )
+            for (block, chunks, _), _ in zip(reads, self._place.read_into(path, [request for _, _, request in reads])):
+                for k, (body, checksum) in enumerate(chunks):
                     try:
                         check(body, checksum)
                     except ChecksumError as err:
-                        raise self._damaged_block(array, first_block + slot, err) from err
+                        raise self._damaged_block(array, block + k, err) from err
+
+    def _stretches(self, blocks: Sequence[int], *, longest: int) -> list[tuple[int, int, int]]:
+        """Join neighbours of one shard, at most `longest` of them: (first block, its place in `blocks`, how many)."""
+        found: list[tuple[int, int, int]] = []
+        for place, block in enumerate(blocks):
+            first, at, count = found[-1] if found else (-1, 0, 0)
+            if first + count == block and count < longest and block % self.plan.shard_blocks:
+                found[-1] = (first, at, count + 1)
+            else:
+                found.append((block, place, 1))
+        return found
 
     def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
         """Return (array, block, compressed chunk) of arrays that have chunks; neighbours come by one request."""

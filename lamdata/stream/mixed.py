@@ -205,7 +205,7 @@ class Stream:
         places = np.cumsum(mine) - 1
         pieces = []
         for h in range(len(self.heads)):
-            slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else np.arange(len(heads))
+            slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else slice(None)
             pieces += self._pieces(h, int(counts[h]), mine[slots], places[slots])
         return pieces
 
@@ -226,7 +226,8 @@ class Stream:
             wanted = mine[stretch]
             if wanted.any():
                 buffer = self._buffer(h, self._orders[h].epoch(epoch).buffers[number])
-                pieces.append(_Piece(h, epoch, buffer, shuffled[wanted], places[stretch][wanted]))
+                chosen = slice(None) if wanted.all() else wanted
+                pieces.append(_Piece(h, epoch, buffer, shuffled[chosen], places[stretch][chosen]))
             done = stretch.stop
         return pieces
 
