@@ -19,7 +19,7 @@ AHEAD = 4  # batches prepared while the model works
 
 
 class Feed:
-    """Iterates `(batch, position)`; `position` is where the stream stands after the batch."""
+    """Iterates `(batch, frames, position)`: a batch, what it was made of, and where the stream stands after it."""
 
     def __init__(self, data: TrainingData, stream: Stream, config: ModelConfig, *, dtype: torch.dtype, threads: int = 1):
         self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
@@ -32,14 +32,15 @@ class Feed:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.stream.close()
 
-    def __iter__(self) -> Iterator[tuple[Batch, int]]:
-        ready: deque[tuple[Future[Batch], int]] = deque()
-        frames = iter(self.stream)
+    def __iter__(self) -> Iterator[tuple[Batch, Frames, int]]:
+        ready: deque[tuple[Future[Batch], Frames, int]] = deque()
+        stream = iter(self.stream)
         while True:
             while len(ready) < AHEAD:
-                ready.append((self._pool.submit(self._collate, next(frames)), self.stream.position))
-            future, position = ready.popleft()
-            yield future.result(), position
+                frames = self.data.with_model_heads(next(stream))
+                ready.append((self._pool.submit(self._collate, frames), frames, self.stream.position))
+            future, frames, position = ready.popleft()
+            yield future.result(), frames, position
 
     def _collate(self, frames: Frames) -> Batch:
-        return collate(self.data.with_model_heads(frames), self.config, dtype=self.dtype)
+        return collate(frames, self.config, dtype=self.dtype)

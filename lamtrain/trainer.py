@@ -12,22 +12,25 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from lamdata.errors import ConfigError, LamError
+from lamdata.frames import Frames
 from lamdata.progress import Progress
 
+from .batch import Batch, collate
 from .checkpoint import Checkpoint, load, save, to_json
 from .config import TrainConfig
 from .evaluate import device_of, evaluate, score
 from .feed import Feed
 from .files import replace_file
 from .loss import frame_losses, total_loss
+from .memory import OutOfMemory, find_budget, is_out_of_memory
 from .metrics import Metrics
 from .mixture import TrainingData, open_training_data
-from .model.lam import LamModel
+from .model.lam import LamModel, Output
 from .ranks import Ranks
 from .runlog import MetricsFile, flatten
 from .schedule import Schedule
@@ -90,8 +93,9 @@ def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
         try:
-            for batch, position in feed:
-                loss = train_step(state, batch.to(device, non_blocking=True), frames=position - state.position, ranks=ranks)
+            for batch, frames, position in feed:
+                count = position - state.position
+                loss = _step_in_memory(state, batch.to(device, non_blocking=True), frames, count=count, ranks=ranks)
                 state.step, state.position = state.step + 1, position
                 state.losses.append(loss)
                 bar.note = f"loss {loss:.3g}"
@@ -105,19 +109,34 @@ def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
             raise Interrupted(f"interrupted after step {state.step}", hint="the same command goes on from there") from None
 
 
-def train_step(state: TrainState, batch: Any, *, frames: int, ranks: Ranks) -> float:
+def _step_in_memory(state: TrainState, batch: Batch, frames: Frames, *, count: int, ranks: Ranks) -> float:
+    """`train_step`; if the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
+    try:
+        return train_step(state, batch, frames=count, ranks=ranks)
+    except (RuntimeError, MemoryError) as err:
+        if not is_out_of_memory(err):
+            raise
+    atoms = batch.natoms_total
+    budget = find_budget(lambda most: _try_first(state, frames, most), failed=atoms) * ranks.world
+    hint = f"set batch.atoms to {budget}, which fits" if budget else "not even one frame fits; take a smaller model"
+    raise OutOfMemory(f"out of memory: a step on {atoms} atoms does not fit", hint=hint)
+
+
+def _try_first(state: TrainState, frames: Frames, atoms: int) -> None:
+    """The memory of a step on the first frames that have `atoms` atoms at most, or on the first alone, without the step."""
+    some = frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
+    batch = collate(some, state.model.config, dtype=_dtype(state.config))
+    gradients(state, batch.to(next(state.model.parameters()).device), frames=len(some))
+    state.optimizer.zero_grad(set_to_none=True)
+
+
+def train_step(state: TrainState, batch: Batch, *, frames: int, ranks: Ranks) -> float:
     """One optimizer step on one batch; return the loss over all ranks. `frames` counts the whole batch."""
     config, model = state.config, state.model
     rate = state.schedule.rate(state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    model.train()
-    output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
-    terms = frame_losses(output, batch, huber=config.loss.huber)
-    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
-    state.optimizer.zero_grad(set_to_none=True)
-    if loss.requires_grad:
-        loss.backward(inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
+    output, loss = gradients(state, batch, frames=frames)
     ranks.sum_gradients(model)
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -127,6 +146,19 @@ def train_step(state: TrainState, batch: Any, *, frames: int, ranks: Ranks) -> f
     if not math.isfinite(value):
         raise LamError(f"the loss is {value} at step {state.step}", hint="lower learning_rate.start, or validate the store")
     return value
+
+
+def gradients(state: TrainState, batch: Batch, *, frames: int) -> tuple[Output, torch.Tensor]:
+    """The model's output and the loss on one batch, with the gradient of the loss in the parameters."""
+    config, model = state.config, state.model
+    model.train()
+    output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
+    terms = frame_losses(output, batch, huber=config.loss.huber)
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
+    state.optimizer.zero_grad(set_to_none=True)
+    if loss.requires_grad:
+        loss.backward(inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
+    return output, loss
 
 
 def _look(state: TrainState, out: Path, log: MetricsFile | None, ranks: Ranks) -> None:
