@@ -84,6 +84,7 @@ def parse_part(part: Part) -> Piece:
 def _items(part: Part) -> Iterator[Frame | Parsed | Rejection]:
     """What the files of a part hold, in order."""
     for file, spec in part.files:
+        file = file.hold()
         try:
             use = _reader_of(file, spec)
             _agree_on_theory(file, use, part.card)

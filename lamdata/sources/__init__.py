@@ -137,6 +137,7 @@ def read_items(file: SourceFile, spec: SourceSpec, *, use: Reader | None = None)
     Any failure of a library becomes one `SourceError` that names the file; labels that the card switches off are left out,
     and groups are as the card says.
     """
+    file = file.hold()
     use = use or reader(guess_format(file) if spec.format == "auto" else spec.format)
     _check_choices(use, spec)
     count = 0

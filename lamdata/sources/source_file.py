@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import os
 import posixpath
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -20,6 +23,7 @@ from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, is_url, local_path, open_bytes, open_stored, size_of
 
 MAX_TEXT = 128 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
+MAX_HELD = 4 << 20  # bytes that `hold` keeps at hand; larger files are read as often as they are opened
 MAX_LOCAL = 2 << 30  # bytes that `local` writes to a temporary folder
 CHUNK = 1 << 20
 
@@ -47,6 +51,7 @@ class SourceFile:
     path: str  # local path or URL of the file, or of the archive that holds it
     member: str | None = None  # name inside the archive
     span: Span | None = None  # which of its frames are asked for; only readers that make spans are asked for less than all
+    held: bytes | None = field(default=None, repr=False, compare=False)  # all of it, decompressed, while somebody works on it
 
     @property
     def folder(self) -> str:
@@ -65,7 +70,18 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """Open the decompressed bytes."""
+        if self.held is not None:
+            return io.BytesIO(self.held)
         return open_bytes(self.path) if self.member is None else open_member(self.path, self.member)
+
+    def hold(self) -> SourceFile:
+        """This file with its bytes at hand, where they are few, so that format, theory and frames take one reading."""
+        if self.held is not None or self.span is not None:
+            return self
+        try:
+            return self if self.size > MAX_HELD else replace(self, held=self.bytes(MAX_HELD))
+        except SourceError:  # too large when unpacked; or damaged, which is for the reader to meet where it is
+            return self
 
     def head(self, size: int = 4096) -> bytes:
         """The first decompressed bytes."""
@@ -86,7 +102,7 @@ class SourceFile:
 
     def lines(self) -> Lines:
         """The lines of a text file with their line ends, one at a time; memory stays small whatever the file."""
-        return Lines(self.open())
+        return Lines(self.open()) if self.held is None else HeldLines(self.held)
 
     @property
     def sha256(self) -> str:
@@ -175,6 +191,36 @@ class SourceFile:
                     raise SourceError(f"more than {limit >> 20} MiB: too large for this format's reader", where=self.name)
                 out.write(block)
         return written
+
+
+class HeldLines(Lines):
+    """Lines of a text that is in memory as a whole: one search for all titles at once goes no further than the next of them."""
+
+    def __init__(self, held: bytes):
+        super().__init__(io.BytesIO())
+        text = held.decode("utf-8", errors="replace")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")  # as a text stream gives it
+        self._buffer += text
+
+    def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
+        found = _any_of(tuple(titles)).search(self._buffer, self._at - 1)
+        if found is None:
+            self._at = max(self._at, self._buffer.rfind("\n") + 1)
+            return None
+        title = found[0]
+        inside = found.start() + title.startswith("\n")
+        self._at = max(self._at, self._buffer.rfind("\n", 0, inside) + 1)
+        return titles[title], next(self)
+
+
+@lru_cache(maxsize=100)
+def _any_of(titles: tuple[str, ...]) -> re.Pattern[str]:
+    """A pattern that finds the next title; of several at one place the least. Branching once on the first letter is quickest."""
+    rests: dict[str, list[str]] = {}
+    for title in sorted(titles):
+        rests.setdefault(title[0], []).append(re.escape(title[1:]))
+    return re.compile("|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items()))
 
 
 def _unpacked_name(name: str) -> str:

@@ -12,11 +12,15 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import archives, expand, tar_archive
+from lamdata.sources import archives, expand, source_file, tar_archive
 from lamdata.sources.files import SourceFile
+from lamdata.sources.lines import Lines
+from lamdata.sources.source_file import HeldLines
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}
 
@@ -256,3 +260,41 @@ def test_any_fsspec_url_lists_and_reads(tmp_path):
     assert [f.name for f in files(tmp_path, "memory://bucket/raw/*/*.out", None)] == ["raw/a/00.out", "raw/b/00.out"]
     assert [f.name for f in files(tmp_path, "memory://bucket/x.tar.xz")] == ["x.tar.xz/a/00.out", "x.tar.xz/b/00.out"]
     assert [f.name for f in found[0].siblings("*")] == ["raw/a/00.in", "raw/a/00.out"]
+
+
+# ---- bytes at hand -------------------------------------------------------------------------------------------------------
+
+
+def test_a_held_file_is_read_and_unpacked_once(tmp_path):
+    path = tmp_path / "run.out.gz"
+    path.write_bytes(gzip.compress(b"one\r\ntwo\n"))
+    file = SourceFile(name="run.out.gz", path=str(path))
+    held = file.hold()
+    path.unlink()
+    assert held == file and held.hold() is held
+    assert held.text() == "one\r\ntwo\n" and list(held.lines()) == list(held.lines()) == ["one\n", "two\n"]
+
+
+def test_large_damaged_and_missing_files_are_left_to_their_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_file, "MAX_HELD", 100)
+    contents = {"large": b"x" * 101, "packed.gz": gzip.compress(b"x" * 101), "damaged.gz": gzip.compress(b"x" * 90)[:-9]}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    for name in (*contents, "missing"):
+        file = SourceFile(name=name, path=str(tmp_path / name))
+        assert file.hold() is file
+
+
+def titles_and_lines(lines):
+    """Lines found by title and, after each, the line that follows and what was read by then; then what is left."""
+    titles = {"ab": "anywhere", "abc": "longer", "bé": "accented", "\nc": "start", "\ncb": "longer start"}
+    found = []
+    while (hit := lines.title(titles)) is not None:
+        found += [hit, lines.tell()] + ([next(lines, None)] if hit[0] != "longer" else [])
+    return found, list(lines)
+
+
+@given(st.text("abcé\n\r", max_size=60).map(str.encode) | st.binary(max_size=30))
+@example("xab\ncb abc\r\nc\rc ab bé".encode())
+def test_titles_of_a_held_text_are_those_of_a_stream(data):
+    assert titles_and_lines(HeldLines(data)) == titles_and_lines(Lines(io.BytesIO(data)))
