@@ -103,7 +103,7 @@ class PwRun(Run):
     def on_sites(self, line: str) -> None:
         rows = [next(self.lines, "") for _ in range(self.natoms)]
         self.labels = [row.split()[1] for row in rows]
-        self.positions = np.array([columns(row.rpartition("(")[2])[:3] for row in rows]) * self.alat
+        self.positions = np.array([columns(row.rpartition("(")[2].replace(")", " "))[:3] for row in rows]) * self.alat
         self._take_digits_of_input()
 
     def on_energy(self, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 import numpy as np
 
@@ -22,14 +23,19 @@ LATTICES = {
     3: np.array([[1, 1, 1], [-1, 1, 1], [-1, -1, 1]]) / 2,
     -3: np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
 }
+CARD = re.compile(r"\n[ \t]*(ATOMIC_POSITIONS|CELL_PARAMETERS)(.*)", re.IGNORECASE)
 
 
 class Deck:
-    """An input; raises `SourceError` where it does not state what it must."""
+    """An input, namelists first and then cards; raises `SourceError` where it does not state what it must."""
 
     def __init__(self, file: SourceFile):
         self.where = file.name
-        self.text = re.sub(r"!.*", "", file.bytes(MAX_DECK).decode("utf-8", errors="replace"))
+        self.text = "\n" + re.sub(r"!.*", "", file.bytes(MAX_DECK).decode("utf-8", errors="replace"))
+        self.cards: dict[str, re.Match] = {}
+        for card in CARD.finditer(self.text):
+            self.cards.setdefault(card[1].upper(), card)
+        self.namelists = self.text[: min((card.start() for card in self.cards.values()), default=None)]
 
     def symbols(self) -> list[str]:
         """Elements in the order of ATOMIC_POSITIONS."""
@@ -37,7 +43,7 @@ class Deck:
 
     def cell(self) -> F64 | None:
         """Cell (3, 3) in Å; `None` for lattices that take more than one length."""
-        ibrav, alat = self._integer("ibrav"), self._alat()
+        ibrav, alat = self._integer("ibrav"), self._alat
         if alat and ibrav in LATTICES:
             return LATTICES[ibrav] * alat
         if ibrav != 0:
@@ -52,31 +58,32 @@ class Deck:
         if "crystal" in unit:
             cell = self.cell()
             return None if cell is None or "crystal_sg" in unit else table @ cell
-        return table * _unit(unit, self._alat()) if _unit(unit, self._alat()) else None
+        return table * _unit(unit, self._alat) if _unit(unit, self._alat) else None
 
     def charge(self) -> int:
         """`tot_charge`."""
-        found = re.search(r"\btot_charge\s*=\s*([\d.DEde+-]+)", self.text, re.IGNORECASE)
+        found = re.search(r"\btot_charge\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)
         return round(floats(found[1])[0]) if found else 0
 
+    @cached_property
     def _alat(self) -> float:
-        bohr = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", self.text, re.IGNORECASE)
-        angstrom = re.search(r"\bA\s*=\s*([\d.DEde+-]+)", self.text)
+        bohr = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)
+        angstrom = re.search(r"\bA\s*=\s*([\d.DEde+-]+)", self.namelists)
         return floats(bohr[1])[0] * BOHR if bohr else floats(angstrom[1])[0] if angstrom else 0.0
 
     def _integer(self, key: str) -> int:
-        found = re.search(rf"\b{key}\s*=\s*(-?\d+)", self.text, re.IGNORECASE)
+        found = re.search(rf"\b{key}\s*=\s*(-?\d+)", self.namelists, re.IGNORECASE)
         if found is None or int(found[1]) > MAX_ATOMS:
             raise SourceError(f"states no usable {key}", where=self.where)
         return int(found[1])
 
     def _card(self, title: str, count: int) -> tuple[str, list[list[str]]]:
         """The unit in a card's title, lower case, and the rows below it."""
-        found = re.search(rf"^[ \t]*{title}(.*)$", self.text, re.MULTILINE | re.IGNORECASE)
-        rows = [row.split() for row in self.text[found.end() :].splitlines() if row.split()][:count] if found else []
+        found = self.cards.get(title)
+        rows = list(filter(None, map(str.split, self.text[found.end() :].splitlines())))[:count] if found else []
         if found is None or len(rows) < count or any(len(row) < 3 for row in rows):
             raise SourceError(f"{title} has fewer than {count} rows", where=self.where)
-        return found[1].strip(" \t{}()").lower(), rows
+        return found[2].strip(" \t{}()").lower(), rows
 
 
 def _unit(name: str, alat: float) -> float:
@@ -85,4 +92,7 @@ def _unit(name: str, alat: float) -> float:
 
 
 def _table(rows: list[list[str]]) -> F64:
-    return np.array([[float(word.replace("D", "E").replace("d", "e")) for word in row[:3]] for row in rows])
+    try:
+        return np.array([[float(word) for word in row[:3]] for row in rows])
+    except ValueError:  # exponents of double precision
+        return np.array([[float(word.replace("D", "E").replace("d", "e")) for word in row[:3]] for row in rows])

@@ -26,6 +26,7 @@ MAX_TEXT = 128 << 20  # bytes that `text` may hold at once; larger files are for
 MAX_HELD = 4 << 20  # bytes that `hold` keeps at hand; larger files are read as often as they are opened
 MAX_LOCAL = 2 << 30  # bytes that `local` writes to a temporary folder
 CHUNK = 1 << 20
+SMALL = 1 << 16  # bytes: most outputs and inputs have less, and a buffer for more takes longer than to read them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,9 @@ class SourceFile:
     def bytes(self, limit: int = MAX_TEXT) -> bytes:
         """The whole file, decompressed, up to `limit` bytes."""
         with self.open() as stream:
-            data = stream.read(limit + 1)
+            data = stream.read(min(SMALL, limit + 1))
+            if len(data) == SMALL:
+                data += stream.read(limit + 1 - SMALL)
         if len(data) > limit:
             raise SourceError(f"more than {limit >> 20} MiB: too large for this format's reader", where=self.name)
         return data

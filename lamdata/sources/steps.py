@@ -137,14 +137,14 @@ class Run:
 
     def rows(self, count: int, *, width: int = 3, after: str = "") -> F64:
         """The next lines' first numbers, (count, width); `after` is a mark before them in each line."""
-        out = np.empty((self.checked(count), width))
-        for i in range(count):
+        table = []
+        for _ in range(self.checked(count)):
             line = next(self.lines, "")
-            values = columns(line.partition(after)[2] if after else line)
+            values = columns(line.partition(after)[2].replace("(", " ").replace(")", " ") if after else line)
             if len(values) < width:
                 raise ValueError(f"expected {width} numbers, found {line.strip()[:60]!r}")
-            out[i] = values[:width]
-        return out
+            table.append(values[:width])
+        return np.array(table)
 
     def words(self, *, least: int) -> Iterator[list[str]]:
         """The next lines as words, up to the first line with fewer than `least`."""
