@@ -18,7 +18,7 @@ from ..frames import Parsed
 from ..sources import Reader, SourceFile, guess_format, read_items, read_theory, reader
 from .staging import Piece, PieceWriter
 
-FILES_PER_PART = 64
+FILES_PER_PART = 128  # a piece costs as much as some frames: with 64 small files in each, a tenth of the whole
 PARTS = 64  # so many that workers end together
 LEAST_PART, LARGEST_PART = 4 << 20, 16 << 20  # bytes of a part: some tenths of a second to a few seconds of work
 FRAMES_AT_ONCE = 1024  # checked, counted and written together
