@@ -110,8 +110,11 @@ class SourceFile:
     @property
     def sha256(self) -> str:
         """Hash of the decompressed bytes."""
+        digest = hashlib.sha256()
         with self.open() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(SMALL):
+                digest.update(block)
+        return digest.hexdigest()
 
     def sibling(self, name: str) -> SourceFile | None:
         """The file `name` beside this one (plain, .gz, .bz2 or .xz), or `None`; at most one `../` up."""
@@ -207,14 +210,16 @@ class HeldLines(Lines):
         self._buffer += text
 
     def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
-        found = _any_of(tuple(titles)).search(self._buffer, self._at - 1)
+        buffer = self._buffer
+        found = _any_of(tuple(titles)).search(buffer, self._at - 1)
         if found is None:
-            self._at = max(self._at, self._buffer.rfind("\n") + 1)
+            self._at = max(self._at, buffer.rfind("\n") + 1)
             return None
         title = found[0]
-        inside = found.start() + title.startswith("\n")
-        self._at = max(self._at, self._buffer.rfind("\n", 0, inside) + 1)
-        return titles[title], next(self)
+        start = buffer.rfind("\n", 0, found.start() + (title[0] == "\n")) + 1
+        stop = buffer.find("\n", start) + 1 or len(buffer)
+        self._at = stop
+        return titles[title], buffer[start:stop]
 
 
 @lru_cache(maxsize=100)
