@@ -11,7 +11,7 @@ the peak of the process above what it held before its first step (on a GPU, the 
 `pt` is `dp --pt train`; `pt_expt` is `dp --pt-expt train` with `enable_compile`, which compiles for minutes in the step before
 the first one measured, and whose memory is therefore not compared. DeePMD-kit cannot hold frames of unlike size in one batch of a model with a
 three-body block unless they are padded to the largest: its time for the ragged case is the sum over the 16 frames, one after the
-other, their gradients summed, which is less than for 16 frames padded to 99 atoms. `memory_ratio` is that of `pt` and of our fastest;
+other, their gradients summed (padded to the largest, 16 frames would have twice the atoms). `memory_ratio` is that of `pt` and of our fastest;
 `plain_ratio` is the faster of DeePMD-kit's paths against ours without compiled operators.
 """
 
@@ -35,15 +35,16 @@ SIZES = ("small", "medium")
 PRECISIONS = ("float64", "float32")
 THEIRS = ("pt", "pt_expt")
 OURS = ("plain", "closed", "cpp")
+SCALING = (99, 300, 999, 3000, 9999)  # atoms
 RATIOS = ("ratio_pt", "ratio_pt_expt", "plain_ratio", "memory_ratio")
 
 
 def structures(case: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions (Å), types (0 oxygen, 1 hydrogen) and cell (Å) of each frame: water at its density."""
+    """Positions (Å), types (0 oxygen, 1 hydrogen) and cell (Å) of each frame: water at its density. `case` is FRAMESxATOMS or ragged."""
     if case == "ragged":
         return [water(n, seed=n) for n in np.linspace(2, 33, 16).astype(int)]
-    frames, molecules = {"1x192": (1, 64), "8x30": (8, 10), "8x192": (8, 64), "64x192": (64, 64)}[case]
-    return [water(molecules, seed=k) for k in range(frames)]
+    frames, atoms = map(int, case.split("x"))
+    return [water(atoms // 3, seed=k) for k in range(frames)]
 
 
 def water(molecules: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,7 +59,7 @@ def water(molecules: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def our_step(size: str, precision: str, case: str, kernels: str, device: str) -> Callable[[], None]:
-    """One step of this package as a function."""
+    """One step of this package as a function; with `kernels` as forces-NAME only neighbour lists, energy and forces."""
     import torch
 
     from lamdata.frame import Frame
@@ -70,13 +71,19 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str) ->
     frames = Frames.from_list(
         [Frame(numbers=np.array([8, 1])[t].astype(np.uint8), positions=x, cell=c, pbc=(True,) * 3) for x, t, c in structures(case)]
     )
-    model = LamModel(getattr(ModelConfig, size)(["O", "H"])).to(getattr(torch, precision)).to(device).train().use_kernels(kernels)
+    forces_only, kernels = kernels.startswith("forces-"), kernels.removeprefix("forces-")
+    model = LamModel(getattr(ModelConfig, size)(["O", "H"])).to(getattr(torch, precision)).to(device).use_kernels(kernels)
+    model.train(not forces_only)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.0, fused=True)
     atoms = {} if device == "cpu" else {"chunk_atoms": 4096}
 
     def step() -> None:
         batch = collate(frames, model.config, dtype=getattr(torch, precision), **atoms).to(device)
+        if forces_only:
+            with torch.no_grad():
+                model(batch, virial=False)
+            return
         optimizer.zero_grad(set_to_none=True)
         out = model(batch, virial=False)
         loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
@@ -259,6 +266,23 @@ def report(entries: Iterator[dict]) -> list[dict]:
     return cases
 
 
+def scaling(arguments: argparse.Namespace) -> list[dict]:
+    """Time and memory for each atom of one frame of growing size, for forces alone and for a training step; print and return them."""
+    kernels, rows = arguments.sides[-1], []
+    print(f"{'atoms':>6s}  {'forces us/atom':>14s} {'kB/atom':>8s}  {'step us/atom':>14s} {'kB/atom':>8s}")
+    for atoms in SCALING:
+        row = {"atoms": atoms}
+        for name, side in (("forces", f"forces-{kernels}"), ("step", kernels)):
+            worker = _start(arguments, side, arguments.sizes[0], arguments.precisions[0], f"1x{atoms}")
+            steps = [worker.step() for _ in range(arguments.repeats)]
+            worker.close()
+            seconds = statistics.median(step["cpu" if arguments.threads == 1 else "wall"] for step in steps)
+            row |= {f"{name}_us_per_atom": seconds / atoms * 1e6, f"{name}_kb_per_atom": steps[-1]["gb"] / atoms * 2**20}
+        rows.append(row)
+        print("{:6d}  {:14.0f} {:8.0f}  {:14.0f} {:8.0f}".format(*row.values()), flush=True)
+    return rows
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deepmd", default=os.environ.get("LAM_DEEPMD_PYTHON"), help="interpreter with DeePMD-kit 3.2.0")
@@ -269,6 +293,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--scaling", action="store_true", help="our cost per atom from 100 to 10,000 atoms, of the last of --sides, instead"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
@@ -281,6 +308,11 @@ def main() -> None:
         return work(arguments)
     if arguments.deepmd is None:
         arguments.sides = [side for side in arguments.sides if side in OURS]
+    if arguments.scaling:
+        document = {"scaling": scaling(arguments)}
+        if arguments.json:
+            arguments.json.write_text(json.dumps(document, indent=1))
+        return
     wanted = [(size, precision, case) for size in arguments.sizes for precision in arguments.precisions for case in arguments.cases]
     cases = report(compare(arguments, *each) for each in wanted)
     if arguments.json:
