@@ -48,8 +48,9 @@ def _nonfinite(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
     frames, names = parsed.frames, np.full(len(parsed), None, object)
     for name in ("virial", "forces", "energy", "cell", "positions"):  # the last to be found is the one that is named
         values = getattr(frames, name)
-        if not np.isfinite(values).all():
-            good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        fine = np.abs(values) < LARGEST
+        if not fine.all():
+            good = fine.reshape(len(values), -1).all(axis=1)
             names[~(np.logical_and.reduceat(good, frames.starts[:-1]) if name in ("positions", "forces") else good)] = name
     return names != None, names  # noqa: E711 (elementwise)
 
@@ -141,6 +142,7 @@ def _outside(values: F64, limits: tuple[float, float]) -> Verdict:
     return ~((limits[0] <= values) & (values <= limits[1])), values
 
 
+LARGEST = 1e100  # of any number: beyond it squares, and so distances and spreads, are not finite
 MOST_SKEWED = 50.0  # 1 / cosine between a lattice vector and the normal of the plane of the others
 FLATTEST_CELL = 0.3  # Å, under the shortest bond there is
 BEFORE_DISTANCES: dict[str, Callable[[Parsed, CheckSpec], Verdict | None]] = {

@@ -40,6 +40,7 @@ def frame(**changes) -> Frame:
         ({"cell": 1e-3 * np.eye(3)}, {}, "flat_cell"),
         ({"cell": 0.5 * np.eye(3)}, {}, "volume_per_atom"),
         ({"positions": np.array([[0.0, 0, 0], [np.nan, 0, 0]])}, {}, "nonfinite"),
+        ({"positions": np.array([[0.0, 0, 0], [0, 0, 1e200]]), "pbc": (True, True, False)}, {}, "nonfinite"),
         ({"energy": np.inf}, {}, "nonfinite"),
         ({"cell": np.diag([5.0, 5.0, 0.0]), "pbc": (True, True, True)}, {}, "flat_cell"),
         ({"cell": np.array([[5.0, 0, 0], [5.0, 0.01, 0], [0, 0, 9.0]]), "pbc": (True, True, False)}, {}, "flat_cell"),
