@@ -289,7 +289,9 @@ def _mixture_errors(mixture: Mixture, cards: dict[str, Card], file: Path, places
         if other is task or other.dataset not in cards:
             continue
         if other.task != task.task:
-            errors.append(ConfigError(f"head {task.head!r} has tasks {other.task} and {task.task}", where=where, hint="give each its own head"))
+            errors.append(
+                ConfigError(f"head {task.head!r} has tasks {other.task} and {task.task}", where=where, hint="give each its own head")
+            )
         elif task.task == "energy_force" and not task.allow_theory:
             differences = cards[task.dataset].theory.differences(cards[other.dataset].theory)
             if differences:

@@ -136,7 +136,9 @@ def print_description(description: Mapping[str, Any]) -> None:
         if references:
             energies = ", ".join(f"{symbol} {energy:.4f}" for symbol, energy in references["energies"].items())
             before, after = references["std_before"] * 1e3, references["std_after"] * 1e3
-            print(f"  references (eV): {energies}\n  energy spread: {before:.1f} meV/atom as computed, {after:.1f} meV/atom after the references")
+            print(
+                f"  references (eV): {energies}\n  energy spread: {before:.1f} meV/atom as computed, {after:.1f} meV/atom after the references"
+            )
         if data["rejected"]:
             print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
         for frame in data.get("first_frames", []):

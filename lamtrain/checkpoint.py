@@ -80,5 +80,3 @@ def load(path: str | Path) -> Checkpoint:
 def to_json(value: Any) -> str:
     """Plain data as stable text."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-

@@ -18,7 +18,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 @app.callback()
-def main_options(version: Annotated[bool, typer.Option("--version", callback=show_version("lamtrain"), is_eager=True, help="Print the version.")] = False) -> None:
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version("lamtrain"), is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together."""
 
 
@@ -83,7 +87,9 @@ def test(
     store: Annotated[str, typer.Argument(help="Store with the held-out frames.")],
     head: Annotated[str | None, typer.Option(help="One head only.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's.")
+    ] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
     device: Device = "auto",
     json: Json = False,
@@ -99,9 +105,13 @@ def test(
     else:
         table("held-out groups", TABLE_COLUMNS, table_rows(result))
     limit = max_force_rmse or float("inf")
-    worst = {h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit}
+    worst = {
+        h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit
+    }
     if worst:
-        raise DataError(f"force RMSE above {limit} meV/Å: {', '.join(f'{head} {value:.1f}' for head, value in worst.items())}", where=str(model))
+        raise DataError(
+            f"force RMSE above {limit} meV/Å: {', '.join(f'{head} {value:.1f}' for head, value in worst.items())}", where=str(model)
+        )
 
 
 @app.command(epilog="Example: lamtrain show runs/quickstart/best.pt --cite")
@@ -139,7 +149,9 @@ def export(
     deviations = export_model(model, store, output, head=head, frames=frames)
     rows = [[d.head, d.reader, d.energy, d.forces, d.virial] for d in deviations]
     if json:
-        print_json({"written": str(output), "deviations": [dict(zip(("head", "reader", "energy", "forces", "virial"), row)) for row in rows]})
+        print_json(
+            {"written": str(output), "deviations": [dict(zip(("head", "reader", "energy", "forces", "virial"), row)) for row in rows]}
+        )
     else:
         table(f"wrote {output}", ["head", "read by", "energy eV/atom", "forces eV/Å", "virial eV/atom"], rows)
 

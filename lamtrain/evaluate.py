@@ -131,5 +131,5 @@ RELATIVE = (
 
 
 def device_of(name: str = "auto") -> torch.device:
-    """"auto" is CUDA where there is one."""
+    """ "auto" is CUDA where there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

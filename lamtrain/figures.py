@@ -69,7 +69,10 @@ def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], 
 def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     """Errors against steps, training and held-out, one panel for each error of each head."""
     rows = read_metrics(metrics)
-    names = {"energy_force": ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom"), "denoise": ("displacement_rmse_angstrom", "type_cross_entropy")}
+    names = {
+        "energy_force": ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom"),
+        "denoise": ("displacement_rmse_angstrom", "type_cross_entropy"),
+    }
     figure, axes = _figure(len(heads), 2)
     for row, (head, task) in enumerate(heads.items()):
         for column, name in enumerate(names[task]):
@@ -98,5 +101,3 @@ def _save(figure, path: Path) -> None:
 
     figure.savefig(path, dpi=120, metadata={"Software": None})
     pyplot.close(figure)
-
-

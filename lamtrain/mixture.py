@@ -85,12 +85,12 @@ class TrainingData:
     def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
         """The weighted stream of all tasks; `Frames.head` is the index of the task."""
         heads = [
-            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed))
+            StreamHead(
+                name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed)
+            )
             for task in self.tasks
         ]
-        return Stream(
-            heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world
-        )
+        return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
 
     def with_model_heads(self, frames: Frames) -> Frames:
         """Turn task indices in `Frames.head` into head indices."""

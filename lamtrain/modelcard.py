@@ -9,9 +9,7 @@ from lamdata.command import table
 
 from .checkpoint import load
 
-CITE = (
-    "D. Zhang et al., DPA-2: a large atomic model as a multi-task learner, npj Comput. Mater. 10, 293 (2024), arXiv:2312.15492",
-)
+CITE = ("D. Zhang et al., DPA-2: a large atomic model as a multi-task learner, npj Comput. Mater. 10, 293 (2024), arXiv:2312.15492",)
 
 
 def describe(model: Path) -> dict[str, Any]:
@@ -47,4 +45,8 @@ def print_card(card: dict[str, Any]) -> None:
     ]
     table("", ["head", "task", "weight", "datasets", "functional"], rows)
     data = card["lock"]["datasets"]
-    table("", ["dataset", "train frames", "held out", "licence"], [[n, d["train_frames"], d["validation_frames"], d["license"]] for n, d in data.items()])
+    table(
+        "",
+        ["dataset", "train frames", "held out", "licence"],
+        [[n, d["train_frames"], d["validation_frames"], d["license"]] for n, d in data.items()],
+    )

@@ -48,7 +48,9 @@ def test_model(
     heads, parities = {}, {}
     total = sum(len(task.validation) * (VALIDATION_DRAWS if task.spec.task == "denoise" else 1) for task in data.tasks)
     if total == 0:
-        raise DataError("the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again")
+        raise DataError(
+            "the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again"
+        )
     with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
         for head in data.heads:
             heads[head], parities[head] = test_head(model, data, head, progress)
@@ -72,7 +74,9 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
             raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(checkpoint.heads)}")
         return Mixture.model_validate({"mixture": "test", "heads": [{"head": head, "dataset": dataset, "task": "energy_force"}]})
     if checkpoint.lock["mixture"] is None:
-        raise ConfigError("the model does not say what it was trained on", where=str(path), hint="name a dataset of the store with --dataset")
+        raise ConfigError(
+            "the model does not say what it was trained on", where=str(path), hint="name a dataset of the store with --dataset"
+        )
     mixture = Mixture.model_validate(checkpoint.lock["mixture"])
     return mixture if head is None else mixture.model_copy(update={"heads": [task for task in mixture.heads if task.head == head]})
 
@@ -92,5 +96,3 @@ def table_rows(result: dict[str, Any]) -> list[list[Any]]:
     """Rows for `TABLE_COLUMNS`, the weighted mean last."""
     rows = [[head, *(row.get(key) for key in KEYS)] for head, row in result["heads"].items()]
     return [*rows, ["weighted mean", *(result["weighted"].get(key) for key in KEYS)]]
-
-

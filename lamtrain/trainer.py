@@ -168,7 +168,11 @@ def _look(state: TrainState, out: Path, log: MetricsFile | None, ranks: Ranks) -
     looks = state.step % config.validation.every == 0 or last
     if state.step % config.log_every == 0 or looks:
         ranks.sum_metrics(state.metrics)
-        row = {"step": state.step, "learning_rate": state.schedule.rate(state.step - 1), "loss": math.fsum(state.losses) / len(state.losses)}
+        row = {
+            "step": state.step,
+            "learning_rate": state.schedule.rate(state.step - 1),
+            "loss": math.fsum(state.losses) / len(state.losses),
+        }
         row |= flatten(state.metrics.table(), "train")
         state.metrics, state.losses = Metrics(list(state.data.heads)), []
         if looks and ranks.first:
@@ -253,11 +257,17 @@ def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, p
     before, now = checkpoint.train_config or {}, config.model_dump(mode="json")
     changed = [name for name in now if name not in ("mixture", "store", "train") and before.get(name) != now[name]]
     if changed:
-        raise ConfigError(f"the run was started with another `{'`, `'.join(changed)}`", where=str(path), hint="give it a new name with --name, or use --resume never")
+        raise ConfigError(
+            f"the run was started with another `{'`, `'.join(changed)}`",
+            where=str(path),
+            hint="give it a new name with --name, or use --resume never",
+        )
     old, new = checkpoint.lock["datasets"], data.lock()["datasets"]
     for name in sorted({*old, *new}):
         if old.get(name, {}).get("content_hash") != new.get(name, {}).get("content_hash"):
-            raise ConfigError(f"dataset {name!r} is not the one the run was started with", where=str(path), hint="use --resume never to start again")
+            raise ConfigError(
+                f"dataset {name!r} is not the one the run was started with", where=str(path), hint="use --resume never to start again"
+            )
 
 
 def _write_config(state: TrainState, out: Path) -> None:

@@ -73,7 +73,9 @@ def outcome_of_training(folder: Path) -> dict[str, bytes]:
     return {"metrics": (run_folder / "metrics.csv").read_bytes(), "numbers": numbers, "hidden": repr(hidden).encode(), **tensors}
 
 
-def trials(name: str, args: list[str], prepare: Callable[[Path], None], outcome: Callable[[Path], dict], *, count: int, rng: random.Random) -> int:
+def trials(
+    name: str, args: list[str], prepare: Callable[[Path], None], outcome: Callable[[Path], dict], *, count: int, rng: random.Random
+) -> int:
     """Return how many of `count` killed and repeated runs did not end like one that was left alone."""
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"

@@ -22,7 +22,10 @@ def run_without_torch(module: str, *args: str, cwd: Path = ROOT) -> subprocess.C
 def test_every_command_has_help_without_torch(module: str) -> None:
     top = run_without_torch(module, "--help")
     assert top.returncode == 0
-    commands = {"lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap"], "lamtrain.cli": ["init", "train", "test", "show", "export", "import"]}
+    commands = {
+        "lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap"],
+        "lamtrain.cli": ["init", "train", "test", "show", "export", "import"],
+    }
     for command in commands[module]:
         assert command in top.stdout
         result = run_without_torch(module, command, "--help")

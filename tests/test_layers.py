@@ -47,7 +47,23 @@ def test_lamdata_never_imports_torch_or_lamtrain() -> None:
 
 
 def test_the_model_imports_only_torch_and_itself() -> None:
-    allowed = {"torch", "math", "re", "typing", "dataclasses", "collections", "functools", "itertools", "contextlib", "pydantic", "__future__", "os", "pathlib", "enum", "abc"}
+    allowed = {
+        "torch",
+        "math",
+        "re",
+        "typing",
+        "dataclasses",
+        "collections",
+        "functools",
+        "itertools",
+        "contextlib",
+        "pydantic",
+        "__future__",
+        "os",
+        "pathlib",
+        "enum",
+        "abc",
+    }
     for path in FILES:
         if path.is_relative_to(ROOT / "lamtrain/model"):
             bad = {name for name in imports(path) if name.split(".")[0] not in allowed and not name.startswith("lamtrain.model")}

@@ -82,7 +82,6 @@ class Sets:
         one, other = sorted((self.first(one), self.first(other)))
         self._parent[other] = one
 
-
     def keep_apart(self, one: int, other: int) -> None:
         """Remember that two rows differ."""
         self._apart.add(one * len(self._parent) + other)

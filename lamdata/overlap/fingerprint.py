@@ -124,7 +124,11 @@ def _vectors(points: Points) -> list[NDArray[np.float32]]:
         starts = np.concatenate([[0], np.flatnonzero((np.diff(kinds) != 0).any(axis=0)) + 1])
         distances = part.distances[order]
         count = np.diff(np.append(starts, len(order)))[:, None]
-        reduced = [np.add.reduceat(distances, starts) / count, np.minimum.reduceat(distances, starts), np.maximum.reduceat(distances, starts)]
+        reduced = [
+            np.add.reduceat(distances, starts) / count,
+            np.minimum.reduceat(distances, starts),
+            np.maximum.reduceat(distances, starts),
+        ]
         frames = np.unique(part.frame)
         for f, vector in zip(frames, np.stack(reduced, axis=1).astype(np.float32).reshape(len(frames), -1)):
             vectors[f] = vector

@@ -64,7 +64,12 @@ class OverlapReport:
     def of(sets: Sequence[CopySet], *, frames: Mapping[str, int], tolerance: float) -> OverlapReport:
         """Count what the sets say."""
         return OverlapReport(
-            tolerance=tolerance, frames=dict(frames), copies=_copies(sets, frames), shared=_shared(sets), leaks=_leaks(sets), sets=tuple(sets)
+            tolerance=tolerance,
+            frames=dict(frames),
+            copies=_copies(sets, frames),
+            shared=_shared(sets),
+            leaks=_leaks(sets),
+            sets=tuple(sets),
         )
 
     @property

@@ -159,4 +159,6 @@ def explained(target: Path) -> Iterator[None]:
     except OSError as err:
         if err.errno not in _REASONS or isinstance(err, LamError):
             raise
-        raise DiskError(f"cannot write: {_REASONS[err.errno]}", where=str(target), hint="mend that, then give the same command again") from err
+        raise DiskError(
+            f"cannot write: {_REASONS[err.errno]}", where=str(target), hint="mend that, then give the same command again"
+        ) from err

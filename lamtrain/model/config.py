@@ -327,7 +327,16 @@ class ModelConfig(Options):
         """A model of a few 10,000 parameters, for tests and demonstrations."""
         repinit = dict(_WATER_REPINIT, rcut=5.0, nsel=100, neuron=[8, 16, 32], axis_neuron=4, three_body_rcut_smth=3.0, three_body_sel=52)
         repformer = dict(
-            _WATER_REPFORMER, rcut_smth=1.5, nsel=52, nlayers=3, g1_dim=32, g2_dim=16, attn2_hidden=16, attn2_nhead=2, update_g2_has_g1g1=True, update_g2_has_attn=True
+            _WATER_REPFORMER,
+            rcut_smth=1.5,
+            nsel=52,
+            nlayers=3,
+            g1_dim=32,
+            g2_dim=16,
+            attn2_hidden=16,
+            attn2_nhead=2,
+            update_g2_has_g1g1=True,
+            update_g2_has_attn=True,
         )
         return cls._preset(elements, heads, repinit, repformer, [64, 64], changes)
 

@@ -44,7 +44,9 @@ def disguise(frame: Frame, *changes: str, rng: np.random.Generator) -> Frame:
     if "permuted" in changes:
         order = rng.permutation(len(numbers))
         numbers, positions = numbers[order], positions[order]
-    return replace(frame, numbers=numbers, positions=positions, cell=None if frame.cell is None else cell, energy=None, forces=None, virial=None)
+    return replace(
+        frame, numbers=numbers, positions=positions, cell=None if frame.cell is None else cell, energy=None, forces=None, virial=None
+    )
 
 
 def _supercell(frame: Frame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,7 +156,12 @@ def polymorphs() -> list[Frame]:
     """One composition in several ideal lattices with equal or nearly equal bonds."""
     from ase.build import bulk
 
-    zinc = [bulk("ZnS", "zincblende", a=5.41), bulk("ZnS", "wurtzite", a=3.8254, c=6.2468), bulk("ZnS", "rocksalt", a=5.41), bulk("ZnS", "cesiumchloride", a=2.7)]
+    zinc = [
+        bulk("ZnS", "zincblende", a=5.41),
+        bulk("ZnS", "wurtzite", a=3.8254, c=6.2468),
+        bulk("ZnS", "rocksalt", a=5.41),
+        bulk("ZnS", "cesiumchloride", a=2.7),
+    ]
     copper = [bulk("Cu", "bcc", a=2.8), bulk("Cu", "sc", a=2.5), bulk("Cu", "diamond", a=5.4)]
     return [frame_of(atoms) for atoms in zinc + copper]
 

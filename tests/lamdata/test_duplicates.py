@@ -121,13 +121,20 @@ def test_atoms_alone_and_atoms_on_a_line() -> None:
     for name in ("H", "N2", "CO2", "C2H2"):
         frame = frame_of(molecule(name))
         assert len(find_duplicates([frame, disguise(frame, "turned", "shifted", "permuted", rng=rng)])) == 1
-    chain = Frame(numbers=np.array([6, 6], np.uint8), positions=np.array([[0, 0, 0], [1.3, 0, 0]]), cell=np.diag([2.9, 9, 9]), pbc=(True, False, False))
+    chain = Frame(
+        numbers=np.array([6, 6], np.uint8),
+        positions=np.array([[0, 0, 0], [1.3, 0, 0]]),
+        cell=np.diag([2.9, 9, 9]),
+        pbc=(True, False, False),
+    )
     assert len(find_duplicates([chain, disguise(chain, "turned", "supercell", "shifted", rng=rng)])) == 1
 
 
 def test_atoms_on_top_of_each_other_are_no_trouble() -> None:
     rng = np.random.default_rng(9)
-    stacked_atoms = Frame(numbers=np.array([1, 1, 8, 8], np.uint8), positions=np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1.2, 0]], float))
+    stacked_atoms = Frame(
+        numbers=np.array([1, 1, 8, 8], np.uint8), positions=np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1.2, 0]], float)
+    )
     assert len(find_duplicates([stacked_atoms, disguise(stacked_atoms, "turned", "permuted", rng=rng)])) == 1
     heap = Frame(numbers=np.array([1, 1], np.uint8), positions=np.zeros((2, 3)))
     assert len(find_duplicates([heap, heap])) == 1

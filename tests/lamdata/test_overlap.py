@@ -29,7 +29,9 @@ split: {{validation: 0.4, seed: {seed}}}
 FILES, FRAMES = 6, 3
 
 
-def write_dataset(folder: Path, name: str, frames: list[Frame], *, functional: str = "PBE", seed: int = 1, store: str = "both.zarr") -> None:
+def write_dataset(
+    folder: Path, name: str, frames: list[Frame], *, functional: str = "PBE", seed: int = 1, store: str = "both.zarr"
+) -> None:
     """Ingest frames as FILES files of FRAMES each, so as many groups."""
     from ase.io import write
 
@@ -107,7 +109,12 @@ def test_without_names_every_dataset_is_compared_with_every_other(folder: Path) 
 
 def test_the_command_prints_one_json_document(folder: Path) -> None:
     code = "import sys; from lamdata.cli import main; sys.argv = sys.argv[1:]; main()"
-    done = subprocess.run([sys.executable, "-c", code, "lamdata", "overlap", str(folder / "both.zarr"), "first", "second", "--json", "--quiet"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "lamdata", "overlap", str(folder / "both.zarr"), "first", "second", "--json", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     out = json.loads(done.stdout)
     assert out["conflicts"] == 1 and len(out["sets"]) == 18
     assert out["sets"][0]["members"][0].keys() == {"dataset", "index", "split", "origin", "energy_per_atom"}

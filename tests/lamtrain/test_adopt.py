@@ -23,7 +23,11 @@ from lamtrain.trainer import train
 INPUT = {
     "model": {
         "type_map": ["Cu", "Al"],
-        "descriptor": {"type": "dpa2", "repinit": {"tebd_dim": 8, "rcut": 6.0, "rcut_smth": 0.5, "nsel": 120}, "repformer": {"rcut": 4.0, "rcut_smth": 3.5, "nsel": 40}},
+        "descriptor": {
+            "type": "dpa2",
+            "repinit": {"tebd_dim": 8, "rcut": 6.0, "rcut_smth": 0.5, "nsel": 120},
+            "repformer": {"rcut": 4.0, "rcut_smth": 3.5, "nsel": 40},
+        },
         "fitting_net": {"neuron": [24, 24], "resnet_dt": True},
     },
     "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5, "decay_steps": 100},

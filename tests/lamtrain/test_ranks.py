@@ -19,7 +19,19 @@ def run(small: Path, out: Path, ranks: int) -> list[dict[str, str]]:
     script = out / "train.py"
     script.write_text(TRAIN)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    args = [sys.executable, *launcher, str(script), "train", str(small / "train.yaml"), "--runs", str(out), "--quiet", "--device", "cpu", *CHANGES]
+    args = [
+        sys.executable,
+        *launcher,
+        str(script),
+        "train",
+        str(small / "train.yaml"),
+        "--runs",
+        str(out),
+        "--quiet",
+        "--device",
+        "cpu",
+        *CHANGES,
+    ]
     done = subprocess.run(args, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return read_metrics(out / "small/metrics.csv")

@@ -41,7 +41,9 @@ def test_a_run_leaves_all_its_files(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 7, 11])
-def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(small: Path, whole: Path, tmp_path: Path, stop: int, monkeypatch) -> None:
+def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(
+    small: Path, whole: Path, tmp_path: Path, stop: int, monkeypatch
+) -> None:
     import lamtrain.trainer as trainer
 
     real, done = trainer.train_step, []
@@ -103,8 +105,23 @@ def test_a_checkpoint_knows_what_it_was_trained_on(whole: Path) -> None:
 def test_the_table_has_every_head_and_every_number(small: Path, whole: Path, tmp_path: Path) -> None:
     result = measure(whole / "best.pt", str(small / "small.zarr"), output=tmp_path, quiet=True)
     assert json.loads((tmp_path / "test.json").read_text()) == result
-    energy = {"task", "weight", "energy_rmse_mev_per_atom", "energy_std_mev_per_atom", "force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom"}
-    denoise = {"task", "weight", "displacement_rmse_angstrom", "displacement_zero_rmse_angstrom", "type_cross_entropy", "type_frequency_entropy", "type_accuracy"}
+    energy = {
+        "task",
+        "weight",
+        "energy_rmse_mev_per_atom",
+        "energy_std_mev_per_atom",
+        "force_rmse_mev_per_angstrom",
+        "force_std_mev_per_angstrom",
+    }
+    denoise = {
+        "task",
+        "weight",
+        "displacement_rmse_angstrom",
+        "displacement_zero_rmse_angstrom",
+        "type_cross_entropy",
+        "type_frequency_entropy",
+        "type_accuracy",
+    }
     assert energy <= set(result["heads"]["bulk"]) and not denoise - {"task", "weight"} & set(result["heads"]["bulk"])
     assert denoise <= set(result["heads"]["crystals"]) and not energy - {"task", "weight"} & set(result["heads"]["crystals"])
     rows = [result["heads"][name] for name in ("bulk", "cluster")]

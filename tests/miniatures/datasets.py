@@ -149,7 +149,10 @@ def _layers() -> Systems:
 def _isomers() -> Systems:
     from ase.cluster import Octahedron
 
-    return [labelled(Octahedron(symbol, 2, latticeconstant=a), frames=len(CHARGES)) for symbol, a in (("Na", 5.3), ("Mg", 4.5), ("Si", 3.6), ("Al", 4.0))]
+    return [
+        labelled(Octahedron(symbol, 2, latticeconstant=a), frames=len(CHARGES))
+        for symbol, a in (("Na", 5.3), ("Mg", 4.5), ("Si", 3.6), ("Al", 4.0))
+    ]
 
 
 def _write_aflow_mp(systems: Systems, folder: Path) -> None:
@@ -169,7 +172,13 @@ MINIATURES = {
     for miniature in (
         _deepmd("Alloy_DPA_v1_0", _crystals("AB3_cP4_221_a_c", "Tetraauricupride AB_tP2_123_a_d", "A3B2_hP5_164_ad_d"), mixed=True),
         _deepmd("Cluster_DPA_v1_0", _clusters("Cu", "Pt", "Au")),
-        _deepmd("Cathode(Anode)_DPA_v1_0", lambda: [*_crystals(LAYERED, replace={"S": "O"}, scale=0.85)(), *_crystals(LAYERED, replace={"S": "O", "Na": "Li", "Cr": "Co"}, scale=0.82)()]),
+        _deepmd(
+            "Cathode(Anode)_DPA_v1_0",
+            lambda: [
+                *_crystals(LAYERED, replace={"S": "O"}, scale=0.85)(),
+                *_crystals(LAYERED, replace={"S": "O", "Na": "Li", "Cr": "Co"}, scale=0.82)(),
+            ],
+        ),
         _deepmd("FerroEle_DPA_v1_0", _crystals(PEROVSKITE, "Pb(Zr_(1-x)Ti_x)O3 A3BC_tP5_99_bc_a_b")),
         _deepmd("AgAu-PBE(unitary)_DPA_v1_0", _metal("Ag", "Au")),
         _deepmd("Cu_DPA_v1_0", _metal("Cu")),
