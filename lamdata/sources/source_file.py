@@ -7,18 +7,16 @@ import hashlib
 import io
 import os
 import posixpath
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ..errors import SourceError
 from .archives import member_sizes, open_member
-from .lines import Lines
+from .lines import HeldLines, Lines
 from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, is_url, local_path, open_bytes, open_stored, size_of
 
@@ -197,38 +195,6 @@ class SourceFile:
                     raise SourceError(f"more than {limit >> 20} MiB: too large for this format's reader", where=self.name)
                 out.write(block)
         return written
-
-
-class HeldLines(Lines):
-    """Lines of a text that is in memory as a whole: one search for all titles at once goes no further than the next of them."""
-
-    def __init__(self, held: bytes):
-        super().__init__(io.BytesIO())
-        text = held.decode("utf-8", errors="replace")
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")  # as a text stream gives it
-        self._buffer += text
-
-    def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
-        buffer = self._buffer
-        found = _any_of(tuple(titles)).search(buffer, self._at - 1)
-        if found is None:
-            self._at = max(self._at, buffer.rfind("\n") + 1)
-            return None
-        title = found[0]
-        start = buffer.rfind("\n", 0, found.start() + (title[0] == "\n")) + 1
-        stop = buffer.find("\n", start) + 1 or len(buffer)
-        self._at = stop
-        return titles[title], buffer[start:stop]
-
-
-@lru_cache(maxsize=100)
-def _any_of(titles: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern that finds the next title; of several at one place the least. Branching once on the first letter is quickest."""
-    rests: dict[str, list[str]] = {}
-    for title in sorted(titles):
-        rests.setdefault(title[0], []).append(re.escape(title[1:]))
-    return re.compile("|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items()))
 
 
 def _unpacked_name(name: str) -> str:

@@ -19,8 +19,7 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.sources import archives, expand, source_file, tar_archive
 from lamdata.sources.files import SourceFile
-from lamdata.sources.lines import Lines
-from lamdata.sources.source_file import HeldLines
+from lamdata.sources.lines import HeldLines, Lines
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}
 
