@@ -15,7 +15,7 @@ from ..places.remote import Place, open_place
 from .metadata import group_document
 from .shard import SegmentEntry
 
-FORMAT, VERSION = "lamdata", 1
+FORMAT, VERSION = "lamdata", 2
 KEPT = 8  # commits left for readers that listed before newer ones came
 ATTEMPTS = 50
 HINT = "commits/latest"  # for places that cannot list, such as plain http; listing decides where it works
@@ -57,6 +57,10 @@ class Index:
             found, version = body["format"], body["version"]
         except (ValueError, KeyError, TypeError) as err:
             raise StoreError("this is not a commit of a lamdata store", where=where) from err
+        if found == FORMAT and version < VERSION:
+            raise StoreError(
+                f"format {found} version {version}, this program reads version {VERSION}", where=where, hint="ingest into a new store"
+            )
         if found != FORMAT or version > VERSION:
             raise StoreError(
                 f"format {found} version {version}, this program reads {FORMAT} up to version {VERSION}", where=where, hint="upgrade lam"
