@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,21 @@ validation: {every: 6, frames: 5}
 checkpoint_every: 4
 log_every: 3
 """
+
+
+def command(name: str, *args: str) -> list[str]:
+    """A command of ours as a process of this interpreter."""
+    return [sys.executable, "-c", f"from {name}.cli import main; main()", *args]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def training(small: Path, out: Path) -> list[str]:
+    """Arguments of a quiet training of the small catalog into `out`."""
+    return ["train", str(small / "train.yaml"), "--runs", str(out), "--quiet", "--device", "cpu"]
 
 
 def write_catalog(folder: Path, *, groups: int = 4, frames: int = 6) -> Path:

@@ -23,13 +23,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.conftest import write_catalog
-
-
-def command(name: str, *args: str) -> list[str]:
-    """A command of ours as a process of this interpreter."""
-    return [sys.executable, "-c", f"from {name}.cli import main; main()", *args]
-
+from tests.conftest import command, tree, write_catalog
 
 INGEST = command("lamdata", "ingest", "bulk.yaml", "cluster.yaml", "crystals.yaml", "-o", "small.zarr", "--workers", "2", "--quiet")
 TRAIN = command("lamtrain", "train", "train.yaml", "--quiet")
@@ -48,11 +42,6 @@ def run(args: list[str], folder: Path, *, kill_after: float | None = None) -> fl
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(args[2:])} ended with {process.returncode}: {error.decode()}")
     return time.monotonic() - start
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def outcome_of_ingest(folder: Path) -> dict[str, bytes]:

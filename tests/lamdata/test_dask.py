@@ -17,7 +17,7 @@ import pytest
 from lamdata import ingest, open_card, open_store
 from lamdata.errors import SetupError
 from lamdata.store.survey import plan_segment
-from tests.conftest import write_catalog
+from tests.conftest import tree, write_catalog
 
 SHARDS = 64
 
@@ -88,7 +88,7 @@ def test_a_killed_worker_changes_no_byte(tmp_path: Path, cluster, monkeypatch: p
     killer.join(timeout=60)
     workers[0].wait(timeout=60)
     assert SHARDS // 8 <= finished[-1] < SHARDS, "the worker was to die in the middle"
-    assert shared.segment == alone.segment and _tree(folder / "shared.zarr") == _tree(folder / "alone.zarr")
+    assert shared.segment == alone.segment and tree(folder / "shared.zarr") == tree(folder / "alone.zarr")
     hashes = {open_store(str(folder / name))["bulk"].content_hash for name in ("alone.zarr", "shared.zarr")}
     assert len(hashes) == 1 and len(list((folder / "alone.zarr").glob("bulk/*/positions/c/*"))) >= SHARDS
 
@@ -98,7 +98,3 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path) -> None:
     folder = write_catalog(tmp_path, groups=1, frames=2)
     with pytest.raises(SetupError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9.*dask scheduler"):
         ingest(open_card(folder / "bulk.yaml"), str(folder / "s.zarr"), base=folder, quiet=True, scheduler="tcp://127.0.0.1:9")
-
-
-def _tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

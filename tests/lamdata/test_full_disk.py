@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from lamdata import open_store
 from lamdata.store.verify import verify
-from tests.conftest import write_catalog
+from tests.conftest import command, write_catalog
 
 
 @pytest.fixture
@@ -26,10 +25,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def ingest(folder: Path, name: str, store: Path) -> subprocess.CompletedProcess[str]:
-    code = "from lamdata.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "ingest", f"{folder}/{name}.yaml", "-o", str(store), "--quiet"], capture_output=True, text=True
-    )
+    args = command("lamdata", "ingest", f"{folder}/{name}.yaml", "-o", str(store), "--quiet")
+    return subprocess.run(args, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(("trouble", "message"), [("size=0", "disk is full"), ("ro", "read-only")])

@@ -12,11 +12,7 @@ from ase.io import iread
 
 from lamdata import ingest, open_card, open_store
 from lamdata.errors import ConfigErrors, DataError, SourceError
-from tests.conftest import write_catalog
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+from tests.conftest import tree, write_catalog
 
 
 @pytest.fixture

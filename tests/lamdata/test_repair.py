@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +15,7 @@ from lamdata.errors import DataError
 from lamdata.store.shard import write_shard
 from lamdata.store.survey import plan_segment
 from lamdata.validation import repair, validate
-from tests.conftest import write_catalog
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+from tests.conftest import command, tree, write_catalog
 
 
 @pytest.fixture
@@ -30,8 +25,8 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def command(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", "from lamdata.cli import main; main()", *args], capture_output=True, text=True)
+def validate_command(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command("lamdata", "validate", *args), capture_output=True, text=True)
 
 
 def flip(path: Path, at: int = -7) -> None:
@@ -86,10 +81,10 @@ def test_changed_sources_repair_nothing(raw: Path) -> None:
 def test_the_command_says_what_it_did(raw: Path) -> None:
     store = str(raw / "s.zarr")
     flip(segment_of(raw) / "positions/c/0/0")
-    refused = command("validate", store)
+    refused = validate_command(store)
     assert refused.returncode == 1 and "frames 0..11" in refused.stdout and "--repair" in refused.stderr
-    mended = command("validate", store, "--repair", "--catalog", str(raw), "--json")
+    mended = validate_command(store, "--repair", "--catalog", str(raw), "--json")
     assert mended.returncode == 0 and json.loads(mended.stdout)["repaired"] == [f"bulk/{segment_of(raw).name}/positions/c/0/0"]
     shutil.rmtree(raw / "s.zarr" / "bulk")
-    assert command("validate", store).returncode == 1
-    assert command("validate", store, "--repair", "--catalog", str(raw)).returncode == 0
+    assert validate_command(store).returncode == 1
+    assert validate_command(store, "--repair", "--catalog", str(raw)).returncode == 0

@@ -12,6 +12,7 @@ import pytest
 
 from lamtrain.memory import find_budget, is_out_of_memory
 from lamtrain.runlog import read_metrics
+from tests.conftest import training
 
 # The limit is on what the step adds to what the imports have mapped already.
 TRAIN = """
@@ -27,16 +28,7 @@ main()
 
 def train(small: Path, out: Path, atoms: int) -> subprocess.CompletedProcess:
     sets = ["steps=1", f"batch={{atoms: {atoms}}}", "precision=float64", "log_every=1"]
-    args = [
-        "train",
-        str(small / "train.yaml"),
-        "--runs",
-        str(out),
-        "--quiet",
-        "--device",
-        "cpu",
-        *(part for s in sets for part in ("--set", s)),
-    ]
+    args = [*training(small, out), *(part for s in sets for part in ("--set", s))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     return subprocess.run([sys.executable, "-c", TRAIN, *args], env=environment, capture_output=True, text=True, timeout=300)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamtrain.runlog import read_metrics
+from tests.conftest import training
 
 TRAIN = "from lamtrain.cli import main; import sys; sys.argv = ['lamtrain', *sys.argv[1:]]; main()"
 CHANGES = ["--set", "steps=4", "--set", "precision=float64", "--set", "log_every=1", "--set", "validation.every=4"]
@@ -19,19 +20,7 @@ def run(small: Path, out: Path, ranks: int) -> list[dict[str, str]]:
     script = out / "train.py"
     script.write_text(TRAIN)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    args = [
-        sys.executable,
-        *launcher,
-        str(script),
-        "train",
-        str(small / "train.yaml"),
-        "--runs",
-        str(out),
-        "--quiet",
-        "--device",
-        "cpu",
-        *CHANGES,
-    ]
+    args = [sys.executable, *launcher, str(script), *training(small, out), *CHANGES]
     done = subprocess.run(args, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return read_metrics(out / "small/metrics.csv")
