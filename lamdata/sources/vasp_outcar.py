@@ -43,6 +43,7 @@ class OutcarRun(Run):
         forces="POSITION                                       TOTAL-FORCE",
         free="free  energy",
         last="energy  without entropy",
+        finish="General timing and accounting",
     )
 
     titles: list[str] = field(default_factory=list)  # elements as POTCAR lines name them; they are listed twice
@@ -87,11 +88,13 @@ class OutcarRun(Run):
     def on_lattice(self, line: str) -> None:
         self.cell = self.rows(3)
 
-    def on_iteration(self, line: str) -> None:
+    def on_iteration(self, line: str) -> Step | None:
+        done = self.take() if self.step is not None and self.step.complete else None
         step = self._current()
         step.reason = None  # computed ab initio, whatever was learned before
         self.in_learned = False
         self.loops += 1
+        return done
 
     def on_change(self, line: str) -> None:
         self.change = line
@@ -99,7 +102,7 @@ class OutcarRun(Run):
     def on_learned(self, line: str) -> Step | None:
         """The learned part comes first in a step: a step that still waits for an ab initio part never had one."""
         self.in_learned = True
-        return self.take() if self.step is not None and self.step.reason else None
+        return self.take() if self.step is not None and (self.step.reason or self.step.complete) else None
 
     def on_stress(self, line: str) -> None:
         values = columns(line.partition("kB")[2])
@@ -110,13 +113,14 @@ class OutcarRun(Run):
             stress[i, j] = stress[j, i] = value * KBAR
         self._current().stress = stress
 
-    def on_forces(self, line: str) -> None:
+    def on_forces(self, line: str) -> Step | None:
         if "(ML)" in line:
-            return
+            return None
         self.skip(1)
         table = self.rows(self.natoms, width=6)
         step = self._current()
         step.positions, step.forces, step.cell = table[:, :3], table[:, 3:], self.cell
+        return self.take() if step.complete else None
 
     def on_free(self, line: str) -> None:
         if "ML TOTEN" in line:
@@ -125,7 +129,7 @@ class OutcarRun(Run):
             self._current().energy = floats(line.partition("=")[2])[0]
 
     def on_last(self, line: str) -> Step | None:
-        """The last line of a step."""
+        """The last line of a step; up to VASP 5.2 its stress and forces follow, if it has any."""
         if "ML energy" in line:
             self.in_learned = False
             return None
@@ -137,7 +141,13 @@ class OutcarRun(Run):
         step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms)
         step.value = None if step.converged else change
         self.loops, self.change = 0, ""
-        return self.take()
+        step.complete = True
+        return self.take() if step.positions is not None else None
+
+    def on_finish(self, line: str) -> None:
+        """The end of the job: iterations since the last step were a linear response, which has no energy, and not a step cut short."""
+        if self.step is not None and self.step.energy is None and self.step.reason is None:
+            self.step = None
 
     def _current(self) -> Step:
         if self.step is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from outcars import HEAD, learned, step
 from reading import frames, read, reasons, same_as_dpdata
 
 from lamdata.catalog import SourceSpec
@@ -12,71 +13,6 @@ from lamdata.errors import SourceError
 from lamdata.sources import expand, guess_format, read_all, reader
 from lamdata.sources.vasp_theory import settled, theory_of
 from lamdata.units import KBAR
-
-# ---- a small OUTCAR, in VASP's columns ---------------------------------------------------------------------------------
-
-HEAD = """ vasp.5.4.4.18Apr17-6-g9f103f2a35 (build Jun 05 2020 11:42:50) complex
-
- executed on             LinuxIFC date 2020.07.01  11:42:23
- POTCAR:    PAW_PBE O 08Apr2002
- POTCAR:    PAW_PBE H 15Jun2001
-   VRHFIN =O: s2p4
-   LEXCH  = PE
-   TITEL  = PAW_PBE O 08Apr2002
-   POMASS =   16.000; ZVAL   =    6.000    mass and valenz
-   VRHFIN =H: ultrasoft test
-   LEXCH  = PE
-   TITEL  = PAW_PBE H 15Jun2001
-   POMASS =    1.000; ZVAL   =    1.000    mass and valenz
-   number of dos      NEDOS =    301   number of ions     NIONS =      3
-   ions per type =               1   2
-   ISPIN  =      1    spin polarized calculation?
-   ENCUT  =  400.0 eV  29.40 Ry    5.42 a.u.
-   NELM   =      3;   NELMIN=  2; NELMDL= -5     # of ELM steps
-   EDIFF  = 0.1E-03   stopping-criterion for ELM
-   NELECT =       8.0000    total number of electrons
-   GGA     =    --    GGA type
-   LHFCALC =     F    Hartree Fock is set to
-"""
-CELL = """  VOLUME and BASIS-vectors are now :
-      direct lattice vectors                 reciprocal lattice vectors
-     5.000000000  0.000000000  0.000000000     0.200000000  0.000000000  0.000000000
-     1.000000000  5.000000000-10.000000000     0.000000000  0.200000000  0.000000000
-     0.000000000  0.000000000  5.000000000     0.000000000  0.000000000  0.200000000
-"""
-
-
-def step(n, loops=2, change=1e-5, energy=-14.0, positions=True, vdw=False):
-    """One ab initio step."""
-    text = "".join(
-        f"--------------------------------------- Iteration {n:6d}({i + 1:4d})  ---------------------------------------\n"
-        f" total energy-change (2. order) :{change:14.7E}  (-0.1E-06)\n  free energy    TOTEN  =       {energy - 1:14.8f} eV\n"
-        for i in range(loops)
-    )
-    text += "  in kB      10.00000    20.00000    30.00000     1.00000     2.00000     3.00000\n" + CELL
-    if positions:
-        text += (
-            " POSITION                                       TOTAL-FORCE (eV/Angst)"
-            + (",  FORCE-w/o vdW (eV/Angst)" if vdw else "")
-            + "\n ------\n"
-        )
-        extra = "     9.0 9.0 9.0" if vdw else ""
-        text += f"      0.00000      0.00000      0.00000         0.500000     -0.500000   -1000.500000{extra}\n"
-        text += f"      1.00000      0.00000      0.00000        -0.250000      0.250000-1000.250000{extra}\n"
-        text += f"      0.00000      1.00000      0.00000        -0.250000      0.250000   2000.750000{extra}\n ------\n"
-    note = f"    w/o vdW = {energy + 1:14.8f} eV" if vdw else ""
-    text += f"  free  energy   TOTEN  =   {energy:18.8f} eV{note}\n\n"
-    return text + f"  energy  without entropy=   {energy - 0.1:16.8f}  energy(sigma->0) =   {energy - 0.05:16.8f}\n"
-
-
-def learned(energy=-99.0):
-    """What a machine-learned force field prints for a step."""
-    return (
-        "  ML FORCE on cell =-STRESS in cart. coord. units (eV/cell)\n  in kB       9.00000     9.00000     9.00000     9.00000     9.00000     9.00000\n"
-        + CELL
-        + "  POSITION                                       TOTAL-FORCE (eV/Angst) (ML)\n ------\n" + " 9 9 9 9 9 9\n" * 3
-        + f"  free  energy ML TOTEN  =   {energy:16.8f} eV\n\n  ML energy  without entropy=  {energy:16.8f}  ML energy(sigma->0) =  {energy:16.8f}\n"
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -117,6 +53,28 @@ def test_a_dispersion_correction_adds_columns_and_words(outcar):
     (frame,) = frames(outcar(step(1, vdw=True)), "vasp/outcar")
     assert frame.energy == -14.0 and frame.forces[2, 2] == 2000.75
     assert frames(outcar(step(1, vdw=True)), "vasp/outcar", options={"energy": "sigma0"})[0].energy == pytest.approx(-14.05)
+
+
+def forces_last(text):
+    """A step as VASP up to 5.2 prints it: the energies before the stress and the forces."""
+    start, end = text.index("  in kB"), text.index("  free  energy   TOTEN")
+    return text[:start] + text[end:] + text[start:end]
+
+
+def test_energies_before_or_after_the_forces_belong_to_them(outcar):
+    """VASP up to 5.2 prints them before: each would otherwise go with the forces of the step before."""
+    steps = step(1), step(2, energy=-15.0).replace("0.500000     -0.5", "0.750000     -0.5"), step(3, energy=-16.0, positions=False)
+    new = read(outcar(*steps), "vasp/outcar")
+    old = read(outcar(*map(forces_last, steps)), "vasp/outcar")
+    assert [item.energy for item in old[:2]] == [-14.0, -15.0] and [item.forces[0, 0] for item in old[:2]] == [0.5, 0.75]
+    assert all(np.array_equal(a.virial, b.virial) and a.converged for a, b in zip(new[:2], old[:2], strict=True))
+    assert reasons(old) == reasons(new) == ["no positions"]
+
+
+def test_a_linear_response_after_the_step_is_no_step_cut_short(outcar):
+    response = " Linear response to external field, progress :\n" + 2 * "----------- Iteration      1(   1)  ----------\n"
+    assert reasons(read(outcar(step(1), response), "vasp/outcar")) == ["truncated"]
+    assert reasons(read(outcar(step(1), response, " General timing and accounting informations for this job:\n"), "vasp/outcar")) == []
 
 
 @pytest.mark.parametrize(("loops", "change", "good"), [(2, 1.0, True), (3, 1.0, False), (3, 5e-5, True), (3, -5e-2, False)])
@@ -204,6 +162,13 @@ def test_chained_loops_are_good_and_unsettled_ones_are_not(vasprun):
     assert len(frames(vasprun(calculation(loops=6, change=1e-5)), "vasp/xml")) == 1
     items = read(vasprun(calculation(loops=3, change=-0.2)), "vasp/xml")
     assert reasons(items) == ["unconverged"] and items[0].value == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(("printed", "meant"), [("X ", 54), ("r ", 40)])
+def test_a_symbol_that_lost_a_letter_is_known(vasprun, printed, meant):
+    path = vasprun(calculation())
+    path.write_text(path.read_text().replace("<c>O </c>", f"<c>{printed}</c>"))
+    assert frames(path, "vasp/xml")[0].numbers.tolist() == [meant, 1, 1]
 
 
 def test_stars_refuse_their_step_alone(vasprun):
