@@ -188,4 +188,4 @@ def _number(word: str) -> float:
 
 def _symbol(text: str | None) -> str:
     symbol = (text or "").strip()
-    return "Zr" if symbol == "r" else symbol  # VASP 5.2 loses the Z: pymatgen knows it too
+    return {"r": "Zr", "X": "Xe"}.get(symbol, symbol)  # VASP 5.2 loses a letter: pymatgen knows these too
