@@ -1,7 +1,7 @@
-"""POSCAR and CONTCAR -> structures, one or many in a file.
+"""POSCAR and CONTCAR -> structures, one or many in a file; XDATCAR, CHGCAR and the like, which begin as one.
 
 VASP 5 (symbols above the counts, several lines of both allowed) and VASP 4 (symbols in the title or after the coordinates); a negative
-scale is the volume; selective dynamics are checked and dropped; velocities are passed over
+scale is the volume; selective dynamics are checked and dropped; velocities are passed over, and so is what lies on a grid
 (https://www.vasp.at/wiki/index.php/POSCAR). Options: `symbols`, "O H" where the file names none; `charge`
 of all structures in e. There are no labels. The group is the file.
 """
@@ -18,11 +18,13 @@ import numpy as np
 from ..catalog import SourceSpec
 from ..errors import SourceError
 from ..frame import Frame, Rejection
-from .build import MAX_ATOMS, NUMBERS, Unusable, build, whole
+from .build import MAX_ATOMS, NUMBERS, Unusable, build, rejects, whole
 from .files import SourceFile
 
 MAX_BYTES = 256 << 20
-NAME = re.compile(r"(^|[._-])(POSCAR|CONTCAR)|\.vasp$|\.poscar$", re.IGNORECASE)
+NAME = re.compile(r"(^|[._-])(POSCAR|CONTCAR|XDATCAR|CHG|LOCPOT|ELFCAR|PARCHG|AECCAR)|\.vasp$|\.poscar$", re.IGNORECASE)
+CONFIGURATION = re.compile("direct configuration", re.IGNORECASE)
+GRID = re.compile(r"\s*\d+\s+\d+\s+\d+\s*")  # the line above the numbers of a CHGCAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +49,20 @@ class PoscarReader:
         """Yield the structures."""
         lines = file.bytes(MAX_BYTES).decode("utf-8", "replace").splitlines()
         named = str(spec.options.get("symbols", "")).split()
+        common = {"group": file.name, "charge": whole(spec.options.get("charge", 0), "charge")}
         at, i = 0, 0
         while at is not None and at < len(lines):
             try:
-                structure = parse_poscar(lines, at, named=named)
+                first = parse_poscar(lines, at, named=named)
             except Unusable as bad:
                 raise SourceError(bad.reason, where=f"{file.name}#{i}") from None
-            origin = f"{file.name}#{i}"
-            charge = whole(spec.options.get("charge", 0), "charge")
-            yield build(
-                origin=origin, group=file.name, symbols=structure.symbols, positions=structure.positions, cell=structure.cell, charge=charge
-            )
-            at, i = next_start(lines, structure.end), i + 1
+            yield build(origin=f"{file.name}#{i}", symbols=first.symbols, positions=first.positions, cell=first.cell, **common)
+            end, i = first.end, i + 1
+            while CONFIGURATION.match(_line(lines, end)):
+                rows, end = lines[end + 1 : end + 1 + len(first.symbols)], end + 1 + len(first.symbols)
+                yield _moved(first, rows, origin=f"{file.name}#{i}", **common)
+                i += 1
+            at = next_start(lines, end)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -68,6 +72,15 @@ class PoscarReader:
         """A usual name, or a scale and three vectors in lines 2 to 5; in both cases the vectors must be there."""
         lines = head.decode("utf-8", "replace").splitlines()
         return looks_like_poscar(lines, 0) and (bool(NAME.search(file.basename)) or "." not in file.basename)
+
+
+@rejects("a configuration")
+def _moved(first: Poscar, rows: Sequence[str], *, origin: str, **common: Any) -> Frame | Rejection:
+    """`first` with the direct coordinates in `rows`: an XDATCAR of fixed cell prints nothing else again."""
+    if len(rows) < len(first.symbols):
+        raise Unusable("truncated")
+    positions = _floats([row.split()[:3] for row in rows]) @ first.cell
+    return build(origin=origin, symbols=first.symbols, positions=positions, cell=first.cell, **common)
 
 
 def looks_like_poscar(lines: Sequence[str], at: int) -> bool:
@@ -82,7 +95,9 @@ def looks_like_poscar(lines: Sequence[str], at: int) -> bool:
 
 
 def next_start(lines: Sequence[str], end: int) -> int | None:
-    """The line where another structure starts after `end`; None where only velocities or nothing follow."""
+    """The line where another structure starts after `end`; None where only velocities, a grid or nothing follow."""
+    if not _line(lines, end).strip() and GRID.fullmatch(_line(lines, end + 1)):
+        return None
     for at in range(end, min(end + 2, len(lines))):
         if looks_like_poscar(lines, at) and not all(map(_number, lines[at].split()[:3] or ["x"])):
             return at

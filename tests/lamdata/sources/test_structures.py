@@ -13,7 +13,7 @@ from writers import emt_frames
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
-from lamdata.sources import SourceFile, expand, read_all, reader
+from lamdata.sources import SourceFile, expand, guess_format, read_all, reader
 
 
 def read(path, name, **spec):
@@ -62,6 +62,22 @@ def test_every_dialect_of_poscar_is_the_same_structure(tmp_path, content):
 def test_a_broken_poscar_is_one_line(tmp_path, content, match):
     with pytest.raises(SourceError, match=match):
         text(tmp_path, content, "vasp/poscar")
+
+
+def test_an_xdatcar_of_fixed_cell_gives_every_configuration(tmp_path):
+    path = tmp_path / "XDATCAR.md"
+    steps = ["0 0 0\n.5 .5 .5\n", "0 0 0\n.5 .5 .25\n", "-0.1-0.2 0\n.5 .5 .5\n", "0 0 0\n.25 .5 .5\n", "0 0 0\n"]
+    path.write_text(HEAD + "Cu Au\n1 1\n" + "".join(f"Direct configuration= {i + 1:5d}\n{rows}" for i, rows in enumerate(steps)))
+    items = read(path, guess_format(SourceFile(name=path.name, path=str(path))))
+    assert [getattr(item, "reason", None) for item in items] == [None, None, "a coordinate is not a number", None, "truncated"]
+    assert [item.positions[1].tolist() for item in items[:2]] == [[1, 2, 3], [1, 2, 1.5]] and items[3].positions[1, 0] == 0.5
+    assert items[3].origin == "XDATCAR.md#3" and items[3].cell.tolist() == items[0].cell.tolist()
+
+
+def test_the_grid_of_a_chgcar_is_not_another_structure(tmp_path):
+    grid = "\n 2 2 2\n" + " 0.1 0.2 0.3 0.4 0.5\n" * 3 + "augmentation occupancies\n 0.5 0.5\n"
+    assert len(text(tmp_path, HEAD + "Cu Au\n1 1\nDirect\n0 0 0\n.5 .5 .5\n" + grid, "vasp/poscar", file="CHGCAR.spin")) == 1
+    assert guess_format(SourceFile(name="CHGCAR.spin", path=str(tmp_path / "CHGCAR.spin"))) == "vasp/poscar"
 
 
 def test_symbols_and_charge_may_come_from_the_card(tmp_path):
