@@ -1,4 +1,4 @@
-"""AiiDA archives -> the crystal structures in them: the zip with an sqlite database (`main_*`, AiiDA 2), or with `data.json` (0.4 to 0.13).
+"""AiiDA archives -> the crystal structures in them: the zip with an sqlite database (`main_*`, AiiDA 2), or with `data.json` (0.1 to 0.13).
 
 Every `StructureData` node is a frame; option `group` keeps those in the AiiDA group of that label, as archives also hold the inputs of
 relaxations. Energies and forces are nodes of their own, computed for one of several structures of a workflow, and are not read.
@@ -29,6 +29,7 @@ from .say import say
 
 STRUCTURES = "data.core.structure.StructureData."
 OLD_STRUCTURES = ("data.structure.StructureData.", STRUCTURES)
+OLD_NODES = "aiida.backends.djsite.db.models.DbNode"  # 0.1 and 0.2
 MAX_DATABASE = 64 << 30  # bytes; MC3D's archive is 12 GB in all
 MAX_RATIO = 1000  # sqlite pages pack well
 IN_GROUP = (
@@ -107,7 +108,8 @@ def _json_nodes(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[tuple[st
         raise SourceError(f"its data.json has {info.file_size} bytes", where=file.name, hint="convert it with `verdi archive migrate`")
     data = parse(archive.read(info), where=file.name)
     try:
-        nodes = data["export_data"].get("Node", {})
+        exported = data["export_data"]
+        nodes = exported.get("Node", exported.get(OLD_NODES, {}))
         attributes = data.get("node_attributes", {})
         for key in sorted(nodes, key=lambda k: (len(k), k)):
             if nodes[key].get("node_type", nodes[key].get("type")) in OLD_STRUCTURES:

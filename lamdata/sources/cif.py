@@ -29,7 +29,7 @@ SAME_SITE = 2e-3  # of a cell vector; pymatgen snaps 0.3333 to 1/3 and merges si
 
 
 class CifReader:
-    """`*.cif`."""
+    """`*.cif`, and `*.mcif` without its magnetic moments."""
 
     name = "cif"
     options: dict[str, tuple] = {}
@@ -52,7 +52,7 @@ class CifReader:
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """The ending, or a data block with a cell."""
-        return file.basename.lower().endswith(".cif") or head.lstrip().startswith(b"data_") and b"_cell_length_a" in head
+        return file.basename.lower().endswith((".cif", ".mcif")) or head.lstrip().startswith(b"data_") and b"_cell_length_a" in head
 
 
 def _frame(block: str, origin: str, group: str) -> Frame | Rejection:

@@ -1,6 +1,7 @@
 """OPTIMADE answers -> structures: one document, a list, `{"data": ...}`, or one a line (https://schemas.optimade.org).
 
-A species with a vacancy, with several elements or with a partial concentration, an assembly and an unknown position are rejected.
+A species with a vacancy, with several elements or with a partial concentration, an assembly, an unknown position and atoms
+without a site are rejected.
 The standard has no energy; `keys: {energy: _mcloud_total_energy}` names a provider's, in eV unless `units` says otherwise. The
 group is the `immutable_id`, else the `id`.
 """
@@ -104,6 +105,8 @@ def _symbols(fields: dict[str, Any]) -> list[str]:
             raise Unusable(problems[name], str(name)[:40])
         if name not in symbol_of:
             raise Unusable("a site of a species that is not described", str(name)[:40])
+    if "implicit_atoms" in (fields.get("structure_features") or ()):
+        raise Unusable("implicit atoms: some have no site")
     if fields.get("assemblies") or features:
         raise Unusable(f"disorder: {', '.join(sorted(features)) or 'assemblies'}")
     return [symbol_of[name] for name in fields["species_at_sites"]]
@@ -119,7 +122,10 @@ def _cell(fields: dict[str, Any]) -> tuple[tuple[bool, bool, bool], Any]:
         raise Unusable("dimension_types is not three flags")
     if not any(periodic):
         return periodic, None  # type: ignore[return-value]
-    cell = np.array([[0.0] * 3 if v is None or None in v else v for v in vectors], np.float64)
+    missing = [v is None or None in v for v in vectors]
+    if any(absent and along for absent, along in zip(missing, periodic, strict=True)):
+        raise Unusable("a periodic direction has no lattice vector")
+    cell = np.array([[0.0] * 3 if absent else v for absent, v in zip(missing, vectors, strict=True)], np.float64)
     return periodic, complete_cell(cell)  # type: ignore[return-value]
 
 

@@ -126,6 +126,12 @@ def test_an_ordered_cif_is_read(tmp_path):
     assert isinstance(found, Frame) and found.numbers.tolist() == [29, 79]
 
 
+def test_a_magnetic_cif_is_a_cif(tmp_path):
+    path = cif(emt_frames(1), tmp_path).rename(tmp_path / "a.mcif")
+    path.write_text(path.read_text().replace("data_image0", "#made by hand\ndata_image0"))
+    assert guess_format(SourceFile(name="a.mcif", path=str(path))) == "cif"
+
+
 def test_each_data_block_is_read_for_itself(tmp_path):
     path = cif(emt_frames(3), tmp_path)
     path.write_text(path.read_text().replace("_cell_length_b", "_cell_length_x", 1))
@@ -208,6 +214,8 @@ def change_species(attributes, **changes):
         (lambda a: a["cartesian_site_positions"][0].__setitem__(0, None), "unknown positions"),
         (lambda a: a["cartesian_site_positions"].pop(), "differ in number"),
         (lambda a: a["species_at_sites"].__setitem__(0, "Zz"), "not described"),
+        (lambda a: a.update(structure_features=["implicit_atoms"]), "implicit atoms"),
+        (lambda a: a["lattice_vectors"].__setitem__(0, None), "no lattice vector"),
     ],
 )
 def test_an_optimade_structure_with_disorder_is_rejected(tmp_path, change, reason):
@@ -249,13 +257,23 @@ def test_an_aiida_group_chooses_structures(tmp_path):
 def test_an_aiida_kind_with_a_vacancy_is_rejected(tmp_path):
     attributes = aiida_attributes(emt_frames(1)[0])
     attributes["kinds"][0]["weights"] = [0.9]
-    data = {
-        "export_data": {"Node": {"1": {"uuid": "u", "node_type": "data.core.structure.StructureData."}}},
-        "node_attributes": {"1": attributes},
-    }
+    path = old_aiida(tmp_path, attributes, "Node", node_type="data.core.structure.StructureData.")
+    assert "disorder" in read(path, "aiida")[0].reason
+
+
+def old_aiida(tmp_path, attributes, nodes, **stated):
+    """An archive with `data.json`."""
+    data = {"export_data": {nodes: {"1": {"uuid": "u"} | stated}}, "node_attributes": {"1": attributes}}
     with zipfile.ZipFile(tmp_path / "old.aiida", "w") as archive:
         archive.writestr("data.json", json.dumps(data))
-    assert "disorder" in read(tmp_path / "old.aiida", "aiida")[0].reason
+    return tmp_path / "old.aiida"
+
+
+def test_the_first_aiida_archives_call_their_nodes_otherwise(tmp_path):
+    (expected,) = emt_frames(1)
+    name, kind = "aiida.backends.djsite.db.models.DbNode", "data.structure.StructureData."
+    (frame,) = read(old_aiida(tmp_path, aiida_attributes(expected), name, type=kind), "aiida")
+    assert frame.group == "u" and np.array_equal(frame.positions, expected.positions)
 
 
 def test_an_aiida_database_that_unpacks_too_large_is_refused(tmp_path):
