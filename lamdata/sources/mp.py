@@ -51,8 +51,9 @@ class TaskReader:
         return _theory(calculations[0]) if isinstance(calculations[0], dict) else {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """JSON with `calcs_reversed` near its start."""
-        return head.lstrip()[:1] in (b"{", b"[") and b'"calcs_reversed"' in head
+        """JSON with `calcs_reversed` near its start, or with what newer documents have before it."""
+        known = b'"calcs_reversed"' in head or b'"orig_inputs"' in head or b'"dir_name"' in head and b'"calc_type"' in head
+        return head.lstrip()[:1] in (b"{", b"[") and known
 
 
 def _tasks(file: SourceFile) -> Iterator[tuple[str, Any]]:

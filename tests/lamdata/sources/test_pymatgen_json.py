@@ -11,7 +11,7 @@ from writers import emt_frames
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
-from lamdata.sources import SourceFile, json_items, read_all, read_theory, reader
+from lamdata.sources import SourceFile, guess_format, json_items, read_all, read_theory, reader
 
 
 def read(path, name="pymatgen/json", **spec):
@@ -116,6 +116,16 @@ def test_a_task_has_three_energies(tmp_path, option, shift):
     frames = emt_frames()
     back = read(mp_task(frames, tmp_path), "mp/task", options={"energy": option})
     assert [f.energy for f in back] == pytest.approx([f.energy + shift for f in frames])
+
+
+@pytest.mark.parametrize("first", ["calcs_reversed", "orig_inputs", "dir_name"])
+def test_a_task_is_known_though_its_runs_come_late(tmp_path, first):
+    """Newer documents hold structures, and the final energy, long before `calcs_reversed`."""
+    path = mp_task(emt_frames(2), tmp_path)
+    late = {first: {}, "calc_type": "GGA", "structure": structure_dict(emt_frames(1)[0]), "input": "x" * 10_000}
+    path.write_text(json.dumps([late | json.loads(path.read_text())]))
+    assert guess_format(SourceFile(name=path.name, path=str(path))) == "mp/task"
+    assert len(read(path, "mp/task")) == 2
 
 
 def test_steps_of_several_runs_come_in_the_order_of_the_runs(tmp_path):
