@@ -241,7 +241,9 @@ def _frame(
     species = next(layout.columns[key] for key in ("species", "Z", "numbers") if key in layout.columns)
     symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
     length = layout.factors["length"]
-    cell = np.array(info["Lattice"].split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
+    cell = (
+        np.array(info["Lattice"].replace(",", " ").split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
+    )
     pbc = _pbc(info.get("pbc"), cell)
     labels = _labels(info, layout, spec)
     if not any(pbc):

@@ -33,6 +33,11 @@ def test_the_usual_names_of_the_energy_are_known(tmp_path, key):
     assert one(tmp_path, f"{CELL} {COLUMNS} {key}=-1.5").energy == -1.5
 
 
+def test_commas_between_the_numbers_of_a_lattice_are_read(tmp_path):
+    found = one(tmp_path, f'Lattice="2, 0, 0 0, 2, 0 0, 0, 2" {COLUMNS}')
+    assert found.cell.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+
+
 def test_an_unknown_key_is_no_label_until_the_card_names_it(tmp_path):
     comment = f"{CELL} {COLUMNS} my_energy=-1.5"
     assert one(tmp_path, comment).energy is None
