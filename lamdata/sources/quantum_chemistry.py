@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..frame import F64
 from ..units import BOHR, HARTREE
 from .files import SourceFile
 from .numbers import floats
@@ -101,6 +100,11 @@ ORCA = TextReader(
 )
 
 
+# ` * CCSD total energy = -76.2`, ` MP2 Total Energy (a.u.) : -76.2`, ` Total Energy   =  -76.2 [Eh]`, ` CISD Root 0 energy = -76.2`
+PSI4_TOTAL = re.compile(r"[\s*]*(?:([\w().+-]+) )?(?:[Tt]otal [Ee]nergy|Root 0 energy)(?: \(a\.u\.\))? *[=:] *(-?\d+\.\d+)(?: \[Eh\])?\s*$")
+SAME = 1e-5  # Å: one geometry in Å and in bohr
+
+
 @dataclass(slots=True)
 class Psi4Run(Run):
     """A Psi4 output."""
@@ -110,25 +114,29 @@ class Psi4Run(Run):
         unconverged=("Could not converge", "did not converge", "not converged in"),
         converged=("Energy and wave function converged", "Energy converged"),
         energy="  Total Energy = ",
+        begun="*** tstart() called",
+        ended="*** tstop() called",
+        derivative=("SCF GRAD", "SCF HESS"),
+        correlated=("otal Energy  ", "otal Energy (a.u.)", "otal energy", " Root 0 energy"),
         gradient=("-Total Gradient:", "-Total gradient:", "## Total Gradient"),
         end="*** Psi4 exiting successfully",
     )
 
-    labels: list[str] = field(default_factory=list)
-    positions: F64 | None = None
+    stage: str = ""  # whose the energy is: "scf", or a "method" beyond it; "after": one has begun, "unknown": and ended without an energy
 
     def on_geometry(self, line: str) -> Step | None:
-        """Printed again before the gradient: the same geometry goes on with the step."""
+        """Printed again before the gradient, perhaps in another unit: the same geometry goes on with the step."""
         unit = BOHR if "(in Bohr)" in line else 1.0
         charge, multiplicity = re.findall(r"= *(-?\d+)", line)
         self.skip(3)
         rows = list(self.words(least=4))
         positions = np.array([[float(word) for word in row[1:4]] for row in rows]) * unit
-        if self.step is not None and self.step.forces is None and np.array_equal(positions, self.step.positions):
-            return None
-        done = self.take()
         symbols = [element(row[0]) for row in rows]
-        self.step = Step(symbols, positions, charge=int(charge), multiplicity=int(multiplicity))
+        now = self.step
+        if now is not None and now.forces is None and symbols == now.symbols and abs(positions - now.positions).max(initial=0.0) < SAME:
+            return None
+        done = self.on_end(line)
+        self.step, self.stage = Step(symbols, positions, charge=int(charge), multiplicity=int(multiplicity)), ""
         return done
 
     def on_converged(self, line: str) -> None:
@@ -142,6 +150,23 @@ class Psi4Run(Run):
     def on_energy(self, line: str) -> None:
         if self.step is not None:
             self.step.energy = floats(line.partition("=")[2])[0] * HARTREE
+            self.stage = "scf"
+
+    def on_begun(self, line: str) -> None:
+        self.stage = "after" if self.stage == "scf" else self.stage
+
+    def on_derivative(self, line: str) -> None:
+        self.stage = "scf"
+
+    def on_ended(self, line: str) -> None:
+        self.stage = "unknown" if self.stage == "after" else self.stage
+
+    def on_correlated(self, line: str) -> None:
+        """The last total energy is the method's: what it is built on, MP2 for CCSD, stands before; scaled spins are another method."""
+        found = PSI4_TOTAL.match(line)
+        if found is not None and self.step is not None and not re.match("SCS|SOS|SCF|REF", found[1] or ""):
+            self.step.energy = float(found[2]) * HARTREE
+            self.stage = "method"
 
     def on_gradient(self, line: str) -> None:
         rows: list[list[float]] = []
@@ -155,7 +180,13 @@ class Psi4Run(Run):
             self.step.forces = -np.array(rows) * FORCE
 
     def on_end(self, line: str) -> Step | None:
-        return self.take()
+        """A geometry without an SCF, as the optimizer prints, is no step."""
+        done = self.take()
+        if done is None or (done.energy is None and done.converged is None):
+            return None
+        if self.stage == "unknown":
+            done.reason = "the energy of the method is not recognised"
+        return done
 
 
 def psi4_theory(file: SourceFile) -> dict[str, Any]:

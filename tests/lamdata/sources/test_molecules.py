@@ -219,6 +219,44 @@ def test_psi4_prints_gradients_not_forces(write):
         read(write(PSI4), "psi4/output")
 
 
+def psi4_program(text=""):
+    return f"\n*** tstart() called on here\n{text}\n*** tstop() called on here at noon\n"
+
+
+@pytest.mark.parametrize(
+    "totals",
+    [
+        "\t MP2 Total Energy (a.u.)            :   -75.61000000000000\n\t MP3 Total Energy (a.u.)            :   -75.70000000000000\n",
+        "      * MP2 total energy                      =  -75.610000000000\n      * CCSD total energy      =  -75.700000000000\n",
+        "\t Total Energy              =     -75.7000000000000000 [Eh]\n\t SCS Total Energy          =     -75.9000000000000000 [Eh]\n",
+    ],
+)
+def test_psi4_takes_the_energy_of_the_method_that_the_gradient_belongs_to(write, totals):
+    head, again, gradient = PSI4.rpartition(PSI4_GEOMETRY)
+    path = write(psi4_program(head) + psi4_program(totals) + psi4_program(again + gradient) + "*** Psi4 exiting successfully.\n")
+    (frame,) = frames(path, "psi4/output")
+    assert frame.energy == pytest.approx(-75.7 * HARTREE) and frame.forces is not None
+
+
+def test_psi4_does_not_take_the_energy_of_the_scf_for_that_of_a_method_it_does_not_know(write):
+    scf, _, gradient = PSI4.rpartition(PSI4_GEOMETRY)
+    end = "*** Psi4 exiting successfully.\n"
+    items = read(write(psi4_program(scf) + psi4_program("  ADC(1)") + end), "psi4/output")
+    assert reasons(items) == ["the energy of the method is not recognised"]
+    moved = PSI4.replace("2.000000000000", "2.100000000000")
+    path = write(psi4_program(scf) + psi4_program("   SCF GRAD\n" + PSI4_GEOMETRY + gradient) + psi4_program(moved) + end)
+    assert [frame.energy for frame in frames(path, "psi4/output")] == pytest.approx([-75.5 * HARTREE] * 2)
+
+
+def test_psi4_geometries_in_another_unit_or_of_the_optimizer_are_no_steps_of_their_own(write):
+    angstrom = PSI4_GEOMETRY.replace("(in Bohr)", "(in Angstrom)").replace("2.000000000000", f"{2 * BOHR:.12f}")
+    first, again, gradient = PSI4.rpartition(PSI4_GEOMETRY)
+    next_one = angstrom.replace("0.000000000000    15.99", "0.100000000000    15.99")
+    path = write(first + angstrom + gradient + next_one + "*** Psi4 exiting successfully.\n")
+    (frame,) = frames(path, "psi4/output")
+    assert frame.forces is not None
+
+
 def test_dpdata_reads_the_same_orca_and_psi4_runs(samples):
     import dpdata
 
