@@ -23,7 +23,7 @@ FRAME_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Frames:
     """F frames with A atoms in all; frame f owns atoms `starts[f]:starts[f] + natoms[f]`.
 
@@ -80,11 +80,17 @@ class Frames:
 
     def in_equal_parts(self, size: int) -> Iterator[Frames]:
         """Parts of `size` frames each, as views: `cut` again and again, at half the price. `size` must divide the number of frames."""
-        ends = self.starts[::size].tolist()
-        of_frames = [list(value.reshape(-1, size, *value.shape[1:])) for value in (getattr(self, name) for name in FRAME_FIELDS)]
-        of_atoms = {name: getattr(self, name) for name in ATOM_FIELDS if getattr(self, name) is not None}
-        for values, first, last in zip(zip(*of_frames), ends, ends[1:]):
-            yield Frames(**{name: value[first:last] for name, value in of_atoms.items()}, **dict(zip(FRAME_FIELDS, values)))
+        parts = len(self) // size
+        ends = np.cumsum(self.natoms.reshape(parts, size).sum(axis=1)).tolist()
+        atoms = [slice(first, last) for first, last in zip([0, *ends], ends)]
+        columns = []
+        for name in (field.name for field in fields(Frames)):
+            value = getattr(self, name)
+            if name in FRAME_FIELDS:
+                columns.append(value.reshape(parts, size, *value.shape[1:]))
+            else:
+                columns.append([None] * parts if value is None else map(value.__getitem__, atoms))
+        return map(Frames, *columns)
 
     def take(self, order: NDArray[np.integer]) -> Frames:
         """Frames in the given order, copied."""

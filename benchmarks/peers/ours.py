@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 import torch
 
@@ -34,9 +36,10 @@ def write(data, folder: str, *, profile: str) -> None:
 def batches(folder: str, seed: int):
     """A shuffled stream of one head; a disk is read where batches are used, as by the peers, a bucket by threads far ahead."""
     threads = 2 if "://" in folder else 0
+    arrays = attrgetter(*KEYS)
     with Stream([StreamHead(name="ragged", dataset=open_dataset(folder))], seed=seed, batch_frames=BATCH, threads=threads) as stream:
         for batch in stream:
-            yield {name: torch.from_numpy(getattr(batch, name)) for name in KEYS}
+            yield dict(zip(KEYS, map(torch.from_numpy, arrays(batch))))
 
 
 def _frames(data) -> Frames:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -40,26 +42,35 @@ class LocalPlace:
 
     def read_ranges(self, ranges: Sequence[Range]) -> Iterator[memoryview]:
         """One after the other: what was read is then decoded out of the processor's cache, into which the next will go."""
-        return (self._read_range(*request) for request in ranges)
-
-    def _read_range(self, path: str, start: int, stop: int) -> memoryview:
-        data = memoryview(POOL.take((stop - start,), np.uint8))
-        for _ in self.read_into(path, [(start, [data])]):
-            pass
-        return data
+        for path, some in groupby(ranges, key=itemgetter(0)):
+            with self._opened(path) as fill:
+                for _, start, stop in some:
+                    data = memoryview(POOL.take((stop - start,), np.uint8))
+                    fill(start, [data])
+                    yield data
 
     def read_into(self, path: str, requests: Sequence[tuple[int, Sequence[memoryview | bytearray]]]) -> Iterator[None]:
         """Fill the targets of each request, one after the other, with the bytes from its start on; yield after each request."""
+        with self._opened(path) as fill:
+            for start, targets in requests:
+                fill(start, targets)
+                yield
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[Callable[[int, Sequence[memoryview | bytearray]], None]]:
+        """A call that fills targets with a file's bytes from a start on."""
         try:
             handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
         except FileNotFoundError as err:
             raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
+
+        def fill(start: int, targets: Sequence[memoryview | bytearray]) -> None:
+            found, size = os.preadv(handle, targets, start), sum(map(len, targets))
+            if found != size:
+                raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
+
         try:
-            for start, targets in requests:
-                found, size = os.preadv(handle, targets, start), sum(map(len, targets))
-                if found != size:
-                    raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
-                yield
+            yield fill
         finally:
             os.close(handle)
 

@@ -15,12 +15,16 @@ KEPT = 64  # arrays of a size remembered at most; those in use beyond that are s
 STEPS = 4  # sizes to each power of two
 
 
-def _references(owners: Sequence[np.ndarray]) -> list[int]:
-    """How often each is referred to, this look at it included."""
-    return [sys.getrefcount(owner) for owner in owners]
+def _free(owners: Sequence[np.ndarray], references: int) -> np.ndarray | None:
+    """The first array that is referred to so often, this look at it included."""
+    for owner in owners:
+        if sys.getrefcount(owner) == references:
+            return owner
+    return None
 
 
-_FREE = _references([np.empty(1)])[0]  # of an array that only a list holds: how many that is depends on the version of Python
+# How often an array is referred to that only a list holds: that depends on the version of Python.
+_FREE = next(count for count in range(9) if _free([np.empty(1)], count) is not None)
 
 
 class Pool:
@@ -46,13 +50,12 @@ class Pool:
         """A free owner of `size` bytes, or a new one."""
         with self._lock:
             owners = self._owners[size]
-            for owner, count in zip(owners, _references(owners)):
-                if count == _FREE:
-                    return owner[:]  # a view: holds the owner busy from here on
-            owners.append(np.empty(size, np.uint8))
-            if len(owners) > KEPT:
-                owners.pop(0)
-            return owners[-1][:]
+            owner = _free(owners, _FREE)
+            if owner is None:
+                owner = np.empty(size, np.uint8)
+                owners.append(owner)
+                del owners[:-KEPT]
+            return owner[:]  # a view: holds the owner busy from here on
 
 
 def _rounded(size: int) -> int:

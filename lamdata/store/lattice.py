@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ FACTORS: dict[str, dict[str, float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Lattice:
     """Values that equal `(n / 10**decimals) * factor` to the last bit, with integer least <= n <= largest; 0 is among them."""
 
@@ -41,17 +42,17 @@ class Lattice:
     least: int
     largest: int
 
-    @property
+    @cached_property
     def reach(self) -> int:
         """The largest |n|."""
         return max(-self.least, self.largest)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The smaller of two integer types that holds every n."""
         return np.dtype("<i4") if self.reach < 2**31 else np.dtype("<i8")
 
-    @property
+    @cached_property
     def shift(self) -> int:
         """What is added to n before it is stored: with it stored numbers are not negative and leave their upper bytes zero.
 
@@ -63,7 +64,7 @@ class Lattice:
         half = 256**size // 2
         return half if -half <= self.least and self.largest < half else -self.least
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """10**decimals, exact in float64 up to 22 decimals."""
         return float(10**self.decimals)

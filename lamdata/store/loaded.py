@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ..frames import Frames
 from ..places.pool import POOL
-from .gather import ragged_take, reorder
+from .gather import Ranges, reorder
 from .lattice import Lattice
 from .layout import ArrayPlan
 from .segment import Segment
 
 FRAME_ARRAYS = ("energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial")
 ATOM_ARRAYS = ("numbers", "positions", "forces")
-CONVERTED = 1024  # frames copied and converted at a time
+CONVERTED = 512  # frames copied and converted at a time
 STREAMED = ("natoms", *FRAME_ARRAYS, *ATOM_ARRAYS)
 
 
@@ -38,29 +38,31 @@ class Loaded:
             return
         _off_lattice(np.take(self.arrays[name], rows, axis=0), self.plans[name].lattice, out)
 
-    def copy_atom_arrays(self, starts: NDArray[np.int64], natoms: NDArray[np.int64], outs: Mapping[str, np.ndarray]) -> None:
-        """Write the atoms of the chosen frames into `outs`, which have the right length."""
-        direct = {}
+    def copy_atom_arrays(self, atoms: Ranges, outs: Mapping[str, np.ndarray]) -> None:
+        """Write these atoms into `outs`, which have the right length."""
+        direct, through = {}, {}
         for name, out in outs.items():
             if name not in self.arrays:
                 out[:] = self.plans[name].constant
-            elif self.arrays[name].dtype == out.dtype:
-                direct[name] = out
-        ragged_take([self.arrays[name] for name in direct], list(direct.values()), starts, natoms)
-        through = {name: out for name, out in outs.items() if name in self.arrays and name not in direct}
+            else:
+                (direct if self.arrays[name].dtype == out.dtype else through)[name] = out
+        atoms.copy([self.arrays[name] for name in direct], list(direct.values()))
         if through:
-            self._copy_and_convert(starts, natoms, through)
+            self._copy_and_convert(atoms, through)
 
-    def _copy_and_convert(self, starts: NDArray[np.int64], natoms: NDArray[np.int64], outs: Mapping[str, np.ndarray]) -> None:
+    def _copy_and_convert(self, atoms: Ranges, outs: Mapping[str, np.ndarray]) -> None:
         """Copy some frames at a time and take them off their lattice while they are in the processor's cache."""
-        ends = np.cumsum(natoms)
-        for first in range(0, len(natoms), CONVERTED):
-            last = min(first + CONVERTED, len(natoms))
-            atoms = slice(int(ends[first] - natoms[first]), int(ends[last - 1]))
-            parts = [POOL.take(out[atoms].shape, self.arrays[name].dtype) for name, out in outs.items()]
-            ragged_take([self.arrays[name] for name in outs], parts, starts[first:last], natoms[first:last])
-            for (name, out), part in zip(outs.items(), parts):
-                _off_lattice(part, self.plans[name].lattice, out[atoms])
+        sources = [self.arrays[name] for name in outs]
+        lattices = [self.plans[name].lattice for name in outs]
+        borders = [*range(0, len(atoms), CONVERTED), len(atoms)]
+        ends = [0, *np.cumsum(np.add.reduceat(atoms.lengths, borders[:-1])).tolist()]
+        most = max(end - begin for begin, end in zip(ends, ends[1:]))
+        room = [POOL.take((most, *source.shape[1:]), source.dtype) for source in sources]
+        for first, last, begin, end in zip(borders, borders[1:], ends, ends[1:]):
+            parts = [array[: end - begin] for array in room]
+            atoms.copy(sources, parts, first, last)
+            for part, lattice, out in zip(parts, lattices, outs.values()):
+                _off_lattice(part, lattice, out[begin:end])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,8 @@ def gather(picks: Sequence[Pick]) -> Frames:
         frames, atoms = slice(frame, frame + count), slice(atom, atom + int(mine.sum()))
         for name in FRAME_ARRAYS:
             pick.loaded.copy_frame_array(name, pick.rows, values[name][frames])
-        pick.loaded.copy_atom_arrays(pick.loaded.atom_starts[pick.rows], mine, {name: values[name][atoms] for name in ATOM_ARRAYS})
+        ranges = Ranges(pick.loaded.atom_starts[pick.rows], mine)
+        pick.loaded.copy_atom_arrays(ranges, {name: values[name][atoms] for name in ATOM_ARRAYS})
         values["index"][frames] = pick.loaded.index[pick.rows]
         for name in ("head", "dataset", "epoch"):
             values[name][frames] = getattr(pick, name)

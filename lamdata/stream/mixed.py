@@ -24,9 +24,9 @@ from ..store.gather import reorder
 from ..store.loaded import Buffer, Pick, gather, in_places
 from .order import HeadOrder, MixtureOrder
 
-WINDOW = 8192  # slots gathered by one task, about
+WINDOW = 4096  # slots gathered by one task, about
 AHEAD = 2  # windows prepared beyond those in the hands of the threads
-ASKED = 10  # windows beyond these whose bytes are asked for, where bytes come from afar
+ASKED = 20  # windows beyond these whose bytes are asked for, where bytes come from afar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

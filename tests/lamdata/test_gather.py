@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lamdata.frames import FRAME_FIELDS
 from lamdata.places.pool import SMALLEST, Pool
 from lamdata.store import gather
-from lamdata.store.gather import ragged_take, reorder
+from lamdata.store.gather import Ranges, reorder
 from stores import make_frames
 
 
@@ -42,7 +42,7 @@ def test_equal_parts_are_those_that_are_cut():
 def test_any_type_of_number_is_copied(dtype):
     source = np.arange(300).reshape(100, 3).astype(dtype)
     out = np.empty((7, 3), dtype)
-    ragged_take([source], [out], np.array([90, 4]), np.array([2, 5]))
+    Ranges(np.array([90, 4]), np.array([2, 5])).copy([source], [out])
     np.testing.assert_array_equal(out, np.concatenate([source[90:92], source[4:9]]))
 
 
