@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 from xml.etree import ElementTree
 
@@ -83,7 +84,8 @@ class Vasprun:
 
     def frame(self, calculation: ElementTree.Element, origin: str) -> Frame | Rejection:
         """Build the frame of one ionic step."""
-        loops = [step for step in calculation.iterfind("scstep") if _energy(step, "e_fr_energy") is not None]
+        own = takewhile(lambda child: child.tag != "structure", calculation)  # electronic steps after it are those of a response
+        loops = [child for child in own if child.tag == "scstep" and _energy(child, "e_fr_energy") is not None]
         natoms = len(self.symbols)
         if not loops and self._is("ML_LMLFF"):
             return Rejection(origin=origin, reason="machine-learned")

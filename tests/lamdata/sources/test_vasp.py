@@ -171,6 +171,16 @@ def test_a_symbol_that_lost_a_letter_is_known(vasprun, printed, meant):
     assert frames(path, "vasp/xml")[0].numbers.tolist() == [meant, 1, 1]
 
 
+@pytest.mark.parametrize(("loops", "change", "later"), [(2, 1e-5, 5.0), (3, -0.2, 0.0)])
+def test_electronic_steps_of_a_response_say_nothing_of_the_step(vasprun, loops, change, later):
+    """LEPSILON, LCALCEPS and displacements print theirs after the structure, in the same <calculation>."""
+    energies = '<scstep><energy><i name="e_fr_energy">{}</i><i name="e_0_energy">7.0</i></energy></scstep>'
+    response = "".join(energies.format(later * i) for i in range(9))
+    path = vasprun(calculation(loops=loops, change=change).replace("<dos>", response + "<dos>"))
+    items = read(path, "vasp/xml", options={"energy": "sigma0"})
+    assert [getattr(item, "energy", None) for item in items] == ([pytest.approx(-14.05)] if loops == 2 else [None])
+
+
 def test_stars_refuse_their_step_alone(vasprun):
     items = read(vasprun(calculation(), calculation(stars=True), calculation()), "vasp/xml")
     assert [getattr(item, "reason", None) for item in items] == [None, "nonfinite", None]
