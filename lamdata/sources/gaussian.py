@@ -24,6 +24,7 @@ from .numbers import floats
 from .steps import Run, Step, TextReader, frame_of, marks
 
 FORCE = HARTREE / BOHR  # eV/Å
+SAME = 1e-6  # Hartree: the energies of one calculation
 VECTOR = -2  # the "atomic number" of a lattice vector
 
 
@@ -36,7 +37,7 @@ class GaussianRun(Run):
         input_axes=(" Input orientation:", " Z-Matrix orientation:"),
         standard_axes=" Standard orientation:",
         scf="^ SCF Done:",
-        correlated=("EUMP2 =", "E(CORR)=", "CCSD(T)= ", "^ E2(", "Total Energy, E("),
+        correlated=("EUMP2 =", "EUMP3=", " UMP4(", " MP5 =", "E(CORR)=", "E(CI)=", "CCSD(T)= ", "QCISD(T)= ", "^ E2(", "Total Energy, E("),
         unconverged="Convergence failure",
         forces="^ Center     Atomic                   Forces (Hartrees/Bohr)",
         end="Normal termination of Gaussian",
@@ -47,6 +48,7 @@ class GaussianRun(Run):
     numbers: list[int] = field(default_factory=list)
     positions: F64 | None = None  # along the input's axes
     cell: F64 | None = None
+    moved: bool = False  # since the last SCF
 
     def on_charge(self, line: str) -> None:
         found = re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line)
@@ -57,24 +59,28 @@ class GaussianRun(Run):
 
     def on_input_axes(self, line: str) -> None:
         rows = self._table()
+        self.moved = True
         self.numbers = [int(row[1]) for row in rows if int(row[1]) != VECTOR]
         self.positions = np.array([[float(word) for word in row[3:6]] for row in rows if int(row[1]) != VECTOR])
         vectors = [[float(word) for word in row[3:6]] for row in rows if int(row[1]) == VECTOR]
         self.cell = np.array(vectors) if len(vectors) == 3 else None
 
     def on_standard_axes(self, line: str) -> None:
+        self.moved = True
         if self.positions is None:
             self.numbers = [int(row[1]) for row in self._table()]
 
     def on_scf(self, line: str) -> Step | None:
-        done = self.take() if self.step is not None and self.step.converged is not False else None  # an energy without forces
+        """An energy without forces is a step of its own, unless the SCF is repeated for the same geometry, as with a solvent."""
+        done = self.take() if self.step is not None and self.step.converged is not False and self.moved else None
+        self.moved = False
         self.step = Step(self.numbers, self.positions, self.cell, charge=self.charge, multiplicity=self.multiplicity)
         self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, True
         return done
 
     def on_correlated(self, line: str) -> None:
         if self.step is not None:
-            self.step.energy = floats(line.rpartition("=")[2])[0] * HARTREE
+            self.step.energy = floats(line.partition("Delta=")[0].rpartition("=")[2])[0] * HARTREE
 
     def on_unconverged(self, line: str) -> Step | None:
         if self.step is not None:
@@ -148,7 +154,7 @@ class FchkReader:
         missing = [name for name in ("Atomic numbers", "Current cartesian coordinates", "Total Energy") if name not in found]
         if missing:
             raise SourceError(f"has no {missing[0]!r}", where=file.name)
-        gradient = found.get("Cartesian Gradient")
+        gradient = _gradient(found)
         yield frame_of(
             origin=f"{file.name}#0",
             numbers=np.array(found["Atomic numbers"], np.int64),
@@ -172,9 +178,17 @@ class FchkReader:
         return file.basename.endswith((".fchk", ".fch")) and b"Number of atoms" in head
 
 
+def _gradient(found: dict[str, list[float]]) -> list[float] | None:
+    """The gradient that belongs to the total energy: a single point keeps zeros in its place, or that of the job before it."""
+    gradient, energy = found.get("Cartesian Gradient"), found["Total Energy"]
+    belongs = np.allclose(found.get("Grdnt Energy", energy), energy, rtol=0, atol=SAME)
+    return gradient if gradient is not None and belongs and any(gradient) else None
+
+
 def fchk_fields(file: SourceFile) -> dict[str, list[float]]:
     """The fields that a frame needs: a title, I or R, then a value or N= and the values below."""
-    wanted = ("Atomic numbers", "Current cartesian coordinates", "Total Energy", "Cartesian Gradient", "Charge", "Multiplicity")
+    wanted = ("Atomic numbers", "Current cartesian coordinates", "Charge", "Multiplicity")
+    wanted += ("Total Energy", "Grdnt Energy", "Cartesian Gradient")
     out: dict[str, list[float]] = {}
     lines = file.lines()
     for line in lines:

@@ -65,6 +65,19 @@ def test_each_gaussian_step_with_forces_is_read(write):
 def test_a_correlated_energy_is_taken_with_its_forces(write):
     mp2 = " E2 =    -0.1D+00 EUMP2 =    -0.75700000000000D+02\n"
     assert frames(write(GAUSSIAN + axes() + scf() + mp2 + FORCES + END), "gaussian/log")[0].energy == pytest.approx(-75.7 * HARTREE)
+    for better in (
+        " E3=       -0.10518803D-01        EUMP3=      -0.75800000000D+02\n",
+        " E4(DQ)=   -0.3D-02        UMP4(DQ)=   -0.75750000000D+02\n E4(SDQ)=  -0.3D-02        UMP4(SDQ)=  -0.75800000000D+02\n",
+        " DEMP5 =  -0.11048815700D-02 MP5 =  -0.75800000000D+02\n",
+        " DE(Corr)= -0.53049212E-01 E(CORR)=     -75.800000000     Delta=-3.16D-08\n",
+    ):
+        (frame,) = frames(write(GAUSSIAN + axes() + scf() + mp2 + better + FORCES + END), "gaussian/log")
+        assert frame.energy == pytest.approx(-75.8 * HARTREE)
+
+
+def test_an_scf_repeated_for_the_same_geometry_is_one_step(write):
+    path = write(GAUSSIAN + axes() + scf(-75.5) + scf(-75.6) + axes(x=0.1) + scf(-75.7) + END)
+    assert [frame.energy for frame in frames(path, "gaussian/log")] == pytest.approx([-75.6 * HARTREE, -75.7 * HARTREE])
 
 
 def test_forces_along_other_axes_than_the_positions_are_rejected(write, samples):
@@ -137,6 +150,19 @@ def test_a_checkpoint_holds_gradients_not_forces(write):
     for cut in (FCHK[:-40], FCHK.replace("N=           6", "N=  99999999"), FCHK.partition("Total Energy")[0]):
         with pytest.raises(SourceError, match="has|states"):
             read(write(cut, "x.fchk"), "gaussian/fchk")
+
+
+def test_a_checkpoint_without_a_gradient_of_its_own_has_no_forces(write):
+    zeros = (
+        FCHK.partition("Cartesian Gradient")[0]
+        + "Cartesian Gradient                         R   N=           6\n"
+        + " 0.00000000E+00" * 6
+        + "\n"
+    )
+    energy = "Grdnt Energy                               R     {:.15E}\n"
+    assert frames(write(zeros, "x.fchk"), "gaussian/fchk")[0].forces is None
+    assert frames(write(FCHK + energy.format(-75.1), "x.fchk"), "gaussian/fchk")[0].forces is None  # of an earlier job
+    assert frames(write(FCHK + energy.format(-75.5), "x.fchk"), "gaussian/fchk")[0].forces is not None
 
 
 def test_dpdata_reads_the_same_gaussian_logs(samples):
