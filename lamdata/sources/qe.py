@@ -7,6 +7,7 @@ forces and stress are the derivatives. Stress is printed positive when compresse
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ from .steps import Run, Step, TextReader, element, marks
 
 FORCE = RYDBERG / BOHR  # eV/Å
 STRESS = RYDBERG / BOHR**3  # eV/Å^3
+NOISE = 100  # lines that may stand between a title and its table: warnings
 AGREE = 2e-6  # alat: half a unit of the last digit that pw.x prints, with room
 
 
@@ -64,10 +66,9 @@ class PwRun(Run):
 
     def on_start(self, line: str) -> Step | None:
         done = self.take()
-        if self.positions is None or self.cell is None:
-            raise SourceError("an SCF before any geometry", where=self.file.name)
         symbols = [self.elements.get(label) or element(label) for label in self.labels]
-        self.step = Step(symbols, self.positions, self.cell, charge=self._charge())
+        positions = None if self.cell is None else self.positions  # an output that was shortened costs the steps it leaves without
+        self.step = Step(symbols, positions, self.cell, charge=self._charge())
         return done
 
     def on_cell(self, line: str) -> Step | None:
@@ -78,7 +79,10 @@ class PwRun(Run):
         rows = [next(self.lines, "").split() for _ in range(self.natoms)]
         self.labels = [row[0] for row in rows]
         table = np.array([[float(word) for word in row[1:4]] for row in rows])
-        self.positions = table @ self.cell if "crystal" in line else table * self._unit(line)
+        if "crystal" in line:
+            self.positions = None if self.cell is None else table @ self.cell
+        else:
+            self.positions = table * self._unit(line)
         return self.take()
 
     def on_done(self, line: str) -> Step | None:
@@ -102,6 +106,8 @@ class PwRun(Run):
 
     def on_sites(self, line: str) -> None:
         rows = [next(self.lines, "") for _ in range(self.natoms)]
+        if any("tau(" not in row for row in rows):
+            raise ValueError("the table is broken: several programs may have written at once")
         self.labels = [row.split()[1] for row in rows]
         self.positions = np.array([columns(row.rpartition("(")[2].replace(")", " "))[:3] for row in rows]) * self.alat
         self._take_digits_of_input()
@@ -120,8 +126,11 @@ class PwRun(Run):
 
     def on_forces(self, line: str) -> None:
         if self.step is not None and self.step.forces is None:  # parts of the force may follow under the same title
-            self.skip(1)
-            self.step.forces = self.rows(self.natoms, after="force =") * FORCE
+            rows = (row for row in itertools.islice(self.lines, self.natoms + NOISE) if "force =" in row)
+            table = [columns(row.partition("force =")[2])[:3] for row in itertools.islice(rows, self.natoms)]
+            if len(table) < self.natoms:
+                raise ValueError(f"expected {self.natoms} rows, found {len(table)}")
+            self.step.forces = np.array(table) * FORCE
 
     def on_stress(self, line: str) -> None:
         if self.step is not None:
@@ -159,4 +168,4 @@ class PwRun(Run):
             self.cell, self.positions = cell, positions
 
 
-PW = TextReader(name="qe/pw", run=PwRun, states=lambda file: pw_theory(file.lines()), signs=(b"Program PWSCF",))
+PW = TextReader(name="qe/pw", run=PwRun, states=lambda file: pw_theory(file.lines()), signs=(b"Program PWSCF v", b"Program PWSCF  "))

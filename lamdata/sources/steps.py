@@ -104,6 +104,8 @@ class Run:
             try:
                 done = getattr(self, f"on_{name}")(line)
             except (ValueError, IndexError, TypeError) as err:
+                if next(self.lines, None) is None:
+                    break  # the file ends within a table: that costs the step alone
                 where = f"{self.file.name}:{self.line_number()}"
                 raise SourceError(f"{name} cannot be read ({type(err).__name__}: {str(err)[:80]})", where=where) from err
             if done is not None:

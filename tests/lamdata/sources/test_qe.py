@@ -12,6 +12,7 @@ from reading import DATA, frames, read, reasons, same_as_dpdata
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
+from lamdata.frame import Frame
 from lamdata.sources import expand, guess_format, read_all, reader
 from lamdata.units import BOHR, KBAR, RYDBERG
 
@@ -76,6 +77,33 @@ def test_a_cut_file_keeps_whole_steps_and_says_what_it_lost(write):
         read(write(whole[: whole.index("Forces acting")]), "qe/pw")
     with pytest.raises(SourceError, match="no frame"):
         read(write(whole[:1500]), "qe/pw")
+
+
+def test_a_file_cut_within_a_table_loses_that_step_alone(write):
+    whole = text("md")
+    cut = whole.rindex("force =") + 20
+    items = read(write(whole[:cut]), "qe/pw")
+    assert len(items) == 3 and reasons(items) == ["truncated"]
+
+
+def test_a_step_whose_geometry_was_left_out_costs_itself(write):
+    first = text("vc-relax-done")
+    table = first.index("   Cartesian axes")
+    items = read(write(first[:table] + first[first.index("     number of k points", table) :]), "qe/pw")
+    assert len(items) == 5 and reasons(items) == ["no positions"] and isinstance(items[1], Frame)
+
+
+def test_warnings_before_the_forces_are_passed_over(write):
+    title = "(cartesian axes, Ry/au):\n"
+    noisy = text("md").replace(title, title + "\n\n     negative rho (up, down):  2.052E-03 1.758E-03")
+    for one, other in zip(frames(write(noisy), "qe/pw"), frames(DATA / "qe-md.out.xz", "qe/pw"), strict=True):
+        assert np.array_equal(one.forces, other.forces)
+
+
+def test_outputs_of_several_programs_in_one_file_are_refused(write):
+    row = "         2           Si  tau(   2) ="
+    with pytest.raises(SourceError, match="sites cannot be read .*several programs"):
+        read(write(text("md").replace(row, " cryst.   s(12) = (  0  0  1 )\n" + row)), "qe/pw")
 
 
 def test_an_error_names_the_line(write):
