@@ -18,6 +18,7 @@ from .numbers import floats
 from .steps import frame_of
 
 INPUTS = ("dftb_pin.hsd", "dftb_in.hsd")
+MOVED = re.compile(r"^ *(?:Geometry optimization|MD|Difference derivative) step: *[1-9]\d*", re.MULTILINE)
 # sqm prints kcal/mol from eV by this rounded factor; undone the same way, forces stay derivatives of the energy in eV.
 SQM_KCAL = 1 / 23.061  # eV
 
@@ -34,12 +35,17 @@ class DftbPlusReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the one frame."""
+        if b"|  DFTB+ release" in file.head():
+            raise SourceError("is what DFTB+ prints as it runs; the labels stand in its detailed.out", where=file.name)
         deck = next((found for name in INPUTS if (found := file.sibling(name)) is not None), None)
         if deck is None:
             raise SourceError("the geometry stands in dftb_pin.hsd, which is not beside it", where=file.name)
         text = file.text()
         if "SCC is NOT converged" in text:
             yield Rejection(origin=f"{file.name}#0", reason="unconverged")
+            return
+        if moved := MOVED.search(text):
+            yield Rejection(origin=f"{file.name}#0", reason="the input has the geometry of the first step alone", value=moved[0].strip())
             return
         symbols, positions, cell = gen_format(deck.text(), where=deck.name)
         energy = next(

@@ -98,10 +98,10 @@ class PwmatReader:
         natoms = stated_atoms(next(lines, ""), file)
         tables = {"LATTICE": np.empty(0), "POSITION": np.empty(0)}
         for line in lines:
-            title = line.strip().upper().split()[:1]
-            if title == ["LATTICE"]:
+            title = line.strip().upper()
+            if title.startswith("LATTICE"):
                 tables["LATTICE"] = _table(lines, 3, file, skip=0)
-            elif title == ["POSITION"]:
+            elif title.startswith("POSITION"):
                 tables["POSITION"] = _table(lines, natoms, file, skip=0, width=4)
         cell, rows = tables.values()
         if not len(cell) or not len(rows):
@@ -142,7 +142,10 @@ class PwmatReader:
 
 
 class N2p2Reader:
-    """n2p2 / RuNNer `input.data` (`n2p2`). In Hartree and bohr, unless the card's `units` say otherwise."""
+    """n2p2 / RuNNer `input.data` (`n2p2`). In Hartree and bohr, unless the card's `units` say otherwise.
+
+    The format has no way to leave a label out: an energy and forces that are all exactly zero stand for none.
+    """
 
     name = "n2p2"
     options: dict[str, tuple] = {}
@@ -182,13 +185,15 @@ def _n2p2_frame(block: dict[str, Any], origin: str, length: float, energy: float
     atoms = block["atom"]
     if any(len(atom) < 9 for atom in atoms):
         return Rejection(origin=origin, reason="an atom has fewer than nine columns")
+    forces = np.array([[float(word) for word in atom[6:9]] for atom in atoms]).reshape(-1, 3) * force
+    labelled = block.get("energy", 0.0) != 0.0 or forces.any()
     return frame_of(
         origin=origin,
         symbols=[atom[3] for atom in atoms],
         positions=np.array([[float(word) for word in atom[:3]] for atom in atoms]).reshape(-1, 3) * length,
         cell=np.array([[float(word) for word in row[:3]] for row in block["lattice"]]) * length if block["lattice"] else None,
-        energy=block["energy"] * energy if "energy" in block else None,
-        forces=np.array([[float(word) for word in atom[6:9]] for atom in atoms]) * force,
+        energy=block["energy"] * energy if "energy" in block and labelled else None,
+        forces=forces if labelled else None,
         charge=round(block.get("charge", 0.0)),
         group=origin,
     )

@@ -326,12 +326,24 @@ def test_dftb_crystals_may_be_fractional(write):
     assert frame.positions[1, 2] == 2.0 and frame.volume == pytest.approx(64)
 
 
-@pytest.mark.parametrize(("old", "new", "reason"), [("SCC converged", "SCC is NOT converged", "unconverged")])
-def test_an_unconverged_dftb_run_is_rejected(write, old, new, reason):
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("SCC converged", "SCC is NOT converged", "unconverged"),
+        (" iSCC", "Geometry optimization step: 7\n iSCC", "the input has the geometry of the first step alone"),
+    ],
+)
+def test_a_dftb_run_that_did_not_converge_or_has_moved_is_rejected(write, old, new, reason):
     write(PIN, "dftb_pin.hsd")
     assert reasons(read(write(DETAILED.replace(old, new), "detailed.out"), "dftbplus/detailed")) == [reason]
     with pytest.raises(SourceError, match="cut"):
         read(write(DETAILED.rpartition("\n    2")[0], "detailed.out"), "dftbplus/detailed")
+
+
+def test_what_dftb_prints_as_it_runs_is_not_taken_for_its_results(write):
+    write(PIN, "dftb_pin.hsd")
+    with pytest.raises(SourceError, match=r"stand in its detailed.out"):
+        read(write("|\n|  DFTB+ release 24.1\n" + DETAILED, "run.out"), "dftbplus/detailed")
 
 
 def test_dpdata_reads_the_same_dftb_and_sqm_runs(samples):

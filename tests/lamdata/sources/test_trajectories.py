@@ -66,6 +66,10 @@ def test_a_pwmat_structure_has_no_labels(write):
     path = write("  2\n LATTICE\n 10 0 0\n 0 10 0\n 0 0 10\n POSITION\n 1 0.5 0.4 0.3 1 1 1\n 6 0.4 0.4 0.4 1 1 1\n", "atom.config")
     (frame,) = frames(path, "pwmat/movement")
     assert frame.positions[0].tolist() == [5, 4, 3] and frame.energy is None and guessed(path) == "pwmat/movement"
+    path.write_text(
+        path.read_text().replace("LATTICE", "Lattice vector (Angstrom)").replace("POSITION", "Position, move_x, move_y, move_z")
+    )
+    assert np.array_equal(frames(path, "pwmat/movement")[0].positions, frame.positions)
 
 
 N2P2 = "begin\ncomment x\nlattice 10 0 0\nlattice 0 10 0\nlattice 0 0 10\natom 1 0 0 O 0 0 0.1 0 0\natom 0 0 2 H 0 0 -0.1 0 0\nenergy -1.5\ncharge 1.0\nend\n"
@@ -88,6 +92,15 @@ DUMP = "ITEM: TIMESTEP\n{n}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS{tilt} pp
 
 def dump(columns="id type x y z", rows="2 2 1.5 1 1\n1 1 1 1 1\n", tilt="", box="1 6\n1 6\n1 6\n", n=0):
     return DUMP.format(columns=columns, rows=rows, tilt=tilt, box=box, n=n)
+
+
+def test_n2p2_zeros_in_place_of_all_labels_are_none(write):
+    atom = "atom 0.0 0.0 {z} O 0.0 0.0 {force} 0.0 0.0\n"
+    block = "begin\n" + atom + "energy {energy}\ncharge 0.0\nend\n"
+    path = write("".join(block.format(z=1.0, force=force, energy=energy) for force, energy in ((0, 0), (0, -1), (0.5, 0))), "input.data")
+    none, rest, moving = frames(path, "n2p2")
+    assert none.energy is None and none.forces is None
+    assert rest.energy < 0 and not rest.forces.any() and moving.energy == 0 and moving.forces.any()
 
 
 def test_a_dump_names_elements_or_the_card_does(write):
