@@ -42,8 +42,8 @@ def against_library(ours: list[Values], theirs: list[Values], rejected: int) -> 
     pairs = list(_paired(ours, theirs))
     if not len(ours) <= len(theirs) <= len(ours) + rejected:
         out.append(("frames", f"{len(ours)} frames against {len(theirs)}"))
-    if not pairs:
-        return out
+    if len(pairs) < min(len(ours), len(theirs)):
+        out.append(("energy", f"{min(len(ours), len(theirs)) - len(pairs)} frames have none of the same energy to compare with"))
     worst = max((_energy_gap(a, b) for a, b in pairs), default=0.0)
     if worst > ENERGY:
         out.append(("energy", f"energies differ by {worst:.1e} of their size"))
@@ -59,12 +59,18 @@ def _paired(ours: list[Values], theirs: list[Values]) -> Iterable[tuple[Values, 
         key = lambda v: (v.natoms, round(v.energies[0], 4) if v.energies else 0.0)  # noqa: E731
         in_order = all(_energy_gap(a, b) <= ENERGY for a, b in zip(ours, theirs, strict=True))
         return list(zip(ours, theirs, strict=True)) if in_order else list(zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True))
+    few, left = (ours, list(theirs)) if len(ours) < len(theirs) else (theirs, list(ours))
     found = []
-    for one in theirs:
-        alike = [a for a in ours if a.natoms == one.natoms and _energy_gap(a, one) <= ENERGY]
+    for one in few:
+        alike = [i for i, b in enumerate(left) if b.natoms == one.natoms and _energy_gap(one, b) <= ENERGY]
         if alike:
-            found.append((min(alike, key=lambda a, b=one: (_energy_gap(a, b), _gap(a.forces, b.forces, b.natoms))), one))
-    return found
+            found.append((one, left.pop(min(alike, key=lambda i, a=one: _distance(a, left[i])))))
+    return [pair if few is ours else pair[::-1] for pair in found]
+
+
+def _distance(a: Values, b: Values) -> float:
+    """How unlike two frames are: steps of one run may have nearly the same energy."""
+    return _energy_gap(a, b) / ENERGY + sum(_gap(getattr(a, name), getattr(b, name), a.natoms) for name in ("forces", "virial")) / FORCE
 
 
 def _energy_gap(a: Values, b: Values) -> float:

@@ -55,7 +55,7 @@ def bare(format_name: str, path: Path) -> dict[str, list[Values] | str]:
         folder = path if path.is_dir() else path.parent
         calls["dpdata"] = lambda: _dpdata(folder, DPDATA_FOLDER[format_name])
     if format_name in ASE:
-        calls["ase"] = lambda: _ase(path, ASE[format_name])
+        calls["ase"] = lambda: _ase(path, "vasp-xdatcar" if path.name.startswith("XDATCAR") else ASE[format_name])
     if format_name == "pymatgen/json":
         calls["pymatgen"] = lambda: _pymatgen(path)
     for name, call in calls.items():
@@ -74,7 +74,9 @@ def _dpdata(path: Path, fmt: str) -> list[Values]:
     if fmt in ("extxyz", "deepmd/lmdb"):
         systems = list(dpdata.MultiSystems.from_file(str(path), fmt=fmt))
     else:
-        systems = [dpdata.LabeledSystem(str(path), fmt=fmt)]
+        # Convergence is ours to judge: dpdata counts electronic steps, whatever they changed, and those of a response with them.
+        unchecked = {"convergence_check": False} if fmt.startswith("vasp/") else {}
+        systems = [dpdata.LabeledSystem(str(path), fmt=fmt, **unchecked)]
     out = []
     for system in systems:
         data = system.data
@@ -90,6 +92,8 @@ def _ase(path: Path, fmt: str) -> list[Values]:
     out = []
     for atoms in iread(str(path), index=":", format=fmt):
         results = atoms.calc.results if atoms.calc is not None else {}
+        if any(key.endswith(("_unit", "-unit")) for key in atoms.info):  # ASE takes the numbers for eV and Å whatever the file says
+            results = {}
         stress = results.get("stress")
         virial = None
         if stress is not None and atoms.pbc.any():
@@ -102,12 +106,16 @@ def _ase(path: Path, fmt: str) -> list[Values]:
 
 def _pymatgen(path: Path) -> list[Values]:
     from monty.serialization import loadfn
+    from pymatgen.core import Structure
 
     found = loadfn(str(path))
-    entries = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else [found]
+    table = isinstance(found, dict) and not {"structure", "lattice"} & found.keys()
     out = []
-    for entry in entries:
-        structure = getattr(entry, "structure", entry)
+    for entry in found.values() if table else found if isinstance(found, list) else [found]:
+        if isinstance(entry, dict):  # a document of no class that is here
+            structure = Structure.from_dict(entry) if "lattice" in entry else entry.get("structure")
+        else:
+            structure = getattr(entry, "structure", entry)
         if hasattr(structure, "lattice"):
             energies = [getattr(entry, "uncorrected_energy", None), getattr(entry, "energy", None)]
             out.append(values(len(structure), energies, None, None))

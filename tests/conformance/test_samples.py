@@ -81,6 +81,15 @@ def test_differences_are_named():
     assert [field for field, _ in against_manifest(Row(path="a", natoms=5, forces=False), ours, 1, 0)] == ["natoms", "forces"]
 
 
+def test_frames_are_matched_by_all_they_say():
+    """Steps of a relaxation may have one energy, and a library may leave some out or give those that we reject."""
+    frame = emt_frames(1)[0]
+    ours = [values(4, [frame.energy + 1e-7 * i], frame.forces * (1 + i), frame.virial) for i in range(3)]
+    assert against_library(ours, [ours[2], ours[0]], 0) == [("frames", "3 frames against 2")]
+    assert against_library([ours[2], ours[0]], ours, 1) == []
+    assert [field for field, _ in against_library(ours[:2], [values(4, [frame.energy + 1], None, None)] * 3, 1)] == ["energy"]
+
+
 @pytest.mark.slow
 def test_all_samples_are_read_or_refused(samples_folder):
     done = call(samples_folder / "MANIFEST.tsv")
