@@ -88,8 +88,12 @@ def test_a_cut_outcar_keeps_whole_steps(outcar):
     assert len(items) == 2 and reasons(items) == ["truncated"]
     with pytest.raises(SourceError, match="truncated"):
         read(outcar(step(1)[:300]), "vasp/outcar")
+    within = step(1)[: step(1).index("2000.75")]  # the table of forces
+    assert reasons(read(outcar(step(1), within), "vasp/outcar")) == ["truncated"]
+    with pytest.raises(SourceError, match="truncated"):
+        read(outcar(within), "vasp/outcar")
     with pytest.raises(SourceError, match=r"OUTCAR:\d+: forces cannot be read"):
-        read(outcar(step(1)[: step(1).index("2000.75")]), "vasp/outcar")
+        read(outcar(within + "\n", step(2)), "vasp/outcar")
 
 
 def test_more_species_than_vasp_prints_need_the_poscar(outcar):
