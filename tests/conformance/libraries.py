@@ -13,15 +13,16 @@ import numpy as np
 
 DPDATA = {
     "vasp/outcar": "vasp/outcar", "vasp/xml": "vasp/xml", "cp2k/output": "cp2k/output", "gaussian/log": "gaussian/log",
-    "orca/spout": "orca/spout", "orca": "orca/spout", "psi4": "psi4/out", "psi4/out": "psi4/out", "extxyz": "extxyz", "ase/traj": "ase/traj",
-    "siesta/output": "siesta/output", "siesta": "siesta/output", "n2p2": "n2p2", "fhi_aims/scf": "fhi_aims/scf", "fhi_aims/md": "fhi_aims/md",
-    "pwmat/movement": "pwmat/movement", "deepmd/hdf5": "deepmd/hdf5", "qe/pw": "qe/pw/scf",
+    "orca/output": "orca/spout", "psi4/output": "psi4/out", "sqm/output": "sqm/out", "extxyz": "extxyz", "ase/traj": "ase/traj",
+    "siesta/output": "siesta/output", "n2p2": "n2p2", "fhi_aims/output": "fhi_aims/md", "pwmat/movement": "pwmat/movement",
+    "deepmd/hdf5": "deepmd/hdf5", "qe/pw": "qe/pw/scf",
 }  # fmt: skip
 DPDATA_FOLDER = {"deepmd/npy": "deepmd/npy", "deepmd/raw": "deepmd/raw", "deepmd/lmdb": "deepmd/lmdb"}
 ASE = {
     "vasp/xml": "vasp-xml", "vasp/outcar": "vasp-out", "extxyz": "extxyz", "ase/db": "db", "ase/json": "json", "ase/traj": "traj",
-    "qe/pw": "espresso-out", "gaussian/log": "gaussian-out", "castep": "castep-castep", "fhi_aims": "aims-output", "cif": "cif",
-    "vasp/poscar": "vasp", "xsf": "xsf", "orca": "orca-output",
+    "qe/pw": "espresso-out", "gaussian/log": "gaussian-out", "castep/output": "castep-castep", "cif": "cif",
+    "fhi_aims/output": "aims-output",
+    "vasp/poscar": "vasp", "xsf": "xsf", "orca/output": "orca-output",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -185,7 +186,7 @@ def _libraries(path: Path, reading: Reading) -> tuple[list[tuple[str, str, str]]
 def _judge(result: Result, problems: list[tuple[str, str, str]]) -> None:
     known = load_reasons()
     for against, field_name, text in problems:
-        reason = next((r["reason"] for r in known if _applies(r, result, against, field_name)), None)
+        reason = next((r["reason"] for r in known if _applies(r, result, against, field_name, text)), None)
         result.reasons.append(f"{text} ({reason})" if reason else text)
         if reason is None:
             result.status = "differs"
@@ -194,14 +195,17 @@ def _judge(result: Result, problems: list[tuple[str, str, str]]) -> None:
 
 
 def load_reasons() -> list[dict[str, str]]:
-    """The written reasons: format, against (manifest or a library), field, optionally path, and the reason."""
+    """The written reasons: format, against (manifest or a library), field, optionally path and within, and the reason."""
     from ruamel.yaml import YAML
 
     return YAML(typ="safe", pure=True).load((HERE / "reasons.yaml").read_text())
 
 
-def _applies(reason: dict[str, str], result: Result, against: str, field_name: str) -> bool:
+def _applies(reason: dict[str, str], result: Result, against: str, field_name: str, text: str) -> bool:
     if not fnmatchcase(result.path, reason.get("path", "*")) or field_name not in reason["field"].split():
+        return False
+    gap = re.search(r"differ by (\S+)", text)
+    if "within" in reason and (gap is None or float(gap[1]) > float(reason["within"])):
         return False
     return against in reason["against"].split() and any(fnmatchcase(f, reason["format"]) for f in result.formats)
 
