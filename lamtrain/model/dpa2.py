@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .embedding import TypeEmbedding
 from .environment import Geometry, type_pair_mask
+from .gather import join
 from .inputs import Chunk
 from .layers import Dense
 from .pairs import Pairs
@@ -61,7 +62,7 @@ class Dpa2(nn.Module):
         started = [
             self._start(chunk, edges, types, lead_types, tables=tables, pair_tables=pair_tables) for chunk, edges in zip(chunks, vectors)
         ]
-        g1 = torch.cat([environment for environment, _ in started])
+        g1 = join([environment for environment, _ in started])
         if self.shape_transform is not None:
             g1 = self.shape_transform(g1)
         own = F.embedding(types, tebd)

@@ -1,7 +1,7 @@
-"""Atoms -> edges and back: rows of neighbours for all chunks at once, with one sum for all their gradients.
+"""Atoms -> chunks, atoms -> edges, and back, for all chunks at once: each derivative of one is the other.
 
-`F.embedding` chunk by chunk would make a zero-filled gradient of all atoms for every chunk, a cost that grows with the square
-of the batch. Here the gradients of all chunks are added into one.
+`F.embedding` or a slice chunk by chunk would make a zero-filled gradient of all atoms for every chunk, a cost that grows with the
+square of the batch; so would the second derivative of `torch.cat` and `torch.split`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,41 @@ import torch
 from torch import Tensor
 
 
+def join(parts: list[Tensor], dim: int = 0) -> Tensor:
+    """`torch.cat`; differentiable to any order."""
+    return _Join.apply(dim, *parts)
+
+
+def split(whole: Tensor, sizes: list[int], dim: int = 0) -> list[Tensor]:
+    """`torch.split`, views; differentiable to any order."""
+    return list(_Split.apply(whole, sizes, dim))
+
+
 def gather_rows(values: Tensor, neighbors: list[Tensor]) -> list[Tensor]:
     """`values` (A, d), indices (N, V) of each chunk -> (N, V, d) of each chunk; differentiable to any order."""
     return list(_Gather.apply(values, *neighbors))
+
+
+class _Join(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, dim: int, *parts: Tensor) -> Tensor:
+        ctx.dim, ctx.sizes = dim, [part.shape[dim] for part in parts]
+        return torch.cat(parts, dim)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return None, *_Split.apply(grad, ctx.sizes, ctx.dim)
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, whole: Tensor, sizes: list[int], dim: int) -> tuple[Tensor, ...]:
+        ctx.dim = dim
+        return whole.split(sizes, dim)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        return _Join.apply(ctx.dim, *grads), None, None
 
 
 class _Gather(torch.autograd.Function):

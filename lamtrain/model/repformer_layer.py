@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .activations import activation
 from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention, weighted_sum
 from .config import RepformerConfig
-from .gather import gather_rows
+from .gather import gather_rows, join, split
 from .kernels.choose import PLAIN, Kernels
 from .layers import Dense
 from .pairs import Angles, Pairs, weighted_h2
@@ -64,14 +64,14 @@ class RepformerLayer(nn.Module):
 
     def forward(self, g1: Tensor, chunks: list[Pairs]) -> tuple[Tensor, list[Pairs]]:
         """`g1` (A, ng1) -> (A, ng1), with the chunks' pair channels."""
+        own = split(g1, [pairs.stop - pairs.start for pairs in chunks])
         gathered = gather_rows(g1, [pairs.neighbors for pairs in chunks]) if self.needs_edges else [None] * len(chunks)
         updates = self._neighbor_terms(g1, chunks)
         if self.self_mlp is not None:
             updates["self"] = self.act(self.self_mlp(g1))
         if self.local_attention is not None:
-            own = [g1[pairs.start : pairs.stop] for pairs in chunks]
-            updates["attn"] = torch.cat([self.local_attention(a, b, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
-        new = chunks if self.last else [self._update_pairs(g1, pairs, edges) for pairs, edges in zip(chunks, gathered)]
+            updates["attn"] = join([self.local_attention(a, b, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
+        new = chunks if self.last else [self._update_pairs(*some) for some in zip(chunks, own, gathered)]
         return self.g1_residual(g1, updates), new
 
     def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
@@ -89,18 +89,18 @@ class RepformerLayer(nn.Module):
         if self.conv is not None and not alone:
             inputs.append(self.kernels.neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
         if c.update_g1_has_grrg:
-            inputs.append(self.kernels.symmetrize(torch.cat([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
+            inputs.append(self.kernels.symmetrize(join([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
         if c.update_g1_has_drrd:
             inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
-        updates = {"linear": self.act(self.linear1(torch.cat(inputs, -1)))}
+        updates = {"linear": self.act(self.linear1(join(inputs, -1)))}
         return updates | {"conv": conv} if alone else updates
 
-    def _update_pairs(self, g1: Tensor, pairs: Pairs, neighbors_g1: Tensor | None) -> Pairs:
-        """`neighbors_g1` (N, V, ng1), needed for the product of both atoms' g1."""
+    def _update_pairs(self, pairs: Pairs, own_g1: Tensor, neighbors_g1: Tensor | None) -> Pairs:
+        """`own_g1` (N, ng1), `neighbors_g1` (N, V, ng1), needed for the product of both atoms' g1."""
         g2, h2 = pairs.g2, pairs.h2
         updates = {"linear": self.act(self.linear2(g2))}
         if self.g1g1 is not None:
-            product = g1[pairs.start : pairs.stop].unsqueeze(1) * neighbors_g1
+            product = own_g1.unsqueeze(1) * neighbors_g1
             updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
