@@ -1,6 +1,7 @@
 """CASTEP output (.castep): text in, every step of a single point, relaxation or md run out.
 
-Energy is `Final free energy (E-TS)`, of which the forces are the derivatives; `options: {energy: sigma0}` takes the estimate for 0 K,
+Energy is `Final free energy (E-TS)`, of which the forces are the derivatives, or, where all bands are full or empty, `Final energy`, the
+only one; `options: {energy: sigma0}` takes the estimate for 0 K,
 which is what ASE reads, and `total` E itself. The stress tensor has ASE's sign. With ultrasoft or projector sets, energies corrected
 for dispersion or a finite basis are printed in other words, and taken when they come.
 """
@@ -37,22 +38,25 @@ class CastepRun(Run):
         unconverged=("electronic minimisation did not converge", "electronic_minimisation of system did not converge"),
         forces=" Forces ****",
         stress=" Stress Tensor ****",
-        classical="^Final energy = ",
+        only="^Final energy = ",
         start=("Calculating total energy with", "^SCF loop "),
         end=("^Total time ", "Geometry optimization completed", "... finished MD iteration", "^Calculation time"),
     )
 
     cell: F64 | None = None
     symbols: list[str] = field(default_factory=list)
-    positions: F64 | None = None
+    inside: F64 | None = None  # fractional positions
     charge: int = 0
+    filled: bool = False  # bands are full or empty: one energy is all there is
 
     def on_charge(self, line: str) -> None:
         self.charge = round(floats(line.partition(":")[2])[0])
 
-    def on_cell(self, line: str) -> None:
-        unit = self._named(line, UNITS)
-        self.cell = self.rows(3) * unit
+    def on_cell(self, line: str) -> Step | None:
+        """Where only the cell moves, it alone is printed anew."""
+        done = self.take() if self.step is not None and self.step.energy is not None else None
+        self.cell = self.rows(3) * self._named(line, UNITS)
+        return done
 
     def on_atoms(self, line: str) -> Step | None:
         done = self.take()
@@ -66,19 +70,21 @@ class CastepRun(Run):
                 break
         if self.cell is None:
             raise SourceError("fractional positions before the cell", where=self.file.name)
-        self.symbols, self.positions = symbols, np.array(inside) @ self.cell
+        self.symbols, self.inside = symbols, np.array(inside)
         return done
 
     def on_start(self, line: str) -> Step | None:
         done = self.take() if self.step is not None and self.step.forces is not None else None
         if self.step is None:
-            self.step = Step(self.symbols, self.positions, self.cell, charge=self.charge)
+            positions = None if self.inside is None else self.inside @ self.cell
+            self.step = Step(self.symbols, positions, self.cell, charge=self.charge)
         return done
 
     def on_energy(self, line: str) -> None:
         if self.step is None:
             return
-        wanted = self.option("energy", "free")
+        self.filled = self.filled and not line.startswith("Final")
+        wanted = "total" if self.filled else self.option("energy", "free")
         corrected = (
             "dispersion corrected" in line.lower()
             and {"total": "final energy", "free": "free energy", "sigma0": "0k"}[wanted] in line.lower()
@@ -88,9 +94,14 @@ class CastepRun(Run):
             self.step.energy = floats(value)[0] * UNITS[value.split()[-1]]
             self.step.converged = self.step.converged is not False
 
-    def on_classical(self, line: str) -> Step:
-        """CASTEP also runs pair potentials, and says so by printing its energy in other words."""
-        return Step(reason="pair potential", value=floats(line.partition("=")[2])[0])
+    def on_only(self, line: str) -> Step | None:
+        """After an SCF the energy of filled bands; without one CASTEP ran a pair potential."""
+        value = line.partition("=")[2]
+        if self.step is None:
+            return Step(reason="pair potential", value=floats(value)[0])
+        self.step.energy, self.filled = floats(value)[0] * UNITS[value.split()[-1]], True
+        self.step.converged = self.step.converged is not False
+        return None
 
     def on_unconverged(self, line: str) -> None:
         if self.step is not None:

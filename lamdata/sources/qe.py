@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import SourceError
 from ..frame import F64
 from ..units import BOHR, RYDBERG
+from .build import NUMBERS
 from .numbers import columns, floats
 from .qe_deck import MAX_DECK, Deck
 from .qe_theory import pw_theory
@@ -102,7 +103,8 @@ class PwRun(Run):
 
     def on_species(self, line: str) -> None:
         for label, valence, _, pseudo, *_ in self.words(least=4):
-            self.valence[label], self.elements[label] = float(valence), element(pseudo)
+            self.valence[label] = float(valence)
+            self.elements[label] = element(pseudo) if element(pseudo) in NUMBERS else element(label)  # `hy( 1.00)` names none
 
     def on_sites(self, line: str) -> None:
         rows = [next(self.lines, "") for _ in range(self.natoms)]

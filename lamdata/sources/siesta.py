@@ -7,6 +7,7 @@ the static stress are derivatives of the free energy; `E_KS` differs from it onl
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..frame import F64
 from ..units import BOHR, RYDBERG
-from .numbers import floats
+from .numbers import columns, floats
 from .steps import Run, Step, TextReader, marks
 
 
@@ -25,6 +26,7 @@ class SiestaRun(Run):
 
     marks = marks(
         species="Species number:",
+        first="^siesta: Atomic coordinates (Bohr) and species",
         coordinates="^outcoor: ",
         cell="^outcell: Unit cell vectors (Ang)",
         unconverged=("SCF_NOT_CONV", "SCF did not converge", "SCF cycle did not converge"),
@@ -39,8 +41,10 @@ class SiestaRun(Run):
 
     numbers: dict[int, int] = field(default_factory=dict)  # species -> atomic number
     species: list[int] = field(default_factory=list)
-    positions: F64 | None = None
+    positions: F64 | None = None  # of the current step, as far as they are printed
+    fractions: F64 | None = None
     cell: F64 | None = None
+    begun: bool = False
     ended: bool = False
 
     def on_species(self, line: str) -> None:
@@ -49,24 +53,36 @@ class SiestaRun(Run):
         number, atomic = line.partition("Species number:")[2], line.partition("Atomic number:")[2]
         self.numbers[int(number.split()[0])] = abs(int(atomic.split()[0]))  # negative for a ghost's basis
 
+    def on_first(self, line: str) -> None:
+        """The header has the geometry of the first step, with 5 decimals; a run may print it nowhere else."""
+        rows = [columns(row.partition("siesta:")[2]) for row in itertools.takewhile(lambda row: row.startswith("siesta: "), self.lines)]
+        self.species = [int(row[3]) for row in rows]
+        self.positions = np.array([row[:3] for row in rows]) * BOHR
+
     def on_coordinates(self, line: str) -> Step | None:
         if "coordinates" not in line:
             return None
         done = self.take()
-        unit = BOHR if "(Bohr)" in line else 1.0
         rows = list(itertools.takewhile(lambda row: row[3].isdigit() and row[0][-1].isdigit(), self.words(least=5)))
         table = np.array([[float(word) for word in row[:3]] for row in rows])
         self.species = [int(row[3]) for row in rows]
-        fractional = "fractional" in line.lower() and self.cell is not None
-        self.positions = table @ self.cell if fractional else table * unit
+        if "fractional" in line:
+            self.fractions = table  # the cell of the step may follow
+        elif "scaled" not in line:  # by a constant that is not printed
+            self.positions, self.fractions = table * (BOHR if "(Bohr)" in line else 1.0), None
         return done
 
     def on_cell(self, line: str) -> None:
         self.cell = self.rows(3)
 
     def on_begin(self, line: str) -> Step | None:
-        over = " step = " in " ".join(line.split()) and not self.ended and self.step is not None and self.step.stress is not None
-        return self.take() if over else None
+        if self.ended or not re.search(r" (?:step|move) = +\d", line):
+            return None
+        done = self.take() if self.step is not None and (self.step.energy is not None or self.step.converged is not None) else None
+        if self.begun:
+            self.positions = self.fractions = None
+        self.begun = True
+        return done
 
     def on_final(self, line: str) -> None:
         """The last step is printed once more after the run; a single point has its stress only here."""
@@ -87,8 +103,10 @@ class SiestaRun(Run):
             self._current().energy = floats(line.partition("=")[2])[0]
 
     def on_forces(self, line: str) -> None:
-        if not self.ended and self.step is not None:
-            self.step.forces = np.array([[float(word) for word in row[-3:]] for row in self._numbered()])
+        """A step may print their sum alone; those of the last are printed once more at the end."""
+        if self.step is not None and (not self.ended or self.step.forces is None):
+            rows = [[float(word) for word in row[-3:]] for row in self._numbered()]
+            self.step.forces = np.array(rows) if rows else None
 
     def on_stress(self, line: str) -> None:
         rows = self.rows(3, after="siesta:" if self.ended else "")
@@ -102,13 +120,14 @@ class SiestaRun(Run):
 
     def _numbered(self) -> Iterator[list[str]]:
         for row in self.words(least=4):
-            if not row[0].isdigit():
+            if not row[row[0] == "siesta:"].isdigit():
                 return
             yield row
 
     def _current(self) -> Step:
         if self.step is None:
-            self.step = Step([self.numbers.get(s, 0) for s in self.species], self.positions, self.cell)
+            positions = self.positions if self.fractions is None or self.cell is None else self.fractions @ self.cell
+            self.step = Step([self.numbers.get(s, 0) for s in self.species], positions, self.cell)
         self.step.cell = self.cell
         return self.step
 

@@ -155,6 +155,11 @@ def test_a_charged_cell_is_known_by_its_electrons(write):
     assert frames(run, "qe/pw")[0].charge == 1
 
 
+def test_an_element_is_known_by_its_label_where_the_pseudopotential_names_none(write):
+    run = write(text("md").replace("28.08550     Si( 1.00)", "28.08550     xy( 1.00)"))
+    assert frames(run, "qe/pw")[0].numbers.tolist() == [14, 14]
+
+
 def test_ase_reads_the_same(samples):
     from ase.io import read as ase_read
 
