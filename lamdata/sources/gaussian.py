@@ -25,6 +25,7 @@ from .steps import Run, Step, TextReader, frame_of, marks
 
 FORCE = HARTREE / BOHR  # eV/Å
 SAME = 1e-6  # Hartree: the energies of one calculation
+BEYOND = ("EUMP3=", " UMP4(", " MP5 =", "E(CORR)=", "E(CI)=")  # energies of methods beyond MP2
 VECTOR = -2  # the "atomic number" of a lattice vector
 
 
@@ -37,9 +38,10 @@ class GaussianRun(Run):
         input_axes=(" Input orientation:", " Z-Matrix orientation:"),
         standard_axes=" Standard orientation:",
         scf="^ SCF Done:",
-        correlated=("EUMP2 =", "EUMP3=", " UMP4(", " MP5 =", "E(CORR)=", "E(CI)=", "CCSD(T)= ", "QCISD(T)= ", "^ E2(", "Total Energy, E("),
+        correlated=("EUMP2 =", *BEYOND, "CCSD(T)= ", "QCISD(T)= ", "^ E2(", "Total Energy, E("),
         unconverged="Convergence failure",
         forces="^ Center     Atomic                   Forces (Hartrees/Bohr)",
+        parts=("ONIOM: generating point", "Counterpoise: doing "),
         end="Normal termination of Gaussian",
     )
 
@@ -77,6 +79,9 @@ class GaussianRun(Run):
         self.step = Step(self.numbers, self.positions, self.cell, charge=self.charge, multiplicity=self.multiplicity)
         self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, True
         return done
+
+    def on_parts(self, line: str) -> None:
+        raise SourceError("a run of layers or fragments, whose energies are not those of the whole", where=self.file.name)
 
     def on_correlated(self, line: str) -> None:
         if self.step is not None:
@@ -128,7 +133,17 @@ def gaussian_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif found := re.search(r"empiricaldispersion=(\w+)", line, re.IGNORECASE):
             out["dispersion"] = {"GD2": "D2", "GD3": "D3", "GD3BJ": "D3(BJ)"}.get(found[1].upper(), found[1])
         elif found := re.match(r" SCF Done: +E\(([RU]O?)?([^)]*)\)", line):
+            if "functional" in out:
+                break
             out["functional"], out["spin"] = found[2], "none" if found[1] == "R" else "collinear"
+            if found[2] != "HF":
+                break
+        elif "functional" in out and "EUMP2 =" in line:
+            out["functional"] = "MP2"
+        elif "functional" in out and any(mark in line for mark in BEYOND):
+            del out["functional"]  # the route says which
+            break
+        elif "Forces (Hartrees/Bohr)" in line:
             break
     return {"dispersion": "none", "hubbard_u": "none"} | out if "code" in out else {}
 

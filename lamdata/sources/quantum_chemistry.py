@@ -163,8 +163,7 @@ class Psi4Run(Run):
 
     def on_correlated(self, line: str) -> None:
         """The last total energy is the method's: what it is built on, MP2 for CCSD, stands before; scaled spins are another method."""
-        found = PSI4_TOTAL.match(line)
-        if found is not None and self.step is not None and not re.match("SCS|SOS|SCF|REF", found[1] or ""):
+        if self.step is not None and (found := psi4_total(line)):
             self.step.energy = float(found[2]) * HARTREE
             self.stage = "method"
 
@@ -189,9 +188,18 @@ class Psi4Run(Run):
         return done
 
 
+def psi4_total(line: str) -> re.Match[str] | None:
+    """A method's name and total energy, if the line states them."""
+    found = PSI4_TOTAL.match(line)
+    if found is None or re.match("SCS|SOS|SCF|REF", found[1] or ""):
+        return None
+    return found if found[1] or "[Eh]" in line else None  # without either it is the SCF's
+
+
 def psi4_theory(file: SourceFile) -> dict[str, Any]:
-    """Read the fields of `Theory` from the header and the first SCF."""
+    """Read the fields of `Theory` from the header and the first step."""
     out: dict[str, Any] = {}
+    converged, method = False, ""
     for line in file.lines():
         if found := re.search(r"Psi4 (\d\S*) ", line):
             out.setdefault("code", f"Psi4 {found[1]}")
@@ -203,8 +211,16 @@ def psi4_theory(file: SourceFile) -> dict[str, Any]:
             out.setdefault("spin", "none" if found[1][0] == "R" and found[1] != "ROHF" else "collinear")
             if found[1] in ("RHF", "UHF", "ROHF"):
                 out.setdefault("functional", "HF")
-        elif "Energy and wave function converged" in line:
+        elif line.startswith(("  Energy and wave function converged", "  Energy converged")):
+            converged = True
+            if out.get("functional") != "HF":
+                break
+        elif converged and "Geometry (in" in line:
             break
+        elif converged and (found := psi4_total(line)):
+            method = (found[1] or "MP2").removeprefix("DF-")
+    if method:
+        out["functional"] = method
     if "-D3" in out.get("functional", "").upper():
         out["dispersion"] = "D3(BJ)" if "BJ" in out["functional"].upper() else "D3"
     return out if "code" in out else {}

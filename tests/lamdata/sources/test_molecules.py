@@ -124,6 +124,18 @@ def test_gaussian_states_its_theory(write):
     assert theory == expected
 
 
+def test_gaussian_states_mp2_and_leaves_better_methods_to_the_card(write):
+    mp2 = " E2 =    -0.1D+00 EUMP2 =    -0.75700000000000D+02\n"
+    ccsd = " DE(Corr)= -0.53049212E-01 E(CORR)=     -75.800000000     Delta=-3.16D-08\n"
+    found = [stated(write(GAUSSIAN + axes() + scf(name="UHF") + beyond + FORCES))[1] for beyond in ("", mp2, mp2 + ccsd)]
+    assert [theory.get("functional") for theory in found] == ["HF", "MP2", None]
+
+
+def test_gaussian_runs_of_layers_are_refused(write):
+    with pytest.raises(SourceError, match="layers or fragments"):
+        read(write(GAUSSIAN + axes() + " ONIOM: generating point  1 -- low level on model system.\n" + scf() + END), "gaussian/log")
+
+
 FCHK = """methane
 Force     RB3LYP                                                      6-31G(d)
 Number of atoms                            I                2
@@ -262,6 +274,13 @@ def test_psi4_takes_the_energy_of_the_method_that_the_gradient_belongs_to(write,
     path = write(psi4_program(head) + psi4_program(totals) + psi4_program(again + gradient) + "*** Psi4 exiting successfully.\n")
     (frame,) = frames(path, "psi4/output")
     assert frame.energy == pytest.approx(-75.7 * HARTREE) and frame.forces is not None
+
+
+def test_psi4_states_the_method_beyond_hartree_fock(write):
+    head, again, gradient = PSI4.replace("   => Composite Functional: B3LYP-D3BJ <=", "      RHF Reference").rpartition(PSI4_GEOMETRY)
+    total = "\t DF-MP3 Total Energy (a.u.)         :   -75.70000000000000\n"
+    assert stated(write(psi4_program(head) + psi4_program(total) + again + gradient))[1]["functional"] == "MP3"
+    assert stated(write(psi4_program(head) + again + gradient))[1]["functional"] == "HF"
 
 
 def test_psi4_does_not_take_the_energy_of_the_scf_for_that_of_a_method_it_does_not_know(write):
