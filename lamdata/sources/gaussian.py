@@ -140,7 +140,7 @@ def gaussian_theory(lines: Iterator[str]) -> dict[str, Any]:
                 break
         elif "functional" in out and "EUMP2 =" in line:
             out["functional"] = "MP2"
-        elif "functional" in out and any(mark in line for mark in BEYOND):
+        elif "functional" in out and any(mark in line for mark in (*BEYOND, "Total Energy, E(")):
             del out["functional"]  # the route says which
             break
         elif "Forces (Hartrees/Bohr)" in line:

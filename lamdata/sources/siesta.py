@@ -163,5 +163,5 @@ SIESTA = TextReader(
     name="siesta/output",
     run=SiestaRun,
     states=lambda file: siesta_theory(file.lines()),
-    signs=(b"Siesta Version", b"WELCOME TO SIESTA", b"* Running on "),
+    signs=(b"Siesta Version", b"WELCOME TO SIESTA"),
 )
