@@ -71,12 +71,20 @@ class Step:
 
 
 def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
-    """Turn the steps of a file into frames and rejections; a file cut within its first step is an error."""
+    """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
+    cut: Rejection | None = None
     for index, step in enumerate(steps):
         origin, reason = f"{file.name}#{index}", step.problem()
+        item = Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
         if reason == "truncated" and index == 0:
-            raise SourceError("ends in the middle of its first step: truncated", where=file.name)
-        yield Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
+            cut = item
+            continue
+        if cut is not None:
+            yield cut
+            cut = None
+        yield item
+    if cut is not None:
+        raise SourceError("ends in the middle of its first step: truncated", where=file.name)
 
 
 def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:

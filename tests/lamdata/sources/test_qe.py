@@ -79,6 +79,13 @@ def test_a_cut_file_keeps_whole_steps_and_says_what_it_lost(write):
         read(write(whole[:1500]), "qe/pw")
 
 
+def test_a_run_that_was_started_again_into_its_file_costs_only_what_was_cut(write):
+    whole = text("md")
+    items = read(write(whole[: whole.index("Forces acting")] + whole), "qe/pw")
+    assert reasons(items) == ["truncated"] and items[0].origin.endswith("#0")
+    assert [frame.energy for frame in items[1:]] == [frame.energy for frame in frames(DATA / "qe-md.out.xz", "qe/pw")]
+
+
 def test_a_file_cut_within_a_table_loses_that_step_alone(write):
     whole = text("md")
     cut = whole.rindex("force =") + 20
