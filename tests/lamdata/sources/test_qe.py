@@ -81,7 +81,7 @@ def test_a_cut_file_keeps_whole_steps_and_says_what_it_lost(write):
 
 def test_a_run_that_was_started_again_into_its_file_costs_only_what_was_cut(write):
     whole = text("md")
-    items = read(write(whole[: whole.index("Forces acting")] + whole), "qe/pw")
+    items = read(write(whole[: whole.index("!    total energy")] + whole), "qe/pw")
     assert reasons(items) == ["truncated"] and items[0].origin.endswith("#0")
     assert [frame.energy for frame in items[1:]] == [frame.energy for frame in frames(DATA / "qe-md.out.xz", "qe/pw")]
 
