@@ -46,8 +46,8 @@ def _read(batches, seconds: float) -> tuple[int, int, float, float]:
     while time.perf_counter() - wall < seconds:
         for _ in range(16):
             batch = next(batches)
-            frames += len(batch["natoms"])
-            atoms += len(batch["numbers"])
+            frames += batch["natoms"].numel()
+            atoms += batch["numbers"].numel()
     return frames, atoms, time.perf_counter() - wall, time.process_time() - cpu
 
 
