@@ -99,11 +99,8 @@ class Stream:
         self._buffer_blocks = buffer_blocks
 
     def __iter__(self) -> Iterator[Frames]:
-        """Yield batches from `position` on; `position` is then the number of slots consumed with the batch last yielded."""
-        if self.batch_atoms is None:
-            yield from self._by_frames()
-        else:
-            yield from self._by_atoms()
+        """Batches from `position` on; `position` is then the number of slots consumed with the batch last yielded."""
+        return self._by_frames() if self.batch_atoms is None else self._by_atoms()
 
     def __enter__(self) -> Stream:
         return self
