@@ -1,6 +1,6 @@
 """Throughput of ingest: each format against its library called bare, one worker against two, and memory on one large file.
 
-    python benchmarks/ingest.py [--frames 1000] [--atoms 48] [--rounds 3] [--only NAME ...] [--json FILE]
+    python benchmarks/ingest.py [--frames 4000] [--atoms 48] [--rounds 3] [--only NAME ...] [--json FILE]
     python benchmarks/ingest.py --workers-frames 30000 [--json FILE]
     python benchmarks/ingest.py --large-gb 5 [--folder DIR] [--json FILE]
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=4000, help="enough that what an ingest costs once does not show")
     parser.add_argument("--atoms", type=int, default=48, help="atoms of a frame")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=FORMATS, default=list(FORMATS))

@@ -49,12 +49,16 @@ def member_sizes(path: str) -> dict[str, int]:
 
 def open_member(path: str, member: str) -> BinaryIO:
     """Open one member, decompressed if it is itself gz, bz2 or xz."""
+    return decompressed(open_stored_member(path, member), name=member, where=f"{path}/{member}")
+
+
+def open_stored_member(path: str, member: str) -> BinaryIO:
+    """Open one member as it was put into the archive."""
     with _lock:
         archive = _archive(path)
         if member not in archive.sizes:
             raise SourceError(f"the archive has no member {member!r}", where=path)
-        stored = archive.open(member)
-    return decompressed(stored, name=member, where=f"{path}/{member}")
+        return archive.open(member)
 
 
 def _archive(path: str) -> TarArchive | ZipArchive:

@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ..errors import SourceError
-from .archives import member_sizes, open_member
+from .archives import member_sizes, open_member, open_stored_member
 from .lines import HeldLines, Lines
 from .patterns import matches, names_in_url
-from .streams import OPENERS, SUFFIXES, is_url, local_path, open_bytes, open_stored, size_of
+from .streams import OPENERS, SUFFIXES, Counted, is_url, local_path, open_bytes, open_stored, size_of
 
 MAX_TEXT = 128 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
 MAX_HELD = 4 << 20  # bytes that `hold` keeps at hand; larger files are read as often as they are opened
+PACKS = 4  # how many times smaller a file may be stored that unpacks to so much: text of digits packs less
 MAX_LOCAL = 2 << 30  # bytes that `local` writes to a temporary folder
 CHUNK = 1 << 20
 SMALL = 1 << 16  # bytes: most outputs and inputs have less, and a buffer for more takes longer than to read them
@@ -78,7 +79,8 @@ class SourceFile:
         if self.held is not None or self.span is not None:
             return self
         try:
-            return self if self.size > MAX_HELD else replace(self, held=self.bytes(MAX_HELD))
+            room = MAX_HELD // PACKS if (self.member or self.path).endswith(SUFFIXES) else MAX_HELD
+            return self if self.size > room else replace(self, held=self.bytes(MAX_HELD))
         except SourceError:  # too large when unpacked; or damaged, which is for the reader to meet where it is
             return self
 
@@ -107,9 +109,10 @@ class SourceFile:
 
     @property
     def sha256(self) -> str:
-        """Hash of the decompressed bytes."""
+        """Hash of the bytes as they are stored, as `sha256sum` prints it; of a member as it was put into its archive."""
         digest = hashlib.sha256()
-        with self.open() as stream:
+        stored = open_stored(self.path) if self.member is None else open_stored_member(self.path, self.member)
+        with Counted(stored, where=self.name) as stream:
             while block := stream.read(SMALL):
                 digest.update(block)
         return digest.hexdigest()

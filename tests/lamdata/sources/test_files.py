@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import pickle
@@ -107,9 +108,10 @@ def test_a_packed_file_reads_as_the_file(tmp_path, suffix, pack):
     (tmp_path / f"run.in{suffix}").write_bytes(pack(b"deck\n"))
     (file,) = files(tmp_path, f"run.out{suffix}", None)
     assert file.text() == "energy\n" and file.basename == "run.out" and file.sibling("run.in").text() == "deck\n"
-    plain = SourceFile(name="run.out", path=str(tmp_path / "run.out"))
-    (tmp_path / "run.out").write_bytes(b"energy\n")
-    assert file.sha256 == plain.sha256
+    with tarfile.open(tmp_path / "runs.tar", "w") as tar:
+        tar.add(tmp_path / f"run.out{suffix}", f"run.out{suffix}")
+    (inside,) = files(tmp_path, "runs.tar", None)
+    assert file.sha256 == inside.sha256 == hashlib.sha256(pack(b"energy\n")).hexdigest()
 
 
 def test_names_do_not_depend_on_where_the_catalog_lies(tmp_path):
