@@ -11,7 +11,7 @@ import torch
 from lamdata.frames import Frames
 from lamtrain.batch import collate
 from lamtrain.model.gate_softmax import gate_softmax
-from lamtrain.model.gather import gather_rows
+from lamtrain.model.gather import gather_rows, join, split
 from lamtrain.model.kernels import closed_form
 from lamtrain.model.kernels.choose import kernels
 from lamtrain.model.lam import LamModel
@@ -71,6 +71,14 @@ def test_rows_of_neighbours_can_be_differentiated_twice():
     assert all(torch.equal(got, values[n]) for got, n in zip(gather_rows(values, neighbors), neighbors))
     curved = lambda v: [g**2 for g in gather_rows(v.sin(), neighbors)]  # noqa: E731
     assert torch.autograd.gradcheck(curved, values) and torch.autograd.gradgradcheck(curved, values)
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_what_is_split_joins_again_and_both_have_second_derivatives(dim):
+    whole, sizes = random(5, 5, seed=0), [2, 1, 2]
+    assert torch.equal(join(split(whole, sizes, dim), dim), whole)
+    curved = lambda v: join([k * part**3 for k, part in enumerate(split(v.sin(), sizes, dim))], dim)  # noqa: E731
+    assert torch.autograd.gradcheck(curved, whole) and torch.autograd.gradgradcheck(curved, whole)
 
 
 @pytest.mark.parametrize(
