@@ -110,6 +110,7 @@ def _pymatgen(path: Path) -> list[Values]:
     from pymatgen.core import Structure
 
     found = loadfn(str(path))
+    found = found.get("entries", found) if isinstance(found, dict) and "@module" not in found else found
     table = isinstance(found, dict) and not {"structure", "lattice"} & found.keys()
     out = []
     for entry in found.values() if table else found if isinstance(found, list) else [found]:
