@@ -78,6 +78,7 @@ def ingest(
     segment = f"{card.dataset}/{segment_name(card, hashes, profile)}"
     done = _already_there(card.dataset, store, segment)
     if done is not None:
+        _remove(_staging_folder(store, segment, staging))  # of a run that was killed between its commit and its end
         return done
     with staged(store, segment, staging) as folder:
         pieces = parse_files(files, card, folder, on_error, crew)
@@ -124,7 +125,7 @@ def parse_files(files: Files, card: Card, folder: Path, on_error: Literal["stop"
 @contextmanager
 def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
     """A folder for pieces. Success and a clean refusal leave nothing behind; a kill leaves what is finished for the next try."""
-    folder = _staging_folder(store, staging) / segment.replace("/", "-")
+    folder = _staging_folder(store, segment, staging)
     try:
         with explained(folder):
             yield folder
@@ -150,15 +151,14 @@ def _already_there(dataset: str, store: str, segment: str) -> IngestReport | Non
     return _report(store, dataset, segment, entry.meta, new=False)
 
 
-def _staging_folder(store: str, staging: Path | None) -> Path:
+def _staging_folder(store: str, segment: str, staging: Path | None) -> Path:
     """Beside a local store, hidden; for a bucket in the cache of this machine."""
-    if staging is not None:
-        return staging
-    if "://" not in store:
-        path = Path(store)
-        return path.parent / f".{path.name}.staging"
-    cache = os.environ.get("LAM_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lam")
-    return Path(cache) / "staging" / hashlib.sha256(store.encode()).hexdigest()[:16]
+    if staging is None and "://" in store:
+        cache = os.environ.get("LAM_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lam")
+        staging = Path(cache) / "staging" / hashlib.sha256(store.encode()).hexdigest()[:16]
+    elif staging is None:
+        staging = Path(store).parent / f".{Path(store).name}.staging"
+    return staging / segment.replace("/", "-")
 
 
 def _remove(folder: Path) -> None:

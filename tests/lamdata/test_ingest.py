@@ -54,6 +54,14 @@ def test_doing_it_again_changes_no_byte(raw: Path) -> None:
     assert tree(raw / "s.zarr") == before
 
 
+def test_the_rerun_of_one_killed_after_its_commit_takes_its_staging_away(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("lamdata.ingestion.run._remove", lambda folder: None)
+        run(raw)
+    assert (raw / ".s.zarr.staging").is_dir()
+    assert not run(raw).new and not (raw / ".s.zarr.staging").exists()
+
+
 def test_workers_change_no_byte(raw: Path) -> None:
     run(raw)
     one = tree(raw / "s.zarr")
