@@ -16,3 +16,14 @@ def samples() -> Path:
     if not (folder / "MANIFEST.tsv").is_file():
         pytest.skip("../shared/samples is not there")
     return folder
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a text into a file of the test's own folder, and return its path."""
+
+    def _write(content: str, name: str = "run.out") -> Path:
+        (tmp_path / name).write_text(content)
+        return tmp_path / name
+
+    return _write

@@ -8,7 +8,7 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.frame import Frame, Rejection
-from lamdata.sources import expand, read_all
+from lamdata.sources import SourceFile, expand, guess_format, read_all, reader
 
 DATA = Path(__file__).parent / "data"
 
@@ -27,6 +27,12 @@ def frames(path: Path, format: str, **choices) -> list[Frame]:
 def reasons(items: list[Frame | Rejection]) -> list[str]:
     """Why the rejected items were rejected."""
     return [item.reason for item in items if isinstance(item, Rejection)]
+
+
+def stated(path: Path) -> tuple[str, dict]:
+    """The format that a file is taken for, and the theory that it states."""
+    file = SourceFile(name=path.name, path=str(path))
+    return guess_format(file), reader(guess_format(file)).theory(file)
 
 
 def same_as_dpdata(ours: list[Frame], system, *, energy: float = 1e-8, forces: float = 1e-8, virial: float = 1e-8) -> None:

@@ -24,15 +24,6 @@ def text(name):
     return lzma.decompress((DATA / f"cp2k-{name}.out.xz").read_bytes()).decode()
 
 
-@pytest.fixture
-def write(tmp_path):
-    def _write(content, name="run.out"):
-        (tmp_path / name).write_text(content)
-        return tmp_path / name
-
-    return _write
-
-
 def test_a_single_point_has_all_labels():
     (frame,) = frames(DATA / "cp2k-one.out.xz", "cp2k/output")
     assert frame.energy == pytest.approx(-0.786489594216389 * HARTREE, abs=1e-12)

@@ -4,26 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from reading import frames, read, reasons, same_as_dpdata
+from reading import frames, read, reasons, same_as_dpdata, stated
 
 from lamdata.errors import SourceError
-from lamdata.sources import SourceFile, guess_format, reader
+from lamdata.sources import reader
 from lamdata.sources.steps import TextReader, marks
 from lamdata.units import BOHR, GPA, KBAR
-
-
-@pytest.fixture
-def write(tmp_path):
-    def _write(content, name="run.out"):
-        (tmp_path / name).write_text(content)
-        return tmp_path / name
-
-    return _write
-
-
-def stated(path):
-    file = SourceFile(name=path.name, path=str(path))
-    return guess_format(file), reader(guess_format(file)).theory(file)
 
 
 def test_every_title_has_its_method():

@@ -21,15 +21,6 @@ def text(name):
     return lzma.decompress((DATA / f"qe-{name}.out.xz").read_bytes()).decode()
 
 
-@pytest.fixture
-def write(tmp_path):
-    def _write(content, name="run.out"):
-        (tmp_path / name).write_text(content)
-        return tmp_path / name
-
-    return _write
-
-
 def test_vc_relax_gives_each_step_and_the_last_scf_in_the_new_cell():
     steps = frames(DATA / "qe-vc-relax-done.out.xz", "qe/pw")
     energies = [-15.50935281, -15.55433272, -15.56175056, -15.57122732, -15.56498755]

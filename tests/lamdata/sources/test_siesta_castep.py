@@ -6,16 +6,6 @@ from reading import frames, read, reasons
 
 from lamdata.units import BOHR
 
-
-@pytest.fixture
-def write(tmp_path):
-    def _write(content, name="run.out"):
-        (tmp_path / name).write_text(content)
-        return tmp_path / name
-
-    return _write
-
-
 HEADER = """Siesta Version  : v4.1.5
  Species number:            1  Label: H Atomic number:           1
 siesta: Atomic coordinates (Bohr) and species

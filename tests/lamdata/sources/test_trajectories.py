@@ -9,15 +9,6 @@ from lamdata.sources import SourceFile, guess_format, reader
 from lamdata.units import BOHR, HARTREE
 
 
-@pytest.fixture
-def write(tmp_path):
-    def _write(content, name="run.out"):
-        (tmp_path / name).write_text(content)
-        return tmp_path / name
-
-    return _write
-
-
 def guessed(path):
     return guess_format(SourceFile(name=path.name, path=str(path)))
 
