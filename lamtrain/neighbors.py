@@ -47,7 +47,8 @@ def find_neighbors(
     box = complete_cell(np.asarray(cell, np.float64), pbc)
     center, neighbor, vectors, distances = search.compute(points, box, pbc, "ijDd")
     center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
-    order = np.lexsort((neighbor, distances, center))
+    small = np.min_scalar_type(len(points))  # few bytes are sorted by radix
+    order = np.lexsort((neighbor.astype(small), distances, center.astype(small)))
     center, neighbor, vectors, distances = center[order], neighbor[order], vectors[order], distances[order]
     counts = np.bincount(center, minlength=len(points))
     truncated = 0 if most is None else int(np.count_nonzero(counts > most))

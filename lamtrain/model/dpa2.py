@@ -85,7 +85,7 @@ class Dpa2(nn.Module):
         rows = slice(chunk.start, chunk.stop)
         types, neighbor_types = all_types[rows], all_types[chunk.neighbors]
         seen = None if self.seen is None else self.seen[types.unsqueeze(1), neighbor_types]
-        geometry = Geometry.of(vectors, env_protection=self.config.env_protection, seen=seen)
+        geometry = Geometry(vectors, env_protection=self.config.env_protection, seen=seen)
         invariants = [self.repinit(geometry, types, neighbor_types, lead_types[rows], tables)]
         if self.three_body is not None:
             width = chunk.three_body_width

@@ -6,9 +6,12 @@ N atoms, W edge slots. Equations: env_mat.py of DeePMD-kit; Zhang et al., npj Co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+
+from .kernels.choose import PLAIN, Kernels
 
 
 def switch(r: Tensor, rcut_smth: float, rcut: float) -> Tensor:
@@ -27,26 +30,37 @@ def type_pair_mask(exclude_types: list[tuple[int, int]], ntypes: int) -> Tensor 
     return mask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """What every block reads of a chunk's edges, computed once; blocks with a shorter list take the leading slots."""
+    """What every block reads of a chunk's edges, computed when first asked for; blocks with a shorter list take the leading slots."""
 
-    vectors: Tensor  # (N, W, 3) Å
-    r: Tensor  # (N, W) Å
-    inverse: Tensor  # (N, W) 1 / (r + env_protection)
-    seen: Tensor | None  # (N, W) 0 where the pair of types is excluded; None when none is
+    def __init__(self, vectors: Tensor, *, env_protection: float, seen: Tensor | None):
+        self.vectors = vectors  # (N, W, 3) Å
+        self.env_protection = env_protection
+        self.seen = seen  # (N, W) 0 where the pair of types is excluded; None when none is
+        self._whole: Geometry | None = None
 
-    @classmethod
-    def of(cls, vectors: Tensor, *, env_protection: float, seen: Tensor | None) -> Geometry:
-        r = (vectors * vectors).sum(-1).sqrt()
-        return cls(vectors=vectors, r=r, inverse=1.0 / (r + env_protection), seen=seen)
+    @cached_property
+    def r(self) -> Tensor:
+        """(N, W) Å."""
+        if self._whole is not None:
+            return self._whole.r[:, : self.vectors.shape[1]]
+        return (self.vectors * self.vectors).sum(-1).sqrt()
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """(N, W) 1 / (r + env_protection)."""
+        if self._whole is not None:
+            return self._whole.inverse[:, : self.vectors.shape[1]]
+        return 1.0 / (self.r + self.env_protection)
 
     def leading(self, width: int) -> Geometry:
         """The first `width` slots."""
-        if width == self.r.shape[1]:
+        if width == self.vectors.shape[1]:
             return self
         seen = None if self.seen is None else self.seen[:, :width]
-        return Geometry(vectors=self.vectors[:, :width], r=self.r[:, :width], inverse=self.inverse[:, :width], seen=seen)
+        part = Geometry(self.vectors[:, :width], env_protection=self.env_protection, seen=seen)
+        part._whole = self
+        return part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,8 @@ class EnvironmentMatrix(nn.Module):
     Buffers: `mean`, `std` (ntypes, 4), by the centre's type; the same for all slots of an atom.
     """
 
+    kernels: Kernels = PLAIN
+
     def __init__(self, *, rcut: float, rcut_smth: float, ntypes: int, set_davg_zero: bool):
         super().__init__()
         self.rcut, self.rcut_smth, self.centered = rcut, rcut_smth, not set_davg_zero
@@ -72,6 +88,12 @@ class EnvironmentMatrix(nn.Module):
 
     def forward(self, geometry: Geometry, types: Tensor) -> Environment:
         """`types` (N,) of the centres."""
+        if self.kernels.environment is not None:
+            mean = self.mean[types, 0] if self.centered else torch.zeros_like(self.mean[types, 0])
+            s, radial, direction = self.kernels.environment(
+                geometry.vectors, geometry.seen, mean, self.std[types], self.rcut_smth, self.rcut, geometry.env_protection
+            )
+            return Environment(switch=s, radial=radial, direction=direction)
         s = switch(geometry.r, self.rcut_smth, self.rcut)
         if geometry.seen is not None:
             s = s * geometry.seen

@@ -104,8 +104,8 @@ def _blocks(config: ModelConfig) -> dict[str, tuple[EnvironmentMatrix, int]]:
 def _of_chunk(chunk: Chunk, types: Tensor, seen: Tensor | None, config: ModelConfig, blocks: dict) -> EnvironmentStatistics:
     own, others = types[chunk.start : chunk.stop], types[chunk.neighbors]
     visible = None if seen is None else seen[own.unsqueeze(1), others].double()
-    geometry = Geometry.of(chunk.vectors.double(), env_protection=config.descriptor.env_protection, seen=visible)
-    width = {"repinit": geometry.r.shape[1], "three_body": chunk.three_body_width, "repformer": chunk.repformer_width}
+    geometry = Geometry(chunk.vectors.double(), env_protection=config.descriptor.env_protection, seen=visible)
+    width = {"repinit": geometry.vectors.shape[1], "three_body": chunk.three_body_width, "repformer": chunk.repformer_width}
     number, total, square = {}, {}, {}
     for name, (matrix, nsel) in blocks.items():
         env = matrix(geometry.leading(width[name]), own)

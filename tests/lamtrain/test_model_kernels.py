@@ -10,6 +10,7 @@ import torch
 
 from lamdata.frames import Frames
 from lamtrain.batch import collate
+from lamtrain.model.environment import EnvironmentMatrix, Geometry
 from lamtrain.model.gate_softmax import gate_softmax
 from lamtrain.model.gather import gather_rows, join, split
 from lamtrain.model.kernels import closed_form
@@ -54,6 +55,27 @@ def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(nam
     torch.testing.assert_close(fused(*tensors, phantom), plain(*tensors), rtol=0, atol=1e-14)
     kernel = lambda *t: fused(*t, phantom)  # noqa: E731
     assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("name", [COMPILED])
+def test_the_fused_environment_has_the_right_first_and_second_derivatives(name, centered, excluded):
+    """Edges before, within and behind the switch."""
+    matrix = EnvironmentMatrix(rcut=5.0, rcut_smth=1.5, ntypes=2, set_davg_zero=not centered).double()
+    matrix.mean[:], matrix.std[:] = torch.rand(2, 4), 0.5 + torch.rand(2, 4)
+    types, seen = torch.tensor([0, 1, 0]), (torch.rand(3, 6) > 0.3).double() if excluded else None
+    vectors = (random(3, 6, 3, seed=0) * torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5, 5.0]).view(6, 1)).detach().requires_grad_()
+
+    def results(v, kind):
+        matrix.kernels = kind
+        env = matrix(Geometry(v, env_protection=0.01, seen=seen), types)
+        return env.switch, env.radial, env.direction
+
+    fused = lambda v: results(v, kernels(name))  # noqa: E731
+    for got, expected in zip(fused(vectors), results(vectors, kernels("plain")), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(fused, vectors) and torch.autograd.gradgradcheck(fused, vectors)
 
 
 def test_phantom_columns_are_padded_columns():
@@ -124,12 +146,14 @@ def test_a_weight_that_is_not_finite_is_seen_in_the_loss_with_any_kernels(name, 
     seen = []
     for parameter in dict(LamModel(config).named_parameters()):
         plain, fused = (_poisoned(config, parameter, value).use_kernels(k)(batch) for k in ("plain", name))
-        if not plain.energy.isfinite().all():
-            assert not fused.energy.isfinite().all(), parameter
+        if not _finite(plain):
+            assert not _finite(fused), parameter
             seen.append(parameter)
-        if not plain.forces.isfinite().all():
-            assert not fused.forces.isfinite().all(), parameter
     assert {name.split(".")[1] for name in seen} >= {"repinit", "three_body", "repformer"}
+
+
+def _finite(out) -> bool:
+    return bool(out.energy.isfinite().all() and out.forces.isfinite().all())
 
 
 def _poisoned(config, parameter: str, value: float) -> LamModel:

@@ -27,6 +27,7 @@ class Kernels:
     gate_softmax: Callable = gate_softmax
     neighbor_sums: Callable = neighbor_sums
     symmetrize: Callable = symmetrize
+    environment: Callable | None = None
     pair_attention: Callable | None = None
     moment: Callable | None = None
     three_body: Callable | None = None
@@ -67,6 +68,7 @@ def _compiled() -> Kernels:
         gate_softmax=ops.gate_softmax,
         neighbor_sums=sums,
         symmetrize=ops.symmetrize,
+        environment=ops.environment,
         pair_attention=ops.pair_attention,
         moment=ops.moment,
         three_body=ops.three_body,

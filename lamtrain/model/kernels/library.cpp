@@ -3,6 +3,8 @@
 #include "common.h"
 
 namespace lam {
+std::tuple<Tensor, Tensor, Tensor> environment(const Tensor& d, const std::optional<Tensor>& seen, const Tensor& mean, const Tensor& std, double smooth, double cutoff,
+                                               double protection);
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
 Tensor pair_attention(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights);
@@ -12,6 +14,7 @@ std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::
 }  // namespace lam
 
 TORCH_LIBRARY(lam, m) {
+  m.def("environment(Tensor d, Tensor? seen, Tensor mean, Tensor std, float smooth, float cutoff, float protection) -> (Tensor, Tensor, Tensor)", &lam::environment);
   m.def("gate_softmax(Tensor s, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::gate_softmax);
   m.def("pair_attention(Tensor q, Tensor x, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::pair_attention);
   m.def("moment(Tensor r, Tensor row, Tensor[] weights) -> Tensor", &lam::moment);

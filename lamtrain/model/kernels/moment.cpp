@@ -6,14 +6,15 @@
 //
 //   R'_j = G_j c^T + [R_j . (G'_j c^T), 0, 0, 0]
 //
-// R is (N, W, 4), row (N, W) of `tables`, G (N, W, m), M (N, 4, m). Of the second derivative only what training needs is
-// written out: by c and by the weights, and by R.
-#include "common.h"
+// R is (N, W, 4), row (N, W) of `tables`, M (N, 4, m). Of the second derivative only what training needs is
+// written out: by c and by the weights, and by R. Slots behind an atom's last edge hold zeros and are left out: they add
+// nothing to M, and their derivatives meet those of a switch that is 0 to the second order.
+#include "tile.h"
 
 namespace lam {
 namespace {
 
-constexpr int64_t EDGES = 768;  // edges of a block
+constexpr int64_t EDGES = 768;  // edges of a block: the layers of a net stay in cache
 
 int64_t skips(int64_t in, int64_t out) { return out == in ? 1 : out == 2 * in ? 2 : 0; }
 
@@ -38,9 +39,9 @@ void first_layer(const Tensor& R, const Tensor& row, const Tensor& tables, const
 }
 
 // Turns the products A (rows :P value, P: slope) into h and t in place: y = tanh(A + b), dy = (1 - y^2) A', plus skips.
-template <class T>
-void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P, bool slope) {
-  const int64_t in = below.size(1), out = A.size(1), skip = skips(in, out);
+template <class T, int SKIP, bool SLOPE>
+void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P) {
+  const int64_t out = A.size(1), in = below.size(1), width = SKIP ? in : out;
   const T *b = bias.const_data_ptr<T>(), *lower = below.const_data_ptr<T>();
   T* a = A.data_ptr<T>();
   at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
@@ -49,18 +50,31 @@ void finish_layer(Tensor& A, const Tensor& below, const Tensor& bias, int64_t P,
       for (int64_t o = 0; o < out; ++o) a[p * out + o] += b[o];
     tanh_all(a + from * out, (to - from) * out);
     for (int64_t p = from; p < to; ++p) {
+      const T *lh = lower + p * in, *lt = lower + (P + p) * in;
       T *h = a + p * out, *t = a + (P + p) * out;
-      if (slope)
+      for (int64_t o = 0; o < out; o += width)
 #pragma omp simd
-        for (int64_t o = 0; o < out; ++o) t[o] *= 1 - h[o] * h[o];
-      for (int64_t k = 0; k < skip; ++k)
-#pragma omp simd
-        for (int64_t i = 0; i < in; ++i) h[k * in + i] += lower[p * in + i];
-      for (int64_t k = 0; slope && k < skip; ++k)
-#pragma omp simd
-        for (int64_t i = 0; i < in; ++i) t[k * in + i] += lower[(P + p) * in + i];
+        for (int64_t i = 0; i < width; ++i) {
+          const T y = h[o + i];
+          if (SLOPE) t[o + i] = (1 - y * y) * t[o + i] + (SKIP ? lt[i] : T(0));
+          if (SKIP) h[o + i] = y + lh[i];
+        }
     }
   });
+}
+
+// Calls body(skip, slope), as constants.
+template <class Body>
+void with_constants(int64_t skip, bool slope, Body body) {
+  const auto with_skip = [&](auto constant) {
+    if (slope)
+      body(constant, std::true_type());
+    else
+      body(constant, std::false_type());
+  };
+  if (skip == 0) with_skip(std::integral_constant<int, 0>());
+  if (skip == 1) with_skip(std::integral_constant<int, 1>());
+  if (skip == 2) with_skip(std::integral_constant<int, 2>());
 }
 
 // h (and t) of every layer, stacked by rows: (P or 2P, width).
@@ -71,7 +85,9 @@ variable_list evaluate(const Tensor& R, const Tensor& row, at::TensorList weight
     first_layer<scalar_t>(R, row, weights[0], weights[1], layers[0], slope);
     for (size_t k = 2; k < weights.size(); k += 2) {
       Tensor A = at::mm(layers.back(), weights[k]);
-      finish_layer<scalar_t>(A, layers.back(), weights[k + 1], P, slope);
+      with_constants(skips(layers.back().size(1), A.size(1)), slope, [&](auto skip, auto with_slope) {
+        finish_layer<scalar_t, skip(), with_slope()>(A, layers.back(), weights[k + 1], P);
+      });
       layers.push_back(A);
     }
   });
@@ -79,34 +95,29 @@ variable_list evaluate(const Tensor& R, const Tensor& row, at::TensorList weight
 }
 
 // Cotangents of h (and t) of a layer -> those of its products, in place: with y, dy free of the skip and s = 1 - y^2,
-// A <- h' s - 2 y dy t' and A' <- t' s. What the skip hands down is written to `carried` first.
-template <class T>
-void reverse_layer(Tensor& G, const Tensor& here, const Tensor* below, int64_t P, bool slope, Tensor* carried) {
-  const int64_t out = G.size(1), in = below ? below->size(1) : 0, skip = below ? skips(in, out) : 0;
-  const T *h = here.const_data_ptr<T>(), *lower = below ? below->const_data_ptr<T>() : nullptr;
-  T *g = G.data_ptr<T>(), *down = carried ? carried->data_ptr<T>() : nullptr;
+// A <- h' s - 2 y dy t' and A' <- t' s. What the skip hands down is written to `carried`.
+template <class T, int SKIP, bool SLOPE>
+void reverse_layer(Tensor& G, const Tensor& here, const Tensor& below, int64_t P, Tensor& carried) {
+  const int64_t out = G.size(1), width = out / (SKIP ? SKIP : 1);
+  const T *h = here.const_data_ptr<T>(), *lower = SKIP ? below.const_data_ptr<T>() : nullptr;
+  T *g = G.data_ptr<T>(), *down = SKIP ? carried.data_ptr<T>() : nullptr;
   at::parallel_for(0, P, 256, [&](int64_t from, int64_t to) {
-    std::vector<T> y(out), dy(out);
     for (int64_t p = from; p < to; ++p) {
-      std::copy(h + p * out, h + (p + 1) * out, y.begin());
-      for (int64_t k = 0; k < skip; ++k)
-        for (int64_t i = 0; i < in; ++i) y[k * in + i] -= lower[p * in + i];
-      T *gh = g + p * out, *gt = g + (P + p) * out;
-      for (int64_t k = 0; down && k < skip; ++k)
-        for (int64_t i = 0; i < in; ++i) {
-          down[p * in + i] = (k ? down[p * in + i] : T(0)) + gh[k * in + i];
-          if (slope) down[(P + p) * in + i] = (k ? down[(P + p) * in + i] : T(0)) + gt[k * in + i];
-        }
-      if (slope) {
-        std::copy(h + (P + p) * out, h + (P + p + 1) * out, dy.begin());
-        for (int64_t k = 0; k < skip; ++k)
-          for (int64_t i = 0; i < in; ++i) dy[k * in + i] -= lower[(P + p) * in + i];
-      }
+      const int64_t q = P + p;
+      const T *hy = h + p * out, *ht = h + q * out, *ly = lower + p * width, *lt = lower + q * width;
+      T *gh = g + p * out, *gt = g + q * out, *dh = down + p * width, *dt = down + q * width;
 #pragma omp simd
-      for (int64_t o = 0; o < out; ++o) {
-        const T s = 1 - y[o] * y[o];
-        gh[o] = gh[o] * s - (slope ? 2 * y[o] * dy[o] * gt[o] : T(0));
-        if (slope) gt[o] *= s;
+      for (int64_t i = 0; i < width; ++i) {
+        const T low = SKIP ? ly[i] : T(0), low_t = SKIP && SLOPE ? lt[i] : T(0);
+        T sum = 0, sum_t = 0;
+        for (int64_t k = 0, o = i; k < (SKIP ? SKIP : 1); ++k, o += width) {
+          const T y = hy[o] - low, s = 1 - y * y, u = gh[o], v = SLOPE ? gt[o] : T(0);
+          sum += u, sum_t += v;
+          gh[o] = SLOPE ? u * s - 2 * y * (ht[o] - low_t) * v : u * s;
+          if (SLOPE) gt[o] = v * s;
+        }
+        if (SKIP) dh[i] = sum;
+        if (SKIP && SLOPE) dt[i] = sum_t;
       }
     }
   });
@@ -132,110 +143,271 @@ void reverse_first(const Tensor& G, const Tensor& R, const Tensor& row, const Te
   }
 }
 
-// Cotangents of the last h (and t), which are used up -> gradients of the weights, and of x if asked.
-variable_list reverse(Tensor G, const variable_list& layers, const Tensor& R, const Tensor& row, at::TensorList weights, bool slope, Tensor* gx) {
-  const int64_t P = row.numel(), K = layers.size();
-  variable_list grads(weights.size());
-  AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_weights", [&] {
-    for (int64_t k = K - 1; k > 0; --k) {
-      const Tensor below = slope ? layers[k - 1] : layers[k - 1].narrow(0, 0, P);
-      const int64_t in = below.size(1), skip = skips(in, G.size(1));
-      Tensor carried = skip ? at::empty({G.size(0), in}, G.options()) : Tensor();
-      reverse_layer<scalar_t>(G, layers[k], &layers[k - 1], P, slope, skip ? &carried : nullptr);
-      grads[2 * k] = at::mm(below.t(), G);
-      grads[2 * k + 1] = G.narrow(0, 0, P).sum(0);
-      G = skip ? carried.addmm_(G, weights[2 * k].t()) : at::mm(G, weights[2 * k].t());
-    }
-    reverse_layer<scalar_t>(G, layers[0], nullptr, P, slope, nullptr);
-    grads[0] = at::zeros_like(weights[0]), grads[1] = at::zeros_like(weights[1]);
-    reverse_first<scalar_t>(G, R, row, weights[1], slope, grads[0], grads[1], gx);
-  });
-  return grads;
-}
-
-// (N, W, m) views of the value and the slope of the last layer.
-Tensor value_of(const variable_list& layers, const Tensor& row) { return layers.back().narrow(0, 0, row.numel()).view({row.size(0), row.size(1), -1}); }
-Tensor slope_of(const variable_list& layers, const Tensor& row) {
-  return layers.back().narrow(0, row.numel(), row.numel()).view({row.size(0), row.size(1), -1});
-}
-
-// Cotangents of the last h, sum_a A_a c_a, and of the last t, A_0 sum_a R_a c_a, stacked; of h alone if `R` is null.
+// Cotangents of the last h (and t), which are used up -> adds to the gradients of the weights, and writes that of x if asked.
 template <class T>
-void seed(const Tensor& A, const Tensor* R, const Tensor& c, Tensor& G) {
-  const int64_t N = A.size(0), W = A.size(1), m = c.size(2);
-  const T *pa = A.const_data_ptr<T>(), *pr = R ? R->const_data_ptr<T>() : nullptr, *pc = c.const_data_ptr<T>();
-  T* g = G.data_ptr<T>();
-  at::parallel_for(0, N * W, 256, [&](int64_t from, int64_t to) {
-    for (int64_t p = from; p < to; ++p) {
-      const T *a = pa + 4 * p, *r = pr + 4 * p, *x = pc + (p / W) * 4 * m, *y = x + m, *z = y + m, *v = z + m;
-#pragma omp simd
-      for (int64_t o = 0; o < m; ++o) g[p * m + o] = a[0] * x[o] + a[1] * y[o] + a[2] * z[o] + a[3] * v[o];
-      if (!R) continue;
-#pragma omp simd
-      for (int64_t o = 0; o < m; ++o) g[(N * W + p) * m + o] = a[0] * (r[0] * x[o] + r[1] * y[o] + r[2] * z[o] + r[3] * v[o]);
+void reverse(Tensor G, const variable_list& layers, const Tensor& R, const Tensor& row, at::TensorList weights, bool slope, variable_list& grads, Tensor* gx) {
+  const int64_t P = row.numel(), K = layers.size();
+  for (int64_t k = K - 1; k > 0; --k) {
+    const Tensor below = slope ? layers[k - 1] : layers[k - 1].narrow(0, 0, P);
+    const int64_t in = below.size(1), skip = skips(in, G.size(1));
+    Tensor carried = skip ? at::empty({G.size(0), in}, G.options()) : Tensor();
+    with_constants(skip, slope, [&](auto s, auto t) { reverse_layer<T, s(), t()>(G, layers[k], layers[k - 1], P, carried); });
+    grads[2 * k].addmm_(below.t(), G);
+    grads[2 * k + 1] += G.narrow(0, 0, P).sum(0);
+    G = skip ? carried.addmm_(G, weights[2 * k].t()) : at::mm(G, weights[2 * k].t());
+  }
+  Tensor none;
+  with_constants(0, slope, [&](auto s, auto t) { reverse_layer<T, s(), t()>(G, layers[0], none, P, none); });
+  reverse_first<T>(G, R, row, weights[1], slope, grads[0], grads[1], gx);
+}
+
+// The edges of a chunk, one atom after the other: `slot` (P,) is atom * W + place, `ends` (N,) where the edges of each atom end.
+struct Edges {
+  Tensor slot, ends, R, row;  // R (P, 4), row (P,)
+
+  // Of `R` (N, W, 4) and `row` (N, W).
+  static Edges of(const Tensor& R, const Tensor& row) {
+    const int64_t N = R.size(0), W = R.size(1);
+    Tensor ends = at::empty({N}, row.options()), slot = at::empty({N * W}, row.options());
+    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_edges", [&] {
+      const scalar_t* r = R.const_data_ptr<scalar_t>();
+      int64_t *s = slot.data_ptr<int64_t>(), *e = ends.data_ptr<int64_t>(), count = 0;
+      for (int64_t n = 0; n < N; ++n) {
+        int64_t last = W;
+        for (const scalar_t* x = r + 4 * W * (n + 1); last && !(x[-4] != 0 || x[-3] != 0 || x[-2] != 0 || x[-1] != 0); x -= 4) --last;
+        for (int64_t j = 0; j < last; ++j) s[count++] = n * W + j;
+        e[n] = count;
+      }
+      slot = slot.narrow(0, 0, count);
+    });
+    return {slot, ends, R.view({N * W, 4}).index_select(0, slot), row.reshape(-1).index_select(0, slot)};
+  }
+
+  // Calls body(first atom, last atom, first edge, last edge) for a few atoms at a time.
+  template <class Body>
+  void blocks(Body body) const {
+    const int64_t* e = ends.const_data_ptr<int64_t>();
+    for (int64_t first = 0, last, N = ends.numel(); first < N; first = last) {
+      const int64_t begin = first ? e[first - 1] : 0;
+      for (last = first + 1; last < N && e[last] - begin <= EDGES; ++last) {
+      }
+      body(first, last, begin, e[last - 1]);
+    }
+  }
+
+  // Calls body(atom, first edge, last edge) for some atoms, in parallel.
+  template <class Body>
+  void atoms(int64_t first, int64_t last, Body body) const {
+    const int64_t* e = ends.const_data_ptr<int64_t>();
+    at::parallel_for(first, last, 2, [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n) body(n, n ? e[n - 1] : 0, e[n]);
+    });
+  }
+};
+
+// Calls body(column, zero) for 0..m, a vector of columns at a time; the last one overlaps the one before.
+template <class T, class Body>
+void over_columns(int64_t m, Body body) {
+  constexpr int64_t L = Lane<T>::COUNT;
+  for (int64_t o = 0; m >= L && o < m; o += L) body(std::min(o, m - L), typename Lane<T>::Vec{});
+  for (int64_t o = 0; m < L && o < m; ++o) body(o, T(0));
+}
+
+// M_n = sum_e R_e G_e over the edges of each atom; G begins at edge `begin`.
+template <class T>
+void sum_edges(const Edges& edges, int64_t first, int64_t last, int64_t begin, const Tensor& value, Tensor& M) {
+  const int64_t m = value.size(1);
+  const T *R = edges.R.const_data_ptr<T>(), *G = value.const_data_ptr<T>();
+  T* out = M.data_ptr<T>();
+  edges.atoms(first, last, [&](int64_t n, int64_t from, int64_t to) {
+    over_columns<T>(m, [&](int64_t o, auto zero) {
+      using V = decltype(zero);
+      V sum[4] = {};
+      for (int64_t e = from; e < to; ++e) {
+        const V g = *reinterpret_cast<const V*>(G + (e - begin) * m + o);
+        for (int a = 0; a < 4; ++a) sum[a] += R[4 * e + a] * g;
+      }
+      for (int a = 0; a < 4; ++a) *reinterpret_cast<V*>(out + (4 * n + a) * m + o) = sum[a];
+    });
+  });
+}
+
+// R'_e for each edge, into its slot.
+template <class T>
+void slope_edges(const Edges& edges, int64_t first, int64_t last, int64_t begin, const Tensor& layer, const Tensor& c, Tensor& out) {
+  const int64_t m = layer.size(1), P = layer.size(0) / 2;
+  const T *R = edges.R.const_data_ptr<T>(), *G = layer.const_data_ptr<T>(), *pc = c.const_data_ptr<T>();
+  const int64_t* slot = edges.slot.const_data_ptr<int64_t>();
+  T* to_slot = out.data_ptr<T>();
+  edges.atoms(first, last, [&](int64_t n, int64_t from, int64_t to) {
+    const T *x = pc + 4 * n * m, *y = x + m, *z = y + m, *v = z + m;
+    for (int64_t e = from; e < to; ++e) {
+      const T *h = G + (e - begin) * m, *t = h + P * m, *r = R + 4 * e;
+      T a = 0, b = 0, f = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, f, d)
+      for (int64_t o = 0; o < m; ++o) {
+        a += h[o] * x[o] + t[o] * (r[0] * x[o] + r[1] * y[o] + r[2] * z[o] + r[3] * v[o]);
+        b += h[o] * y[o], f += h[o] * z[o], d += h[o] * v[o];
+      }
+      T* g = to_slot + 4 * slot[e];
+      g[0] = a, g[1] = b, g[2] = f, g[3] = d;
     }
   });
 }
 
-struct Slope : torch::autograd::Function<Slope> {  // (R, row, c, weights, layers) -> R'
-  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor row, Tensor c, at::TensorList weights, at::TensorList layers) {
-    variable_list saved{R, row, c};
-    saved.insert(saved.end(), weights.begin(), weights.end());
-    saved.insert(saved.end(), layers.begin(), layers.end());
-    ctx->save_for_backward(saved);
+// Cotangents of the last h, sum_a A_a c_a, and of the last t, A_0 sum_a R_a c_a, stacked; of h alone unless `slope`, with A = R.
+template <class T>
+void seed(const Edges& edges, int64_t first, int64_t last, int64_t begin, const T* A, bool slope, const Tensor& c, Tensor& G) {
+  const int64_t m = c.size(2), P = slope ? G.size(0) / 2 : G.size(0);
+  const T *R = edges.R.const_data_ptr<T>(), *pc = c.const_data_ptr<T>();
+  T* out = G.data_ptr<T>();
+  edges.atoms(first, last, [&](int64_t n, int64_t from, int64_t to) {
+    const T *x = pc + 4 * n * m, *y = x + m, *z = y + m, *v = z + m;
+    for (int64_t e = from; e < to; ++e) {
+      const T *a = A + 4 * e, *r = R + 4 * e;
+      T *gh = out + (e - begin) * m, *gt = gh + P * m;
+#pragma omp simd
+      for (int64_t o = 0; o < m; ++o) gh[o] = a[0] * x[o] + a[1] * y[o] + a[2] * z[o] + a[3] * v[o];
+      if (!slope) continue;
+#pragma omp simd
+      for (int64_t o = 0; o < m; ++o) gt[o] = a[0] * (r[0] * x[o] + r[1] * y[o] + r[2] * z[o] + r[3] * v[o]);
+    }
+  });
+}
+
+// By c: sum_e A_e G_e + A_e0 R_e G'_e. By R, without what passes through G: A_e0 G'_e c^T, into `gR` (P, 4) unless it is null.
+template <class T>
+void second_edges(const Edges& edges, int64_t first, int64_t last, int64_t begin, const T* A, const Tensor& layer, const Tensor& c, Tensor& gc, T* gR) {
+  const int64_t m = layer.size(1), P = layer.size(0) / 2;
+  const T *R = edges.R.const_data_ptr<T>(), *G = layer.const_data_ptr<T>(), *pc = c.const_data_ptr<T>();
+  T* out = gc.data_ptr<T>();
+  edges.atoms(first, last, [&](int64_t n, int64_t from, int64_t to) {
+    over_columns<T>(m, [&](int64_t o, auto zero) {
+      using V = decltype(zero);
+      V sum[4] = {};
+      for (int64_t e = from; e < to; ++e) {
+        const V h = *reinterpret_cast<const V*>(G + (e - begin) * m + o), t = A[4 * e] * *reinterpret_cast<const V*>(G + (e - begin + P) * m + o);
+        for (int a = 0; a < 4; ++a) sum[a] += A[4 * e + a] * h + R[4 * e + a] * t;
+      }
+      for (int a = 0; a < 4; ++a) *reinterpret_cast<V*>(out + (4 * n + a) * m + o) = sum[a];
+    });
+    const T *x = pc + 4 * n * m, *y = x + m, *z = y + m, *v = z + m;
+    for (int64_t e = from; gR && e < to; ++e) {
+      const T* t = G + (e - begin + P) * m;
+      T a = 0, b = 0, f = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, f, d)
+      for (int64_t o = 0; o < m; ++o) a += t[o] * x[o], b += t[o] * y[o], f += t[o] * z[o], d += t[o] * v[o];
+      T* g = gR + 4 * e;
+      g[0] = A[4 * e] * a, g[1] = A[4 * e] * b, g[2] = A[4 * e] * f, g[3] = A[4 * e] * d;
+    }
+  });
+}
+
+variable_list zeros_like_all(const variable_list& tensors) {
+  variable_list out;
+  for (const auto& each : tensors) out.push_back(at::zeros_like(each));
+  return out;
+}
+
+// What is saved: what stands before the weights, the weights, and the layers of each block.
+struct Saved {
+  Edges edges;
+  Tensor R, c;
+  variable_list weights, layers;
+
+  static void keep(AutogradContext* ctx, const Edges& edges, const Tensor& R, const Tensor& c, at::TensorList weights, at::TensorList layers) {
+    variable_list all{edges.slot, edges.ends, edges.R, edges.row, R, c};
+    all.insert(all.end(), weights.begin(), weights.end());
+    all.insert(all.end(), layers.begin(), layers.end());
+    ctx->save_for_backward(all);
     ctx->saved_data["weights"] = int64_t(weights.size());
-    const variable_list kept(layers.begin(), layers.end());
-    Tensor along = at::bmm(slope_of(kept, row), c.transpose(1, 2));
-    Tensor out = at::bmm(value_of(kept, row), c.transpose(1, 2));
-    out.select(2, 0) += (R * along).sum(2);
+  }
+  explicit Saved(AutogradContext* ctx) {
+    auto v = ctx->get_saved_variables();
+    const auto split = v.begin() + 6 + ctx->saved_data["weights"].toInt();
+    edges = {v[0], v[1], v[2], v[3]}, R = v[4], c = v[5];
+    weights.assign(v.begin() + 6, split), layers.assign(split, v.end());
+  }
+  // The layers of block number `b`.
+  variable_list block(int64_t b) const {
+    const int64_t K = weights.size() / 2;
+    return {layers.begin() + b * K, layers.begin() + (b + 1) * K};
+  }
+};
+
+struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges, layers) -> R'
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, Tensor c, at::TensorList weights, at::TensorList layers) {
+    const Edges edges{slot, ends, flat, row};
+    Saved::keep(ctx, edges, R, c, weights, layers);
+    Tensor out = at::zeros_like(R);
+    const int64_t K = weights.size() / 2;
+    int64_t b = 0;
+    edges.blocks([&](int64_t first, int64_t last, int64_t begin, int64_t) {
+      const Tensor& layer = layers[++b * K - 1];
+      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_slope", [&] { slope_edges<scalar_t>(edges, first, last, begin, layer, c, out); });
+    });
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
-    auto v = ctx->get_saved_variables();
-    const int64_t count = ctx->saved_data["weights"].toInt();
-    const Tensor R = v[0], row = v[1], c = v[2], a = g[0].contiguous(), a0 = a.narrow(2, 0, 1);
-    const variable_list weights(v.begin() + 3, v.begin() + 3 + count), layers(v.begin() + 3 + count, v.end());
-    const bool geometry = ctx->needs_input_grad(0), train = wanted(ctx, 3, count);
-    Tensor gR, gx, weighted = a0 * R;
-    Tensor gc = at::bmm(a.transpose(1, 2), value_of(layers, row)).baddbmm_(weighted.transpose(1, 2), slope_of(layers, row));
-    variable_list grads(count);
-    if (train || geometry) {
-      Tensor G = at::empty_like(layers.back());
-      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_second", [&] { seed<scalar_t>(a, &R, c, G); });
-      if (geometry) gx = at::empty_like(row, R.options());
-      grads = reverse(G, layers, R, row, weights, true, geometry ? &gx : nullptr);
-    }
-    if (geometry) {
-      gR = a0 * at::bmm(slope_of(layers, row), c.transpose(1, 2));
-      gR.select(2, 0) += gx;
-    }
-    variable_list out{gR, Tensor(), gc};
+    const Saved saved(ctx);
+    const Edges& edges = saved.edges;
+    const bool geometry = ctx->needs_input_grad(0), train = geometry || wanted(ctx, 6, saved.weights.size());
+    const Tensor A = g[0].reshape({-1, 4}).index_select(0, edges.slot);
+    variable_list grads = zeros_like_all(saved.weights);
+    Tensor gc = at::empty_like(saved.c), gR = geometry ? at::empty_like(A) : Tensor();
+    int64_t b = 0;
+    edges.blocks([&](int64_t first, int64_t last, int64_t begin, int64_t end) {
+      const variable_list layers = saved.block(b++);
+      AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "moment_second", [&] {
+        const scalar_t* a = A.const_data_ptr<scalar_t>();
+        second_edges<scalar_t>(edges, first, last, begin, a, layers.back(), saved.c, gc, geometry ? gR.data_ptr<scalar_t>() : nullptr);
+        if (!train) return;
+        const Tensor R = edges.R.narrow(0, begin, end - begin), row = edges.row.narrow(0, begin, end - begin);
+        Tensor G = at::empty_like(layers.back()), gx = geometry ? at::empty({end - begin}, A.options()) : Tensor();
+        seed<scalar_t>(edges, first, last, begin, a, true, saved.c, G);
+        reverse<scalar_t>(G, layers, R, row, saved.weights, true, grads, geometry ? &gx : nullptr);
+        if (geometry) gR.select(1, 0).narrow(0, begin, end - begin) += gx;
+      });
+    });
+    if (geometry) gR = at::zeros({saved.R.numel() / 4, 4}, A.options()).index_copy_(0, edges.slot, gR).view_as(saved.R);
+    variable_list out{gR, Tensor(), Tensor(), Tensor(), Tensor(), gc};
     out.insert(out.end(), grads.begin(), grads.end());
-    out.resize(out.size() + layers.size());
+    out.resize(out.size() + saved.layers.size());
     return out;
   }
 };
 
-struct Moment : torch::autograd::Function<Moment> {  // (R, row, weights) -> M
-  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor row, bool slope, at::TensorList weights) {
-    variable_list layers = evaluate(R, row, weights, slope), saved{R, row};
-    saved.insert(saved.end(), weights.begin(), weights.end());
-    saved.insert(saved.end(), layers.begin(), layers.end());
-    ctx->save_for_backward(saved);
-    ctx->saved_data["weights"] = int64_t(weights.size());
-    return at::bmm(R.transpose(1, 2), value_of(layers, row));
+struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, bool slope, at::TensorList weights) {
+    const Edges edges{slot, ends, flat, row};
+    Tensor M = at::empty({R.size(0), 4, weights.size() > 2 ? weights.back().numel() : weights[1].numel()}, R.options());
+    variable_list kept;
+    edges.blocks([&](int64_t first, int64_t last, int64_t begin, int64_t end) {
+      variable_list layers = evaluate(flat.narrow(0, begin, end - begin), row.narrow(0, begin, end - begin), weights, slope);
+      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment", [&] { sum_edges<scalar_t>(edges, first, last, begin, layers.back(), M); });
+      kept.insert(kept.end(), layers.begin(), layers.end());
+    });
+    Saved::keep(ctx, edges, R, Tensor(), weights, kept);
+    return M;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
-    auto v = ctx->get_saved_variables();
-    const int64_t count = ctx->saved_data["weights"].toInt();
-    const Tensor R = v[0], row = v[1], c = g[0].contiguous();
-    const variable_list weights(v.begin() + 2, v.begin() + 2 + count), layers(v.begin() + 2 + count, v.end());
-    variable_list out{ctx->needs_input_grad(0) ? Slope::apply(R, row, c, at::TensorList(weights), at::TensorList(layers)) : Tensor(), Tensor(), Tensor()}, grads(count);
-    if (wanted(ctx, 2, count)) {
+    const Saved saved(ctx);
+    const Edges& edges = saved.edges;
+    const Tensor c = g[0].contiguous();
+    variable_list out(6), grads(saved.weights.size());
+    if (ctx->needs_input_grad(0))
+      out[0] = Slope::apply(saved.R, edges.slot, edges.ends, edges.R, edges.row, c, at::TensorList(saved.weights), at::TensorList(saved.layers));
+    if (wanted(ctx, 5, grads.size())) {
       TORCH_CHECK(!at::GradMode::is_enabled(), "the fused moment has no second derivative by its weights; use the plain kernels");
-      Tensor G = at::empty({row.numel(), c.size(2)}, c.options());
-      AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_backward", [&] { seed<scalar_t>(R, nullptr, c, G); });
-      grads = reverse(G, layers, R, row, weights, false, nullptr);
+      grads = zeros_like_all(saved.weights);
+      int64_t b = 0;
+      edges.blocks([&](int64_t first, int64_t last, int64_t begin, int64_t end) {
+        AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "moment_backward", [&] {
+          Tensor G = at::empty({end - begin, c.size(2)}, c.options());
+          seed<scalar_t>(edges, first, last, begin, edges.R.const_data_ptr<scalar_t>(), false, c, G);
+          reverse<scalar_t>(G, saved.block(b++), edges.R.narrow(0, begin, end - begin), edges.row.narrow(0, begin, end - begin), saved.weights, false, grads, nullptr);
+        });
+      });
     }
     out.insert(out.end(), grads.begin(), grads.end());
     return out;
@@ -244,18 +416,13 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, row, weights) -> M
 
 }  // namespace
 
-// Atoms are taken a few at a time, so that the layers of their edges stay in cache.
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights) {
   TORCH_CHECK(R.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  const bool slope = R.requires_grad() && at::GradMode::is_enabled();
-  const int64_t few = std::max<int64_t>(1, EDGES / std::max<int64_t>(1, R.size(1)));
-  variable_list plain, parts;
+  variable_list plain;
   for (const auto& w : weights) plain.push_back(w.contiguous());
-  for (int64_t first = 0; first < R.size(0); first += few) {
-    const int64_t count = std::min(few, R.size(0) - first);
-    const Tensor edges = R.narrow(0, first, count).contiguous(), rows = row.narrow(0, first, count).contiguous();
-    parts.push_back(Moment::apply(edges, rows, slope, at::TensorList(plain)));
-  }
-  return at::cat(parts);
+  const Tensor matrix = R.contiguous();
+  const Edges edges = Edges::of(matrix.detach(), row);
+  const bool slope = R.requires_grad() && at::GradMode::is_enabled();
+  return Moment::apply(matrix, edges.slot, edges.ends, edges.R, edges.row, slope, at::TensorList(plain));
 }
 }  // namespace lam

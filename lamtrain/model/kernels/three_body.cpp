@@ -1,32 +1,53 @@
 // The three-body sum (see three_body.py): D_m = sum_jk e_jk G_m(e_jk; types of j and k), nothing of the size of e but e kept.
 //
 // First derivative, with c the cotangent of D: e'_jk = sum_m c_m (G_m + e_jk G'_m), G' the slope of the net.
-// e is (N, V, V); types (N, V); table row of a pair is type_j + ntypes * type_k.
+// e is (N, V, V), R R^T and so equal to its transpose; types (N, V); table row of a pair is type_j + ntypes * type_k.
+// Two edges whose atoms are of one type are a pair that is computed once, at j < k, and counted twice: the derivative stands there,
+// too, and nothing at k > j. A slot with e_jj = 0 is empty: nothing of it reaches D, nor, behind the switch, a derivative.
 #include "lanes.h"
 
 namespace lam {
 namespace {
 
-// Calls body(atom, lanes, x, row, first pair, count) for every block of pairs of the atoms `first:last`.
+// Up to LANES pairs of one atom. Lanes past the end count 0 times.
+template <class T>
+struct Batch {
+  int64_t atom, count = 0;
+  T x[LANES], times[LANES];
+  int64_t row[LANES], place[LANES];  // in the table, and in e
+
+  void add(T value, T how_often, int64_t type_row, int64_t where) {
+    x[count] = value, times[count] = how_often, row[count] = type_row, place[count] = where;
+    ++count;
+  }
+};
+
+// Calls body(lanes, batch) for the pairs of the atoms `first:last`.
 template <class T, class Body>
-void over_blocks(const Tensor& e, const Tensor& types, int64_t ntypes, const Net<T>& net, int64_t first, int64_t last, bool slope, Body body) {
+void over_pairs(const Tensor& e, const Tensor& types, int64_t ntypes, const Net<T>& net, int64_t first, int64_t last, bool slope, Body body) {
   const int64_t V = e.size(1);
-  const T* pe = e.const_data_ptr<T>();
-  const int64_t* pt = types.const_data_ptr<int64_t>();
   Lanes<T> lanes(net);
-  T x[LANES];
-  int64_t row[LANES];
-  for (int64_t n = first; n < last; ++n)
-    for (int64_t p = 0; p < V * V; p += LANES) {
-      const int64_t count = std::min(LANES, V * V - p);
-      for (int64_t l = 0; l < LANES; ++l) {
-        const int64_t q = p + std::min(l, count - 1);
-        x[l] = l < count ? pe[n * V * V + q] : T(0);
-        row[l] = pt[n * V + q / V] + ntypes * pt[n * V + q % V];
+  Batch<T> batch;
+  const auto flush = [&] {
+    for (int64_t l = batch.count; l < LANES; ++l) batch.x[l] = batch.times[l] = 0, batch.row[l] = batch.row[0];
+    lanes.evaluate(net, batch.x, batch.row, slope);
+    body(lanes, batch);
+    batch.count = 0;
+  };
+  for (int64_t n = first; n < last; ++n) {
+    const T* x = e.const_data_ptr<T>() + n * V * V;
+    const int64_t* t = types.const_data_ptr<int64_t>() + n * V;
+    batch.atom = n;
+    for (int64_t j = 0; j < V; ++j) {
+      if (x[j * V + j] == 0) continue;
+      for (int64_t k = 0; k < V; ++k) {
+        if (x[k * V + k] == 0 || (k < j && t[j] == t[k])) continue;
+        batch.add(x[j * V + k], k > j && t[j] == t[k] ? 2 : 1, t[j] + ntypes * t[k], (n * V + j) * V + k);
+        if (batch.count == LANES) flush();
       }
-      lanes.evaluate(net, x, row, slope);
-      body(n, lanes, x, row, n * V * V + p, count);
     }
+    if (batch.count) flush();
+  }
 }
 
 template <class T>
@@ -35,13 +56,13 @@ void sum_pairs(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorL
   T* d = D.data_ptr<T>();
   const int64_t m = net.last();
   at::parallel_for(0, e.size(0), 4, [&](int64_t first, int64_t last) {
-    over_blocks<T>(e, types, ntypes, net, first, last, false, [&](int64_t n, Lanes<T>& lanes, const T* x, const int64_t*, int64_t, int64_t) {
+    over_pairs<T>(e, types, ntypes, net, first, last, false, [&](Lanes<T>& lanes, const Batch<T>& batch) {
       for (int64_t o = 0; o < m; ++o) {
         const T* h = &lanes.h.back()[o * LANES];
         T sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t l = 0; l < LANES; ++l) sum += x[l] * h[l];  // lanes past the end have x = 0
-        d[n * m + o] += sum;
+        for (int64_t l = 0; l < LANES; ++l) sum += batch.times[l] * batch.x[l] * h[l];
+        d[batch.atom * m + o] += sum;
       }
     });
   });
@@ -54,16 +75,15 @@ void slope_pairs(const Tensor& e, const Tensor& types, int64_t ntypes, at::Tenso
   T* g = ge.data_ptr<T>();
   const int64_t m = net.last();
   at::parallel_for(0, e.size(0), 4, [&](int64_t first, int64_t last) {
-    over_blocks<T>(e, types, ntypes, net, first, last, true,
-                   [&](int64_t n, Lanes<T>& lanes, const T* x, const int64_t*, int64_t p, int64_t count) {
-                     T sum[LANES] = {};
-                     for (int64_t o = 0; o < m; ++o) {
-                       const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], w = pc[n * m + o];
+    over_pairs<T>(e, types, ntypes, net, first, last, true, [&](Lanes<T>& lanes, const Batch<T>& batch) {
+      T sum[LANES] = {};
+      for (int64_t o = 0; o < m; ++o) {
+        const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], w = pc[batch.atom * m + o];
 #pragma omp simd
-                       for (int64_t l = 0; l < LANES; ++l) sum[l] += w * (h[l] + x[l] * t[l]);
-                     }
-                     std::copy(sum, sum + count, g + p);
-                   });
+        for (int64_t l = 0; l < LANES; ++l) sum[l] += w * (h[l] + batch.x[l] * t[l]);
+      }
+      for (int64_t l = 0; l < batch.count; ++l) g[batch.place[l]] = batch.times[l] * sum[l];
+    });
   });
 }
 
@@ -78,25 +98,25 @@ std::vector<Tensor> reverse_pairs(const Tensor& e, const Tensor& types, int64_t 
   for (int64_t k = 0; k < parts; ++k) grads.emplace_back(weights);
   at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
     for (int64_t k = from; k < to; ++k)
-      over_blocks<T>(e, types, ntypes, net, N * k / parts, N * (k + 1) / parts, a != nullptr,
-                     [&](int64_t n, Lanes<T>& lanes, const T* x, const int64_t* row, int64_t p, int64_t count) {
-                       T w[LANES] = {}, extra[LANES] = {}, gx[LANES];
-                       for (int64_t l = 0; l < count; ++l) w[l] = a ? pa[p + l] : x[l];
-                       for (int64_t o = 0; o < m; ++o) {
-                         const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], co = pc[n * m + o];
-                         T *u = &lanes.up[o * LANES], *v = &lanes.up_t[o * LANES], sum = 0;
+      over_pairs<T>(e, types, ntypes, net, N * k / parts, N * (k + 1) / parts, a != nullptr, [&](Lanes<T>& lanes, const Batch<T>& batch) {
+        const T* x = batch.x;
+        T w[LANES] = {}, extra[LANES] = {}, gx[LANES];
+        for (int64_t l = 0; l < batch.count; ++l) w[l] = batch.times[l] * (a ? pa[batch.place[l]] : x[l]);
+        for (int64_t o = 0; o < m; ++o) {
+          const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], co = pc[batch.atom * m + o];
+          T *u = &lanes.up[o * LANES], *v = &lanes.up_t[o * LANES], sum = 0;
 #pragma omp simd reduction(+ : sum)
-                         for (int64_t l = 0; l < LANES; ++l) {
-                           u[l] = w[l] * co;
-                           v[l] = w[l] * x[l] * co;
-                           sum += w[l] * (h[l] + x[l] * t[l]);
-                           extra[l] += w[l] * co * t[l];
-                         }
-                         if (gc) gc->data_ptr<T>()[n * m + o] += sum;
-                       }
-                       lanes.reverse(net, grads[k], x, row, a != nullptr, ge ? gx : nullptr);
-                       for (int64_t l = 0; ge && l < count; ++l) ge->data_ptr<T>()[p + l] = gx[l] + extra[l];
-                     });
+          for (int64_t l = 0; l < LANES; ++l) {
+            u[l] = w[l] * co;
+            v[l] = w[l] * x[l] * co;
+            sum += w[l] * (h[l] + x[l] * t[l]);
+            extra[l] += w[l] * co * t[l];
+          }
+          if (gc) gc->data_ptr<T>()[batch.atom * m + o] += sum;
+        }
+        lanes.reverse(net, grads[k], x, batch.row, a != nullptr, ge ? gx : nullptr);
+        for (int64_t l = 0; ge && l < batch.count; ++l) ge->data_ptr<T>()[batch.place[l]] = gx[l] + extra[l];
+      });
   });
   for (int64_t k = 1; k < parts; ++k)
     for (size_t w = 0; w < weights.size(); ++w) grads[0].all[w] += grads[k].all[w];
@@ -109,7 +129,7 @@ struct Slope : torch::autograd::Function<Slope> {  // (e, c, weights) -> e'
     saved.insert(saved.end(), weights.begin(), weights.end());
     ctx->save_for_backward(saved);
     ctx->saved_data["ntypes"] = ntypes;
-    Tensor ge = at::empty_like(e);
+    Tensor ge = at::zeros_like(e);
     AT_DISPATCH_FLOATING_TYPES(e.scalar_type(), "three_body_slope", [&] { slope_pairs<scalar_t>(e, types, ntypes, weights, c, ge); });
     return ge;
   }
@@ -118,7 +138,7 @@ struct Slope : torch::autograd::Function<Slope> {  // (e, c, weights) -> e'
     variable_list weights(v.begin() + 3, v.end());
     Tensor a = g[0].contiguous(), gc = at::zeros_like(v[2]), ge;
     const bool geometry = ctx->needs_input_grad(0);
-    if (geometry) ge = at::empty_like(v[0]);
+    if (geometry) ge = at::zeros_like(v[0]);
     variable_list out{ge, Tensor(), Tensor(), gc};
     AT_DISPATCH_FLOATING_TYPES(v[0].scalar_type(), "three_body_second", [&] {
       for (auto& w : reverse_pairs<scalar_t>(v[0], v[1], ctx->saved_data["ntypes"].toInt(), weights, v[2], &a, &gc, geometry ? &ge : nullptr))
