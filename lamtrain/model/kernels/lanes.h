@@ -2,9 +2,10 @@
 //
 //   h_1 = tanh(x w_0 + T[row])     h_k = tanh(h_{k-1} W_k + b_k) + skip(h_{k-1})     t_k = dh_k / dx
 //
-// A skip repeats the input once or twice where widths are equal or doubled. Arrays are [unit][lane].
+// A skip repeats the input once or twice where widths are equal or doubled. Arrays are [unit][lane]. Lanes come in runs that share a
+// row of the table.
 #pragma once
-#include "common.h"
+#include "tile.h"
 
 namespace lam {
 constexpr int64_t LANES = 64;
@@ -29,136 +30,196 @@ struct Net {  // weights as plain arrays: `first` (width[0],), `matrix[k]` (widt
   }
   int64_t layers() const { return width.size(); }
   int64_t last() const { return width.back(); }
+  bool skips(int64_t k) const { return width[k] == width[k - 1] || width[k] == 2 * width[k - 1]; }
 };
 
-template <class T>
-struct Gradients {  // the same shapes as the weights, to be added to
-  std::vector<Tensor> all;
-  T *tables, *first;
-  std::vector<T*> matrix, bias;
+struct Runs {  // run k has row `row[k]` and ends before lane `end[k]`
+  int64_t count = 0, row[LANES], end[LANES];
 
-  explicit Gradients(at::TensorList weights) {
-    for (const auto& w : weights) all.push_back(at::zeros_like(w));
-    tables = all[0].data_ptr<T>(), first = all[1].data_ptr<T>();
-    matrix.push_back(nullptr), bias.push_back(nullptr);
-    for (size_t k = 2; k < all.size(); k += 2) matrix.push_back(all[k].data_ptr<T>()), bias.push_back(all[k + 1].data_ptr<T>());
+  // Appends one lane, the `lane`th.
+  void add(int64_t lane, int64_t its_row) {
+    if (!count || row[count - 1] != its_row) row[count++] = its_row;
+    end[count - 1] = lane + 1;
   }
+};
+
+// Gradients of the weights: sums over lanes are kept as vectors, one for each weight, until `all` adds them up.
+template <class T>
+struct Gradients {
+  using Vec = typename Lane<T>::Vec;
+  static constexpr int64_t L = Lane<T>::COUNT;
+  std::vector<Tensor> shapes;
+  Tensor tables;
+  std::vector<Buffer<T>> sums;  // for first, then matrix and bias of every further layer
+
+  explicit Gradients(at::TensorList weights) : shapes(weights.begin(), weights.end()), tables(at::zeros_like(weights[0])) {
+    for (size_t k = 1; k < shapes.size(); ++k) sums.emplace_back(shapes[k].numel() * L, T(0));
+  }
+  Vec& first(int64_t o) { return at(0, o); }
+  Vec& matrix(int64_t k, int64_t place) { return at(2 * k - 1, place); }
+  Vec& bias(int64_t k, int64_t o) { return at(2 * k, o); }
+
+  std::vector<Tensor> all() const {
+    std::vector<Tensor> found{tables};
+    for (size_t k = 1; k < shapes.size(); ++k) {
+      found.push_back(at::empty_like(shapes[k]));
+      T* out = found.back().template data_ptr<T>();
+      for (int64_t i = 0; i < found.back().numel(); ++i) {
+        out[i] = 0;
+        for (int64_t l = 0; l < L; ++l) out[i] += sums[k - 1][i * L + l];
+      }
+    }
+    return found;
+  }
+
+ private:
+  Vec& at(int64_t k, int64_t place) { return *reinterpret_cast<Vec*>(sums[k].data() + place * L); }
 };
 
 template <class T>
 struct Lanes {  // the state of one block of lanes
-  std::vector<std::vector<T>> h, y, t, dy;  // value with and without the skip, and slope with and without it
-  std::vector<T> up, down, up_t, down_t;
+  using Vec = typename Lane<T>::Vec;
+  static constexpr int64_t VECTORS = LANES / Lane<T>::COUNT;
+  std::vector<Buffer<T>> h, y, t, dy;  // value with and without the skip, and slope with and without it
+  Buffer<T> up, down, up_t, down_t;
 
   explicit Lanes(const Net<T>& net) {
     int64_t widest = 0;
     for (int64_t w : net.width) {
-      for (auto* a : {&h, &y, &t, &dy}) a->emplace_back(w * LANES);
+      for (auto* a : {&h, &y, &t, &dy}) a->emplace_back(w * LANES, T(0));
       widest = std::max(widest, w);
     }
-    for (auto* a : {&up, &down, &up_t, &down_t}) a->resize(widest * LANES);
+    for (auto* a : {&up, &down, &up_t, &down_t}) a->assign(widest * LANES, T(0));
   }
 
-  void evaluate(const Net<T>& net, const T* x, const int64_t* row, bool slope) {
+  static Vec* unit(Buffer<T>& a, int64_t o) { return reinterpret_cast<Vec*>(a.data() + o * LANES); }
+
+  void evaluate(const Net<T>& net, const T* x, const Runs& runs, bool slope) {
     const int64_t n = net.width[0];
     for (int64_t o = 0; o < n; ++o) {
-      T *a = &h[0][o * LANES], *b = &t[0][o * LANES];
-      const T w = net.first[o], *table = net.tables + o;
-      for (int64_t l = 0; l < LANES; ++l) a[l] = table[row[l] * n];
+      T* a = &y[0][o * LANES];
+      for (int64_t k = 0, l = 0; k < runs.count; ++k) {
+        const T base = net.tables[runs.row[k] * n + o];
+        for (; l < runs.end[k]; ++l) a[l] = base;
+      }
 #pragma omp simd
-      for (int64_t l = 0; l < LANES; ++l) a[l] += x[l] * w;
-      tanh_all(a, LANES);
-      if (slope)
-#pragma omp simd
-        for (int64_t l = 0; l < LANES; ++l) b[l] = (1 - a[l] * a[l]) * w;
+      for (int64_t l = 0; l < LANES; ++l) a[l] += x[l] * net.first[o];
     }
-    y[0] = h[0], dy[0] = t[0];
-    for (int64_t k = 1; k < net.layers(); ++k) layer(net, k, slope);
+    tanh_all(y[0].data(), n * LANES);
+    for (int64_t k = 0; slope && k < n * LANES; ++k) dy[0][k] = (1 - y[0][k] * y[0][k]) * net.first[k / LANES];
+    h[0] = y[0], t[0] = dy[0];
+    for (int64_t k = 1; k < net.layers(); ++k)
+      if (slope)
+        layer<true>(net, k);
+      else
+        layer<false>(net, k);
   }
 
-  void layer(const Net<T>& net, int64_t k, bool slope) {
+  template <bool SLOPE>
+  void layer(const Net<T>& net, int64_t k) {
     const int64_t in = net.width[k - 1], out = net.width[k];
-    const bool skip = out == in || out == 2 * in;
     for (int64_t o = 0; o < out; ++o) {
-      T *v = &y[k][o * LANES], *d = &dy[k][o * LANES], *hv = &h[k][o * LANES], *tv = &t[k][o * LANES];
-      const T b = net.bias[k][o];
-#pragma omp simd
-      for (int64_t l = 0; l < LANES; ++l) v[l] = b, d[l] = 0;
+      Vec value[VECTORS], slope[VECTORS] = {};
+      for (int64_t v = 0; v < VECTORS; ++v) value[v] = Vec{} + net.bias[k][o];
       for (int64_t i = 0; i < in; ++i) {
-        const T w = net.matrix[k][i * out + o], *hi = &h[k - 1][i * LANES], *ti = &t[k - 1][i * LANES];
-#pragma omp simd
-        for (int64_t l = 0; l < LANES; ++l) v[l] += w * hi[l];
-        if (slope)
-#pragma omp simd
-          for (int64_t l = 0; l < LANES; ++l) d[l] += w * ti[l];
-      }
-      const T *hs = &h[k - 1][(o % in) * LANES], *ts = &t[k - 1][(o % in) * LANES];
-      tanh_all(v, LANES);
-#pragma omp simd
-      for (int64_t l = 0; l < LANES; ++l) hv[l] = v[l] + (skip ? hs[l] : T(0));
-      if (slope)
-#pragma omp simd
-        for (int64_t l = 0; l < LANES; ++l) {
-          d[l] *= 1 - v[l] * v[l];
-          tv[l] = d[l] + (skip ? ts[l] : T(0));
+        const T w = net.matrix[k][i * out + o];
+        const Vec *hi = unit(h[k - 1], i), *ti = unit(t[k - 1], i);
+        for (int64_t v = 0; v < VECTORS; ++v) {
+          value[v] += w * hi[v];
+          if (SLOPE) slope[v] += w * ti[v];
         }
+      }
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        unit(y[k], o)[v] = value[v];
+        if (SLOPE) unit(dy[k], o)[v] = slope[v];
+      }
+    }
+    tanh_all(y[k].data(), out * LANES);
+    const T keeps = net.skips(k) ? 1 : 0;
+    for (int64_t o = 0; o < out; ++o) {
+      const Vec *hs = unit(h[k - 1], o % in), *ts = unit(t[k - 1], o % in);
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        const Vec value = unit(y[k], o)[v];
+        unit(h[k], o)[v] = value + keeps * hs[v];
+        if (!SLOPE) continue;
+        const Vec slope = (T(1) - value * value) * unit(dy[k], o)[v];
+        unit(dy[k], o)[v] = slope;
+        unit(t[k], o)[v] = slope + keeps * ts[v];
+      }
     }
   }
 
   // Cotangents of the last h and t are in `up` and `up_t`; adds to the gradients and, if asked, writes that of x.
   // With s = 1 - y^2: a' = s h' - 2 y dy t' and (da)' = s t'.
-  void reverse(const Net<T>& net, Gradients<T>& grad, const T* x, const int64_t* row, bool slope, T* gx) {
-    for (int64_t k = net.layers() - 1; k > 0; --k) reverse_layer(net, grad, k, slope);
+  template <bool SLOPE>
+  void reverse(const Net<T>& net, Gradients<T>& grad, const T* x, const Runs& runs, T* gx) {
+    for (int64_t k = net.layers() - 1; k > 0; --k) reverse_layer<SLOPE>(net, grad, k);
     const int64_t n = net.width[0];
-    if (gx) std::fill(gx, gx + LANES, T(0));
+    T* tables = grad.tables.template data_ptr<T>();
+    Vec by_x[VECTORS] = {};
     for (int64_t o = 0; o < n; ++o) {
-      T *u = &up[o * LANES], *v = &up_t[o * LANES], *a = &y[0][o * LANES], *d = &dy[0][o * LANES];
       const T w = net.first[o];
-      T sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t l = 0; l < LANES; ++l) {
-        const T s = 1 - a[l] * a[l];
-        u[l] = u[l] * s - (slope ? 2 * a[l] * d[l] * v[l] : T(0));
-        sum += x[l] * u[l] + (slope ? s * v[l] : T(0));
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        const Vec s = through<SLOPE>(0, o, v);
+        grad.first(o) += reinterpret_cast<const Vec*>(x)[v] * unit(up, o)[v];
+        if (SLOPE) grad.first(o) += s * unit(up_t, o)[v];
+        by_x[v] += w * unit(up, o)[v];
       }
-      grad.first[o] += sum;
-      for (int64_t l = 0; l < LANES; ++l) grad.tables[row[l] * n + o] += u[l];
-      if (gx)
-#pragma omp simd
-        for (int64_t l = 0; l < LANES; ++l) gx[l] += w * u[l];
+      for (int64_t k = 0, l = 0; k < runs.count; ++k) {
+        T sum = 0;
+        for (; l < runs.end[k]; ++l) sum += up[o * LANES + l];
+        tables[runs.row[k] * n + o] += sum;
+      }
     }
+    if (gx) std::memcpy(gx, by_x, sizeof(by_x));
   }
 
-  void reverse_layer(const Net<T>& net, Gradients<T>& grad, int64_t k, bool slope) {
+  // Turns the cotangents of unit `o` of layer `k` into those of its sum, but leaves that of the first layer's slope; returns 1 - y^2.
+  template <bool SLOPE>
+  Vec through(int64_t k, int64_t o, int64_t v) {
+    Vec &u = unit(up, o)[v], &w = unit(up_t, o)[v];
+    const Vec a = unit(y[k], o)[v], s = T(1) - a * a;
+    u = SLOPE ? u * s - T(2) * a * unit(dy[k], o)[v] * w : u * s;
+    if (SLOPE && k) w *= s;
+    return s;
+  }
+
+  template <bool SLOPE>
+  void reverse_layer(const Net<T>& net, Gradients<T>& grad, int64_t k) {
     const int64_t in = net.width[k - 1], out = net.width[k];
-    const bool skip = out == in || out == 2 * in;
     std::fill(down.begin(), down.begin() + in * LANES, T(0));
-    std::fill(down_t.begin(), down_t.begin() + in * LANES, T(0));
-    for (int64_t o = 0; o < out; ++o) {
-      T *u = &up[o * LANES], *v = &up_t[o * LANES], *a = &y[k][o * LANES], *d = &dy[k][o * LANES];
-      T *ds = &down[(o % in) * LANES], *dts = &down_t[(o % in) * LANES];
-      T sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t l = 0; l < LANES; ++l) {
-        const T s = 1 - a[l] * a[l], cu = u[l], cv = slope ? v[l] : T(0);
-        if (skip) ds[l] += cu, dts[l] += cv;
-        u[l] = cu * s - (slope ? 2 * a[l] * d[l] * cv : T(0));
-        if (slope) v[l] = cv * s;
-        sum += u[l];
+    if (SLOPE) std::fill(down_t.begin(), down_t.begin() + in * LANES, T(0));
+    const T keeps = net.skips(k) ? 1 : 0;
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        unit(down, o % in)[v] += keeps * unit(up, o)[v];
+        if (SLOPE) unit(down_t, o % in)[v] += keeps * unit(up_t, o)[v];
+        through<SLOPE>(k, o, v);
+        grad.bias(k, o) += unit(up, o)[v];
       }
-      grad.bias[k][o] += sum;
-    }
     for (int64_t i = 0; i < in; ++i) {
-      T *di = &down[i * LANES], *dti = &down_t[i * LANES], *hi = &h[k - 1][i * LANES], *ti = &t[k - 1][i * LANES];
+      Vec *di = unit(down, i), *dti = unit(down_t, i);
+      const Vec *hi = unit(h[k - 1], i), *ti = unit(t[k - 1], i);
+      Vec below[VECTORS], below_t[VECTORS] = {};
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        below[v] = di[v];
+        if (SLOPE) below_t[v] = dti[v];
+      }
       for (int64_t o = 0; o < out; ++o) {
-        const T *u = &up[o * LANES], *v = &up_t[o * LANES], w = net.matrix[k][i * out + o];
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t l = 0; l < LANES; ++l) sum += hi[l] * u[l], di[l] += w * u[l];
-        if (slope)
-#pragma omp simd reduction(+ : sum)
-          for (int64_t l = 0; l < LANES; ++l) sum += ti[l] * v[l], dti[l] += w * v[l];
-        grad.matrix[k][i * out + o] += sum;
+        const T w = net.matrix[k][i * out + o];
+        Vec sum = grad.matrix(k, i * out + o);
+        for (int64_t v = 0; v < VECTORS; ++v) {
+          const Vec u = unit(up, o)[v];
+          sum += hi[v] * u, below[v] += w * u;
+          if (!SLOPE) continue;
+          const Vec ut = unit(up_t, o)[v];
+          sum += ti[v] * ut, below_t[v] += w * ut;
+        }
+        grad.matrix(k, i * out + o) = sum;
+      }
+      for (int64_t v = 0; v < VECTORS; ++v) {
+        di[v] = below[v];
+        if (SLOPE) dti[v] = below_t[v];
       }
     }
     std::swap(up, down), std::swap(up_t, down_t);

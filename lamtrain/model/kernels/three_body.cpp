@@ -2,8 +2,9 @@
 //
 // First derivative, with c the cotangent of D: e'_jk = sum_m c_m (G_m + e_jk G'_m), G' the slope of the net.
 // e is (N, V, V), R R^T and so equal to its transpose; types (N, V); table row of a pair is type_j + ntypes * type_k.
-// Two edges whose atoms are of one type are a pair that is computed once, at j < k, and counted twice: the derivative stands there,
-// too, and nothing at k > j. A slot with e_jj = 0 is empty: nothing of it reaches D, nor, behind the switch, a derivative.
+// Two edges whose atoms are of one type are a pair that is computed once and counted twice: the derivative stands at one
+// of (j, k) and (k, j), and nothing at the other. A slot with e_jj = 0 is empty: nothing of it reaches D, nor, behind the switch, a derivative.
+#include <algorithm>
 #include "lanes.h"
 
 namespace lam {
@@ -13,37 +14,49 @@ namespace {
 template <class T>
 struct Batch {
   int64_t atom, count = 0;
-  T x[LANES], times[LANES];
-  int64_t row[LANES], place[LANES];  // in the table, and in e
+  alignas(64) T x[LANES], times[LANES];
+  int64_t place[LANES];  // in e
+  Runs runs;
 
-  void add(T value, T how_often, int64_t type_row, int64_t where) {
-    x[count] = value, times[count] = how_often, row[count] = type_row, place[count] = where;
-    ++count;
+  void add(T value, T how_often, int64_t row, int64_t where) {
+    x[count] = value, times[count] = how_often, place[count] = where;
+    runs.add(count++, row);
   }
 };
 
-// Calls body(lanes, batch) for the pairs of the atoms `first:last`.
+// Calls body(lanes, batch) for the pairs of the atoms `first:last`, those of two types one after the other.
 template <class T, class Body>
 void over_pairs(const Tensor& e, const Tensor& types, int64_t ntypes, const Net<T>& net, int64_t first, int64_t last, bool slope, Body body) {
   const int64_t V = e.size(1);
   Lanes<T> lanes(net);
   Batch<T> batch;
+  std::vector<int64_t> slots;
   const auto flush = [&] {
-    for (int64_t l = batch.count; l < LANES; ++l) batch.x[l] = batch.times[l] = 0, batch.row[l] = batch.row[0];
-    lanes.evaluate(net, batch.x, batch.row, slope);
+    for (int64_t l = batch.count; l < LANES; ++l) batch.x[l] = batch.times[l] = 0;
+    batch.runs.end[batch.runs.count - 1] = LANES;
+    lanes.evaluate(net, batch.x, batch.runs, slope);
     body(lanes, batch);
-    batch.count = 0;
+    batch.count = batch.runs.count = 0;
   };
   for (int64_t n = first; n < last; ++n) {
     const T* x = e.const_data_ptr<T>() + n * V * V;
     const int64_t* t = types.const_data_ptr<int64_t>() + n * V;
+    slots.clear();
+    for (int64_t j = 0; j < V; ++j)
+      if (x[j * V + j] != 0) slots.push_back(j);
+    std::stable_sort(slots.begin(), slots.end(), [&](int64_t j, int64_t k) { return t[j] < t[k]; });
     batch.atom = n;
-    for (int64_t j = 0; j < V; ++j) {
-      if (x[j * V + j] == 0) continue;
-      for (int64_t k = 0; k < V; ++k) {
-        if (x[k * V + k] == 0 || (k < j && t[j] == t[k])) continue;
-        batch.add(x[j * V + k], k > j && t[j] == t[k] ? 2 : 1, t[j] + ntypes * t[k], (n * V + j) * V + k);
-        if (batch.count == LANES) flush();
+    const auto after = [&](auto from) { return std::find_if(from, slots.end(), [&](int64_t k) { return t[k] != t[*from]; }); };
+    for (auto a = slots.begin(), a_end = a; a != slots.end(); a = a_end) {
+      a_end = after(a);
+      for (auto b = slots.begin(), b_end = b; b != slots.end(); b = b_end) {
+        b_end = after(b);
+        const int64_t row = t[*a] + ntypes * t[*b];
+        for (auto j = a; j != a_end; ++j)
+          for (auto k = a == b ? j : b; k != b_end; ++k) {
+            batch.add(x[*j * V + *k], a == b && k != j ? 2 : 1, row, (n * V + *j) * V + *k);
+            if (batch.count == LANES) flush();
+          }
       }
     }
     if (batch.count) flush();
@@ -114,13 +127,19 @@ std::vector<Tensor> reverse_pairs(const Tensor& e, const Tensor& types, int64_t 
           }
           if (gc) gc->data_ptr<T>()[batch.atom * m + o] += sum;
         }
-        lanes.reverse(net, grads[k], x, batch.row, a != nullptr, ge ? gx : nullptr);
+        if (a)
+          lanes.template reverse<true>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
+        else
+          lanes.template reverse<false>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
         for (int64_t l = 0; ge && l < batch.count; ++l) ge->data_ptr<T>()[batch.place[l]] = gx[l] + extra[l];
       });
   });
-  for (int64_t k = 1; k < parts; ++k)
-    for (size_t w = 0; w < weights.size(); ++w) grads[0].all[w] += grads[k].all[w];
-  return grads[0].all;
+  std::vector<Tensor> total = grads[0].all();
+  for (int64_t k = 1; k < parts; ++k) {
+    const std::vector<Tensor> more = grads[k].all();
+    for (size_t w = 0; w < weights.size(); ++w) total[w] += more[w];
+  }
+  return total;
 }
 
 struct Slope : torch::autograd::Function<Slope> {  // (e, c, weights) -> e'
