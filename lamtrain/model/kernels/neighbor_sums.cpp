@@ -4,12 +4,10 @@
 //
 // All chunks of a layer at once: u (N, V, d), h (N, 3, V) and n (N, V) are lists, one entry a chunk, over consecutive rows;
 // g is (A, d), conv (A, d), H (A, 3, d). Every derivative is a sum of the same kind, as the form is linear in each factor.
-#include "common.h"
+#include "tile.h"
 
 namespace lam {
 namespace {
-
-constexpr int64_t BLOCK = 16;  // columns that are summed in registers
 
 template <class T>
 struct View {  // raw pointers of one chunk
@@ -29,25 +27,29 @@ std::vector<View<T>> views(at::TensorList u, at::TensorList h, at::TensorList n)
   return out;
 }
 
-// conv += sum u g, H += sum h g for columns `o:o + B` of one atom; B is a constant so that the sums stay in registers.
-template <class T, int64_t B>
-inline void sum_columns(const T* u, const T* h, const int64_t* n, int64_t V, const T* g, int64_t d, int64_t o, T* conv, T* H) {
-  T c[B] = {}, x[B] = {}, y[B] = {}, z[B] = {};
-  for (int64_t j = 0; j < V; ++j) {
-    const T *row = g + n[j] * d + o, *uj = u + j * d + o, hx = h[j], hy = h[V + j], hz = h[2 * V + j];
-#pragma omp simd
-    for (int64_t l = 0; l < B; ++l) {
-      c[l] += uj[l] * row[l];
-      x[l] += hx * row[l];
-      y[l] += hy * row[l];
-      z[l] += hz * row[l];
+// conv = sum u g, H = sum h g for B vectors of columns, from `o` on, of one atom; the sums stay in registers.
+template <class V, int B, class T>
+inline void sum_columns(const T* u, const T* h, const int64_t* n, int64_t count, const T* g, int64_t d, int64_t o, T* conv, T* H) {
+  constexpr int64_t L = sizeof(V) / sizeof(T);
+  V c[B] = {}, x[B] = {}, y[B] = {}, z[B] = {};
+  for (int64_t j = 0; j < count; ++j) {
+    const T *row = g + n[j] * d + o, *uj = u + j * d + o, hx = h[j], hy = h[count + j], hz = h[2 * count + j];
+    for (int b = 0; b < B; ++b) {
+      const V r = *reinterpret_cast<const V*>(row + b * L);
+      c[b] += *reinterpret_cast<const V*>(uj + b * L) * r;
+      x[b] += hx * r, y[b] += hy * r, z[b] += hz * r;
     }
   }
-  for (int64_t l = 0; l < B; ++l) conv[o + l] += c[l], H[o + l] += x[l], H[d + o + l] += y[l], H[2 * d + o + l] += z[l];
+  for (int b = 0; b < B; ++b) {
+    *reinterpret_cast<V*>(conv + o + b * L) = c[b];
+    *reinterpret_cast<V*>(H + o + b * L) = x[b], *reinterpret_cast<V*>(H + d + o + b * L) = y[b], *reinterpret_cast<V*>(H + 2 * d + o + b * L) = z[b];
+  }
 }
 
 template <class T>
 void sum_edges(at::TensorList u, at::TensorList h, at::TensorList n, const Tensor& g, Tensor& conv, Tensor& H) {
+  using Vec = typename Lane<T>::Vec;
+  constexpr int64_t L = Lane<T>::COUNT;
   const int64_t d = g.size(1);
   const T* pg = g.const_data_ptr<T>();
   T *pc = conv.data_ptr<T>(), *ph = H.data_ptr<T>();
@@ -57,7 +59,8 @@ void sum_edges(at::TensorList u, at::TensorList h, at::TensorList n, const Tenso
         const T *ui = v.u + i * v.V * d, *hi = v.h + i * 3 * v.V;
         T *ci = pc + (v.start + i) * d, *Hi = ph + (v.start + i) * 3 * d;
         int64_t o = 0;
-        for (; o + BLOCK <= d; o += BLOCK) sum_columns<T, BLOCK>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
+        for (; o + 4 * L <= d; o += 4 * L) sum_columns<Vec, 4>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
+        for (; o + L <= d; o += L) sum_columns<Vec, 1>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
         for (; o < d; ++o) sum_columns<T, 1>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
       }
     });
@@ -131,7 +134,7 @@ variable_list part(const variable_list& v, int64_t from, int64_t count) { return
 std::pair<Tensor, Tensor> sums_of(at::TensorList u, at::TensorList h, at::TensorList n, const Tensor& g) {
   int64_t rows = 0;
   for (const auto& t : n) rows += t.size(0);
-  Tensor conv = at::zeros({rows, g.size(1)}, g.options()), H = at::zeros({rows, 3, g.size(1)}, g.options());
+  Tensor conv = at::empty({rows, g.size(1)}, g.options()), H = at::empty({rows, 3, g.size(1)}, g.options());
   AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "neighbor_sums", [&] { sum_edges<scalar_t>(u, h, n, g, conv, H); });
   return {conv, H};
 }
