@@ -1,7 +1,7 @@
 """The two attentions of a repformer layer, with the projections of each head merged before they meet the edges.
 
 Per head h: logit = (x Wq_h)(y Wk_h)^T = x (Wq_h Wk_h^T) y^T, and sum_j a_j (y_j Wv_h) Wo_h = (sum_j a_j y_j)(Wv_h Wo_h).
-The merged matrices cost a few small products a step; queries, keys and values of every edge are never formed.
+The merged matrices cost a few small products a step, shared by all chunks; queries, keys and values of every edge are never formed.
 Parameters are kept as the reference has them: heads are the fastest index of a projection, the hidden width the slower.
 """
 
@@ -32,22 +32,22 @@ class PairWeights(nn.Module):
         query, key = both.split(self.heads, dim=2)
         return torch.einsum("adh,bdh->ahb", query, key).flatten(1)
 
-    def forward(self, g2: Tensor, angles: Angles, phantom: int) -> Tensor:
+    def forward(self, g2: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
         """`g2` (N, V, ng2) -> (N, V, heads, V)."""
         n, v, dim = g2.shape
-        query = self.queries(g2).view(n, v * self.heads, dim)
+        query = self.queries(g2, merged).view(n, v * self.heads, dim)
         logits = torch.bmm(query, g2.transpose(1, 2)).view(n, v, self.heads, v)
         return self.kernels.gate_softmax(logits, angles.c, angles.b, angles.d, phantom)
 
-    def queries(self, g2: Tensor) -> Tensor:
+    def queries(self, g2: Tensor, merged: Tensor) -> Tensor:
         """`g2` (N, V, ng2) -> (N, V, heads, ng2): what meets the other edges' g2."""
-        return (g2 @ self.merged()).unflatten(-1, (self.heads, -1))
+        return (g2 @ merged).unflatten(-1, (self.heads, -1))
 
-    def context(self, g2: Tensor, angles: Angles, phantom: int) -> Tensor:
+    def context(self, g2: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
         """`g2` (N, V, ng2) -> (N, V, heads, ng2): the other edges' g2, weighted and summed; no weights where a kernel does both."""
         if self.kernels.pair_attention is not None:
-            return self.kernels.pair_attention(self.queries(g2), g2, angles.c, angles.b, angles.d, phantom)
-        return weighted_sum(self(g2, angles, phantom), g2)
+            return self.kernels.pair_attention(self.queries(g2, merged), g2, angles.c, angles.b, angles.d, phantom)
+        return weighted_sum(self(g2, merged, angles, phantom), g2)
 
 
 def weighted_sum(weights: Tensor, g2: Tensor) -> Tensor:
@@ -66,11 +66,14 @@ class PairAttention(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=ln_eps)
         self.norm.requires_grad_(trainable_ln)
 
-    def forward(self, context: Tensor) -> Tensor:
-        """`context` (N, V, heads, ng2) -> (N, V, ng2)."""
-        dim = context.shape[-1]
+    def merged(self) -> Tensor:
+        """(heads * ng2, ng2): for each head, value matrix times its share of the head map."""
+        dim = len(self.value.weight)
         value = self.value.weight.view(dim, dim, self.heads)
-        merged = torch.einsum("cdh,dho->hco", value, self.head_map.weight.view(dim, self.heads, dim)).flatten(0, 1)
+        return torch.einsum("cdh,dho->hco", value, self.head_map.weight.view(dim, self.heads, dim)).flatten(0, 1)
+
+    def forward(self, context: Tensor, merged: Tensor) -> Tensor:
+        """`context` (N, V, heads, ng2) -> (N, V, ng2)."""
         return self.norm(torch.nn.functional.linear(context.flatten(2), merged.t(), self.head_map.bias))
 
 
@@ -101,17 +104,19 @@ class LocalAttention(nn.Module):
         self.key_value = Dense(dim, (hidden + dim) * heads, bias=False)
         self.head_map = Dense(dim * heads, dim)
 
-    def forward(self, g1: Tensor, neighbors_g1: Tensor, sums: Sums) -> Tensor:
+    def merged(self) -> tuple[Tensor, Tensor]:
+        """(ng1, hidden, heads) keys, and (heads * ng1, ng1): for each head, value matrix times its share of the head map."""
+        dim = len(self.key_value.weight)
+        key, value = self.key_value.weight.view(dim, self.hidden + dim, self.heads).split([self.hidden, dim], dim=1)
+        return key, torch.einsum("cdh,hdo->hco", value, self.head_map.weight.view(self.heads, dim, dim)).flatten(0, 1)
+
+    def forward(self, g1: Tensor, neighbors_g1: Tensor, merged: tuple[Tensor, Tensor], sums: Sums) -> Tensor:
         """`g1` (N, ng1), `neighbors_g1` (N, V, ng1) -> (N, ng1)."""
-        n, dim = g1.shape
-        both = self.key_value.weight.view(dim, self.hidden + dim, self.heads)
-        key, value = both.split([self.hidden, dim], dim=1)
-        query = self.query(g1).view(n, self.hidden, self.heads)
+        key, value = merged
+        query = self.query(g1).view(len(g1), self.hidden, self.heads)
         logits = torch.bmm(torch.einsum("ndh,cdh->nhc", query, key), neighbors_g1.transpose(1, 2)) * self.hidden**-0.5
-        weights = self._weights(logits, sums)
-        merged = torch.einsum("cdh,hdo->hco", value, self.head_map.weight.view(self.heads, dim, dim))
-        context = torch.bmm(weights, neighbors_g1)
-        return torch.nn.functional.linear(context.flatten(1), merged.flatten(0, 1).t(), self.head_map.bias)
+        context = torch.bmm(self._weights(logits, sums), neighbors_g1)
+        return torch.nn.functional.linear(context.flatten(1), value.t(), self.head_map.bias)
 
     def _weights(self, logits: Tensor, sums: Sums) -> Tensor:
         """(N, heads, V) softmax over neighbours; the centre is the only row, so it goes in as one."""

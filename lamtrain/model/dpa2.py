@@ -93,4 +93,4 @@ class Dpa2(nn.Module):
             invariants.append(self.three_body(near, types, neighbor_types[:, :width], pair_tables))
         width = chunk.repformer_width
         pairs = self.repformer.start(geometry.leading(width), types, chunk.neighbors[:, :width], chunk.start)
-        return torch.cat(invariants, -1), pairs
+        return join(invariants, -1), pairs

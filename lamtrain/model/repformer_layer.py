@@ -70,8 +70,11 @@ class RepformerLayer(nn.Module):
         if self.self_mlp is not None:
             updates["self"] = self.act(self.self_mlp(g1))
         if self.local_attention is not None:
-            updates["attn"] = join([self.local_attention(a, b, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
-        new = chunks if self.last else [self._update_pairs(*some) for some in zip(chunks, own, gathered)]
+            merged = self.local_attention.merged()
+            updates["attn"] = join([self.local_attention(a, b, merged, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
+        query_key = None if self.pair_weights is None else self.pair_weights.merged()
+        value = None if self.pair_attention is None else self.pair_attention.merged()
+        new = chunks if self.last else [self._update_pairs(*some, query_key, value) for some in zip(chunks, own, gathered)]
         return self.g1_residual(g1, updates), new
 
     def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
@@ -95,8 +98,10 @@ class RepformerLayer(nn.Module):
         updates = {"linear": self.act(self.linear1(join(inputs, -1)))}
         return updates | {"conv": conv} if alone else updates
 
-    def _update_pairs(self, pairs: Pairs, own_g1: Tensor, neighbors_g1: Tensor | None) -> Pairs:
-        """`own_g1` (N, ng1), `neighbors_g1` (N, V, ng1), needed for the product of both atoms' g1."""
+    def _update_pairs(
+        self, pairs: Pairs, own_g1: Tensor, neighbors_g1: Tensor | None, query_key: Tensor | None, value: Tensor | None
+    ) -> Pairs:
+        """`own_g1` (N, ng1); `neighbors_g1` (N, V, ng1) for the product of both atoms' g1; the merged matrices of the attention."""
         g2, h2 = pairs.g2, pairs.h2
         updates = {"linear": self.act(self.linear2(g2))}
         if self.g1g1 is not None:
@@ -105,11 +110,11 @@ class RepformerLayer(nn.Module):
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
         if self.vector_attention is None:
-            updates["attn"] = self.pair_attention(self.pair_weights.context(g2, pairs.angles, pairs.sums.phantom))
+            updates["attn"] = self.pair_attention(self.pair_weights.context(g2, query_key, pairs.angles, pairs.sums.phantom), value)
             return replace(pairs, g2=self.g2_residual(g2, updates))
-        weights = self.pair_weights(g2, pairs.angles, pairs.sums.phantom)
+        weights = self.pair_weights(g2, query_key, pairs.angles, pairs.sums.phantom)
         if self.pair_attention is not None:
-            updates["attn"] = self.pair_attention(weighted_sum(weights, g2))
+            updates["attn"] = self.pair_attention(weighted_sum(weights, g2), value)
         new = replace(pairs, g2=self.g2_residual(g2, updates))
         return self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..gather import gather_rows
+from ..gather import gather_rows, join
 
 
 def neighbor_sums(
@@ -19,8 +19,8 @@ def neighbor_sums(
     if u is None and h is None:
         return None, None
     gathered = gather_rows(g1, neighbors)
-    scaled = None if u is None else torch.cat([(a * g).sum(1) for a, g in zip(u, gathered)])
-    turned = None if h is None else torch.cat([torch.bmm(a, g) for a, g in zip(h, gathered)])
+    scaled = None if u is None else join([(a * g).sum(1) for a, g in zip(u, gathered)])
+    turned = None if h is None else join([torch.bmm(a, g) for a, g in zip(h, gathered)])
     return scaled, turned
 
 
