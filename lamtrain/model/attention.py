@@ -56,7 +56,7 @@ def weighted_sum(weights: Tensor, g2: Tensor) -> Tensor:
 
 
 class PairAttention(nn.Module):
-    """What g2 takes from the other edges of its centre. Parameters: `value` (ng2, ng2 * heads), `head_map`, `norm`."""
+    """What g2 takes from the other edges of its centre, up to `norm`. Parameters: `value` (ng2, ng2 * heads), `head_map`, `norm`."""
 
     def __init__(self, dim: int, heads: int, *, ln_eps: float, trainable_ln: bool):
         super().__init__()
@@ -74,7 +74,7 @@ class PairAttention(nn.Module):
 
     def forward(self, context: Tensor, merged: Tensor) -> Tensor:
         """`context` (N, V, heads, ng2) -> (N, V, ng2)."""
-        return self.norm(torch.nn.functional.linear(context.flatten(2), merged.t(), self.head_map.bias))
+        return torch.nn.functional.linear(context.flatten(2), merged.t(), self.head_map.bias)
 
 
 class VectorAttention(nn.Module):

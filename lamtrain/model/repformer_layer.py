@@ -23,7 +23,7 @@ from .gather import gather_rows, join, split
 from .kernels.choose import PLAIN, Kernels
 from .layers import Dense
 from .pairs import Angles, Pairs, weighted_h2
-from .residual import Residual
+from .residual import Residual, Update
 
 
 class RepformerLayer(nn.Module):
@@ -68,7 +68,7 @@ class RepformerLayer(nn.Module):
         gathered = gather_rows(g1, [pairs.neighbors for pairs in chunks]) if self.needs_edges else [None] * len(chunks)
         updates = self._neighbor_terms(g1, chunks)
         if self.self_mlp is not None:
-            updates["self"] = self.act(self.self_mlp(g1))
+            updates["self"] = self.self_mlp(g1), self.act
         if self.local_attention is not None:
             merged = self.local_attention.merged()
             updates["attn"] = join([self.local_attention(a, b, merged, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
@@ -77,7 +77,7 @@ class RepformerLayer(nn.Module):
         new = chunks if self.last else [self._update_pairs(*some, query_key, value) for some in zip(chunks, own, gathered)]
         return self.g1_residual(g1, updates), new
 
-    def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
+    def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Update]:
         """The terms `linear` and `conv` of g1's update, (A, ng1)."""
         c, neighbors = self.config, [pairs.neighbors for pairs in chunks]
         alone = self.conv is not None and c.g1_out_conv
@@ -95,7 +95,7 @@ class RepformerLayer(nn.Module):
             inputs.append(self.kernels.symmetrize(join([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
         if c.update_g1_has_drrd:
             inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
-        updates = {"linear": self.act(self.linear1(join(inputs, -1)))}
+        updates = {"linear": (self.linear1(join(inputs, -1)), self.act)}
         return updates | {"conv": conv} if alone else updates
 
     def _update_pairs(
@@ -103,18 +103,19 @@ class RepformerLayer(nn.Module):
     ) -> Pairs:
         """`own_g1` (N, ng1); `neighbors_g1` (N, V, ng1) for the product of both atoms' g1; the merged matrices of the attention."""
         g2, h2 = pairs.g2, pairs.h2
-        updates = {"linear": self.act(self.linear2(g2))}
+        updates = {"linear": (self.linear2(g2), self.act)}
         if self.g1g1 is not None:
             product = own_g1.unsqueeze(1) * neighbors_g1
             updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
         if self.vector_attention is None:
-            updates["attn"] = self.pair_attention(self.pair_weights.context(g2, query_key, pairs.angles, pairs.sums.phantom), value)
+            context = self.pair_weights.context(g2, query_key, pairs.angles, pairs.sums.phantom)
+            updates["attn"] = self.pair_attention(context, value), self.pair_attention.norm
             return replace(pairs, g2=self.g2_residual(g2, updates))
         weights = self.pair_weights(g2, query_key, pairs.angles, pairs.sums.phantom)
         if self.pair_attention is not None:
-            updates["attn"] = self.pair_attention(weighted_sum(weights, g2), value)
+            updates["attn"] = self.pair_attention(weighted_sum(weights, g2), value), self.pair_attention.norm
         new = replace(pairs, g2=self.g2_residual(g2, updates))
         return self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
 

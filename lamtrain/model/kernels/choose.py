@@ -27,6 +27,8 @@ class Kernels:
     gate_softmax: Callable = gate_softmax
     neighbor_sums: Callable = neighbor_sums
     symmetrize: Callable = symmetrize
+    add_norm: Callable | None = None
+    add_tanh: Callable | None = None
     environment: Callable | None = None
     pair_attention: Callable | None = None
     moment: Callable | None = None
@@ -68,6 +70,8 @@ def _compiled() -> Kernels:
         gate_softmax=ops.gate_softmax,
         neighbor_sums=sums,
         symmetrize=ops.symmetrize,
+        add_norm=ops.add_norm,
+        add_tanh=ops.add_tanh,
         environment=ops.environment,
         pair_attention=ops.pair_attention,
         moment=ops.moment,

@@ -3,6 +3,8 @@
 #include "common.h"
 
 namespace lam {
+Tensor add_norm(const Tensor& u, const Tensor& z, const Tensor& w, const Tensor& b, double eps);
+Tensor add_tanh(const Tensor& u, const Tensor& a, const Tensor& r);
 std::tuple<Tensor, Tensor, Tensor> environment(const Tensor& d, const std::optional<Tensor>& seen, const Tensor& mean, const Tensor& std, double smooth, double cutoff,
                                                double protection);
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
@@ -14,6 +16,8 @@ std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::
 }  // namespace lam
 
 TORCH_LIBRARY(lam, m) {
+  m.def("add_norm(Tensor u, Tensor z, Tensor w, Tensor b, float eps) -> Tensor", &lam::add_norm);
+  m.def("add_tanh(Tensor u, Tensor a, Tensor r) -> Tensor", &lam::add_tanh);
   m.def("environment(Tensor d, Tensor? seen, Tensor mean, Tensor std, float smooth, float cutoff, float protection) -> (Tensor, Tensor, Tensor)", &lam::environment);
   m.def("gate_softmax(Tensor s, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::gate_softmax);
   m.def("pair_attention(Tensor q, Tensor x, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::pair_attention);
