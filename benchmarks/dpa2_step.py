@@ -58,12 +58,13 @@ def water(molecules: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.concatenate(positions), np.tile([0, 1, 1], molecules), np.eye(3) * length
 
 
-def our_step(size: str, precision: str, case: str, kernels: str, device: str) -> Callable[[], None]:
+def our_step(size: str, precision: str, case: str, kernels: str, device: str, at_once: int | None = None) -> Callable[[], None]:
     """One step of this package as a function; with `kernels` as forces-NAME only neighbour lists, energy and forces."""
     import torch
 
     from lamdata.frame import Frame
     from lamdata.frames import Frames
+    from lamdata.store.batching import cut_batches
     from lamtrain.batch import collate
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
@@ -79,15 +80,19 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str) ->
     atoms = {} if device == "cpu" else {"chunk_atoms": 4096}
 
     def step() -> None:
-        batch = collate(frames, model.config, dtype=getattr(torch, precision), **atoms).to(device)
-        if forces_only:
-            with torch.no_grad():
-                model(batch, virial=False)
-            return
         optimizer.zero_grad(set_to_none=True)
-        out = model(batch, virial=False)
-        loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
-        loss.backward(inputs=parameters)
+        for part in [frames] if at_once is None else cut_batches(frames, batch_atoms=at_once):
+            batch = collate(part, model.config, dtype=getattr(torch, precision), **atoms).to(device)
+            if forces_only:
+                with torch.no_grad():
+                    model(batch, virial=False)
+                continue
+            out = model(batch, virial=False)
+            loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
+            loss.backward(inputs=parameters)
+            del out
+        if forces_only:
+            return
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         loss.item()
@@ -154,7 +159,7 @@ def work(arguments: argparse.Namespace) -> None:
     if side in THEIRS:
         step = deepmd_step(json.loads(arguments.model), case, compiled=side == "pt_expt")
     else:
-        step = our_step(size, precision, case, side, arguments.device)
+        step = our_step(size, precision, case, side, arguments.device, arguments.at_once)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
     print("ready", flush=True)
@@ -218,7 +223,7 @@ def compare(arguments: argparse.Namespace, size: str, precision: str, case: str)
     seconds = {side: statistics.median(each[clock] for each in taken) for side, taken in steps.items()}
     memory = {side: taken[-1]["gb"] for side, taken in steps.items()}
     ratios = _ratios(seconds, memory) if any(side in seconds for side in THEIRS) else {}
-    about = {"name": f"{case} {size}", "precision": precision, "threads": arguments.threads, "clock": clock}
+    about = {"name": f"{case} {size}", "precision": precision, "threads": arguments.threads, "clock": clock, "at_once": arguments.at_once}
     return {**about, "seconds": seconds, "gb": memory, "missing": missing, **ratios}
 
 
@@ -237,6 +242,7 @@ def _ratios(seconds: dict[str, float], memory: dict[str, float]) -> dict[str, fl
 def _start(arguments: argparse.Namespace, side: str, size: str, precision: str, case: str) -> Worker:
     threads = str(arguments.threads)
     options = ["--worker", side, size, precision, case, "--threads", threads, "--device", arguments.device]
+    options += ["--at-once", str(arguments.at_once)] if arguments.at_once else []
     environment = os.environ | {"OMP_NUM_THREADS": threads, "DEVICE": "" if arguments.device == "cuda" else "cpu"}
     if side not in THEIRS:
         return Worker(sys.executable, options, environment | {"PYTHONPATH": str(Path(__file__).parents[1])})
@@ -297,6 +303,7 @@ def parse() -> argparse.Namespace:
         "--scaling", action="store_true", help="our cost per atom from 100 to 10,000 atoms, of the last of --sides, instead"
     )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--at-once", type=int, help="atoms that our side holds at once, as `batch.at_once` of a training; all by default")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -45,6 +45,8 @@ class BatchSpec(Spec):
     """Frames a step."""
     atoms: int | None = Field(default=None, ge=1)
     """Atoms a step at most (at least one frame)."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Atoms that a process holds at once, at most (at least one frame): the step is done in parts and, but for rounding, stays the same."""
 
     @model_validator(mode="after")
     def _one_of_them(self):

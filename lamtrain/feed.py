@@ -10,6 +10,7 @@ import torch
 
 from lamdata import Stream
 from lamdata.frames import Frames
+from lamdata.store.batching import cut_batches
 
 from .batch import Batch, collate
 from .mixture import TrainingData
@@ -19,10 +20,19 @@ AHEAD = 4  # batches prepared while the model works
 
 
 class Feed:
-    """Iterates `(batch, frames, position)`: a batch, what it was made of, and where the stream stands after it."""
+    """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands."""
 
-    def __init__(self, data: TrainingData, stream: Stream, config: ModelConfig, *, dtype: torch.dtype, threads: int = 1):
-        self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
+    def __init__(
+        self,
+        data: TrainingData,
+        stream: Stream,
+        config: ModelConfig,
+        *,
+        dtype: torch.dtype,
+        at_once: int | None = None,
+        threads: int = 1,
+    ):
+        self.data, self.stream, self.config, self.dtype, self.at_once = data, stream, config, dtype, at_once
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
 
     def __enter__(self) -> Feed:
@@ -32,8 +42,8 @@ class Feed:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.stream.close()
 
-    def __iter__(self) -> Iterator[tuple[Batch, Frames, int]]:
-        ready: deque[tuple[Future[Batch], Frames, int]] = deque()
+    def __iter__(self) -> Iterator[tuple[list[Batch], Frames, int]]:
+        ready: deque[tuple[Future[list[Batch]], Frames, int]] = deque()
         stream = iter(self.stream)
         while True:
             while len(ready) < AHEAD:
@@ -42,5 +52,6 @@ class Feed:
             future, frames, position = ready.popleft()
             yield future.result(), frames, position
 
-    def _collate(self, frames: Frames) -> Batch:
-        return collate(frames, self.config, dtype=self.dtype)
+    def _collate(self, frames: Frames) -> list[Batch]:
+        parts = [frames] if self.at_once is None else cut_batches(frames, batch_atoms=self.at_once)
+        return [collate(part, self.config, dtype=self.dtype) for part in parts]

@@ -30,7 +30,7 @@ from .loss import frame_losses, total_loss
 from .memory import OutOfMemory, find_budget, is_out_of_memory
 from .metrics import Metrics
 from .mixture import TrainingData, open_training_data
-from .model.lam import LamModel, Output
+from .model.lam import LamModel
 from .ranks import Ranks
 from .runlog import MetricsFile, flatten
 from .schedule import Schedule
@@ -77,7 +77,6 @@ def train(config: TrainConfig, *, out: Path, resume: str = "auto", device: str =
 
 def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
     config = state.config
-    device = next(state.model.parameters()).device
     stream = state.data.stream(
         seed=config.seed,
         batch_frames=config.batch.frames,
@@ -89,13 +88,12 @@ def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
     log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.step) if ranks.first else None
     title = f"training {config.train}"
     with (
-        Feed(state.data, stream, state.model.config, dtype=_dtype(config)) as feed,
+        Feed(state.data, stream, state.model.config, dtype=_dtype(config), at_once=config.batch.at_once) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
         try:
-            for batch, frames, position in feed:
-                count = position - state.position
-                loss = _step_in_memory(state, batch.to(device, non_blocking=True), frames, count=count, ranks=ranks)
+            for parts, frames, position in feed:
+                loss = _step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks)
                 state.step, state.position = state.step + 1, position
                 state.losses.append(loss)
                 bar.note = f"loss {loss:.3g}"
@@ -109,56 +107,57 @@ def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
             raise Interrupted(f"interrupted after step {state.step}", hint="the same command goes on from there") from None
 
 
-def _step_in_memory(state: TrainState, batch: Batch, frames: Frames, *, count: int, ranks: Ranks) -> float:
-    """`train_step`; if the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
+def _step_in_memory(state: TrainState, parts: list[Batch], frames: Frames, *, count: int, ranks: Ranks) -> float:
+    """`train_step`; if a part of the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
     try:
-        return train_step(state, batch, frames=count, ranks=ranks)
+        return train_step(state, parts, frames=count, ranks=ranks)
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):
             raise
-    atoms = batch.natoms_total
-    budget = find_budget(lambda most: _try_first(state, frames, most), failed=atoms) * ranks.world
-    hint = f"set batch.atoms to {budget}, which fits" if budget else "not even one frame fits; take a smaller model"
-    raise OutOfMemory(f"out of memory: a step on {atoms} atoms does not fit", hint=hint)
+    atoms = max(part.natoms_total for part in parts)
+    budget = find_budget(lambda most: _try_first(state, frames, most), failed=atoms)
+    hint = f"set batch.at_once to {budget}, which fits" if budget else "not even one frame fits; take a smaller model"
+    raise OutOfMemory(f"out of memory: {atoms} atoms at once do not fit", hint=hint)
 
 
 def _try_first(state: TrainState, frames: Frames, atoms: int) -> None:
     """The memory of a step on the first frames that have `atoms` atoms at most, or on the first alone, without the step."""
     some = frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
-    batch = collate(some, state.model.config, dtype=_dtype(state.config))
-    gradients(state, batch.to(next(state.model.parameters()).device), frames=len(some))
+    state.optimizer.zero_grad(set_to_none=True)
+    add_gradients(state, collate(some, state.model.config, dtype=_dtype(state.config)), frames=len(some))
     state.optimizer.zero_grad(set_to_none=True)
 
 
-def train_step(state: TrainState, batch: Batch, *, frames: int, ranks: Ranks) -> float:
-    """One optimizer step on one batch; return the loss over all ranks. `frames` counts the whole batch."""
+def train_step(state: TrainState, parts: list[Batch], *, frames: int, ranks: Ranks) -> float:
+    """One optimizer step on one batch, part by part; return the loss over all ranks. `frames` counts the whole batch."""
     config, model = state.config, state.model
     rate = state.schedule.rate(state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    output, loss = gradients(state, batch, frames=frames)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss = sum(add_gradients(state, part, frames=frames) for part in parts)
     ranks.sum_gradients(model)
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     state.optimizer.step()
-    state.metrics.add(output, batch)
-    value = ranks.sum(loss.detach())
+    value = ranks.sum(loss)
     if not math.isfinite(value):
         raise LamError(f"the loss is {value} at step {state.step}", hint="lower learning_rate.start, or validate the store")
     return value
 
 
-def gradients(state: TrainState, batch: Batch, *, frames: int) -> tuple[Output, torch.Tensor]:
-    """The model's output and the loss on one batch, with the gradient of the loss in the parameters."""
+def add_gradients(state: TrainState, batch: Batch, *, frames: int) -> torch.Tensor:
+    """Add the gradient of a part's share of the loss to the parameters', and its errors to the metrics; return that share."""
     config, model = state.config, state.model
+    batch = batch.to(next(model.parameters()).device, non_blocking=True)
     model.train()
     output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
     terms = frame_losses(output, batch, huber=config.loss.huber)
     loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
-    state.optimizer.zero_grad(set_to_none=True)
     if loss.requires_grad:
         loss.backward(inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
-    return output, loss
+    state.metrics.add(output, batch)
+    return loss.detach()
 
 
 def _look(state: TrainState, out: Path, log: MetricsFile | None, ranks: Ranks) -> None:
@@ -254,7 +253,7 @@ def _start(config: TrainConfig, data: TrainingData, out: Path, resume: str, devi
 
 def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, path: Path) -> None:
     """Refuse to go on with another config or other data: the result would be neither run."""
-    before, now = checkpoint.train_config or {}, config.model_dump(mode="json")
+    before, now = _what_is_trained(checkpoint.train_config or {}), _what_is_trained(config.model_dump(mode="json"))
     changed = [name for name in now if name not in ("mixture", "store", "train") and before.get(name) != now[name]]
     if changed:
         raise ConfigError(
@@ -268,6 +267,12 @@ def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, p
             raise ConfigError(
                 f"dataset {name!r} is not the one the run was started with", where=str(path), hint="use --resume never to start again"
             )
+
+
+def _what_is_trained(config: dict) -> dict:
+    """A config without what only says how a step fits into memory."""
+    batch = {name: value for name, value in config.get("batch", {}).items() if name != "at_once"}
+    return config | {"batch": batch}
 
 
 def _write_config(state: TrainState, out: Path) -> None:

@@ -26,8 +26,8 @@ main()
 """
 
 
-def train(small: Path, out: Path, atoms: int) -> subprocess.CompletedProcess:
-    sets = ["steps=1", f"batch={{atoms: {atoms}}}", "precision=float64", "log_every=1"]
+def train(small: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
+    sets = ["steps=1", "batch={atoms: 6000}", "precision=float64", "log_every=1", *more]
     args = [*training(small, out), *(part for s in sets for part in ("--set", s))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     return subprocess.run([sys.executable, "-c", TRAIN, *args], env=environment, capture_output=True, text=True, timeout=300)
@@ -35,12 +35,12 @@ def train(small: Path, out: Path, atoms: int) -> subprocess.CompletedProcess:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_batch_that_does_not_fit_names_one_that_does(small: Path, tmp_path: Path) -> None:
-    failed = train(small, tmp_path / "large", 6000)
+    failed = train(small, tmp_path / "large")
     assert failed.returncode == 3, failed.stderr
     assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
-    atoms = int(re.search(r"set batch.atoms to (\d+), which fits", failed.stderr)[1])
+    atoms = int(re.search(r"set batch.at_once to (\d+), which fits", failed.stderr)[1])
     assert 0 < atoms < 6000
-    done = train(small, tmp_path / "fitting", atoms)
+    done = train(small, tmp_path / "fitting", f"batch.at_once={atoms}")
     assert done.returncode == 0, done.stderr
     assert len(read_metrics(tmp_path / "fitting/small/metrics.csv")) == 1
 

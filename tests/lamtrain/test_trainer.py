@@ -12,6 +12,7 @@ from lamdata.errors import ConfigError, DataError
 from lamtrain.checkpoint import load
 from lamtrain.config import TrainConfig, read_config
 from lamtrain.report import test_model as measure
+from lamtrain.runlog import read_metrics
 from lamtrain.trainer import train
 
 
@@ -38,6 +39,18 @@ def test_a_run_leaves_all_its_files(whole: Path) -> None:
     lock = json.loads((whole / "catalog.lock").read_text())
     assert set(lock["datasets"]) == {"bulk", "cluster", "crystals"}
     assert lock["datasets"]["bulk"]["license"] == "CC0-1.0"
+
+
+def test_a_run_in_parts_is_the_same_run(small: Path, tmp_path: Path) -> None:
+    """`at_once` says how a step fits into memory, not what is trained: a run may go on with another."""
+    exact = ("precision=float64", "steps=4", "log_every=1", "validation.every=4", "checkpoint_every=2")
+    run(small, tmp_path / "whole", *exact)
+    run(small, tmp_path / "parts", *exact, "batch={frames: 4, at_once: 9}")
+    assert read_metrics(tmp_path / "parts/metrics.csv") != read_metrics(tmp_path / "whole/metrics.csv"), "nothing was done in parts"
+    for one, two in zip(*(read_metrics(tmp_path / name / "metrics.csv") for name in ("whole", "parts")), strict=True):
+        assert {name: value == "" for name, value in one.items()} == {name: value == "" for name, value in two.items()}
+        assert {k: float(v) for k, v in two.items() if v} == pytest.approx({k: float(v) for k, v in one.items() if v}, rel=1e-8)
+    run(small, tmp_path / "parts", *exact, "batch={frames: 4, at_once: 30}")
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 7, 11])

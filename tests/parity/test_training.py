@@ -88,7 +88,7 @@ def test_the_loss_is_deepmds_at_every_step(run):
         for step in range(STEPS):
             assert state.schedule.rate(step) == pytest.approx(float(record[f"rate/{step}"]), rel=1e-12)
             frames = frames_of(record, step)
-            loss = train_step(state, collate(frames, state.model.config), frames=len(frames), ranks=ranks)
+            loss = train_step(state, [collate(frames, state.model.config)], frames=len(frames), ranks=ranks)
             state.step += 1
             apart.append(abs(loss / float(record[f"loss/{step}"]) - 1.0))
     sizes = {record[f"atype/{step}"].shape[-1] for step in range(STEPS)}
@@ -103,7 +103,7 @@ def test_the_trained_weights_are_deepmds(run):
     with Ranks() as ranks:
         for step in range(STEPS):
             frames = frames_of(record, step)
-            train_step(state, collate(frames, state.model.config), frames=len(frames), ranks=ranks)
+            train_step(state, [collate(frames, state.model.config)], frames=len(frames), ranks=ranks)
             state.step += 1
     theirs, _ = from_deepmd(run / "model.pt")
     trained = dict(theirs.named_parameters())

@@ -138,7 +138,7 @@ Tensor norm_second(const Tensor& g, const Tensor& w, const Tensor& n, const Tens
   });
 }
 
-// The gradient of a scale; of a shift, the sum of g alone.
+// The gradient of a scale, whose factor is f.
 Tensor by_weights(const Tensor& g, const Tensor& f) {
   TORCH_CHECK(!at::GradMode::is_enabled(), "the fused residual has no second derivative by its weights; use the plain kernels");
   Tensor out;
