@@ -79,25 +79,26 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     optimizer = torch.optim.Adam(parameters, lr=0.0, fused=True)
     atoms = {} if device == "cpu" else {"chunk_atoms": 4096}
 
+    def batches() -> Iterator:
+        for part in [frames] if at_once is None else cut_batches(frames, batch_atoms=at_once):
+            yield collate(part, model.config, dtype=getattr(torch, precision), **atoms).to(device)
+
+    def forces() -> None:
+        with torch.no_grad():
+            for batch in batches():
+                model(batch, virial=False)
+
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for part in [frames] if at_once is None else cut_batches(frames, batch_atoms=at_once):
-            batch = collate(part, model.config, dtype=getattr(torch, precision), **atoms).to(device)
-            if forces_only:
-                with torch.no_grad():
-                    model(batch, virial=False)
-                continue
+        for batch in batches():
             out = model(batch, virial=False)
             loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
             loss.backward(inputs=parameters)
-            del out
-        if forces_only:
-            return
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         loss.item()
 
-    return step
+    return forces if forces_only else step
 
 
 def deepmd_step(model_params: dict, case: str, *, compiled: bool) -> Callable[[], None]:

@@ -16,6 +16,17 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+template <class T>
+const T* data(const Tensor& t) {
+  return t.const_data_ptr<T>();
+}
+
+inline variable_list contiguous(at::TensorList list) {
+  variable_list out;
+  for (const auto& t : list) out.push_back(t.contiguous());
+  return out;
+}
+
 // A gradient that autograd did not fill in stands for zeros of that shape.
 inline Tensor filled(const Tensor& grad, const Tensor& like) { return grad.defined() ? grad.contiguous() : at::zeros_like(like); }
 

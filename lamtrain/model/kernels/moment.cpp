@@ -164,7 +164,7 @@ variable_list zeros_like_all(const variable_list& tensors) {
   return out;
 }
 
-// What is saved: what stands before the weights, the weights, and the layers of each block.
+// What both functions below keep for their backward: the layers are those of all blocks, one block after the other.
 struct Saved {
   Edges edges;
   Tensor R, c;
@@ -273,8 +273,7 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
 
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights) {
   TORCH_CHECK(R.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  variable_list plain;
-  for (const auto& w : weights) plain.push_back(w.contiguous());
+  const variable_list plain = contiguous(weights);
   const Tensor matrix = R.contiguous();
   const Edges edges = Edges::of(matrix.detach(), row);
   const bool slope = R.requires_grad() && at::GradMode::is_enabled();

@@ -205,12 +205,6 @@ struct Forward : torch::autograd::Function<Forward> {  // (g, u, h, n) -> (conv,
   }
 };
 
-variable_list contiguous(at::TensorList list) {
-  variable_list out;
-  for (const auto& t : list) out.push_back(t.contiguous());
-  return out;
-}
-
 }  // namespace
 
 std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::TensorList h, at::TensorList n) {

@@ -78,11 +78,6 @@ struct Edge {
 };
 
 template <class T>
-const T* data(const Tensor& t) {
-  return t.const_data_ptr<T>();
-}
-
-template <class T>
 void forward_edges(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, double phantom, Tensor& out) {
   const Shape n(q);
   at::parallel_for(0, n.N, 1, [&](int64_t first, int64_t last) {

@@ -29,11 +29,6 @@ Tensor over_rows(const Tensor& like, Body body) {
   return parts == 1 ? sums[0] : sums.sum(0);
 }
 
-template <class T>
-const T* data(const Tensor& t) {
-  return t.const_data_ptr<T>();
-}
-
 // sum over rows of g f
 template <class T>
 Tensor products(const Tensor& g, const Tensor& f) {

@@ -199,8 +199,7 @@ struct Sum : torch::autograd::Function<Sum> {  // (e, weights) -> D
 
 Tensor three_body(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorList weights) {
   TORCH_CHECK(e.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  variable_list plain;
-  for (const auto& w : weights) plain.push_back(w.contiguous());
+  const variable_list plain = contiguous(weights);
   return Sum::apply(e.contiguous(), types.contiguous(), ntypes, at::TensorList(plain));
 }
 }  // namespace lam
