@@ -111,6 +111,12 @@ class Frames:
         changes = {name: np.zeros_like(getattr(self, name)) for name in labels}
         return replace(self, **changes, **{f"has_{name}": np.zeros(len(self), bool) for name in changes})
 
+    def clean(self, name: str) -> np.ndarray:
+        """What `noise`, `noised` or `clean_numbers` stands for where it is not set."""
+        if name == "noise":
+            return np.zeros_like(self.positions)
+        return np.zeros(len(self.numbers), bool) if name == "noised" else self.numbers
+
     @staticmethod
     def concatenate(parts: Sequence[Frames]) -> Frames:
         """One after the other; where only some parts carry noise or masks, the others are clean."""
@@ -120,7 +126,7 @@ class Frames:
             if all(array is None for array in arrays):
                 values[field.name] = None
                 continue
-            values[field.name] = np.concatenate([_clean(part, field.name) if a is None else a for part, a in zip(parts, arrays)])
+            values[field.name] = np.concatenate([part.clean(field.name) if a is None else a for part, a in zip(parts, arrays)])
         return Frames(**values)
 
     @staticmethod
@@ -265,12 +271,3 @@ class Parsed:
 def _small(numbers: np.ndarray) -> NDArray[np.uint8]:
     """Atomic numbers as they are stored; what is none stays none, rather than wrap round to one."""
     return numbers if numbers.dtype == np.uint8 else np.clip(numbers, 0, 255).astype(np.uint8)
-
-
-def _clean(part: Frames, name: str) -> np.ndarray:
-    """What an unset augmentation array stands for."""
-    if name == "noise":
-        return np.zeros_like(part.positions)
-    if name == "noised":
-        return np.zeros(len(part.numbers), bool)
-    return part.numbers

@@ -43,21 +43,14 @@ class LocalPlace:
     def read_ranges(self, ranges: Sequence[Range]) -> Iterator[memoryview]:
         """One after the other: what was read is then decoded out of the processor's cache, into which the next will go."""
         for path, some in groupby(ranges, key=itemgetter(0)):
-            with self._opened(path) as fill:
+            with self.opened(path) as fill:
                 for _, start, stop in some:
                     data = memoryview(POOL.take((stop - start,), np.uint8))
                     fill(start, [data])
                     yield data
 
-    def read_into(self, path: str, requests: Sequence[tuple[int, Sequence[memoryview | bytearray]]]) -> Iterator[None]:
-        """Fill the targets of each request, one after the other, with the bytes from its start on; yield after each request."""
-        with self._opened(path) as fill:
-            for start, targets in requests:
-                fill(start, targets)
-                yield
-
     @contextmanager
-    def _opened(self, path: str) -> Iterator[Callable[[int, Sequence[memoryview | bytearray]], None]]:
+    def opened(self, path: str) -> Iterator[Callable[[int, Sequence[memoryview | bytearray]], None]]:
         """A call that fills targets with a file's bytes from a start on."""
         try:
             handle = os.open(f"{self.url}/{path}", os.O_RDONLY)

@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -47,15 +47,24 @@ class Pool:
         return self._owner(_rounded(size))[:size].view(dtype).reshape(shape)
 
     def _owner(self, size: int) -> np.ndarray:
-        """A free owner of `size` bytes, or a new one."""
+        """A free owner of `size` bytes, or of up to twice as many, or a new one."""
         with self._lock:
-            owners = self._owners[size]
-            owner = _free(owners, _FREE)
-            if owner is None:
-                owner = np.empty(size, np.uint8)
-                owners.append(owner)
-                del owners[:-KEPT]
-            return owner[:]  # a view: holds the owner busy from here on
+            for larger in _sizes(size):
+                owner = _free(self._owners[larger], _FREE) if larger in self._owners else None
+                if owner is not None:
+                    return owner[:]  # a view: holds the owner busy from here on
+            owner = np.empty(size, np.uint8)
+            self._owners[size].append(owner)
+            del self._owners[size][:-KEPT]
+            return owner[:]
+
+
+def _sizes(size: int) -> Iterator[int]:
+    """A size that `_rounded` gives, and those after it, up to its double."""
+    yield size
+    for _ in range(STEPS):
+        size = _rounded(size + 1)
+        yield size
 
 
 def _rounded(size: int) -> int:

@@ -1,6 +1,6 @@
 """The store: frames in a Zarr v3 group of immutable segments, listed by one commit.
 
-survey -> layout (a plan) -> shard (written) -> commits (visible) -> dataset (opened) -> segment, loaded, gather (read)
+survey -> layout (a plan) -> shard (written) -> commits (visible) -> dataset (opened) -> segment, load, gather (read)
 """
 
 from .batching import cut_batches

@@ -16,7 +16,7 @@ from ..errors import DataError
 from .layout import ArrayPlan
 
 try:
-    from crc32c import crc32c  # three times faster than zarr's own dependency, and it lets other threads run
+    from awscrt.checksums import crc32c  # several times faster than zarr's own dependency, and it lets other threads run
 except ImportError:
     from google_crc32c import value
 

@@ -24,7 +24,7 @@ from ..places.cache import with_cache
 from ..places.local import LocalPlace
 from ..places.remote import Place, open_place
 from .commits import DatasetEntry, Index, read_index
-from .loaded import Buffer, begin_load, gather
+from .load import Part, begin_load
 from .segment import Segment
 from .selection import Filter, Selection, select
 
@@ -199,8 +199,7 @@ class Dataset:
         if not -len(self) <= i < len(self):
             raise IndexError(f"frame {i} of {len(self)}")
         block, row = self._locate(i % len(self))
-        buffer = self._load_one(block)
-        frame = next(iter(self._taken(buffer, row, row + 1)))
+        frame = next(iter(self._load_one(block).part(row, row + 1)))
         groups, origins, _ = self._labels(block)
         return replace(frame, group=groups[row], origin=origins[row])
 
@@ -225,36 +224,33 @@ class Dataset:
         block = int(np.searchsorted(self._frame_starts, i, side="right")) - 1
         return block, i - int(self._frame_starts[block])
 
-    def _load_block(self, block: int) -> Buffer:
+    def _load_block(self, block: int) -> Frames:
         return self.load([block])
 
-    def _taken(self, buffer: Buffer, start: int, stop: int, step: int = 1) -> Frames:
-        """Frames `start:stop:step` of a buffer."""
-        frames = np.arange(start, min(stop, len(buffer)), step)
-        return gather(buffer.picks(frames, frames, dataset=self.key))
+    def load(self, blocks: Sequence[int], order: NDArray[np.integer] | None = None) -> Frames:
+        """Decode frames of selected blocks (numbers into `block_counts`).
 
-    def load(self, blocks: Sequence[int]) -> Buffer:
-        """Decode selected blocks (numbers into `block_counts`); frames are numbered through the blocks in the order given."""
-        return self.begin_load(blocks)()
+        They are counted through the blocks in the order given; `order` names those that are wanted, in which order: at most once each.
+        """
+        return self.begin_load(blocks, order)()
 
-    def begin_load(self, blocks: Sequence[int]) -> Callable[[], Buffer]:
-        """Ask for the bytes of blocks; the call that is returned waits for them and decodes."""
+    def begin_load(
+        self, blocks: Sequence[int], order: NDArray[np.integer] | None = None, *, head: int = 0, epoch: int = 0
+    ) -> Callable[[], Frames]:
+        """Ask for the bytes of frames, as `load` has them; the call that is returned waits for them and decodes."""
         by_segment: dict[int, list[int]] = {}
         for b in blocks:
             by_segment.setdefault(self._block_places[b][0], []).append(b)
-        loading, rows = [], {}
-        for source, (s, mine) in enumerate(by_segment.items()):
-            local = [self._block_places[b][1] for b in mine]
-            loading.append(begin_load(self.segments[s], local, first_index=int(self._first_index[s])))
-            for i, (b, block) in enumerate(zip(mine, local)):
+        parts, rows, row = [], {}, 0
+        for s, mine in by_segment.items():
+            local, first, size = [self._block_places[b][1] for b in mine], row, self.segments[s].plan.block_frames
+            for b, block in zip(mine, local):
                 kept = self._selections[s].rows.get(block)
-                kept = np.arange(self.block_counts[b]) if kept is None else kept
-                rows[b] = source, kept + i * self.segments[s].plan.block_frames
-        return lambda: Buffer(
-            loaded=tuple(finish() for finish in loading),
-            sources=np.repeat([rows[b][0] for b in blocks], [len(rows[b][1]) for b in blocks]),
-            rows=np.concatenate([rows[b][1] for b in blocks]),
-        )
+                rows[b] = np.arange(row, row + self.block_counts[b]) if kept is None else row + kept
+                row += size
+            parts.append(Part(segment=self.segments[s], first_index=int(self._first_index[s]), blocks=local, rows=slice(first, row)))
+        counted = np.concatenate([rows[b] for b in blocks])
+        return begin_load(parts, counted if order is None else counted[order], dataset=self.key, head=head, epoch=epoch)
 
     @property
     def distant(self) -> bool:
@@ -271,7 +267,8 @@ class Dataset:
         for b in range(first, last + 1, READ_AT_ONCE):
             blocks = range(b, min(b + READ_AT_ONCE, last + 1))
             begin = int(self._frame_starts[b])
-            parts.append(self._taken(self.load(blocks), max(start - begin, 0), stop - begin))
+            counted = min(int(self._frame_starts[blocks.stop]), stop) - begin
+            parts.append(self.load(blocks, np.arange(max(start - begin, 0), counted)))
         return Frames.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def batches(
@@ -280,14 +277,12 @@ class Dataset:
         """Every frame once in store order, for evaluation; rank r of `world` takes every world-th frame, from the r-th on."""
         from .batching import cut_batches
 
-        seen = 0
         for b in range(0, len(self.block_counts), READ_AT_ONCE):
-            buffer = self.load(range(b, min(b + READ_AT_ONCE, len(self.block_counts))))
-            first = (rank - seen) % world
-            seen += len(buffer)
-            if first < len(buffer):
-                mine = self._taken(buffer, first, len(buffer), world)
-                yield from cut_batches(mine, batch_frames=batch_frames, batch_atoms=batch_atoms)
+            blocks = range(b, min(b + READ_AT_ONCE, len(self.block_counts)))
+            begin, end = self._frame_starts[[blocks.start, blocks.stop]].tolist()
+            mine = np.arange((rank - begin) % world, end - begin, world)
+            if len(mine):
+                yield from cut_batches(self.load(blocks, mine), batch_frames=batch_frames, batch_atoms=batch_atoms)
 
     @cached_property
     def natoms(self) -> NDArray[np.int32]:

@@ -7,6 +7,7 @@ the frames of the block first, one after the other. An array that is one value t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ class ArrayPlan:
     @property
     def block_bytes(self) -> int:
         """Bytes of one decompressed block."""
-        return int(np.prod(self.block_shape)) * self.stored.itemsize
+        return math.prod(self.block_shape) * self.stored.itemsize
 
     @property
     def blosc(self) -> tuple[str, int, int] | None:

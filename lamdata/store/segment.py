@@ -20,6 +20,9 @@ from .shard import SegmentEntry, shard_path
 
 FETCHES = 5  # of a chunk whose checksum does not match
 
+Decoded = tuple[str, int, np.ndarray]  # array, the first of some of the blocks asked for, their values: (blocks, *block shape)
+Reading = Callable[[], Iterator[Decoded]]
+
 
 @dataclass(frozen=True, slots=True)
 class BlockStatistics:
@@ -38,6 +41,7 @@ class Segment:
         self.entry, self.plan = entry, entry.plan
         self._place, self.url = place, place.url
         self._indexes: dict[str, NDArray[np.uint64]] = {}  # object -> offset and length of its chunks
+        self._indexed: set[tuple[str, int]] = set()  # array and shard of these
         self._arrays: dict[str, ArrayPlan] = {}
 
     def array(self, name: str) -> ArrayPlan:
@@ -48,47 +52,64 @@ class Segment:
 
     def read(self, names: Sequence[str], blocks: Sequence[int]) -> dict[str, np.ndarray]:
         """Return name -> (len(blocks), *block shape) of `stored` type, still on the lattice; constant arrays are left out."""
-        return self.begin(names, blocks)()
+        found: dict[str, np.ndarray] = {}
+        [reading] = self.begin(blocks, names)
+        for name, first, values in reading():
+            if name not in found:
+                found[name] = np.empty((len(blocks), *values.shape[1:]), values.dtype)
+            found[name][first : first + len(values)] = values
+        return found
 
-    def begin(self, names: Sequence[str], blocks: Sequence[int]) -> Callable[[], dict[str, np.ndarray]]:
-        """Ask for what `read` reads; the call that is returned waits for it and decodes."""
-        arrays = [self.array(name) for name in names if self.array(name).constant is None]
-        self._load_indexes([array.column.name for array in arrays], {block // self.plan.shard_blocks for block in blocks})
+    def begin(self, blocks: Sequence[int], *groups: Sequence[str]) -> list[Reading]:
+        """Ask for groups of arrays of some blocks; the call that is returned for each waits for it and decodes a few blocks at a time.
+
+        They are as stored, still on the lattice, and gone when the next are asked for: so they never leave the processor's cache.
+        """
+        some = [[array for array in map(self.array, names) if array.constant is None] for names in groups]
+        self._load_indexes(
+            [array.column.name for arrays in some for array in arrays], {block // self.plan.shard_blocks for block in blocks}
+        )
+        return [self._begin(arrays, blocks) for arrays in some]
+
+    def _begin(self, arrays: Sequence[ArrayPlan], blocks: Sequence[int]) -> Reading:
         plain = [array for array in arrays if array.blosc is None and isinstance(self._place, LocalPlace)]
-        fetched = self.fetch([array.column.name for array in arrays if array not in plain], blocks)
+        others = [array.column.name for array in arrays if array.blosc is not None or not plain]
+        fetched = self.fetch(others, blocks) if others else ()
 
-        def finish() -> dict[str, np.ndarray]:
-            outs = {array.column.name: POOL.take((len(blocks), *array.block_shape), array.stored) for array in arrays}
-            places = {block: i for i, block in enumerate(blocks)}
+        def decoded() -> Iterator[Decoded]:
+            room = POOL.take((max([self._place.request_bytes if plain else 0, *(array.block_bytes for array in arrays)]),), np.uint8)
             for array in plain:
-                self._read_plain(array, blocks, outs[array.column.name])
+                yield from self._read_plain(array, blocks, room)
+            places = {block: i for i, block in enumerate(blocks)}
             for name, block, data in fetched:
-                self._decode(data, self.array(name), block, outs[name][places[block]])
-            return outs
+                array = self.array(name)
+                values = room[: array.block_bytes].view(array.stored).reshape(array.block_shape)
+                self._decode(data, array, block, values)
+                yield name, places[block], values[None]
 
-        return finish
+        return decoded
 
-    def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], out: np.ndarray) -> None:
-        """Read uncompressed blocks from a disk to where they shall be, without a buffer between."""
-        size, bodies = array.block_bytes, memoryview(out).cast("B")
-        stretches = self._stretches(blocks, longest=max(1, self._place.request_bytes // size))
+    def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], room: np.ndarray) -> Iterator[Decoded]:
+        """Read uncompressed blocks from a disk, as many neighbours at a time as there is room for."""
+        name, size = array.column.name, array.block_bytes
+        most = min(len(room) // size, len(blocks))
+        values = room[: most * size].view(array.stored).reshape(most, *array.block_shape)
+        whole = memoryview(room)
+        bodies, checksums = [whole[at : at + size] for at in range(0, most * size, size)], [bytearray(CRC) for _ in range(most)]
+        targets = [part for chunk in zip(bodies, checksums) for part in chunk]
+        stretches = self._stretches(blocks, longest=most)
         for shard, some in groupby(stretches, key=lambda stretch: stretch[0] // self.plan.shard_blocks):
-            path, reads = shard_path(array, shard), []
-            for block, first, count in some:
-                chunks = [(bodies[at : at + size], bytearray(CRC)) for at in range(first * size, (first + count) * size, size)]
-                reads.append(
-                    (
-                        block,
-                        chunks,
-                        (int(self._indexes[path][block % self.plan.shard_blocks, 0]), [part for chunk in chunks for part in chunk]),
-                    )
-                )
-            for (block, chunks, _), _ in zip(reads, self._place.read_into(path, [request for _, _, request in reads])):
-                for k, (body, checksum) in enumerate(chunks):
-                    try:
-                        check(body, checksum)
-                    except ChecksumError as err:
-                        raise self._damaged_block(array, block + k, err) from err
+            path = shard_path(array, shard)
+            index = self._indexes[path]
+            with self._place.opened(path) as fill:
+                for block, first, count in some:
+                    fill(int(index[block % self.plan.shard_blocks, 0]), targets[: 2 * count])
+                    for k in range(count):
+                        try:
+                            check(bodies[k], checksums[k])
+                        except ChecksumError as err:
+                            raise self._damaged_block(array, block + k, err) from err
+                    yield name, first, values[:count]
 
     def _stretches(self, blocks: Sequence[int], *, longest: int) -> list[tuple[int, int, int]]:
         """Join neighbours of one shard, at most `longest` of them: (first block, its place in `blocks`, how many)."""
@@ -140,7 +161,10 @@ class Segment:
 
     def _load_indexes(self, names: Sequence[str], shards: set[int]) -> None:
         """Read the indexes of objects not opened yet; those that came damaged from afar are fetched again."""
-        missing = sorted({shard_path(self.array(name), shard) for name in names for shard in shards} - self._indexes.keys())
+        wanted = {(name, shard) for name in names for shard in shards}
+        if wanted <= self._indexed:
+            return
+        missing = sorted({shard_path(self.array(name), shard) for name, shard in wanted} - self._indexes.keys())
         for attempt in range(FETCHES):
             failed = []
             for path, data in zip(missing, self._place.read_ranges([(path, 0, index_bytes(self.plan.shard_blocks)) for path in missing])):
@@ -152,6 +176,7 @@ class Segment:
                     if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
                         raise self._damaged(path, f"shard index: {err}") from err
             missing = failed
+        self._indexed |= wanted
 
     def _damaged(self, path: str, what: str) -> StoreError:
         return StoreError(what, where=f"{self.url}/{path}", hint="run `lamdata validate`")

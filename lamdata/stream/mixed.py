@@ -1,17 +1,19 @@
 """Stream: heads with weights -> an endless, shuffled sequence of batches whose position is one integer.
 
-Work is done ahead in threads: a task decodes one buffer of a head, another gathers one window of slots. Which thread or rank does what
-never changes what is done: every array is a function of (seed, slot).
+Work is done ahead in threads: a task decodes one buffer of a head, in the order of the shuffle; another puts one window of slots together,
+which is a view of a buffer where one head fills it. Which thread or rank does what never changes what is done: every array is a function
+of (seed, slot).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,7 @@ from ..errors import ConfigError
 from ..frames import Frames
 from ..store import Dataset
 from ..store.batching import cut_points
-from ..store.gather import reorder
-from ..store.loaded import Buffer, Pick, gather, in_places
+from ..store.gather import gather, reorder
 from .order import HeadOrder, MixtureOrder
 
 WINDOW = 4096  # slots gathered by one task, about
@@ -42,9 +43,9 @@ class StreamHead:
 class _Held:
     """A buffer on its way: asked for, perhaps far ahead, then decoded."""
 
-    def __init__(self, asked: Future[Callable[[], Buffer]]):
+    def __init__(self, asked: Future[Callable[[], Frames]]):
         self.asked = asked
-        self.decoded: Future[Buffer] | None = None
+        self.decoded: Future[Frames] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,17 @@ class _Piece:
     head: int
     epoch: int
     buffer: _Held
-    frames: NDArray[np.int64]  # of the buffer
+    rows: slice | NDArray[np.int64]  # of the buffer
     places: NDArray[np.int64]  # of the window, ascending
+
+    def frames(self) -> Frames:
+        """A view where the frames lie one after the other."""
+        whole = self.buffer.decoded.result()
+        if isinstance(self.rows, slice):
+            return whole.part(self.rows.start, self.rows.stop)
+        found = reorder(whole, self.rows)
+        found.epoch = np.full(len(found), self.epoch)  # a whole head is decoded once for all epochs
+        return found
 
 
 class Stream:
@@ -63,10 +73,10 @@ class Stream:
 
     A global batch is `batch_frames` slots, or as many as fit into `batch_atoms` (atoms after augmentation). Rank r of `world`
     gets every world-th frame of each, from the r-th on, so that batches are the same whatever the number of ranks. For that
-    each rank decodes the whole stream (25 to 50 ns of a core an atom, 1 to 2% of it at 10,000 frames/s and 40 atoms a frame) and
+    each rank decodes the whole stream (10 to 20 ns of a core an atom, under 1% of it at 10,000 frames/s and 40 atoms a frame) and
     gathers its own frames; with `batch_atoms` it gathers all of them, since the borders of batches depend on them.
 
-    A buffer of a head takes about 10 MB, and two a head are held: give fewer `buffer_blocks` where there are many heads.
+    A buffer of a head takes 9 MB in float32, 17 MB in float64 (40 atoms a frame): give fewer `buffer_blocks` where there are many heads.
     """
 
     def __init__(
@@ -95,7 +105,7 @@ class Stream:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
         distant = any(head.dataset.distant for head in heads)
         self._asking = ThreadPoolExecutor(ASKED, thread_name_prefix="ask") if threads and distant else None
-        self._buffers: list[OrderedDict[tuple[int, ...], _Held]] = [OrderedDict() for _ in heads]
+        self._buffers: list[tuple[tuple[int, int], _Held] | None] = [None] * len(heads)  # epoch and number, the one asked for last
         self._buffer_blocks = buffer_blocks
 
     def __iter__(self) -> Iterator[Frames]:
@@ -110,8 +120,7 @@ class Stream:
 
     def close(self) -> None:
         """Stop the threads and call off what was asked for."""
-        for held in self._buffers:
-            held.clear()
+        self._buffers = [None] * len(self.heads)
         for pool in (self._asking, self._pool):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -154,7 +163,7 @@ class Stream:
         """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
         size = self.batch_frames
         mine = len(range(self._rank, size, self._world))
-        for first, frames in self._windows(max(1, WINDOW // size) * size, mine_of=size):
+        for first, frames in self._windows(size, mine_of=size):
             for k, batch in enumerate(frames.in_equal_parts(mine), start=1):
                 self.position = first + k * size
                 yield batch
@@ -163,7 +172,7 @@ class Stream:
         """Windows of any length; what is left behind the last full batch goes in front of the next window."""
         rest: Frames | None = None
         begin = self.position
-        for _, window in self._windows(WINDOW, mine_of=None):
+        for _, window in self._windows(1, mine_of=None):
             held, starts, at = 0 if rest is None else len(rest), window.starts.tolist(), 0
             natoms = window.natoms if rest is None else np.concatenate([rest.natoms, window.natoms])
             for stop in cut_points(natoms, batch_frames=self.batch_frames, batch_atoms=self.batch_atoms)[:-1]:
@@ -173,8 +182,8 @@ class Stream:
                 yield batch if self._world == 1 else reorder(batch, np.arange(self._rank, len(batch), self._world))
             rest = _joined(rest, window, at - held, len(window), starts)
 
-    def _windows(self, length: int, *, mine_of: int | None) -> Iterator[tuple[int, Frames]]:
-        """Yield (first slot, gathered frames) of consecutive windows, several prepared ahead."""
+    def _windows(self, step: int, *, mine_of: int | None) -> Iterator[tuple[int, Frames]]:
+        """Yield (first slot, frames) of consecutive windows of whole steps, several prepared ahead."""
         if self._world > 1 and mine_of is not None and mine_of < self._world:
             raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
         ahead = self._threads + AHEAD if self._threads else 1
@@ -185,6 +194,7 @@ class Stream:
         while True:
             while len(waiting) < ahead:
                 while len(planned) < asked:
+                    length = max(1, self._unbroken(first) // step) * step
                     heads = self._mixture.heads(first, first + length)
                     planned.append((first, self._plan_window(heads, counts, mine_of)))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
@@ -194,12 +204,22 @@ class Stream:
             start, window = waiting.popleft()
             yield start, window.result()
 
+    def _unbroken(self, first: int) -> int:
+        """Slots from `first` on to put together at a time: no more than one buffer holds, where one head fills them."""
+        if len(self.heads) > 1:
+            return WINDOW
+        order = self._orders[0]
+        epoch, number, start = order.locate(first)
+        starts = order.epoch(epoch).starts
+        return min(WINDOW, int(starts[number + 1] - starts[number]) - start)
+
     def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
         """Decide which frames go where, and ask for the buffers that hold them."""
+        places = np.arange(len(heads))
         mine = np.ones(len(heads), bool)
         if mine_of is not None and self._world > 1:
-            mine = np.arange(len(heads)) % mine_of % self._world == self._rank
-        places = np.cumsum(mine) - 1
+            mine = places % mine_of % self._world == self._rank
+            places = np.cumsum(mine) - 1
         pieces = []
         for h in range(len(self.heads)):
             slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else slice(None)
@@ -215,44 +235,42 @@ class Stream:
 
     def _pieces(self, h: int, position: int, mine: NDArray[np.bool_], places: NDArray[np.int64]) -> list[_Piece]:
         """The stretches of buffers that hold a head's next frames, of which `mine` are wanted, in `places` of the window."""
-        pieces, done = [], 0
+        pieces, done, order = [], 0, self._orders[h]
         while done < len(mine):
-            epoch, number, start = self._orders[h].locate(position + done)
-            shuffled = self._orders[h].shuffled(epoch, number)[start : start + len(mine) - done]
-            stretch = slice(done, done + len(shuffled))
-            wanted = mine[stretch]
+            epoch, number, start = order.locate(position + done)
+            starts = order.epoch(epoch).starts
+            stop = min(int(starts[number + 1] - starts[number]), start + len(mine) - done)
+            stretch = slice(done, done + stop - start)
+            wanted, target = mine[stretch], places[stretch]
             if wanted.any():
-                buffer = self._buffer(h, self._orders[h].epoch(epoch).buffers[number])
-                chosen = slice(None) if wanted.all() else wanted
-                pieces.append(_Piece(h, epoch, buffer, shuffled[chosen], places[stretch][chosen]))
+                rows: slice | NDArray[np.int64] = slice(start, stop)
+                if not wanted.all():
+                    rows, target = start + np.flatnonzero(wanted), target[wanted]
+                if len(starts) == 2:  # all frames of the head: decoded once, shuffled every epoch
+                    rows = order.shuffled(epoch, number)[rows]
+                pieces.append(_Piece(h, epoch, self._buffer(h, epoch, number), rows, target))
             done = stretch.stop
         return pieces
 
-    def _buffer(self, h: int, blocks: tuple[int, ...]) -> _Held:
-        """A buffer among those at hand, or now asked for; windows ask in order, so two a head are enough."""
-        held = self._buffers[h]
-        if blocks not in held:
-            begin = self.heads[h].dataset.begin_load
-            held[blocks] = _Held(self._asking.submit(begin, blocks) if self._asking else _done(begin, blocks))
-            while len(held) > 2:
-                held.popitem(last=False)
-        return held[blocks]
+    def _buffer(self, h: int, epoch: int, number: int) -> _Held:
+        """A buffer, as it was asked for or asked for now; windows ask in order, so the last one of a head is enough."""
+        order = self._orders[h]
+        buffers = order.epoch(epoch).buffers
+        key, shuffled = ((epoch, number), order.shuffled(epoch, number)) if len(buffers) > 1 else ((0, 0), None)
+        last = self._buffers[h]
+        if last is None or last[0] != key:
+            begin = partial(self.heads[h].dataset.begin_load, buffers[number], shuffled, head=h, epoch=epoch)
+            asked = self._asking.submit(begin) if self._asking else _done(begin)
+            self._buffers[h] = last = key, _Held(asked)
+        return last[1]
 
     def _gather(self, pieces: Sequence[_Piece]) -> Frames:
-        """Copy the frames of a window out of their buffers, augment them, and put them into the order of the slots."""
-        picks = [self._picks(piece) for piece in pieces]
-        if all(head.augment is None for head in self.heads):
-            return gather([pick for some in picks for pick in some])
+        """Augment the frames of a window and put them into the order of the slots."""
         parts = []
-        for piece, mine in zip(pieces, picks):
-            augment, frames = self.heads[piece.head].augment, gather(mine)
+        for piece in pieces:
+            augment, frames = self.heads[piece.head].augment, piece.frames()
             parts.append(frames if augment is None else augment(frames))
-        places = np.concatenate([piece.places for piece in pieces])
-        return in_places(Frames.concatenate(parts) if len(parts) > 1 else parts[0], places)
-
-    def _picks(self, piece: _Piece) -> list[Pick]:
-        key = self.heads[piece.head].dataset.key
-        return piece.buffer.decoded.result().picks(piece.frames, piece.places, dataset=key, epoch=piece.epoch, head=piece.head)
+        return parts[0] if len(parts) == 1 else gather(parts, np.argsort(np.concatenate([piece.places for piece in pieces])))
 
     def _submit(self, work: Callable, *args) -> Future:
         return self._pool.submit(work, *args) if self._pool else _done(work, *args)

@@ -36,10 +36,13 @@ def random_fractions(count: int, *key: int | str) -> NDArray[np.float64]:
 
 def permutation(count: int, *key: int | str) -> I64:
     """Return a random order of `range(count)`, a function of `key` alone: positions sorted by random high bits."""
-    bits = np.uint64(max(1, count).bit_length())
-    words = (random_words(count, *key) >> bits << bits) | np.arange(count, dtype=np.uint64)
+    low = np.uint64((1 << max(1, count).bit_length()) - 1)
+    words = random_words(count, *key)
+    words &= ~low
+    words |= np.arange(count, dtype=np.uint64)
     words.sort()
-    return (words & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    words &= low
+    return words.view(np.int64)
 
 
 def balanced_order(natoms: NDArray[np.integer], split: NDArray[np.integer], *key: int | str, block_frames: int = 1024) -> I64:

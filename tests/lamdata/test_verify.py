@@ -5,6 +5,7 @@ import pytest
 
 from lamdata.errors import StoreError
 from lamdata.store import open_dataset, open_store, remove
+from lamdata.store.codec import encode_block, index_bytes, pack_shard, unpack_index
 from lamdata.store.compact import clean, compact
 from lamdata.store.verify import verify
 from stores import make_frames, make_texts, write_store
@@ -32,6 +33,22 @@ def test_every_flipped_byte_of_a_shard_is_noticed_on_reading(tmp_path, profile):
             open_dataset(tmp_path).load([0, 1, 2])
     shard.write_bytes(whole)
     assert len(open_dataset(tmp_path).frames()) == 40
+
+
+@pytest.mark.parametrize("natoms", [-3, None, 2**31 - 1])
+def test_numbers_of_atoms_that_do_not_fit_their_block_are_refused(tmp_path, natoms):
+    frames = make_frames(40)
+    write_store(tmp_path, frames, profile="fast")
+    shard = tmp_path / "demo/segment-0/natoms/c/0"
+    plan, data = open_dataset(tmp_path).segments[0].plan, bytearray(shard.read_bytes())
+    index = unpack_index(data[: index_bytes(plan.shard_blocks)], plan.shard_blocks)
+    chunks = [bytes(data[at : at + length]) for at, length in index[:3].tolist()]
+    counts = np.frombuffer(chunks[1][:-4], "<i4").copy()
+    counts[:] = plan.atom_width // 16 + 1 if natoms is None else natoms
+    shard.write_bytes(pack_shard([chunks[0], encode_block(counts, plan.array("natoms")), chunks[2]], plan.shard_blocks))
+    assert len(open_dataset(tmp_path).load([0])) == 16
+    with pytest.raises(StoreError, match="`natoms` does not fit the blocks of atoms"):
+        open_dataset(tmp_path).load([1, 0])
 
 
 def test_damage_is_named_with_its_frames(tmp_path):
