@@ -25,9 +25,9 @@ from ..store.batching import cut_points
 from ..store.gather import gather, reorder
 from .order import HeadOrder, MixtureOrder
 
-WINDOW = 4096  # slots gathered by one task, about
-AHEAD = 2  # windows prepared beyond those in the hands of the threads
-ASKED = 20  # windows beyond these whose bytes are asked for, where bytes come from afar
+WINDOW = 4096  # slots that one task puts together, about
+AHEAD = 2  # windows of so many prepared beyond those in the hands of the threads
+ASKED = 20  # windows of so many whose bytes are asked for beyond these, where bytes come from afar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,32 +186,32 @@ class Stream:
         """Yield (first slot, frames) of consecutive windows of whole steps, several prepared ahead."""
         if self._world > 1 and mine_of is not None and mine_of < self._world:
             raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
-        ahead = self._threads + AHEAD if self._threads else 1
-        asked = ASKED if self._asking else 1
-        planned: deque[tuple[int, list[_Piece]]] = deque()
-        waiting: deque[tuple[int, Future[Frames]]] = deque()
+        ahead = WINDOW * (self._threads + AHEAD if self._threads else 1)
+        asked = WINDOW * ASKED if self._asking else 1
+        planned: deque[tuple[range, list[_Piece]]] = deque()
+        waiting: deque[tuple[range, Future[Frames]]] = deque()
         counts, first = self._mixture.counts(self.position), self.position
         while True:
-            while len(waiting) < ahead:
-                while len(planned) < asked:
-                    length = max(1, self._unbroken(first) // step) * step
-                    heads = self._mixture.heads(first, first + length)
-                    planned.append((first, self._plan_window(heads, counts, mine_of)))
+            while not waiting or waiting[-1][0].stop - waiting[0][0].start < ahead:
+                while not planned or first - planned[0][0].start < asked:
+                    slots = range(first, first + max(1, self._unbroken(first) // step) * step)
+                    heads = self._mixture.heads(slots.start, slots.stop)
+                    planned.append((slots, self._plan_window(heads, counts, mine_of)))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
-                    first += length
-                start, pieces = planned.popleft()
-                waiting.append((start, self._submit_window(pieces)))
-            start, window = waiting.popleft()
-            yield start, window.result()
+                    first = slots.stop
+                slots, pieces = planned.popleft()
+                waiting.append((slots, self._submit_window(pieces)))
+            slots, window = waiting.popleft()
+            yield slots.start, window.result()
 
     def _unbroken(self, first: int) -> int:
-        """Slots from `first` on to put together at a time: no more than one buffer holds, where one head fills them."""
+        """Slots from `first` on to put together at a time: where one head fills them, what is left of a buffer, of which they are a view."""
         if len(self.heads) > 1:
             return WINDOW
         order = self._orders[0]
         epoch, number, start = order.locate(first)
         starts = order.epoch(epoch).starts
-        return min(WINDOW, int(starts[number + 1] - starts[number]) - start)
+        return int(starts[number + 1] - starts[number]) - start
 
     def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
         """Decide which frames go where, and ask for the buffers that hold them."""
