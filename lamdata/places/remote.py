@@ -22,7 +22,7 @@ from .objects import FsspecFiles, object_reader
 Range = tuple[str, int, int]  # path below the place, first byte, end
 T = TypeVar("T")
 
-REQUESTS = 64  # at a time, of all places together
+REQUESTS = 128  # at a time, of all places together
 TRIES = 7
 FIRST_WAIT = 0.1  # s, doubled after each try: 6 s in all
 FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotImplementedError)  # trying again is no use
