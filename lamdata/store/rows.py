@@ -23,11 +23,10 @@ I64 = NDArray[np.int64]
 def copy_rows(source: np.ndarray, begins: I64, lengths: I64, out: np.ndarray, targets: I64, lattice: Lattice | None = None) -> None:
     """Write rows `begins[i] : begins[i] + lengths[i]` of `source` into `out`, from row `targets[i]` on, for each i.
 
-    Both are C-contiguous and have rows of the same shape. With a `lattice` the source holds its integers, and `out` gets the float64
-    values. A range that reaches outside is an error (ValueError; IndexError from NumPy).
+    Both have rows of the same shape, and `out` is C-contiguous. With a `lattice` the source holds its integers, and `out` gets the
+    float64 values. A range that reaches outside is an error (ValueError; IndexError from NumPy).
     """
-    if lattice is None and source.dtype != out.dtype:
-        source = source.astype(out.dtype)
+    source = np.ascontiguousarray(source, out.dtype if lattice is None else None)
     if compiled is None:
         _copy_by_index(source, begins, lengths, out, targets, lattice)
         return

@@ -41,7 +41,7 @@ def test_reorder_agrees_with_take(way, seed):
 @pytest.mark.parametrize("seed", range(8))
 def test_gather_agrees_with_concatenate_and_take(way, seed):
     narrow = make_frames(9, seed=seed + 50)
-    narrow = narrow.with_(positions=narrow.positions.astype(np.float32), forces=narrow.forces.astype(np.float32))
+    narrow = narrow.with_(positions=narrow.positions.astype(np.float32), forces=np.asfortranarray(narrow.forces, np.float32))
     parts, rng = [make_frames(5, seed=seed + 70), noised(12, seed), narrow], np.random.default_rng(seed)
     order = rng.permutation(26)[: rng.integers(1, 27)]
     ours, reference = gather(parts, order), Frames.concatenate(parts).take(order)
