@@ -13,13 +13,18 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..frame import Rejection
 from ..frames import Frames, Parsed
 from ..statistics import Statistics
+from ..store.rows import copy_rows
 from ..store.survey import Survey
+
+WINDOW = 1 << 20  # bytes of a file that are read together, about
+DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
 
 # name -> (dtype, values a row); "atom" rows are one an atom, "frame" rows one a frame, "byte" rows one a byte of text.
 COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
@@ -180,12 +185,30 @@ class Staging:
         size = np.dtype(dtype).itemsize * math.prod(shape)
         ends = np.cumsum(counts, dtype=np.int64) * size
         out = np.empty(ends[-1] if len(ends) else 0, np.uint8)
-        view = memoryview(out)
         for piece, places, local in self._parts(rows):
-            offsets = (np.cumsum(piece.column(counts_name), dtype=np.int64)[local] - counts[places]) * size
-            starts = ends[places] - counts[places] * size
+            places = places[np.argsort(local)]  # the file is read from its start to its end
+            lengths = counts[places].astype(np.int64) * size
+            begins = np.cumsum(piece.column(counts_name), dtype=np.int64)[np.sort(local)] * size - lengths
             with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
-                for offset, start, end in zip(offsets.tolist(), starts.tolist(), ends[places].tolist()):
-                    file.seek(offset)
-                    file.readinto(view[start:end])
+                _read_rows(file, begins, lengths, out, ends[places] - lengths)
         return out.view(dtype).reshape(-1, *shape)
+
+
+def _read_rows(file: BinaryIO, begins: np.ndarray, lengths: np.ndarray, out: np.ndarray, targets: np.ndarray) -> None:
+    """Read `lengths` bytes from each of `begins`, which ascend, to each of `targets` in `out`.
+
+    Those that lie in one window are read together, bytes between them and all, where they are a good part of it.
+    """
+    borders = [0, *(np.flatnonzero(np.diff(begins // WINDOW)) + 1).tolist(), len(begins)]
+    view, room = memoryview(out), np.empty(0, np.uint8)
+    for some in map(slice, borders, borders[1:]):
+        first, span = int(begins[some][0]), int(begins[some][-1] + lengths[some][-1] - begins[some][0])
+        if span <= DENSE * lengths[some].sum():
+            room = room if len(room) >= span else np.empty(max(span, 2 * WINDOW), np.uint8)
+            file.seek(first)
+            file.readinto(memoryview(room)[:span])
+            copy_rows(room[:span], begins[some] - first, lengths[some], out, targets[some])
+        else:
+            for begin, length, target in zip(begins[some].tolist(), lengths[some].tolist(), targets[some].tolist()):
+                file.seek(begin)
+                file.readinto(view[target : target + length])
