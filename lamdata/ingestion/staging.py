@@ -186,9 +186,10 @@ class Staging:
         ends = np.cumsum(counts, dtype=np.int64) * size
         out = np.empty(ends[-1] if len(ends) else 0, np.uint8)
         for piece, places, local in self._parts(rows):
-            places = places[np.argsort(local)]  # the file is read from its start to its end
+            by_row = np.argsort(local)  # the file is read from its start to its end
+            places, local = places[by_row], local[by_row]
             lengths = counts[places].astype(np.int64) * size
-            begins = np.cumsum(piece.column(counts_name), dtype=np.int64)[np.sort(local)] * size - lengths
+            begins = np.cumsum(piece.column(counts_name), dtype=np.int64)[local] * size - lengths
             with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
                 _read_rows(file, begins, lengths, out, ends[places] - lengths)
         return out.view(dtype).reshape(-1, *shape)

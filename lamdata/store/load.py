@@ -70,7 +70,7 @@ def _frame_table(readings: Sequence[tuple[Part, Reading]]) -> tuple[dict[str, np
     table, begins = {"index": np.empty(count, np.int64)}, np.empty(count, np.int64)
     for name in ("natoms", *FRAME_ARRAYS):
         constants = [part.segment.array(name).constant for part in parts]
-        if name == "natoms" or len({*constants, None}) > 2 or None in constants:
+        if name == "natoms" or None in constants or len(set(constants)) > 1:
             table[name] = _allocate(name, parts, count)
             for part, constant in zip(parts, constants):
                 if constant is not None:

@@ -40,8 +40,7 @@ class Segment:
     def __init__(self, place: Place, entry: SegmentEntry):
         self.entry, self.plan = entry, entry.plan
         self._place, self.url = place, place.url
-        self._indexes: dict[str, NDArray[np.uint64]] = {}  # object -> offset and length of its chunks
-        self._indexed: set[tuple[str, int]] = set()  # array and shard of these
+        self._indexes: dict[tuple[str, int], NDArray[np.uint64]] = {}  # array and shard -> offset and length of its chunks
         self._arrays: dict[str, ArrayPlan] = {}
 
     def array(self, name: str) -> ArrayPlan:
@@ -74,7 +73,7 @@ class Segment:
     def _begin(self, arrays: Sequence[ArrayPlan], blocks: Sequence[int]) -> Reading:
         plain = [array for array in arrays if array.blosc is None and isinstance(self._place, LocalPlace)]
         others = [array.column.name for array in arrays if array.blosc is not None or not plain]
-        fetched = self.fetch(others, blocks) if others else ()
+        fetched = self._fetch(others, blocks) if others else ()
 
         def decoded() -> Iterator[Decoded]:
             room = POOL.take((max([self._place.request_bytes if plain else 0, *(array.block_bytes for array in arrays)]),), np.uint8)
@@ -99,9 +98,8 @@ class Segment:
         targets = [part for chunk in zip(bodies, checksums) for part in chunk]
         stretches = self._stretches(blocks, longest=most)
         for shard, some in groupby(stretches, key=lambda stretch: stretch[0] // self.plan.shard_blocks):
-            path = shard_path(array, shard)
-            index = self._indexes[path]
-            with self._place.opened(path) as fill:
+            index = self._indexes[name, shard]
+            with self._place.opened(shard_path(array, shard)) as fill:
                 for block, first, count in some:
                     fill(int(index[block % self.plan.shard_blocks, 0]), targets[: 2 * count])
                     for k in range(count):
@@ -122,27 +120,27 @@ class Segment:
                 found.append((block, place, 1))
         return found
 
-    def fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
-        """Return (array, block, compressed chunk) of arrays that have chunks; neighbours come by one request."""
-        self._load_indexes(names, {block // self.plan.shard_blocks for block in blocks})
+    def _fetch(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, memoryview]]:
+        """Return (array, block, compressed chunk) of arrays whose indexes are there; neighbours come by one request."""
         requests, contents = [], []
-        for path, name, slots, first_block in self._objects(names, blocks):
-            for run in _runs(self._indexes[path], slots, longest=self._place.request_bytes):
+        for name, shard, slots in self._objects(names, blocks):
+            path, first_block = shard_path(self.array(name), shard), shard * self.plan.shard_blocks
+            for run in _runs(self._indexes[name, shard], slots, longest=self._place.request_bytes):
                 offset = run[0][1]
                 requests.append((path, offset, run[-1][1] + run[-1][2]))
                 contents.append([(name, first_block + slot, at - offset, length) for slot, at, length in run])
         answers = self._place.read_ranges(requests)  # a distant place starts now; a disk when asked for the next
         return ((name, block, data[at : at + length]) for parts, data in zip(contents, answers) for name, block, at, length in parts)
 
-    def _objects(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, str, list[int], int]]:
-        """Yield (object, array, its wanted chunks, its first block)."""
+    def _objects(self, names: Sequence[str], blocks: Sequence[int]) -> Iterator[tuple[str, int, list[int]]]:
+        """Yield (array, shard, its wanted chunks)."""
         by_shard: dict[int, list[int]] = {}
         for block in sorted(set(blocks)):
             shard, slot = divmod(block, self.plan.shard_blocks)
             by_shard.setdefault(shard, []).append(slot)
         for name in names:
             for shard, slots in by_shard.items():
-                yield shard_path(self.array(name), shard), name, slots, shard * self.plan.shard_blocks
+                yield name, shard, slots
 
     def statistics(self) -> BlockStatistics:
         """Read what is known of each block."""
@@ -161,22 +159,21 @@ class Segment:
 
     def _load_indexes(self, names: Sequence[str], shards: set[int]) -> None:
         """Read the indexes of objects not opened yet; those that came damaged from afar are fetched again."""
-        wanted = {(name, shard) for name in names for shard in shards}
-        if wanted <= self._indexed:
-            return
-        missing = sorted({shard_path(self.array(name), shard) for name, shard in wanted} - self._indexes.keys())
+        missing = sorted({(name, shard) for name in names for shard in shards} - self._indexes.keys())
         for attempt in range(FETCHES):
-            failed = []
-            for path, data in zip(missing, self._place.read_ranges([(path, 0, index_bytes(self.plan.shard_blocks)) for path in missing])):
+            if not missing:
+                return
+            failed, paths = [], [shard_path(self.array(name), shard) for name, shard in missing]
+            answers = self._place.read_ranges([(path, 0, index_bytes(self.plan.shard_blocks)) for path in paths])
+            for key, path, data in zip(missing, paths, answers):
                 try:
-                    self._indexes[path] = unpack_index(data, self.plan.shard_blocks)
+                    self._indexes[key] = unpack_index(data, self.plan.shard_blocks)
                 except ChecksumError as err:
-                    failed.append(path)
+                    failed.append(key)
                     self._place.forget(path)
                     if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
                         raise self._damaged(path, f"shard index: {err}") from err
             missing = failed
-        self._indexed |= wanted
 
     def _damaged(self, path: str, what: str) -> StoreError:
         return StoreError(what, where=f"{self.url}/{path}", hint="run `lamdata validate`")
@@ -190,7 +187,7 @@ class Segment:
                 if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
                     raise self._damaged_block(array, block, err) from err
             self._place.forget(shard_path(array, block // self.plan.shard_blocks))
-            data = next(iter(self.fetch([array.column.name], [block])))[2]
+            data = next(iter(self._fetch([array.column.name], [block])))[2]
 
     def _damaged_block(self, array: ArrayPlan, block: int, err: Exception) -> StoreError:
         last = min((block + 1) * self.plan.block_frames, self.plan.frames) - 1

@@ -210,8 +210,7 @@ class Stream:
             return WINDOW
         order = self._orders[0]
         epoch, number, start = order.locate(first)
-        starts = order.epoch(epoch).starts
-        return int(starts[number + 1] - starts[number]) - start
+        return order.epoch(epoch).frames(number) - start
 
     def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
         """Decide which frames go where, and ask for the buffers that hold them."""
@@ -238,28 +237,29 @@ class Stream:
         pieces, done, order = [], 0, self._orders[h]
         while done < len(mine):
             epoch, number, start = order.locate(position + done)
-            starts = order.epoch(epoch).starts
-            stop = min(int(starts[number + 1] - starts[number]), start + len(mine) - done)
+            stop = min(order.epoch(epoch).frames(number), start + len(mine) - done)
             stretch = slice(done, done + stop - start)
             wanted, target = mine[stretch], places[stretch]
             if wanted.any():
                 rows: slice | NDArray[np.int64] = slice(start, stop)
                 if not wanted.all():
                     rows, target = start + np.flatnonzero(wanted), target[wanted]
-                if len(starts) == 2:  # all frames of the head: decoded once, shuffled every epoch
+                if order.whole:
                     rows = order.shuffled(epoch, number)[rows]
                 pieces.append(_Piece(h, epoch, self._buffer(h, epoch, number), rows, target))
             done = stretch.stop
         return pieces
 
     def _buffer(self, h: int, epoch: int, number: int) -> _Held:
-        """A buffer, as it was asked for or asked for now; windows ask in order, so the last one of a head is enough."""
-        order = self._orders[h]
-        buffers = order.epoch(epoch).buffers
-        key, shuffled = ((epoch, number), order.shuffled(epoch, number)) if len(buffers) > 1 else ((0, 0), None)
-        last = self._buffers[h]
+        """A buffer, as it was asked for or asked for now; windows ask in order, so the last one of a head is enough.
+
+        Where one buffer holds all frames it is decoded once, in store order; elsewhere in the order of the shuffle.
+        """
+        order, last = self._orders[h], self._buffers[h]
+        key = (0, 0) if order.whole else (epoch, number)
         if last is None or last[0] != key:
-            begin = partial(self.heads[h].dataset.begin_load, buffers[number], shuffled, head=h, epoch=epoch)
+            blocks, shuffled = order.epoch(epoch).buffers[number], None if order.whole else order.shuffled(epoch, number)
+            begin = partial(self.heads[h].dataset.begin_load, blocks, shuffled, head=h, epoch=epoch)
             asked = self._asking.submit(begin) if self._asking else _done(begin)
             self._buffers[h] = last = key, _Held(asked)
         return last[1]

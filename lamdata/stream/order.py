@@ -75,6 +75,10 @@ class Epoch:
     buffers: tuple[tuple[int, ...], ...]  # (K,) the blocks of each
     starts: I64  # (K + 1,) position in the epoch of the buffer's first frame
 
+    def frames(self, buffer: int) -> int:
+        """How many frames a buffer has."""
+        return int(self.starts[buffer + 1] - self.starts[buffer])
+
 
 class HeadOrder:
     """The endless order of one head: position p -> epoch, buffer, place in it."""
@@ -82,6 +86,7 @@ class HeadOrder:
     def __init__(self, block_counts: I64, *, seed: int, head: str, buffer_blocks: int):
         self._counts, self._seed, self._head, self._size = block_counts, seed, head, buffer_blocks
         self.frames = int(block_counts.sum())
+        self.whole = len(block_counts) <= buffer_blocks  # one buffer holds all frames
         if self.frames == 0:
             raise ConfigError(f"head `{head}` has no frames to draw")
         self.epoch = lru_cache(maxsize=2)(self._epoch)
@@ -90,7 +95,7 @@ class HeadOrder:
     def _epoch(self, epoch: int) -> Epoch:
         """The buffers of an epoch. Borders of the runs move from epoch to epoch, so that neighbours part."""
         blocks, key = len(self._counts), (self._seed, self._head, epoch)
-        if blocks <= self._size:
+        if self.whole:
             return Epoch((tuple(range(blocks)),), np.array([0, self.frames]))
         span = min(SPAN_BLOCKS, self._size)
         first = int(random_words(1, "borders", *key)[0] % np.uint64(span))
@@ -110,8 +115,7 @@ class HeadOrder:
 
     def _shuffled(self, epoch: int, buffer: int) -> I64:
         """The order of the frames inside a buffer."""
-        starts = self.epoch(epoch).starts
-        return permutation(int(starts[buffer + 1] - starts[buffer]), "frames", self._seed, self._head, epoch, buffer)
+        return permutation(self.epoch(epoch).frames(buffer), "frames", self._seed, self._head, epoch, buffer)
 
 
 class MixtureOrder:
