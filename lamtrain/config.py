@@ -124,6 +124,8 @@ class TrainConfig(Spec):
     """Largest norm of the gradient; null for no limit."""
     precision: Literal["float32", "float64"] = "float32"
     """Of weights and activations; energies are summed in float64."""
+    matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
+    """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
     kernels: Literal["plain", "closed", "cpp"] = "plain"
     """Plain PyTorch; the gated softmax with its derivatives in closed form; or operators in C++ (CPU only), built on first use."""
     seed: int = Field(default=1, ge=0)
@@ -134,6 +136,12 @@ class TrainConfig(Spec):
     """Steps between two checkpoints."""
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics.csv."""
+
+    @model_validator(mode="after")
+    def _only_float32_is_rounded(self):
+        if self.precision == "float64" and self.matmul != "ieee":
+            raise ValueError(f"matmul {self.matmul} rounds float32 products, but precision is float64")
+        return self
 
 
 def read_config(path: str | Path, *, overrides: list[str] | None = None) -> TrainConfig:

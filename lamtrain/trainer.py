@@ -31,6 +31,7 @@ from .memory import OutOfMemory, find_budget, is_out_of_memory
 from .metrics import Metrics
 from .mixture import TrainingData, open_training_data
 from .model.lam import LamModel
+from .products import set_products
 from .ranks import Ranks
 from .runlog import MetricsFile, flatten
 from .schedule import Schedule
@@ -64,9 +65,12 @@ class Interrupted(LamError):
 def train(config: TrainConfig, *, out: Path, resume: str = "auto", device: str = "auto", quiet: bool = False) -> Path:
     """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint."""
     torch.use_deterministic_algorithms(True, warn_only=False)
+    torch.set_flush_denormal(True)  # products of edges that fade out; a CPU needs a hundred times as long for them
     with Ranks() as ranks:
         data = open_training_data(config.mixture, config.store)
-        state = _start(config, data, out, resume, ranks.device(device_of(device)))
+        place = ranks.device(device_of(device))
+        set_products(config.matmul, place)
+        state = _start(config, data, out, resume, place)
         if state.step >= config.steps:
             return out
         if ranks.first:
@@ -253,7 +257,8 @@ def _start(config: TrainConfig, data: TrainingData, out: Path, resume: str, devi
 
 def _same_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, path: Path) -> None:
     """Refuse to go on with another config or other data: the result would be neither run."""
-    before, now = _what_is_trained(checkpoint.train_config or {}), _what_is_trained(config.model_dump(mode="json"))
+    started = TrainConfig.model_validate(checkpoint.train_config) if checkpoint.train_config else None  # a later key gets its default
+    before, now = ({} if spec is None else _what_is_trained(spec.model_dump(mode="json")) for spec in (started, config))
     changed = [name for name in now if name not in ("mixture", "store", "train") and before.get(name) != now[name]]
     if changed:
         raise ConfigError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lamdata.errors import ConfigError, DataError
-from lamtrain.checkpoint import load
+from lamdata.errors import ConfigError, DataError, SetupError
+from lamtrain.checkpoint import load, save
 from lamtrain.config import TrainConfig, read_config
+from lamtrain.products import set_products
 from lamtrain.report import test_model as measure
 from lamtrain.runlog import read_metrics
 from lamtrain.trainer import train
@@ -53,6 +55,30 @@ def test_a_run_in_parts_is_the_same_run(small: Path, tmp_path: Path) -> None:
     run(small, tmp_path / "parts", *exact, "batch={frames: 4, at_once: 30}")
 
 
+@pytest.fixture
+def products():
+    yield
+    set_products("ieee", torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 products")
+def test_rounded_products_train_close_to_exact_ones(small: Path, tmp_path: Path, products) -> None:
+    short = ("steps=2", "log_every=1", "validation.every=2", "checkpoint_every=2")
+    exact, rounded = run(small, tmp_path / "exact", *short), run(small, tmp_path / "rounded", *short, "matmul=bf16")
+    a, b = (float(read_metrics(path / "metrics.csv")[0]["loss"]) for path in (exact, rounded))
+    assert a != b and b == pytest.approx(a, rel=0.05)
+
+
+def test_products_that_the_device_has_no_units_for_are_an_error(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="this CPU has no tf32 products"):
+        run(small, tmp_path / "run", "matmul=tf32")
+
+
+def test_rounded_products_of_float64_are_a_config_error(small: Path) -> None:
+    with pytest.raises(ConfigError, match="precision is float64"):
+        config_of(small, "precision=float64", "matmul=bf16")
+
+
 @pytest.mark.parametrize("stop", [1, 3, 5, 7, 11])
 def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(
     small: Path, whole: Path, tmp_path: Path, stop: int, monkeypatch
@@ -85,6 +111,16 @@ def test_a_finished_run_is_left_alone(small: Path, whole: Path) -> None:
 def test_another_config_does_not_go_on_with_the_run(small: Path, whole: Path) -> None:
     with pytest.raises(ConfigError, match="another `seed`"):
         run(small, whole, "seed=5")
+
+
+def test_a_run_from_before_a_key_existed_goes_on(small: Path, tmp_path: Path) -> None:
+    short = ("steps=2", "checkpoint_every=2", "validation.every=2")
+    path = run(small, tmp_path / "run", *short) / "last.pt"
+    old = load(path)
+    save(replace(old, train_config={k: v for k, v in old.train_config.items() if k != "matmul"}), path)
+    run(small, tmp_path / "run", *short)
+    with pytest.raises(ConfigError, match="`clip_norm`"):
+        run(small, tmp_path / "run", *short, "clip_norm=1.0")
 
 
 def test_another_store_does_not_go_on_with_the_run(small: Path, whole: Path, tmp_path: Path) -> None:
