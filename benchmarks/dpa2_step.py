@@ -69,6 +69,7 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
 
+    torch.set_flush_denormal(True)  # as lamtrain.trainer does
     frames = Frames.from_list(
         [Frame(numbers=np.array([8, 1])[t].astype(np.uint8), positions=x, cell=c, pbc=(True,) * 3) for x, t, c in structures(case)]
     )

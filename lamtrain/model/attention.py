@@ -35,28 +35,15 @@ class PairWeights(nn.Module):
     def forward(self, g2: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
         """`g2` (N, V, ng2) -> (N, V, heads, V)."""
         n, v, dim = g2.shape
-        query = self.queries(g2, merged).view(n, v * self.heads, dim)
+        query = (g2 @ merged).view(n, v * self.heads, dim)
         logits = torch.bmm(query, g2.transpose(1, 2)).view(n, v, self.heads, v)
-        return self.kernels.gate_softmax(logits, angles.c, angles.b, angles.d, phantom)
-
-    def queries(self, g2: Tensor, merged: Tensor) -> Tensor:
-        """`g2` (N, V, ng2) -> (N, V, heads, ng2): what meets the other edges' g2."""
-        return (g2 @ merged).unflatten(-1, (self.heads, -1))
-
-    def context(self, g2: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
-        """`g2` (N, V, ng2) -> (N, V, heads, ng2): the other edges' g2, weighted and summed; no weights where a kernel does both."""
-        if self.kernels.pair_attention is not None:
-            return self.kernels.pair_attention(self.queries(g2, merged), g2, angles.c, angles.b, angles.d, phantom)
-        return weighted_sum(self(g2, merged, angles, phantom), g2)
-
-
-def weighted_sum(weights: Tensor, g2: Tensor) -> Tensor:
-    """`weights` (N, V, heads, V), `g2` (N, V, ng2) -> (N, V, heads, ng2)."""
-    return torch.bmm(weights.flatten(1, 2), g2).view(*weights.shape[:3], -1)
+        return self.kernels.gate_softmax(logits, *angles.gate_shift_weight, phantom)
 
 
 class PairAttention(nn.Module):
     """What g2 takes from the other edges of its centre, up to `norm`. Parameters: `value` (ng2, ng2 * heads), `head_map`, `norm`."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, dim: int, heads: int, *, ln_eps: float, trainable_ln: bool):
         super().__init__()
@@ -72,9 +59,15 @@ class PairAttention(nn.Module):
         value = self.value.weight.view(dim, dim, self.heads)
         return torch.einsum("cdh,dho->hco", value, self.head_map.weight.view(dim, self.heads, dim)).flatten(0, 1)
 
-    def forward(self, context: Tensor, merged: Tensor) -> Tensor:
-        """`context` (N, V, heads, ng2) -> (N, V, ng2)."""
-        return torch.nn.functional.linear(context.flatten(2), merged.t(), self.head_map.bias)
+    def forward(self, weights: Tensor, g2: Tensor, merged: Tensor) -> Tensor:
+        """`weights` (N, V, heads, V) between the edges, `g2` (N, V, ng2) -> (N, V, ng2)."""
+        context = torch.bmm(weights.flatten(1, 2), g2).view(*g2.shape[:2], -1)
+        return torch.nn.functional.linear(context, merged.t(), self.head_map.bias)
+
+    def fused(self, g2: Tensor, query_key: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
+        """The same, smooth, where a kernel computes the weights on the way; `query_key` is `PairWeights.merged`."""
+        bias, a = self.head_map.bias, angles
+        return self.kernels.pair_attention(g2, query_key, merged, bias, a.fading, a.both, a.logit_scale, a.weight_scale, a.gated, phantom)
 
 
 class VectorAttention(nn.Module):

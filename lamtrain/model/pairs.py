@@ -6,6 +6,7 @@ N atoms, V edge slots. `weight` is what multiplies a neighbour in every sum: the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,26 +38,27 @@ class Sums:
         return cls(weight=real, conv=1.0 / (1e-4 + count), symmetric=symmetric, smooth=False, phantom=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Angles:
-    """Gate, shift and weight of the pair attention: `c`, `b`, `d` (N, V, V) of `gate_softmax`."""
+    """What the pair attention reads of two edges of a centre, (N, V, V) each: products of h2 and fading, and of both.
 
-    c: Tensor
-    b: Tensor
-    d: Tensor
+    Smooth, with a gate: logit (q k inner + 20) both - 20, weight inner both / sqrt(3).
+    """
 
-    @classmethod
-    def of(cls, h2: Tensor, sums: Sums, *, hidden: int, gated: bool) -> Angles:
-        """From h2 (N, V, 3). Smooth: logit (q k (gate) + 20) sw sw - 20, weight sw sw h2 h2 / sqrt(3)."""
-        inner = torch.bmm(h2, h2.transpose(1, 2))
-        both = sums.weight.unsqueeze(2) * sums.weight.unsqueeze(1)
-        fading = inner * both
-        if sums.smooth:
-            c, b = (fading if gated else both), SHIFT * (both - 1.0)
+    def __init__(self, h2: Tensor, sums: Sums, *, hidden: int, gated: bool):
+        self.inner = torch.bmm(h2, h2.transpose(1, 2))
+        self.both = sums.weight.unsqueeze(2) * sums.weight.unsqueeze(1)
+        self.fading = self.inner * self.both
+        self.logit_scale, self.weight_scale, self.gated, self._sums = hidden**-0.5, 3**-0.5, gated, sums
+
+    @cached_property
+    def gate_shift_weight(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`c`, `b`, `d` of `gate_softmax`."""
+        if self._sums.smooth:
+            c, b = (self.fading if self.gated else self.both), SHIFT * (self.both - 1.0)
         else:
-            c = inner if gated else torch.ones_like(inner)
-            b = ((1.0 - sums.weight) * EXCLUDED).unsqueeze(1).expand_as(inner).contiguous()
-        return cls(c=c * hidden**-0.5, b=b, d=fading * 3**-0.5)
+            c = self.inner if self.gated else torch.ones_like(self.inner)
+            b = ((1.0 - self._sums.weight) * EXCLUDED).unsqueeze(1).expand_as(c).contiguous()
+        return c * self.logit_scale, b, self.fading * self.weight_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

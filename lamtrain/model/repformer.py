@@ -66,4 +66,4 @@ class Repformer(nn.Module):
     def _angles(self, h2: Tensor, sums: Sums) -> Angles | None:
         if self.layers[0].pair_weights is None:
             return None
-        return Angles.of(h2, sums, hidden=self.config.attn2_hidden, gated=self.config.attn2_has_gate)
+        return Angles(h2, sums, hidden=self.config.attn2_hidden, gated=self.config.attn2_has_gate)

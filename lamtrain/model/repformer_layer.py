@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from .activations import activation
-from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention, weighted_sum
+from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention
 from .config import RepformerConfig
 from .gather import gather_rows, join, split
 from .kernels.choose import PLAIN, Kernels
+from .kernels.plain import neighbor_sums
 from .layers import Dense
 from .pairs import Angles, Pairs, weighted_h2
 from .residual import Residual, Update
@@ -80,19 +81,22 @@ class RepformerLayer(nn.Module):
     def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Update]:
         """The terms `linear` and `conv` of g1's update, (A, ng1)."""
         c, neighbors = self.config, [pairs.neighbors for pairs in chunks]
+        g2, h2_sum = [pairs.g2 for pairs in chunks], [pairs.h2_sum for pairs in chunks]
+        scales = [pairs.sums.weight.unsqueeze(-1) * pairs.sums.conv for pairs in chunks] if self.conv is not None else []
         alone = self.conv is not None and c.g1_out_conv
-        weighted = [pairs.g2 * (pairs.sums.weight.unsqueeze(-1) * pairs.sums.conv) for pairs in chunks] if self.conv is not None else []
-        conv, moment = self.kernels.neighbor_sums(
-            g1,
-            [self.conv(w) for w in weighted] if alone else None,
-            [pairs.h2_sum for pairs in chunks] if c.update_g1_has_drrd else None,
-            neighbors,
-        )
+        if alone and c.update_g1_has_drrd and self.kernels.neighbor_sums is not None:
+            flat = [scale.squeeze(-1) for scale in scales]
+            conv, moment, own = self.kernels.neighbor_sums(g1, self.conv.weight, g2, flat, h2_sum, neighbors)
+        else:
+            weighted = [g * scale for g, scale in zip(g2, scales)]
+            u = [self.conv(w) for w in weighted] if alone else None
+            conv, moment = neighbor_sums(g1, u, h2_sum if c.update_g1_has_drrd else None, neighbors)
+            own = join([torch.bmm(h, g) for h, g in zip(h2_sum, g2)]) if c.update_g1_has_grrg else None
         inputs = [] if c.g1_out_mlp else [g1]
         if self.conv is not None and not alone:
-            inputs.append(self.kernels.neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
+            inputs.append(neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
         if c.update_g1_has_grrg:
-            inputs.append(self.kernels.symmetrize(join([torch.bmm(pairs.h2_sum, pairs.g2) for pairs in chunks]), c.axis_neuron))
+            inputs.append(self.kernels.symmetrize(own, c.axis_neuron))
         if c.update_g1_has_drrd:
             inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
         updates = {"linear": (self.linear1(join(inputs, -1)), self.act)}
@@ -109,18 +113,17 @@ class RepformerLayer(nn.Module):
             updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
         if self.pair_weights is None:
             return replace(pairs, g2=self.g2_residual(g2, updates))
-        if self.vector_attention is None:
-            context = self.pair_weights.context(g2, query_key, pairs.angles, pairs.sums.phantom)
-            updates["attn"] = self.pair_attention(context, value), self.pair_attention.norm
-            return replace(pairs, g2=self.g2_residual(g2, updates))
+        if self.vector_attention is None and self.kernels.pair_attention is not None and pairs.sums.smooth:
+            attended = self.pair_attention.fused(g2, query_key, value, pairs.angles, pairs.sums.phantom)
+            return replace(pairs, g2=self.g2_residual(g2, updates | {"attn": (attended, self.pair_attention.norm)}))
         weights = self.pair_weights(g2, query_key, pairs.angles, pairs.sums.phantom)
         if self.pair_attention is not None:
-            updates["attn"] = self.pair_attention(weighted_sum(weights, g2), value), self.pair_attention.norm
+            updates["attn"] = self.pair_attention(weights, g2, value), self.pair_attention.norm
         new = replace(pairs, g2=self.g2_residual(g2, updates))
-        return self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
+        return new if self.vector_attention is None else self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
 
     def _turn(self, pairs: Pairs, h2: Tensor) -> Pairs:
         """The pairs with a new h2, and what hangs on it."""
         c = self.config
-        angles = Angles.of(h2, pairs.sums, hidden=c.attn2_hidden, gated=c.attn2_has_gate)
+        angles = Angles(h2, pairs.sums, hidden=c.attn2_hidden, gated=c.attn2_has_gate)
         return replace(pairs, h2=h2, h2_sum=weighted_h2(h2, pairs.sums), angles=angles)

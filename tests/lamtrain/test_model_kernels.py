@@ -16,7 +16,9 @@ from lamtrain.model.gate_softmax import gate_softmax
 from lamtrain.model.gather import gather_rows, join, split
 from lamtrain.model.kernels import closed_form
 from lamtrain.model.kernels.choose import kernels
+from lamtrain.model.kernels.plain import neighbor_sums
 from lamtrain.model.lam import LamModel
+from lamtrain.model.pairs import Angles, Sums
 
 from .model_cases import build_model, model_config, structure
 
@@ -43,19 +45,50 @@ def test_the_gated_softmax_has_the_right_first_and_second_derivatives(name, phan
     assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
 
 
-@pytest.mark.parametrize("phantom", [0, 9])
+@pytest.mark.parametrize(("phantom", "gated"), [(0, True), (9, True), (9, False)])
 @pytest.mark.parametrize("name", [COMPILED])
-def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(name, phantom):
-    fused = kernels(name).pair_attention
-    tensors = [random(2, 3, 2, 5, seed=0), random(2, 3, 5, seed=1), *(random(2, 3, 3, seed=k) for k in (2, 3, 4))]
+def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(name, phantom, gated):
+    x, h2, weight = random(2, 3, 5, seed=0), random(2, 3, 3, seed=1), random(2, 3, seed=2)
+    matrices = random(5, 10, seed=4), random(10, 5, seed=5), random(5, seed=6)
 
-    def plain(q, x, c, b, d):
-        logits = torch.einsum("nihk,njk->nihj", q, x)
-        return torch.einsum("nihj,njk->nihk", gate_softmax(logits, c, b, d, phantom), x)
+    def attend(x, m, z, bias, h2, weight, *, fused=True):
+        a = Angles(h2, Sums(weight=weight, conv=weight, symmetric=1.0, smooth=True, phantom=phantom), hidden=4, gated=gated)
+        if fused:
+            return kernels(name).pair_attention(x, m, z, bias, a.fading, a.both, a.logit_scale, a.weight_scale, gated, phantom)
+        logits = torch.einsum("nihk,njk->nihj", (x @ m).unflatten(-1, (2, 5)), x)
+        return torch.einsum("nihj,njk->nihk", gate_softmax(logits, *a.gate_shift_weight, phantom), x).flatten(2) @ z + bias
 
-    torch.testing.assert_close(fused(*tensors, phantom), plain(*tensors), rtol=0, atol=1e-14)
-    kernel = lambda *t: fused(*t, phantom)  # noqa: E731
-    assert torch.autograd.gradcheck(kernel, tensors) and torch.autograd.gradgradcheck(kernel, tensors)
+    tensors = (x, *matrices, h2, weight)
+    torch.testing.assert_close(attend(*tensors), attend(*tensors, fused=False), rtol=0, atol=1e-13)
+    assert torch.autograd.gradcheck(attend, tensors)
+    channels = lambda x, *t: attend(x, *(m.detach() for m in matrices), *t)  # noqa: E731
+    assert torch.autograd.gradcheck(channels, (x, h2, weight)) and torch.autograd.gradgradcheck(channels, (x, h2, weight))
+    alone = lambda x: channels(x, h2.detach(), weight.detach())  # noqa: E731
+    assert torch.autograd.gradcheck(alone, x) and torch.autograd.gradgradcheck(alone, x)
+
+
+@pytest.mark.parametrize("name", [COMPILED])
+def test_the_fused_neighbor_sums_have_the_right_first_and_second_derivatives(name):
+    weight = random(4, 6, seed=0)
+    neighbors = [torch.randint(0, 4, (n, 3), generator=torch.Generator().manual_seed(n)) for n in (1, 3)]
+    g1, pairs = random(4, 6, seed=1), [random(n, 3, 4, seed=2 + n) for n in (1, 3)]
+    scales, turns = [random(n, 3, seed=6 + n) for n in (1, 3)], [random(n, 3, 3, seed=10 + n) for n in (1, 3)]
+
+    def sums(g1, w, *rest, fused=True):
+        g2, a, h = rest[:2], rest[2:4], rest[4:]
+        if fused:
+            return kernels(name).neighbor_sums(g1, w, list(g2), list(a), list(h), neighbors)
+        conv, moment = neighbor_sums(g1, [(a.unsqueeze(-1) * g) @ w for a, g in zip(a, g2)], list(h), neighbors)
+        return conv, moment, torch.cat([torch.bmm(h, g) for h, g in zip(h, g2)])
+
+    tensors = (g1, weight, *pairs, *scales, *turns)
+    for got, expected in zip(sums(*tensors), sums(*tensors, fused=False), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-13)
+    assert torch.autograd.gradcheck(sums, tensors)
+    channels = lambda g1, *rest: sums(g1, weight.detach(), *rest)  # noqa: E731
+    assert torch.autograd.gradgradcheck(channels, (g1, *tensors[2:]))
+    alone = lambda *g2: sums(g1.detach(), weight.detach(), *g2, *(t.detach() for t in tensors[4:]))  # noqa: E731
+    assert torch.autograd.gradcheck(alone, tuple(pairs)) and torch.autograd.gradgradcheck(alone, tuple(pairs))
 
 
 @pytest.mark.parametrize("excluded", [False, True])

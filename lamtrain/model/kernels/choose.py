@@ -16,7 +16,7 @@ import torch
 
 from ..gate_softmax import gate_softmax
 from . import closed_form
-from .plain import neighbor_sums, symmetrize
+from .plain import symmetrize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,8 @@ class Kernels:
 
     name: str
     gate_softmax: Callable = gate_softmax
-    neighbor_sums: Callable = neighbor_sums
     symmetrize: Callable = symmetrize
+    neighbor_sums: Callable | None = None
     add_norm: Callable | None = None
     add_tanh: Callable | None = None
     environment: Callable | None = None
@@ -62,13 +62,10 @@ def _compiled() -> Kernels:
         raise RuntimeError(f"the cpp kernels need a C++ compiler and ninja, and could not be built: {err}") from err
     ops = torch.ops.lam
 
-    def sums(g1, u, h, neighbors):
-        return neighbor_sums(g1, u, h, neighbors) if u is None or h is None else ops.neighbor_sums(g1, u, h, neighbors)
-
     return Kernels(
         name="cpp",
         gate_softmax=ops.gate_softmax,
-        neighbor_sums=sums,
+        neighbor_sums=ops.neighbor_sums,
         symmetrize=ops.symmetrize,
         add_norm=ops.add_norm,
         add_tanh=ops.add_tanh,

@@ -30,6 +30,13 @@ inline variable_list contiguous(at::TensorList list) {
 // A gradient that autograd did not fill in stands for zeros of that shape.
 inline Tensor filled(const Tensor& grad, const Tensor& like) { return grad.defined() ? grad.contiguous() : at::zeros_like(like); }
 
+// Outputs of a forward that were not computed, as autograd wants them: empty, not undefined.
+inline variable_list stand_ins(variable_list outputs, const Tensor& like) {
+  for (auto& t : outputs)
+    if (!t.defined()) t = at::empty({0}, like.options());
+  return outputs;
+}
+
 // Whether any of the inputs `first ... first + count`, counted among tensors only, is to get a gradient in this pass.
 inline bool wanted(AutogradContext* ctx, size_t first, size_t count) {
   for (size_t k = first; k < first + count; ++k)

@@ -1,216 +1,211 @@
-// What atoms take from their neighbours' vectors, without writing those out for every edge:
+// What atoms take from their edges and from the atoms at the other end, without writing anything of an atom's width for every edge:
 //
-//   conv_i = sum_j u_ij * g_n(ij)  (elementwise)        H_ia = sum_j h_aij g_n(ij),  a = x, y, z
+//   conv_i = sum_j (a_ij g2_ij W) * g1_n(ij)  (elementwise)        H_i = sum_j h_ij g1_n(ij)^T        I_i = sum_j h_ij g2_ij^T
 //
-// All chunks of a layer at once: u (N, V, d), h (N, 3, V) and n (N, V) are lists, one entry a chunk, over consecutive rows;
-// g is (A, d), conv (A, d), H (A, 3, d). Every derivative is a sum of the same kind, as the form is linear in each factor.
-#include "tile.h"
+// All chunks of a layer at once: g2 (N, V, K), a (N, V), h (N, 3, V) and n (N, V) are lists, one entry a chunk, over consecutive rows;
+// g1, conv are (A, d), H (A, 3, d), I (A, 3, K), W (K, d). With P, Q, R the cotangents of conv, H, I, y = a g2, u = y W and
+// T_j = P * g1_n, the first derivative is
+//
+//   g1'_n += u_j * P + h_j Q    g2'_j = a_j T_j W^T + h_j R    a'_j = T_j W^T . g2_j    h'_j = Q g1_n + R g2_j    W' = y^T T
+//
+// and the second, with G, Y, b, e the cotangents of g1', g2', a', h', v = b g2 + a Y and S_j = P * G_n,
+//
+//   P'' = sum_j (v_j W) * g1_n + u_j * G_n    Q'' = sum_j e_j g1_n + h_j G_n    R'' = sum_j e_j g2_j + h_j Y_j
+//   g1''_n += (v_j W) * P + e_j Q    g2''_j = b_j T_j W^T + a_j S_j W^T + e_j R    a''_j = T_j W^T . Y_j + S_j W^T . g2_j
+//   h''_j = Q G_n + R Y_j    W'' = v^T T + y^T S
+#include "neighbor_sums.h"
 
 namespace lam {
 namespace {
+using namespace neighbors;
 
-template <class T>
-struct View {  // raw pointers of one chunk
-  const T *u, *h;
-  const int64_t* n;
-  int64_t N, V, start;
+struct ValueResults {
+  Tensor conv, H, I;
+  bool atoms = false, weights = false;
 };
 
 template <class T>
-std::vector<View<T>> views(at::TensorList u, at::TensorList h, at::TensorList n) {
-  std::vector<View<T>> out;
-  int64_t start = 0;
-  for (size_t k = 0; k < n.size(); ++k) {
-    out.push_back({u[k].const_data_ptr<T>(), h[k].const_data_ptr<T>(), n[k].const_data_ptr<int64_t>(), n[k].size(0), n[k].size(1), start});
-    start += n[k].size(0);
-  }
-  return out;
-}
+struct Value {
+  Cotangents<T> out;  // of the same shapes
+  explicit Value(const Shape<T>& n) : out(n) {}
 
-// conv = sum u g, H = sum h g for B vectors of columns, from `o` on, of one atom; the sums stay in registers.
-template <class V, int B, class T>
-inline void sum_columns(const T* u, const T* h, const int64_t* n, int64_t count, const T* g, int64_t d, int64_t o, T* conv, T* H) {
-  constexpr int64_t L = sizeof(V) / sizeof(T);
-  V c[B] = {}, x[B] = {}, y[B] = {}, z[B] = {};
-  for (int64_t j = 0; j < count; ++j) {
-    const T *row = g + n[j] * d + o, *uj = u + j * d + o, hx = h[j], hy = h[count + j], hz = h[2 * count + j];
-    for (int b = 0; b < B; ++b) {
-      const V r = *reinterpret_cast<const V*>(row + b * L);
-      c[b] += *reinterpret_cast<const V*>(uj + b * L) * r;
-      x[b] += hx * r, y[b] += hy * r, z[b] += hz * r;
+  void operator()(const Place& at, Atom<T>& atom, const ValueResults& to, Sums<T>&) {
+    atom.sum(atom.u, atom.h, atom.g1, out.P.data(), out.Q.data(), false);
+    atom.sum_narrow(atom.h, atom.g2, out.R.data(), false);
+    out.write(to.conv, to.H, to.I, at.row, atom.n);
+  }
+};
+
+struct FirstResults {
+  Tensor P, Q, R;          // the cotangents
+  variable_list g2, a, h;  // g2' and, if wanted, a' and h'
+  bool geometry, atoms, weights;
+};
+
+template <class T>
+struct First {
+  Cotangents<T> c;
+  Buffer<T> tall, back, gg2;  // T, T W^T and g2' of each edge
+  explicit First(const Shape<T>& n) : c(n), tall(n.atoms()), back(n.edges()), gg2(back) {}
+
+  void operator()(const Place& at, Atom<T>& atom, const FirstResults& out, Sums<T>& sums) {
+    c.load(out.P, out.Q, out.R, at.row, atom.n);
+    atom.product(atom.g1, c.P.data(), tall);
+    atom.times_wt(tall, back);
+    atom.scale(atom.a, back, gg2, false), atom.add_turned(atom.h, c.R.data(), gg2);
+    atom.write(gg2, at, out.g2);
+    if (out.geometry) {
+      atom.dot_rows(back, atom.g2, mutable_row<T>(out.a[at.chunk], at.i), false);
+      atom.dots(c.Q.data(), atom.g1, c.R.data(), atom.g2, mutable_row<T>(out.h[at.chunk], at.i));
     }
+    if (out.atoms) atom.scatter(atom.u, c.P.data(), atom.h, c.Q.data(), sums.g1.data());
+    if (out.weights) atom.add_w(atom.y, tall, sums.W);
   }
-  for (int b = 0; b < B; ++b) {
-    *reinterpret_cast<V*>(conv + o + b * L) = c[b];
-    *reinterpret_cast<V*>(H + o + b * L) = x[b], *reinterpret_cast<V*>(H + d + o + b * L) = y[b], *reinterpret_cast<V*>(H + 2 * d + o + b * L) = z[b];
-  }
-}
+};
+
+struct SecondResults {
+  Tensor P, Q, R, G;       // the cotangents of conv, H, I and g1'
+  variable_list Y, b, e;   // those of g2', a', h'
+  Tensor gP, gQ, gR;       // P'', Q'', R''
+  variable_list g2, a, h;  // g2'' and, if wanted, a'' and h''
+  bool geometry, atoms, weights;
+};
 
 template <class T>
-void sum_edges(at::TensorList u, at::TensorList h, at::TensorList n, const Tensor& g, Tensor& conv, Tensor& H) {
-  using Vec = typename Lane<T>::Vec;
-  constexpr int64_t L = Lane<T>::COUNT;
-  const int64_t d = g.size(1);
-  const T* pg = g.const_data_ptr<T>();
-  T *pc = conv.data_ptr<T>(), *ph = H.data_ptr<T>();
-  for (const auto& v : views<T>(u, h, n))
-    at::parallel_for(0, v.N, 8, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        const T *ui = v.u + i * v.V * d, *hi = v.h + i * 3 * v.V;
-        T *ci = pc + (v.start + i) * d, *Hi = ph + (v.start + i) * 3 * d;
-        int64_t o = 0;
-        for (; o + 4 * L <= d; o += 4 * L) sum_columns<Vec, 4>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
-        for (; o + L <= d; o += L) sum_columns<Vec, 1>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
-        for (; o < d; ++o) sum_columns<T, 1>(ui, hi, v.n + i * v.V, v.V, pg, d, o, ci, Hi);
-      }
-    });
-}
+struct Second {
+  Cotangents<T> c, more;
+  Buffer<T> G, vW, tall, tall_G, Y, v, back, back_G, gg2, b, e;
+  explicit Second(const Shape<T>& n)
+      : c(n), more(n), G(n.atoms()), vW(G), tall(G), tall_G(G), Y(n.edges()), v(Y), back(Y), back_G(Y), gg2(Y), b(n.most), e(3 * n.most) {}
 
-// u'_ij = P_i * g_n,  h'_aij = Q_ia . g_n   (either may be left out)
-template <class T>
-void spread_edges(at::TensorList n, const Tensor& g, const Tensor& P, const Tensor& Q, std::vector<Tensor>* gu, std::vector<Tensor>* gh) {
-  const int64_t d = g.size(1);
-  const T *pg = g.const_data_ptr<T>(), *pP = P.const_data_ptr<T>(), *pQ = Q.const_data_ptr<T>();
-  int64_t start = 0;
-  for (size_t k = 0; k < n.size(); ++k) {
-    const int64_t N = n[k].size(0), V = n[k].size(1);
-    const int64_t* pn = n[k].const_data_ptr<int64_t>();
-    T *out = gu ? (*gu)[k].data_ptr<T>() : nullptr, *turn = gh ? (*gh)[k].data_ptr<T>() : nullptr;
-    at::parallel_for(0, N, 8, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        const T *p = pP + (start + i) * d, *q = pQ + (start + i) * 3 * d;
-        for (int64_t j = 0; j < V; ++j) {
-          const T* row = pg + pn[i * V + j] * d;
-          if (out)
-#pragma omp simd
-            for (int64_t o = 0; o < d; ++o) out[(i * V + j) * d + o] = p[o] * row[o];
-          if (!turn) continue;
-          T x = 0, y = 0, z = 0;
-#pragma omp simd reduction(+ : x, y, z)
-          for (int64_t o = 0; o < d; ++o) x += q[o] * row[o], y += q[d + o] * row[o], z += q[2 * d + o] * row[o];
-          turn[(i * 3) * V + j] = x, turn[(i * 3 + 1) * V + j] = y, turn[(i * 3 + 2) * V + j] = z;
-        }
-      }
-    });
-    start += N;
-  }
-}
-
-// g'_n += u_ij * P_i + sum_a h_aij Q_ia. One sum for each thread, added in order, so that equal input gives equal bits.
-template <class T>
-Tensor scatter_edges(at::TensorList u, at::TensorList h, at::TensorList n, const Tensor& P, const Tensor& Q, int64_t rows) {
-  const int64_t d = P.size(1), A = P.size(0), parts = std::min<int64_t>(A, at::get_num_threads());
-  const T *pP = P.const_data_ptr<T>(), *pQ = Q.const_data_ptr<T>();
-  const auto chunks = views<T>(u, h, n);
-  Tensor sums = at::zeros({parts, rows, d}, P.options());
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t part = from; part < to; ++part) {
-      T* out = sums.data_ptr<T>() + part * rows * d;
-      for (const auto& v : chunks) {
-        const int64_t first = v.N * part / parts, last = v.N * (part + 1) / parts;
-        for (int64_t i = first; i < last; ++i) {
-          const T *p = pP + (v.start + i) * d, *q = pQ + (v.start + i) * 3 * d;
-          for (int64_t j = 0; j < v.V; ++j) {
-            const T *uj = v.u + (i * v.V + j) * d, *hi = v.h + i * 3 * v.V + j, x = hi[0], y = hi[v.V], z = hi[2 * v.V];
-            T* row = out + v.n[i * v.V + j] * d;
-#pragma omp simd
-            for (int64_t o = 0; o < d; ++o) row[o] += uj[o] * p[o] + x * q[o] + y * q[d + o] + z * q[2 * d + o];
-          }
-        }
-      }
+  void operator()(const Place& at, Atom<T>& atom, const SecondResults& out, Sums<T>& sums) {
+    const T *P = c.P.data(), *Q = c.Q.data(), *R = c.R.data();
+    c.load(out.P, out.Q, out.R, at.row, atom.n);
+    atom.gather(out.G, G), atom.channel(out.Y, at, Y);
+    std::copy_n(row_of<T>(out.b[at.chunk], at.i), at.V, b.data());
+    std::copy_n(row_of<T>(out.e[at.chunk], at.i), 3 * at.V, e.data());
+    atom.scale(b, atom.g2, v, false), atom.scale(atom.a, Y, v, true);
+    atom.times_w(v, vW);
+    atom.sum(vW, e, atom.g1, more.P.data(), more.Q.data(), false), atom.sum(atom.u, atom.h, G, more.P.data(), more.Q.data(), true);
+    atom.sum_narrow(e, atom.g2, more.R.data(), false), atom.sum_narrow(atom.h, Y, more.R.data(), true);
+    more.write(out.gP, out.gQ, out.gR, at.row, atom.n);
+    if (out.atoms) atom.scatter(vW, P, e, Q, sums.g1.data());
+    atom.product(atom.g1, P, tall), atom.product(G, P, tall_G);
+    atom.times_wt(tall, back), atom.times_wt(tall_G, back_G);
+    atom.scale(b, back, gg2, false), atom.scale(atom.a, back_G, gg2, true), atom.add_turned(e, R, gg2);
+    atom.write(gg2, at, out.g2);
+    if (out.geometry) {
+      T* ga = mutable_row<T>(out.a[at.chunk], at.i);
+      atom.dot_rows(back, Y, ga, false), atom.dot_rows(back_G, atom.g2, ga, true);
+      atom.dots(Q, G, R, Y, mutable_row<T>(out.h[at.chunk], at.i));
     }
-  });
-  return parts == 1 ? sums[0] : sums.sum(0);
-}
+    if (out.weights) atom.add_w(v, tall, sums.W), atom.add_w(atom.y, tall_G, sums.W);
+  }
+};
 
-std::vector<Tensor> like(at::TensorList list) {
-  std::vector<Tensor> out;
+variable_list like(const variable_list& list) {
+  variable_list out;
   for (const auto& t : list) out.push_back(at::empty_like(t));
   return out;
 }
-
 variable_list part(const variable_list& v, int64_t from, int64_t count) { return {v.begin() + from, v.begin() + from + count}; }
+void append(variable_list& to, const variable_list& more) { to.insert(to.end(), more.begin(), more.end()); }
 
-std::pair<Tensor, Tensor> sums_of(at::TensorList u, at::TensorList h, at::TensorList n, const Tensor& g) {
-  int64_t rows = 0;
-  for (const auto& t : n) rows += t.size(0);
-  Tensor conv = at::empty({rows, g.size(1)}, g.options()), H = at::empty({rows, 3, g.size(1)}, g.options());
-  AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "neighbor_sums", [&] { sum_edges<scalar_t>(u, h, n, g, conv, H); });
-  return {conv, H};
+// Keeps the inputs, after `first`; and takes them back.
+void keep(AutogradContext* ctx, const Inputs& in, variable_list first) {
+  append(first, {in.g1, in.W});
+  for (const auto* list : {&in.g2, &in.a, &in.h, &in.n}) append(first, *list);
+  ctx->save_for_backward(first);
+}
+Inputs kept(const variable_list& saved, int64_t first) {
+  const int64_t K = (saved.size() - first - 2) / 4, lists = first + 2;
+  return {saved[first], saved[first + 1], part(saved, lists, K), part(saved, lists + K, K), part(saved, lists + 2 * K, K), part(saved, lists + 3 * K, K)};
 }
 
-struct Backward : torch::autograd::Function<Backward> {  // (g, P, Q, u, h, n) -> (g', u', h')
-  static variable_list forward(AutogradContext* ctx, Tensor g, Tensor P, Tensor Q, at::TensorList u, at::TensorList h, at::TensorList n,
-                               std::vector<bool> want) {
-    variable_list saved{g, P, Q};
-    for (auto list : {u, h, n}) saved.insert(saved.end(), list.begin(), list.end());
-    ctx->save_for_backward(saved);
+// (g1', W', g2', a', h'), each if wanted
+variable_list first(const Inputs& in, const Tensor& P, const Tensor& Q, const Tensor& R, bool geometry, bool atoms, bool weights) {
+  const size_t K = in.n.size();
+  const FirstResults out{P, Q, R, like(in.g2), geometry ? like(in.a) : variable_list(K), geometry ? like(in.h) : variable_list(K), geometry, atoms, weights};
+  variable_list grads;
+  AT_DISPATCH_FLOATING_TYPES(P.scalar_type(), "neighbor_sums_backward", [&] {
+    const auto sums = over_atoms<scalar_t, First>(in, out);
+    const Shape<scalar_t> n(in);
+    grads = {Sums<scalar_t>::total(sums, &Sums<scalar_t>::g1, n, in.g1), Sums<scalar_t>::total(sums, &Sums<scalar_t>::W, n, in.W)};
+  });
+  append(grads, out.g2), append(grads, out.a), append(grads, out.h);
+  return grads;
+}
+
+struct Backward : torch::autograd::Function<Backward> {  // (P, Q, R, g1, W, g2, a, h; n) -> (g1', g2', a', h')
+  static variable_list forward(AutogradContext* ctx, Tensor P, Tensor Q, Tensor R, Tensor g1, Tensor W, at::TensorList g2, at::TensorList a, at::TensorList h,
+                               at::TensorList n, bool geometry, bool atoms) {
+    const Inputs in{g1, W, g2.vec(), a.vec(), h.vec(), n.vec()};
+    keep(ctx, in, {P, Q, R});
     ctx->set_materialize_grads(false);
-    std::vector<Tensor> gu = like(u), gh = like(h);
-    Tensor gg = at::empty_like(g);
-    AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "neighbor_sums_backward", [&] {
-      spread_edges<scalar_t>(n, g, P, Q, want[1] ? &gu : nullptr, want[2] ? &gh : nullptr);
-      if (want[0]) gg = scatter_edges<scalar_t>(u, h, n, P, Q, g.size(0));
-    });
-    variable_list out{gg};
-    out.insert(out.end(), gu.begin(), gu.end());
-    out.insert(out.end(), gh.begin(), gh.end());
-    return out;
+    variable_list grads = first(in, P, Q, R, geometry, atoms, false);
+    grads.erase(grads.begin() + 1);
+    return stand_ins(grads, g1);
   }
   static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    auto v = ctx->get_saved_variables();
-    const int64_t K = (v.size() - 3) / 3;
-    const Tensor g = v[0], P = v[1], Q = v[2];
-    const variable_list u = part(v, 3, K), h = part(v, 3 + K, K), n = part(v, 3 + 2 * K, K);
-    variable_list a, b;
-    for (int64_t k = 0; k < K; ++k) a.push_back(filled(cot[1 + k], u[k])), b.push_back(filled(cot[1 + K + k], h[k]));
-    auto [gP, gQ] = sums_of(a, b, n, g);
-    std::vector<Tensor> gu(K), gh(K);
-    if (cot[0].defined()) {
-      const Tensor c = cot[0].contiguous();
-      auto [more_P, more_Q] = sums_of(u, h, n, c);
-      gP += more_P, gQ += more_Q;
-      const bool want_u = wanted(ctx, 3, K), want_h = wanted(ctx, 3 + K, K);
-      if (want_u) gu = like(u);
-      if (want_h) gh = like(h);
-      AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "neighbor_sums_second",
-                                 [&] { spread_edges<scalar_t>(n, c, P, Q, want_u ? &gu : nullptr, want_h ? &gh : nullptr); });
+    const variable_list saved = ctx->get_saved_variables();
+    const Inputs in = kept(saved, 3);
+    const int64_t K = in.n.size();
+    const bool geometry = wanted(ctx, 5 + K, 2 * K), atoms = ctx->needs_input_grad(3), weights = ctx->needs_input_grad(4);
+    SecondResults out{saved[0], saved[1], saved[2], filled(cot[0], in.g1), {}, {}, {}, at::empty_like(saved[0]), at::empty_like(saved[1]), at::empty_like(saved[2]),
+                      like(in.g2), geometry ? like(in.a) : variable_list(K), geometry ? like(in.h) : variable_list(K), geometry, atoms, weights};
+    for (int64_t k = 0; k < K; ++k) {
+      out.Y.push_back(filled(cot[1 + k], in.g2[k]));
+      out.b.push_back(filled(cot[1 + K + k], in.a[k])), out.e.push_back(filled(cot[1 + 2 * K + k], in.h[k]));
     }
-    Tensor gg;
-    AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "neighbor_sums_second", [&] { gg = scatter_edges<scalar_t>(a, b, n, P, Q, g.size(0)); });
-    variable_list out{gg, gP, gQ};
-    out.insert(out.end(), gu.begin(), gu.end());
-    out.insert(out.end(), gh.begin(), gh.end());
-    out.resize(out.size() + K + 1);
-    return out;
+    variable_list grads{out.gP, out.gQ, out.gR};
+    AT_DISPATCH_FLOATING_TYPES(in.g1.scalar_type(), "neighbor_sums_second", [&] {
+      const auto sums = over_atoms<scalar_t, Second>(in, out);
+      const Shape<scalar_t> n(in);
+      append(grads, {Sums<scalar_t>::total(sums, &Sums<scalar_t>::g1, n, in.g1), Sums<scalar_t>::total(sums, &Sums<scalar_t>::W, n, in.W)});
+    });
+    append(grads, out.g2), append(grads, out.a), append(grads, out.h);
+    grads.resize(grads.size() + K + 2);
+    return grads;
   }
 };
 
-struct Forward : torch::autograd::Function<Forward> {  // (g, u, h, n) -> (conv, H)
-  static variable_list forward(AutogradContext* ctx, Tensor g, at::TensorList u, at::TensorList h, at::TensorList n) {
-    variable_list saved{g};
-    for (auto list : {u, h, n}) saved.insert(saved.end(), list.begin(), list.end());
-    ctx->save_for_backward(saved);
-    auto [conv, H] = sums_of(u, h, n, g);
-    return {conv, H};
+struct Forward : torch::autograd::Function<Forward> {  // (g1, W, g2, a, h; n) -> (conv, H, I)
+  static variable_list forward(AutogradContext* ctx, Tensor g1, Tensor W, at::TensorList g2, at::TensorList a, at::TensorList h, at::TensorList n) {
+    const Inputs in{g1, W, g2.vec(), a.vec(), h.vec(), n.vec()};
+    keep(ctx, in, {});
+    const int64_t A = g1.size(0);
+    const ValueResults out{at::empty_like(g1), at::empty({A, 3, g1.size(1)}, g1.options()), at::empty({A, 3, W.size(0)}, g1.options())};
+    AT_DISPATCH_FLOATING_TYPES(g1.scalar_type(), "neighbor_sums", [&] { over_atoms<scalar_t, Value>(in, out); });
+    return {out.conv, out.H, out.I};
   }
   static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    auto v = ctx->get_saved_variables();
-    const int64_t K = (v.size() - 1) / 3;
-    const std::vector<bool> want{ctx->needs_input_grad(0), wanted(ctx, 1, K), wanted(ctx, 1 + K, K)};
-    const variable_list u = part(v, 1, K), h = part(v, 1 + K, K), n = part(v, 1 + 2 * K, K);
-    auto out = Backward::apply(v[0], cot[0].contiguous(), cot[1].contiguous(), at::TensorList(u), at::TensorList(h), at::TensorList(n), want);
-    out.resize(out.size() + K);
-    return out;
+    const Inputs in = kept(ctx->get_saved_variables(), 0);
+    const int64_t K = in.n.size(), A = in.g1.size(0);
+    const Tensor P = filled(cot[0], in.g1);
+    const Tensor Q = cot[1].defined() ? cot[1].contiguous() : at::zeros({A, 3, in.g1.size(1)}, P.options());
+    const Tensor R = cot[2].defined() ? cot[2].contiguous() : at::zeros({A, 3, in.W.size(0)}, P.options());
+    const bool geometry = wanted(ctx, 2 + K, 2 * K), atoms = ctx->needs_input_grad(0);
+    variable_list grads;
+    if (ctx->needs_input_grad(1)) {
+      TORCH_CHECK(!at::GradMode::is_enabled(), "the fused neighbour sums have no second derivative by their weights; use the plain kernels");
+      grads = first(in, P, Q, R, geometry, atoms, true);
+    } else {
+      grads = Backward::apply(P, Q, R, in.g1, in.W, at::TensorList(in.g2), at::TensorList(in.a), at::TensorList(in.h), at::TensorList(in.n), geometry, atoms);
+      if (!atoms) grads[0] = Tensor();
+      for (int64_t k = 1 + K; !geometry && k < 1 + 3 * K; ++k) grads[k] = Tensor();
+      grads.insert(grads.begin() + 1, Tensor());
+    }
+    grads.resize(grads.size() + K);
+    return grads;
   }
 };
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> neighbor_sums(const Tensor& g, at::TensorList u, at::TensorList h, at::TensorList n) {
-  TORCH_CHECK(g.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  const variable_list cu = contiguous(u), ch = contiguous(h), cn = contiguous(n);
-  auto out = Forward::apply(g.contiguous(), at::TensorList(cu), at::TensorList(ch), at::TensorList(cn));
-  return {out[0], out[1]};
+std::tuple<Tensor, Tensor, Tensor> neighbor_sums(const Tensor& g1, const Tensor& W, at::TensorList g2, at::TensorList a, at::TensorList h, at::TensorList n) {
+  TORCH_CHECK(g1.device().is_cpu(), "the cpp kernels work on CPU tensors");
+  const variable_list cg = contiguous(g2), ca = contiguous(a), ch = contiguous(h), cn = contiguous(n);
+  auto out = Forward::apply(g1.contiguous(), W.contiguous(), at::TensorList(cg), at::TensorList(ca), at::TensorList(ch), at::TensorList(cn));
+  return {out[0], out[1], out[2]};
 }
 }  // namespace lam

@@ -1,273 +1,251 @@
-// What an edge takes from the other edges of its centre, as one operator: logits, gated softmax and weighted sum, edge by edge.
+// What an edge takes from the other edges of its centre, as one operator. For edge i and head h, with x the pair channel:
 //
-//   s_hj = q_h . x_j     p_hj = softmax_j(s_hj c_j + b_j), with phantom columns     A_hj = p_hj d_j     o_h = sum_j A_hj x_j
+//   q_h = x M_h    s_hj = q_h . x_j    p_hj = softmax_j(s_hj c_j + b_j), with phantom columns    A_hj = p_hj d_j
+//   o_h = sum_j A_hj x_j    y = sum_h o_h Z_h + bias
 //
-// for each edge i of an atom: q, o are (N, V, H, K); x (N, V, K); c, b, d (N, V, V), shared by the heads. With o' the cotangent
-// of o, w_hj = o'_h . x_j and <f> = sum_j p_j f_j, the first derivative is
+// x, y are (N, V, K); M (K, H K) and Z (H K, K) the merged matrices. Gate, shift and weight are those of pairs.py, shared by the heads:
+// c = C f (or C k, without the gate), b = 20 (k - 1), d = D f, with f the fading products and k the fading, (N, V, V) and symmetric.
+// With Y the cotangent of y, o' = Y Z^T, w_hj = o'_h . x_j and <a> = sum_j p_j a_j, the first derivative is
 //
-//   u = p (w d - <w d>)     q' = (u c) x     x' = A^T o' + (u c)^T q     c' = sum_h u s     b' = sum_h u     d' = sum_h p w
+//   u = p (w d - <w d>)    q' = (u c) x    x' = A^T o' + (u c)^T q + q' M^T    c' = sum_h u s    b' = sum_h u    d' = sum_h p w
+//   M' = x^T q'    Z' = o^T Y
 //
-// The second, with Q, X, e, f, g the cotangents of q', x', c', b', d':
+// The second, with X, e, f, g the cotangents of x', c', b', d' and Q = X M:
 //
-//   t = Q x^T + q X^T    y = o' X^T    v = t c + s e + f    z = (w d - <w d>) v - w d <v> + g w + y d    r = p (z - <z>)
+//   t = Q x^T + q X^T    v = t c + s e + f    z = (w d - <w d>) v - w d <v> + g w + (o' X^T) d    r = p (z - <z>)
 //   S = r c + u e        W = p (d (v - <v>) + g)
-//   q'' = S x + (u c) X      o'' = W x + A X      x'' = W^T o' + S^T q + (u c)^T Q
-//   c'' = sum_h (r s + u t)      b'' = sum_h r      d'' = sum_h p (w (v - <v>) + y)
+//   q'' = S x + (u c) X    o'' = W x + A X    x'' = W^T o' + S^T q + (u c)^T Q + q'' M^T    Y'' = o'' Z
+//   M'' = X^T q' + x^T q''    Z'' = o''^T Y    c'' = sum_h (r s + u t)    b'' = sum_h r    d'' = sum_h p (w (v - <v>) + o' X^T)
 //
-// Nothing of the size of s is kept between the passes: computing it again from L1 is cheaper than reading it back.
-#include <limits>
-#include "tile.h"
+// Squares are held as [j, i]: a vector is of edges i, and sums over j run from vector to vector. Nothing but the inputs is kept
+// between the passes: all is computed again in cache, which is cheaper than to read it back.
+#include "pair_attention.h"
 
 namespace lam {
 namespace {
+using namespace attention;
 
-struct Shape {
-  int64_t N, V, H, K;
-  explicit Shape(const Tensor& q) : N(q.size(0)), V(q.size(1)), H(q.size(2)), K(q.size(3)) {}
+template <class T>
+struct Value {
+  Buffer<T> o, y;
+  explicit Value(const Shape<T>& n) : o(n.channel()), y(o) {}
+
+  void operator()(int64_t a, Atom<T>& atom, const Tensor& out, Gradients<T>&) {
+    const Shape<T>& n = atom.n;
+    for (int64_t i = 0; i < n.V; ++i) std::copy_n(atom.matrices.bias.data(), n.dims, &y[i * n.dims]);
+    for (int64_t h = 0; h < n.H; ++h) {
+      atom.set_weights(h);
+      const T* d = atom.squares.d.data();
+      T* p = atom.p.data();
+      for (int64_t k = 0; k < n.V * n.cols; ++k) p[k] *= d[k];
+      atom.weigh(atom.p, atom.x, o);
+      atom.times(o, atom.matrices.z, h, y, true);
+    }
+    atom.write(y, a, out);
+  }
 };
 
-// The buffers of one atom, and what of one of its edges all passes compute first.
+struct FirstResults {
+  Tensor Y;        // the cotangent
+  Tensor x, f, k;  // x' and, if wanted, f', k'
+  Options options;
+  bool geometry, weights;
+};
+
 template <class T>
-struct Edge {
-  const int64_t V, H, K, cols, dims;  // `cols`, `dims`: V and K in whole vectors
-  Buffer<T> x, xt, s, p, c, b, d, phantom_logit, row;
-  Buffer<T> left, right;  // factors of x' and x'': up to three (H, cols) with o, q and Q, (H, dims) each
+struct First {
+  Buffer<T> Y, Yt, gx;  // of the atom
+  Squares<T> g;
+  Buffer<T> oy, oyt, q, gq, o, w, A, slope;  // of a head
+  explicit First(const Shape<T>& n)
+      : Y(n.channel()), Yt(Y), gx(Y), g(n), oy(Y), oyt(Yt), q(Y), gq(Y), o(Y), w(n.square()), A(w), slope(w) {}
 
-  explicit Edge(const Shape& shape)
-      : V(shape.V), H(shape.H), K(shape.K), cols(Lane<T>::padded(V)), dims(Lane<T>::padded(K)), x(V * dims), xt(K * cols), s(H * cols),
-        p(H * cols), c(V * cols), b(V * cols, T(-1e30)), d(V * cols), phantom_logit(H), row(H * dims), left(3 * H * cols), right(3 * H * dims) {}
-
-  // All edges at once: what is padded just before it is read is slow to read.
-  void set_atom(const T* px, const T* pc, const T* pb, const T* pd) {
-    pad_rows(px, V, K, x.data(), dims);
-    transpose_rows(px, V, K, xt.data(), cols);
-    pad_rows(pc, V, V, c.data(), cols), pad_rows(pb, V, V, b.data(), cols), pad_rows(pd, V, V, d.data(), cols);
+  void operator()(int64_t a, Atom<T>& atom, const FirstResults& out, Gradients<T>& sums) {
+    const auto& [m, mt, z, zt, bias] = atom.matrices;
+    const Shape<T>& n = atom.n;
+    atom.channel(out.Y, a, Y), atom.turn(Y, Yt);
+    std::fill(gx.begin(), gx.end(), T(0)), g.clear();
+    for (int64_t h = 0; h < n.H; ++h) {
+      atom.set_weights(h);
+      atom.times_transposed(zt, h, Yt, oyt);
+      atom.turn_back(atom.qt, q), atom.turn_back(oyt, oy);
+      atom.dots(atom.x, oyt, w);
+      slopes(atom);
+      atom.weigh(slope, atom.x, gq);
+      atom.spread(A, oy, gx), atom.spread(slope, q, gx);
+      atom.times(gq, mt, h, gx, true);
+      if (!out.weights) continue;
+      atom.weigh(A, atom.x, o);
+      atom.outer(atom.x, gq, h, sums.m), atom.outer(o, Y, h, sums.z);
+    }
+    atom.write(gx, a, out.x);
+    if (out.geometry) g.write(out.f, out.k, a, n, out.options);
+    for (int64_t i = 0; out.weights && i < n.V; ++i)
+      for (int64_t k = 0; k < n.dims; ++k) sums.bias[k] += Y[i * n.dims + k];
   }
 
-  // s and p of edge i of the atom, from its queries.
-  void set_edge(int64_t i, const T* pq, T phantom) {
-    const T *ci = &c[i * cols], *bi = &b[i * cols];
-    multiply(pq, K, H, xt.data(), cols, K, s.data(), cols);
-    for (int64_t h = 0; h < H; ++h) {
-      T top = phantom > 0 ? T(-20) : -std::numeric_limits<T>::max();
-      T* u = &p[h * cols];
-      const T* sh = &s[h * cols];
-#pragma omp simd reduction(max : top)
-      for (int64_t j = 0; j < cols; ++j) {
-        u[j] = sh[j] * ci[j] + bi[j];
-        top = u[j] > top ? u[j] : top;
+  // A and u c of a head, and what c', b', d' get from it.
+  void slopes(Atom<T>& at) {
+    using Vec = typename Lane<T>::Vec;
+    for (int64_t o = 0, V = at.n.V; o < at.n.cols; o += at.L) {
+      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), c = at.column(at.squares.c, o), d = at.column(at.squares.d, o), wj = at.column(w, o);
+      const Column<T> gcj = at.column(g.c, o), gbj = at.column(g.b, o), gdj = at.column(g.d, o), Aj = at.column(A, o), slopej = at.column(slope, o);
+      Vec mean = {};
+      for (int64_t j = 0; j < V; ++j) mean += p[j] * wj[j] * d[j];
+      for (int64_t j = 0; j < V; ++j) {
+        const Vec u = p[j] * (wj[j] * d[j] - mean), pw = p[j] * wj[j], pd = p[j] * d[j], uc = u * c[j];
+        gcj[j] += u * s[j], gbj[j] += u, gdj[j] += pw;
+        Aj[j] = pd, slopej[j] = uc;
       }
-#pragma omp simd
-      for (int64_t j = 0; j < cols; ++j) u[j] -= top;
-      phantom_logit[h] = T(-20) - top;
-    }
-    exp_all(p.data(), H * cols);
-    if (phantom > 0) exp_all(phantom_logit.data(), H);
-    for (int64_t h = 0; h < H; ++h) {
-      T sum = phantom > 0 ? phantom * phantom_logit[h] : T(0);
-      T* u = &p[h * cols];
-#pragma omp simd reduction(+ : sum)
-      for (int64_t j = 0; j < cols; ++j) sum += u[j];
-      const T scale = T(1) / sum;
-#pragma omp simd
-      for (int64_t j = 0; j < cols; ++j) u[j] *= scale;
     }
   }
+};
 
-  void write(const Buffer<T>& from, T* to) const { unpad_rows(from.data(), H, K, to, dims); }
+struct SecondResults {
+  Tensor Y, X, F, G;  // the cotangent of y, and those of x', f', k'
+  Tensor x, y, f, k;  // x'', Y'' and, if wanted, f'', k''
+  Options options;
+  bool geometry, weights;
 };
 
 template <class T>
-void forward_edges(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, double phantom, Tensor& out) {
-  const Shape n(q);
-  at::parallel_for(0, n.N, 1, [&](int64_t first, int64_t last) {
-    Edge<T> e(n);
-    for (int64_t a = first; a < last; ++a) {
-      e.set_atom(data<T>(x) + a * n.V * n.K, data<T>(c) + a * n.V * n.V, data<T>(b) + a * n.V * n.V, data<T>(d) + a * n.V * n.V);
-      for (int64_t i = a * n.V; i < (a + 1) * n.V; ++i) {
-        e.set_edge(i - a * n.V, data<T>(q) + i * n.H * n.K, T(phantom));
-        const T* dj = &e.d[(i - a * n.V) * e.cols];
-        for (int64_t h = 0; h < n.H; ++h)
-#pragma omp simd
-          for (int64_t j = 0; j < e.cols; ++j) e.p[h * e.cols + j] *= dj[j];
-        multiply(e.p.data(), e.cols, n.H, e.x.data(), e.dims, n.V, e.row.data(), e.dims);
-        e.write(e.row, out.data_ptr<T>() + i * n.H * n.K);
-      }
-    }
-  });
-}
-
-struct First {  // q', x' and, if wanted, c', b', d'
-  Tensor q, x, c, b, d;
-};
-
-template <class T>
-void first_edges(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, const Tensor& o, double phantom, First& g,
-                 bool geometry) {
-  const Shape n(q);
-  at::parallel_for(0, n.N, 1, [&](int64_t first, int64_t last) {
-    Edge<T> e(n);
-    Buffer<T> w(n.H * e.cols), gx(e.cols * e.dims), gc(e.cols), gb(e.cols), gd(e.cols);
-    for (int64_t a = first; a < last; ++a) {
-      e.set_atom(data<T>(x) + a * n.V * n.K, data<T>(c) + a * n.V * n.V, data<T>(b) + a * n.V * n.V, data<T>(d) + a * n.V * n.V);
-      std::fill(gx.begin(), gx.end(), T(0));
-      for (int64_t i = a * n.V; i < (a + 1) * n.V; ++i) {
-        const int64_t k = (i - a * n.V) * e.cols;
-        const T *po = data<T>(o) + i * n.H * n.K, *pq = data<T>(q) + i * n.H * n.K, *ci = &e.c[k], *di = &e.d[k];
-        e.set_edge(i - a * n.V, pq, T(phantom));
-        pad_rows(po, n.H, n.K, e.right.data(), e.dims), pad_rows(pq, n.H, n.K, &e.right[n.H * e.dims], e.dims);
-        multiply(po, n.K, n.H, e.xt.data(), e.cols, n.K, w.data(), e.cols);
-        for (auto* t : {&gc, &gb, &gd}) std::fill(t->begin(), t->end(), T(0));
-        for (int64_t h = 0; h < n.H; ++h) {
-          const T *ph = &e.p[h * e.cols], *sh = &e.s[h * e.cols], *wh = &w[h * e.cols];
-          T *weight = &e.left[h * e.cols], *slope = &e.left[(n.H + h) * e.cols], mean = 0;  // A and u c
-#pragma omp simd reduction(+ : mean)
-          for (int64_t j = 0; j < e.cols; ++j) mean += ph[j] * wh[j] * di[j];
-#pragma omp simd
-          for (int64_t j = 0; j < e.cols; ++j) {
-            const T u = ph[j] * (wh[j] * di[j] - mean);
-            gc[j] += u * sh[j], gb[j] += u, gd[j] += ph[j] * wh[j];
-            weight[j] = ph[j] * di[j];
-            slope[j] = u * ci[j];
-          }
-        }
-        multiply(&e.left[n.H * e.cols], e.cols, n.H, e.x.data(), e.dims, n.V, e.row.data(), e.dims);
-        e.write(e.row, g.q.data_ptr<T>() + i * n.H * n.K);
-        multiply_transposed(e.left.data(), e.cols, 2 * n.H, e.right.data(), e.dims, n.V, gx.data());
-        if (!geometry) continue;
-        std::copy_n(gc.begin(), n.V, g.c.data_ptr<T>() + i * n.V);
-        std::copy_n(gb.begin(), n.V, g.b.data_ptr<T>() + i * n.V);
-        std::copy_n(gd.begin(), n.V, g.d.data_ptr<T>() + i * n.V);
-      }
-      unpad_rows(gx.data(), n.V, n.K, g.x.data_ptr<T>() + a * n.V * n.K, e.dims);
-    }
-  });
-}
-
 struct Second {
-  Tensor Q, X, e, f, g;     // cotangents of q', x', c', b', d'
-  Tensor q, x, o, c, b, d;  // q'', x'', o'' and, if wanted, c'', b'', d''
+  Buffer<T> Y, Yt, X, Xt, gx, gy;  // of the atom
+  Squares<T> cot, g;
+  Buffer<T> oy, oyt, q, Q, Qt, gq, gqq, goy, w, t, y, A, slope, S, W, v;  // of a head
+  explicit Second(const Shape<T>& n)
+      : Y(n.channel()), Yt(Y), X(Y), Xt(Yt), gx(Y), gy(Y), cot(n), g(n), oy(Y), oyt(Yt), q(Y), Q(Y), Qt(Yt), gq(Y), gqq(Y),
+        goy(Y), w(n.square()), t(w), y(w), A(w), slope(w), S(w), W(w), v(w) {}
+
+  void operator()(int64_t a, Atom<T>& atom, const SecondResults& out, Gradients<T>& sums) {
+    const auto& [m, mt, z, zt, bias] = atom.matrices;
+    const Buffer<T>& x = atom.x;
+    atom.channel(out.Y, a, Y), atom.turn(Y, Yt), atom.channel(out.X, a, X), atom.turn(X, Xt);
+    cot.load(out.F, out.G, a, atom.n, out.options, T(0));
+    std::fill(gx.begin(), gx.end(), T(0)), std::fill(gy.begin(), gy.end(), T(0)), g.clear();
+    for (int64_t h = 0; h < atom.n.H; ++h) {
+      atom.set_weights(h);
+      atom.times_transposed(m, h, Xt, Qt), atom.times_transposed(zt, h, Yt, oyt);
+      atom.turn_back(atom.qt, q), atom.turn_back(Qt, Q), atom.turn_back(oyt, oy);
+      atom.dots(x, oyt, w), atom.dots(X, oyt, y), atom.dots(x, Qt, t), atom.dots(X, atom.qt, t, true);
+      slopes(atom);
+      atom.weigh(S, x, gqq), atom.weigh(slope, X, gqq, true);
+      atom.weigh(W, x, goy), atom.weigh(A, X, goy, true);
+      atom.spread(W, oy, gx), atom.spread(S, q, gx), atom.spread(slope, Q, gx);
+      atom.times(gqq, mt, h, gx, true), atom.times(goy, z, h, gy, true);
+      if (!out.weights) continue;
+      atom.weigh(slope, x, gq);
+      atom.outer(X, gq, h, sums.m), atom.outer(x, gqq, h, sums.m), atom.outer(goy, Y, h, sums.z);
+    }
+    atom.write(gy, a, out.y), atom.write(gx, a, out.x);
+    if (out.geometry) g.write(out.f, out.k, a, atom.n, out.options);
+  }
+
+  // A, u c, S and W of a head, and what c'', b'', d'' get from it.
+  void slopes(Atom<T>& at) {
+    using Vec = typename Lane<T>::Vec;
+    for (int64_t o = 0, V = at.n.V; o < at.n.cols; o += at.L) {
+      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), c = at.column(at.squares.c, o), d = at.column(at.squares.d, o);
+      const Column<T> wj = at.column(w, o), tj = at.column(t, o), yj = at.column(y, o), ej = at.column(cot.c, o), fj = at.column(cot.b, o), gj = at.column(cot.d, o);
+      const Column<T> vj = at.column(v, o), Aj = at.column(A, o), slopej = at.column(slope, o), Sj = at.column(S, o), Wj = at.column(W, o);
+      const Column<T> gcj = at.column(g.c, o), gbj = at.column(g.b, o), gdj = at.column(g.d, o);
+      Vec mean = {}, drift = {}, total = {};
+      for (int64_t j = 0; j < V; ++j) {
+        const Vec pj = p[j], turn = tj[j] * c[j] + s[j] * ej[j] + fj[j];
+        mean += pj * wj[j] * d[j];
+        drift += pj * turn;
+        vj[j] = turn;
+      }
+      for (int64_t j = 0; j < V; ++j) {
+        const Vec wd = wj[j] * d[j], z = (wd - mean) * vj[j] - wd * drift + gj[j] * wj[j] + yj[j] * d[j];
+        total += p[j] * z;
+        Sj[j] = z;
+      }
+      for (int64_t j = 0; j < V; ++j) {
+        const Vec pj = p[j], cj = c[j], dj = d[j], wij = wj[j], u = pj * (wij * dj - mean), r = pj * (Sj[j] - total), above = vj[j] - drift;
+        const Vec more_c = r * s[j] + u * tj[j], more_d = pj * (wij * above + yj[j]), S = r * cj + u * ej[j], W = pj * (dj * above + gj[j]);
+        gcj[j] += more_c, gbj[j] += r, gdj[j] += more_d;
+        Sj[j] = S, Wj[j] = W, slopej[j] = u * cj, Aj[j] = pj * dj;
+      }
+    }
+  }
 };
 
+Inputs inputs(AutogradContext* ctx) {
+  const auto v = ctx->get_saved_variables();
+  auto& saved = ctx->saved_data;
+  return {v[0], v[1], v[2], v[3], v[4], v[5], {saved["C"].toDouble(), saved["D"].toDouble(), saved["gated"].toBool(), saved["phantom"].toInt()}};
+}
+void keep(AutogradContext* ctx, const Inputs& in, const Tensor& Y = Tensor()) {
+  ctx->save_for_backward({in.x, in.M, in.Z, in.bias, in.f, in.k, Y});
+  auto& saved = ctx->saved_data;
+  saved["C"] = in.options.C, saved["D"] = in.options.D, saved["gated"] = in.options.gated, saved["phantom"] = in.options.phantom;
+}
+Tensor like(const Tensor& t, bool wanted = true) { return wanted ? at::empty_like(t) : Tensor(); }
+
+// The gradients of M, Z and bias that a pass left, or none.
 template <class T>
-void second_edges(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, const Tensor& o, double phantom, Second& m,
-                  bool geometry) {
-  const Shape n(q);
-  at::parallel_for(0, n.N, 1, [&](int64_t first, int64_t last) {
-    Edge<T> e(n);
-    const int64_t cols = e.cols, dims = e.dims;
-    Buffer<T> X(n.V * dims), Xt(n.K * cols), w(n.H * cols), t(n.H * cols), y(n.H * cols), v(cols), gx(cols * dims);
-    Buffer<T> ce(n.V * cols), cf(n.V * cols), cg(n.V * cols), gc(cols), gb(cols), gd(cols);
-    for (int64_t a = first; a < last; ++a) {
-      e.set_atom(data<T>(x) + a * n.V * n.K, data<T>(c) + a * n.V * n.V, data<T>(b) + a * n.V * n.V, data<T>(d) + a * n.V * n.V);
-      pad_rows(data<T>(m.X) + a * n.V * n.K, n.V, n.K, X.data(), dims);
-      transpose_rows(data<T>(m.X) + a * n.V * n.K, n.V, n.K, Xt.data(), cols);
-      pad_rows(data<T>(m.e) + a * n.V * n.V, n.V, n.V, ce.data(), cols);
-      pad_rows(data<T>(m.f) + a * n.V * n.V, n.V, n.V, cf.data(), cols);
-      pad_rows(data<T>(m.g) + a * n.V * n.V, n.V, n.V, cg.data(), cols);
-      std::fill(gx.begin(), gx.end(), T(0));
-      for (int64_t i = a * n.V; i < (a + 1) * n.V; ++i) {
-        const int64_t k = (i - a * n.V) * cols;
-        const T *pq = data<T>(q) + i * n.H * n.K, *po = data<T>(o) + i * n.H * n.K, *pQ = data<T>(m.Q) + i * n.H * n.K;
-        const T *ci = &e.c[k], *di = &e.d[k], *ei = &ce[k], *fi = &cf[k], *gi = &cg[k];
-        e.set_edge(i - a * n.V, pq, T(phantom));
-        pad_rows(po, n.H, n.K, e.right.data(), dims), pad_rows(pq, n.H, n.K, &e.right[n.H * dims], dims);
-        pad_rows(pQ, n.H, n.K, &e.right[2 * n.H * dims], dims);
-        multiply(po, n.K, n.H, e.xt.data(), cols, n.K, w.data(), cols);
-        multiply(pQ, n.K, n.H, e.xt.data(), cols, n.K, t.data(), cols);
-        multiply(pq, n.K, n.H, Xt.data(), cols, n.K, t.data(), cols, true);
-        multiply(po, n.K, n.H, Xt.data(), cols, n.K, y.data(), cols);
-        for (auto* sum : {&gc, &gb, &gd}) std::fill(sum->begin(), sum->end(), T(0));
-        for (int64_t h = 0; h < n.H; ++h) {
-          const T *s = &e.s[h * cols], *wh = &w[h * cols], *th = &t[h * cols], *yh = &y[h * cols];
-          T *p = &e.p[h * cols], *W = &e.left[h * cols], *S = &e.left[(n.H + h) * cols], *slope = &e.left[(2 * n.H + h) * cols];
-          T mean = 0, drift = 0, total = 0;
-#pragma omp simd reduction(+ : mean, drift)
-          for (int64_t j = 0; j < cols; ++j) {
-            v[j] = th[j] * ci[j] + s[j] * ei[j] + fi[j];
-            mean += p[j] * wh[j] * di[j];
-            drift += p[j] * v[j];
-          }
-#pragma omp simd reduction(+ : total)
-          for (int64_t j = 0; j < cols; ++j) {
-            const T wd = wh[j] * di[j];
-            total += p[j] * ((wd - mean) * v[j] - wd * drift + gi[j] * wh[j] + yh[j] * di[j]);
-          }
-#pragma omp simd
-          for (int64_t j = 0; j < cols; ++j) {
-            const T wd = wh[j] * di[j], u = p[j] * (wd - mean);
-            const T r = p[j] * ((wd - mean) * v[j] - wd * drift + gi[j] * wh[j] + yh[j] * di[j] - total);
-            gc[j] += r * s[j] + u * th[j], gb[j] += r, gd[j] += p[j] * (wh[j] * (v[j] - drift) + yh[j]);
-            S[j] = r * ci[j] + u * ei[j];
-            W[j] = p[j] * (di[j] * (v[j] - drift) + gi[j]);
-            slope[j] = u * ci[j];
-            p[j] *= di[j];  // from here on A
-          }
-        }
-        multiply(&e.left[n.H * cols], cols, n.H, e.x.data(), dims, n.V, e.row.data(), dims);
-        multiply(&e.left[2 * n.H * cols], cols, n.H, X.data(), dims, n.V, e.row.data(), dims, true);
-        e.write(e.row, m.q.data_ptr<T>() + i * n.H * n.K);
-        multiply(e.left.data(), cols, n.H, e.x.data(), dims, n.V, e.row.data(), dims);
-        multiply(e.p.data(), cols, n.H, X.data(), dims, n.V, e.row.data(), dims, true);
-        e.write(e.row, m.o.data_ptr<T>() + i * n.H * n.K);
-        multiply_transposed(e.left.data(), cols, 3 * n.H, e.right.data(), dims, n.V, gx.data());
-        if (!geometry) continue;
-        std::copy_n(gc.begin(), n.V, m.c.data_ptr<T>() + i * n.V);
-        std::copy_n(gb.begin(), n.V, m.b.data_ptr<T>() + i * n.V);
-        std::copy_n(gd.begin(), n.V, m.d.data_ptr<T>() + i * n.V);
-      }
-      unpad_rows(gx.data(), n.V, n.K, m.x.data_ptr<T>() + a * n.V * n.K, dims);
-    }
-  });
+variable_list weight_gradients(const std::vector<Gradients<T>>& sums, const Inputs& in, bool wanted) {
+  return wanted ? Gradients<T>::total(sums, in) : variable_list(3);
 }
 
-struct Backward : torch::autograd::Function<Backward> {  // (q, x, c, b, d, o', phantom) -> (q', x', c', b', d')
-  static variable_list forward(AutogradContext* ctx, Tensor q, Tensor x, Tensor c, Tensor b, Tensor d, Tensor o, int64_t phantom, bool geometry) {
-    ctx->save_for_backward({q, x, c, b, d, o});
-    ctx->saved_data["phantom"] = phantom;
+// (x', M', Z', bias', f', k'), each if wanted
+variable_list first(const Inputs& in, const Tensor& Y, bool geometry, bool weights) {
+  FirstResults out{Y, like(in.x), like(in.f, geometry), like(in.f, geometry), in.options, geometry, weights};
+  variable_list w;
+  AT_DISPATCH_FLOATING_TYPES(Y.scalar_type(), "pair_attention_backward", [&] { w = weight_gradients(over_atoms<scalar_t, First>(in, out), in, weights); });
+  return {out.x, w[0], w[1], w[2], out.f, out.k};
+}
+
+struct Backward : torch::autograd::Function<Backward> {  // (Y, x, M, Z, bias, f, k) -> (x', f', k')
+  static variable_list forward(AutogradContext* ctx, Tensor Y, Tensor x, Tensor M, Tensor Z, Tensor bias, Tensor f, Tensor k, Options options, bool geometry) {
+    const Inputs in{x, M, Z, bias, f, k, options};
+    keep(ctx, in, Y);
     ctx->set_materialize_grads(false);
-    const Tensor none = at::empty({0}, q.options());
-    First g{at::empty_like(q), at::empty_like(x), none, none, none};
-    if (geometry) g.c = at::empty_like(c), g.b = at::empty_like(c), g.d = at::empty_like(c);
-    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "pair_attention_backward",
-                               [&] { first_edges<scalar_t>(q, x, c, b, d, o, double(phantom), g, geometry); });
-    return {g.q, g.x, g.c, g.b, g.d};
+    const variable_list grads = first(in, Y, geometry, false);
+    return stand_ins({grads[0], grads[4], grads[5]}, x);
   }
   static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    const auto v = ctx->get_saved_variables();
-    const Tensor q = v[0], x = v[1], c = v[2], b = v[3], d = v[4], o = v[5];
-    const bool geometry = wanted(ctx, 2, 3);
-    Second m{filled(cot[0], q), filled(cot[1], x), filled(cot[2], c), filled(cot[3], c), filled(cot[4], c), at::empty_like(q), at::empty_like(x),
-             at::empty_like(o), {}, {}, {}};
-    if (geometry) m.c = at::empty_like(c), m.b = at::empty_like(c), m.d = at::empty_like(c);
-    const double phantom = double(ctx->saved_data["phantom"].toInt());
-    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "pair_attention_second", [&] { second_edges<scalar_t>(q, x, c, b, d, o, phantom, m, geometry); });
-    return {m.q, m.x, m.c, m.b, m.d, m.o, Tensor(), Tensor()};
+    const Inputs in = inputs(ctx);
+    const bool geometry = wanted(ctx, 5, 2), weights = wanted(ctx, 2, 2);
+    const SecondResults out{ctx->get_saved_variables()[6], filled(cot[0], in.x), filled(cot[1], in.f), filled(cot[2], in.f), like(in.x), like(in.x),
+                            like(in.f, geometry), like(in.f, geometry), in.options, geometry, weights};
+    variable_list w;
+    AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "pair_attention_second", [&] { w = weight_gradients(over_atoms<scalar_t, Second>(in, out), in, weights); });
+    return {out.y, out.x, w[0], w[1], Tensor(), out.f, out.k, Tensor(), Tensor()};
   }
 };
 
-struct Forward : torch::autograd::Function<Forward> {  // (q, x, c, b, d, phantom) -> o
-  static Tensor forward(AutogradContext* ctx, Tensor q, Tensor x, Tensor c, Tensor b, Tensor d, int64_t phantom) {
-    ctx->save_for_backward({q, x, c, b, d});
-    ctx->saved_data["phantom"] = phantom;
-    Tensor out = at::empty_like(q);
-    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "pair_attention", [&] { forward_edges<scalar_t>(q, x, c, b, d, double(phantom), out); });
+struct Forward : torch::autograd::Function<Forward> {  // (x, M, Z, bias, f, k) -> y
+  static Tensor forward(AutogradContext* ctx, Tensor x, Tensor M, Tensor Z, Tensor bias, Tensor f, Tensor k, Options options) {
+    const Inputs in{x, M, Z, bias, f, k, options};
+    keep(ctx, in);
+    const Tensor out = at::empty_like(x);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "pair_attention", [&] { over_atoms<scalar_t, Value>(in, out); });
     return out;
   }
-  static variable_list backward(AutogradContext* ctx, variable_list g) {
-    const auto v = ctx->get_saved_variables();
-    const bool geometry = wanted(ctx, 2, 3);
-    auto out = Backward::apply(v[0], v[1], v[2], v[3], v[4], g[0].contiguous(), ctx->saved_data["phantom"].toInt(), geometry);
-    if (!geometry) out[2] = out[3] = out[4] = Tensor();
-    out.push_back(Tensor());
-    return out;
+  static variable_list backward(AutogradContext* ctx, variable_list cot) {
+    const Inputs in = inputs(ctx);
+    const Tensor Y = cot[0].contiguous();
+    const bool geometry = wanted(ctx, 4, 2);
+    variable_list g;
+    if (wanted(ctx, 1, 3)) {
+      TORCH_CHECK(!at::GradMode::is_enabled(), "the fused pair attention has no second derivative by its weights; use the plain kernels");
+      g = first(in, Y, geometry, true);
+    } else {
+      g = Backward::apply(Y, in.x, in.M, in.Z, in.bias, in.f, in.k, in.options, geometry);
+      g = {g[0], Tensor(), Tensor(), Tensor(), geometry ? g[1] : Tensor(), geometry ? g[2] : Tensor()};
+    }
+    g.push_back(Tensor());
+    return g;
   }
 };
 
 }  // namespace
 
-Tensor pair_attention(const Tensor& q, const Tensor& x, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom) {
-  TORCH_CHECK(q.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  return Forward::apply(q.contiguous(), x.contiguous(), c.contiguous(), b.contiguous(), d.contiguous(), phantom);
+Tensor pair_attention(const Tensor& x, const Tensor& M, const Tensor& Z, const Tensor& bias, const Tensor& f, const Tensor& k, double C, double D, bool gated,
+                      int64_t phantom) {
+  TORCH_CHECK(x.device().is_cpu(), "the cpp kernels work on CPU tensors");
+  return Forward::apply(x.contiguous(), M.contiguous(), Z.contiguous(), bias.contiguous(), f.contiguous(), k.contiguous(), Options{C, D, gated, phantom});
 }
 }  // namespace lam

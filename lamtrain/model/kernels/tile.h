@@ -1,9 +1,10 @@
-// Products of small matrices that stay in L1, in vectors of 64 bytes: rows of the left factor one value at a time, columns of
-// the right factor a vector at a time. Buffers start as zeros and have rows of whole vectors, so that
-// no loop has a remainder.
+// Products of small matrices that stay in cache, in vectors of 64 bytes: the left factor one value at a time, columns of the
+// right factor a vector at a time. Buffers start as zeros and have rows of whole vectors, so that no column is left over.
 #pragma once
+#include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 #include "common.h"
 
 namespace lam {
@@ -24,9 +25,10 @@ struct Aligned {  // a vector that straddles two cache lines costs two loads
 template <class T>
 using Buffer = std::vector<T, Aligned<T>>;
 
-// R rows and B vectors of out = (out +) a b; the sums stay in registers.
+// R rows and B vectors of out = (out +) a b, summed in registers; a[r, k] is a[r * row + k * column].
 template <class T, int R, int B>
-inline void multiply_block(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t inner, T* out, int64_t ldo, bool add) {
+inline __attribute__((always_inline)) void multiply_block(const T* a, int64_t row, int64_t column, const T* b, int64_t ldb, int64_t inner, T* out, int64_t ldo,
+                                                         bool add) {
   using Vec = typename Lane<T>::Vec;
   constexpr int64_t L = Lane<T>::COUNT;
   Vec sum[R][B];
@@ -35,82 +37,111 @@ inline void multiply_block(const T* a, int64_t lda, const T* b, int64_t ldb, int
   for (int64_t k = 0; k < inner; ++k) {
     Vec right[B];
     for (int v = 0; v < B; ++v) right[v] = *reinterpret_cast<const Vec*>(b + k * ldb + v * L);
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < B; ++v) sum[r][v] += a[r * lda + k] * right[v];
+    for (int r = 0; r < R; ++r) {
+      const T left = a[r * row + k * column];
+      for (int v = 0; v < B; ++v) sum[r][v] += left * right[v];
+    }
   }
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < B; ++v) *reinterpret_cast<Vec*>(out + r * ldo + v * L) = sum[r][v];
 }
 
-// out (rows, cols) = (out +) a (rows, inner) b (inner, cols), with `cols` whole vectors.
-template <class T>
-inline void multiply(const T* a, int64_t lda, int64_t rows, const T* b, int64_t ldb, int64_t inner, T* out, int64_t cols, bool add = false) {
-  constexpr int64_t L = Lane<T>::COUNT;
-  for (int64_t c = 0; c < cols; c += 2 * L) {
-    const bool two = c + L < cols;
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-      if (two)
-        multiply_block<T, 4, 2>(a + r * lda, lda, b + c, ldb, inner, out + r * cols + c, cols, add);
-      else
-        multiply_block<T, 4, 1>(a + r * lda, lda, b + c, ldb, inner, out + r * cols + c, cols, add);
-    for (; r < rows; ++r)
-      if (two)
-        multiply_block<T, 1, 2>(a + r * lda, lda, b + c, ldb, inner, out + r * cols + c, cols, add);
-      else
-        multiply_block<T, 1, 1>(a + r * lda, lda, b + c, ldb, inner, out + r * cols + c, cols, add);
+// The last rows, fewer than R.
+template <class T, int R, int B>
+inline __attribute__((always_inline)) void multiply_rest(const T* a, int64_t row, int64_t column, int64_t rows, const T* b, int64_t ldb, int64_t inner, T* out,
+                                                        int64_t ldo, bool add) {
+  if constexpr (R > 1) {
+    if (rows == R - 1)
+      multiply_block<T, R - 1, B>(a, row, column, b, ldb, inner, out, ldo, add);
+    else
+      multiply_rest<T, R - 1, B>(a, row, column, rows, b, ldb, inner, out, ldo, add);
   }
 }
 
-// B vectors of four rows of out += s^T q.
+// All rows of B vectors; as many rows at a time as leave registers for the right factor.
 template <class T, int B>
-inline void multiply_transposed_block(const T* s, int64_t lds, int64_t rows, const T* q, int64_t cols, T* out) {
-  using Vec = typename Lane<T>::Vec;
-  constexpr int64_t L = Lane<T>::COUNT;
-  Vec sum[4][B];
-  for (int j = 0; j < 4; ++j)
-    for (int v = 0; v < B; ++v) sum[j][v] = *reinterpret_cast<const Vec*>(out + j * cols + v * L);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int v = 0; v < B; ++v) {
-      const Vec right = *reinterpret_cast<const Vec*>(q + r * cols + v * L);
-      for (int j = 0; j < 4; ++j) sum[j][v] += s[r * lds + j] * right;
-    }
-  for (int j = 0; j < 4; ++j)
-    for (int v = 0; v < B; ++v) *reinterpret_cast<Vec*>(out + j * cols + v * L) = sum[j][v];
+__attribute__((noinline)) void multiply_columns(const T* a, int64_t row, int64_t column, int64_t rows, const T* b, int64_t ldb, int64_t inner, T* out, int64_t ldo,
+                                                bool add) {
+  constexpr int R = B == 1 ? 8 : 24 / B;
+  int64_t r = 0;
+  for (; r + R <= rows; r += R) multiply_block<T, R, B>(a + r * row, row, column, b, ldb, inner, out + r * ldo, ldo, add);
+  multiply_rest<T, R, B>(a + r * row, row, column, rows - r, b, ldb, inner, out + r * ldo, ldo, add);
 }
 
-// out (lds, cols) += s^T (lds, rows) q (rows, cols), with `lds` and `cols` whole vectors; rows of out from `count` on may be left out.
+// The left factor of a product: rows one after the other, or its transpose.
 template <class T>
-inline void multiply_transposed(const T* s, int64_t lds, int64_t rows, const T* q, int64_t cols, int64_t count, T* out) {
+struct Left {
+  const T* at;
+  int64_t row, column;  // from one row or column to the next
+};
+template <class T>
+Left<T> rows_of(const T* at, int64_t width) {
+  return {at, width, 1};
+}
+template <class T>
+Left<T> transpose_of(const T* at, int64_t width) {
+  return {at, 1, width};
+}
+
+// out (rows, cols) = (out +) a (rows, inner) b (inner, cols), with `cols` whole vectors, the rows of b and out as long.
+template <class T>
+inline void multiply(Left<T> a, int64_t rows, int64_t inner, const T* b, int64_t cols, T* out, bool add = false) {
   constexpr int64_t L = Lane<T>::COUNT;
-  for (int64_t j = 0; j < count; j += 4)
-    for (int64_t c = 0; c < cols; c += 2 * L)
-      if (c + L < cols)
-        multiply_transposed_block<T, 2>(s + j, lds, rows, q + c, cols, out + j * cols + c);
-      else
-        multiply_transposed_block<T, 1>(s + j, lds, rows, q + c, cols, out + j * cols + c);
+  for (int64_t c = 0, left = cols / L; left > 0; c += 4 * L, left -= 4) {
+    const auto columns = left >= 4 ? multiply_columns<T, 4> : left == 3 ? multiply_columns<T, 3> : left == 2 ? multiply_columns<T, 2> : multiply_columns<T, 1>;
+    columns(a.at, a.row, a.column, rows, b + c, cols, inner, out + c, cols, add);
+  }
+}
+
+// A row of `width` values; a call of memcpy would cost more than such a row.
+template <class T>
+inline void copy_row(const T* from, int64_t width, T* to) {
+  using Vec = typename Lane<T>::Vec;
+  constexpr int64_t L = Lane<T>::COUNT;
+  if (width < L) {
+    for (int64_t k = 0; k < width; ++k) to[k] = from[k];
+    return;
+  }
+  for (int64_t k = 0; k + L < width; k += L) *reinterpret_cast<Vec*>(to + k) = *reinterpret_cast<const Vec*>(from + k);
+  *reinterpret_cast<Vec*>(to + width - L) = *reinterpret_cast<const Vec*>(from + width - L);
 }
 
 // Rows of `width` values into rows of `cols`, whose ends stay as they are; and back.
 template <class T>
 inline void pad_rows(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
-  if (width == cols)
-    std::memcpy(to, from, rows * width * sizeof(T));
-  else
-    for (int64_t r = 0; r < rows; ++r) std::memcpy(to + r * cols, from + r * width, width * sizeof(T));
+  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * width, width, to + r * cols);
 }
 template <class T>
 inline void unpad_rows(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
-  if (width == cols)
-    std::memcpy(to, from, rows * width * sizeof(T));
-  else
-    for (int64_t r = 0; r < rows; ++r) std::memcpy(to + r * width, from + r * cols, width * sizeof(T));
+  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * cols, width, to + r * width);
 }
 
-// (rows, width) -> (width, cols), whose ends stay as they are.
+// Swaps, in L rows of L values, the off-diagonal blocks of HALF values; done for all halves that is a transpose.
+template <int HALF, class Vec, size_t... I>
+inline __attribute__((always_inline)) void swap_blocks(Vec* rows, std::index_sequence<I...> lanes) {
+  constexpr int L = sizeof...(I);
+  if constexpr (HALF < L) {
+    for (int r = 0; r < L; ++r)
+      if (!(r & HALF)) {
+        const Vec a = rows[r], b = rows[r + HALF];
+        rows[r] = __builtin_shufflevector(a, b, (I & HALF ? int(I) + L - HALF : int(I))...);
+        rows[r + HALF] = __builtin_shufflevector(a, b, (I & HALF ? int(I) + L : int(I) + HALF)...);
+      }
+    swap_blocks<2 * HALF>(rows, lanes);
+  }
+}
+
+// (rows, cols) -> (cols, rows), both of whole vectors.
 template <class T>
-inline void transpose_rows(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t k = 0; k < width; ++k) to[k * cols + r] = from[r * width + k];
+__attribute__((noinline)) void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
+  using Vec = typename Lane<T>::Vec;
+  constexpr int64_t L = Lane<T>::COUNT;
+  for (int64_t r = 0; r < rows; r += L)
+    for (int64_t c = 0; c < cols; c += L) {
+      Vec block[L];
+      for (int64_t k = 0; k < L; ++k) block[k] = *reinterpret_cast<const Vec*>(from + (r + k) * cols + c);
+      swap_blocks<1>(block, std::make_index_sequence<L>());
+      for (int64_t k = 0; k < L; ++k) *reinterpret_cast<Vec*>(to + (c + k) * rows + r) = block[k];
+    }
 }
 }  // namespace lam

@@ -1,0 +1,200 @@
+// What the passes of pair_attention.cpp share: shapes, weights and their gradients, and what is computed first of each atom and head.
+#pragma once
+#include <limits>
+#include "tile.h"
+
+namespace lam::attention {
+template <class T>
+struct Shape {
+  int64_t N, V, K, H, cols, dims;  // `cols`, `dims`: V and K in whole vectors
+
+  Shape(const Tensor& x, const Tensor& M) : N(x.size(0)), V(x.size(1)), K(x.size(2)), H(M.size(1) / K), cols(Lane<T>::padded(V)), dims(Lane<T>::padded(K)) {}
+  Buffer<T> square() const { return Buffer<T>(V * cols); }        // [j, i]
+  Buffer<T> channel() const { return Buffer<T>(cols * dims); }    // [i, k], or [k, i] transposed
+  Buffer<T> matrices() const { return Buffer<T>(H * K * dims); }  // one (K, dims) for each head
+};
+
+struct Options {
+  double C, D;
+  bool gated;
+  int64_t phantom;
+};
+
+struct Inputs {
+  Tensor x, M, Z, bias, f, k;
+  Options options;
+};
+
+template <class T>
+struct Squares {  // gate, shift and weight, or cotangents of them
+  Buffer<T> c, b, d, f, k;
+  explicit Squares(const Shape<T>& n) : c(n.square()), b(c), d(c), f(c), k(c) {}
+
+  // From f and k, or their cotangents; `shift` is 1 for the former.
+  void load(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n, const Options& options, T shift) {
+    pad_rows(data<T>(fading) + atom * n.V * n.V, n.V, n.V, f.data(), n.cols), pad_rows(data<T>(both) + atom * n.V * n.V, n.V, n.V, k.data(), n.cols);
+    const T *pf = f.data(), *pk = k.data(), *gate = options.gated ? pf : pk, C = options.C, D = options.D;
+    T *pc = c.data(), *pb = b.data(), *pd = d.data();
+    for (int64_t e = 0; e < n.V * n.cols; ++e) pc[e] = C * gate[e], pb[e] = T(20) * (pk[e] - shift), pd[e] = D * pf[e];
+  }
+  void clear() {
+    for (auto* t : {&c, &b, &d}) std::fill(t->begin(), t->end(), T(0));
+  }
+  // What f and k get from the derivatives by gate, shift and weight, which are used up.
+  void write(const Tensor& f, const Tensor& k, int64_t atom, const Shape<T>& n, const Options& options) {
+    T *pc = c.data(), *pb = b.data(), *pd = d.data();
+    const T Cf = options.gated ? options.C : 0, Ck = options.gated ? 0 : options.C, D = options.D;
+    for (int64_t e = 0; e < n.V * n.cols; ++e) {
+      pd[e] = D * pd[e] + Cf * pc[e];
+      pb[e] = T(20) * pb[e] + Ck * pc[e];
+    }
+    unpad_rows(pd, n.V, n.V, f.data_ptr<T>() + atom * n.V * n.V, n.cols), unpad_rows(pb, n.V, n.V, k.data_ptr<T>() + atom * n.V * n.V, n.cols);
+  }
+};
+
+template <class T>
+struct Matrices {  // M, Z and their transposes of each head, (K, dims)
+  Buffer<T> m, mt, z, zt, bias;
+
+  Matrices(const Shape<T>& n, const Inputs& in) : m(n.matrices()), mt(m), z(m), zt(m), bias(n.dims) {
+    std::copy_n(data<T>(in.bias), n.K, bias.data());
+    for (int64_t h = 0; h < n.H; ++h)
+      for (int64_t k = 0; k < n.K; ++k)
+        for (int64_t l = 0; l < n.K; ++l) {
+          const int64_t kl = (h * n.K + k) * n.dims + l, lk = (h * n.K + l) * n.dims + k;
+          m[kl] = mt[lk] = data<T>(in.M)[(k * n.H + h) * n.K + l];
+          z[kl] = zt[lk] = data<T>(in.Z)[(h * n.K + k) * n.K + l];
+        }
+  }
+};
+
+template <class T>
+struct Gradients {  // M' and Z' of each head, (K, dims), and bias', of the atoms of one thread
+  Buffer<T> m, z, bias;
+  explicit Gradients(const Shape<T>& n) : m(n.matrices()), z(m), bias(n.dims) {}
+
+  // Adds up those of all threads, in order.
+  static variable_list total(const std::vector<Gradients>& parts, const Inputs& in) {
+    const Shape<T> n(in.x, in.M);
+    Tensor gM = at::zeros_like(in.M), gZ = at::zeros_like(in.Z), gb = at::zeros_like(in.bias);
+    T *pm = gM.data_ptr<T>(), *pz = gZ.data_ptr<T>(), *pb = gb.data_ptr<T>();
+    for (const auto& part : parts) {
+      for (int64_t k = 0; k < n.K; ++k) pb[k] += part.bias[k];
+      for (int64_t h = 0; h < n.H; ++h)
+        for (int64_t k = 0; k < n.K; ++k)
+          for (int64_t l = 0; l < n.K; ++l) {
+            pm[(k * n.H + h) * n.K + l] += part.m[(h * n.K + k) * n.dims + l];
+            pz[(h * n.K + k) * n.K + l] += part.z[(h * n.K + k) * n.dims + l];
+          }
+    }
+    return {gM, gZ, gb};
+  }
+};
+
+template <class T>
+struct Column {  // every `stride`th vector; a pointer of its own, since one that is read from a buffer is read again after each store
+  T* first;
+  int64_t stride;
+  typename Lane<T>::Vec& operator[](int64_t j) const { return *reinterpret_cast<typename Lane<T>::Vec*>(first + j * stride); }
+};
+
+// The buffers of one atom, and what all passes compute first of each of its heads.
+template <class T>
+struct Atom {
+  using Vec = typename Lane<T>::Vec;
+  static constexpr int64_t L = Lane<T>::COUNT;
+  const Shape<T> n;
+  const Matrices<T>& matrices;
+  const int64_t phantom;
+  Buffer<T> x, xt;                      // of the atom
+  Squares<T> squares;
+  Buffer<T> qt, s, p, phantom_weights;  // of a head
+
+  Atom(const Shape<T>& shape, const Matrices<T>& matrices, int64_t phantom)
+      : n(shape), matrices(matrices), phantom(phantom), x(n.channel()), xt(x), squares(n), qt(xt), s(n.square()), p(s), phantom_weights(n.cols) {}
+
+  void load(int64_t atom, const Inputs& in) {
+    squares.load(in.f, in.k, atom, n, in.options, T(1));
+    channel(in.x, atom, x), turn(x, xt);
+  }
+  void channel(const Tensor& from, int64_t atom, Buffer<T>& to) const { pad_rows(data<T>(from) + atom * n.V * n.K, n.V, n.K, to.data(), n.dims); }
+  void write(const Buffer<T>& from, int64_t atom, const Tensor& to) const { unpad_rows(from.data(), n.V, n.K, to.data_ptr<T>() + atom * n.V * n.K, n.dims); }
+  void turn(const Buffer<T>& channel, Buffer<T>& to) const { transpose(channel.data(), n.cols, n.dims, to.data()); }
+  void turn_back(const Buffer<T>& transposed, Buffer<T>& to) const { transpose(transposed.data(), n.dims, n.cols, to.data()); }
+
+  // out (+)= left matrix_h: channels.
+  void times(const Buffer<T>& left, const Buffer<T>& matrix, int64_t h, Buffer<T>& out, bool add = false) const {
+    multiply(rows_of(left.data(), n.dims), n.V, n.K, &matrix[h * n.K * n.dims], n.dims, out.data(), add);
+  }
+  // out = matrix_h^T right: transposed channels.
+  void times_transposed(const Buffer<T>& matrix, int64_t h, const Buffer<T>& right, Buffer<T>& out) const {
+    multiply(transpose_of(&matrix[h * n.K * n.dims], n.dims), n.K, n.K, right.data(), n.cols, out.data());
+  }
+  // out [j, i] (+)= left_j . right_i: a channel and a transposed one.
+  void dots(const Buffer<T>& left, const Buffer<T>& right, Buffer<T>& out, bool add = false) const {
+    multiply(rows_of(left.data(), n.dims), n.V, n.K, right.data(), n.cols, out.data(), add);
+  }
+  // out_i (+)= sum_j weights [j, i] values_j
+  void weigh(const Buffer<T>& weights, const Buffer<T>& values, Buffer<T>& out, bool add = false) const {
+    multiply(transpose_of(weights.data(), n.cols), n.V, n.V, values.data(), n.dims, out.data(), add);
+  }
+  // out_j += sum_i weights [j, i] values_i
+  void spread(const Buffer<T>& weights, const Buffer<T>& values, Buffer<T>& out) const {
+    multiply(rows_of(weights.data(), n.cols), n.V, n.V, values.data(), n.dims, out.data(), true);
+  }
+  // matrix_h += left^T right: channels.
+  void outer(const Buffer<T>& left, const Buffer<T>& right, int64_t h, Buffer<T>& matrix) const {
+    multiply(transpose_of(left.data(), n.dims), n.K, n.V, right.data(), n.dims, &matrix[h * n.K * n.dims], true);
+  }
+
+  // The vectors of edges `o ...` of a square: one for each j.
+  Column<T> column(Buffer<T>& square, int64_t o) const { return {square.data() + o, n.cols}; }
+
+  // q, s and p of a head.
+  void set_weights(int64_t h) {
+    times_transposed(matrices.m, h, xt, qt);
+    dots(x, qt, s);
+    const int64_t V = n.V;
+    for (int64_t o = 0; o < n.cols; o += L) {
+      const Column<T> sj = column(s, o), cj = column(squares.c, o), bj = column(squares.b, o), u = column(p, o);
+      Vec top = Vec{} + (phantom ? T(-20) : -std::numeric_limits<T>::max());
+      for (int64_t j = 0; j < V; ++j) {
+        const Vec logit = sj[j] * cj[j] + bj[j];
+        u[j] = logit;
+        top = logit > top ? logit : top;
+      }
+      for (int64_t j = 0; j < V; ++j) u[j] -= top;
+      column(phantom_weights, o)[0] = T(-20) - top;
+    }
+    exp_all(p.data(), V * n.cols);
+    if (phantom) exp_all(phantom_weights.data(), n.cols);
+    for (int64_t o = 0; o < n.cols; o += L) {
+      const Column<T> pj = column(p, o);
+      Vec sum = phantom ? T(phantom) * column(phantom_weights, o)[0] : Vec{};
+      for (int64_t j = 0; j < V; ++j) sum += pj[j];
+      const Vec scale = T(1) / sum;
+      for (int64_t j = 0; j < V; ++j) pj[j] *= scale;
+    }
+  }
+};
+
+// Runs a pass over all atoms, with buffers and sums of its own in each thread; returns the sums.
+template <class T, template <class> class Pass, class Results>
+std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
+  const Shape<T> n(in.x, in.M);
+  const Matrices<T> matrices(n, in);
+  const int64_t parts = std::min<int64_t>(n.N, at::get_num_threads());
+  std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
+  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
+    for (int64_t part = from; part < to; ++part) {
+      Atom<T> atom(n, matrices, in.options.phantom);
+      Pass<T> pass(n);
+      for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
+        atom.load(a, in);
+        pass(a, atom, results, sums[part]);
+      }
+    }
+  });
+  return sums;
+}
+}  // namespace lam::attention

@@ -1,0 +1,195 @@
+// A wide net of one scalar, for some edges of an atom at once, with its slope and its reverse; lanes.h is the same for narrow nets.
+//
+//   h_1 = tanh(x w_0 + T[row])     h_k = tanh(h_{k-1} W_k + b_k) + skip(h_{k-1})     t_k = dh_k / dx
+//
+// A skip repeats the input once or twice where widths are equal or doubled. Values and slopes of a layer are stacked by rows, so that
+// both take one product. The values y_k = h_k - skip are written where the caller keeps them: a tanh is dear, all else is not.
+#pragma once
+#include <type_traits>
+#include "tile.h"
+
+namespace lam {
+constexpr int64_t TILE = 64;  // edges at once
+
+template <class T>
+struct WideNet {  // weights with rows of whole vectors; `weights`: tables (rows, n), first (n,), then matrix and bias of every further layer
+  std::vector<int64_t> width, cols;
+  Buffer<T> tables, first;
+  std::vector<Buffer<T>> matrix, transposed, bias;  // (in, cols), (out, cols of in), (cols,)
+
+  explicit WideNet(at::TensorList weights) {
+    add_width(weights[1].numel());
+    tables.resize(weights[0].size(0) * cols[0]), first.resize(cols[0]);
+    pad_rows(data<T>(weights[0]), weights[0].size(0), width[0], tables.data(), cols[0]);
+    pad_rows(data<T>(weights[1]), 1, width[0], first.data(), cols[0]);
+    matrix.emplace_back(), transposed.emplace_back(), bias.emplace_back();
+    for (size_t w = 2; w < weights.size(); w += 2) {
+      const int64_t in = width.back(), in_cols = cols.back(), out = weights[w + 1].numel();
+      add_width(out);
+      Buffer<T>&m = matrix.emplace_back(in * cols.back()), &t = transposed.emplace_back(out * in_cols);
+      pad_rows(data<T>(weights[w]), in, out, m.data(), cols.back());
+      for (int64_t i = 0; i < in; ++i)
+        for (int64_t o = 0; o < out; ++o) t[o * in_cols + i] = m[i * cols.back() + o];
+      pad_rows(data<T>(weights[w + 1]), 1, out, bias.emplace_back(cols.back()).data(), cols.back());
+    }
+  }
+  int64_t layers() const { return width.size(); }
+  int64_t skips(int64_t k) const { return width[k] == width[k - 1] ? 1 : width[k] == 2 * width[k - 1] ? 2 : 0; }
+  int64_t widest() const { return *std::max_element(cols.begin(), cols.end()); }
+
+ private:
+  void add_width(int64_t n) { width.push_back(n), cols.push_back(Lane<T>::padded(n)); }
+};
+
+template <class T>
+struct WideGradients {  // of the weights, as the net holds them
+  Buffer<T> tables, first;
+  std::vector<Buffer<T>> matrix, bias;
+  explicit WideGradients(const WideNet<T>& net) : tables(net.tables.size()), first(net.first.size()) {
+    for (int64_t k = 0; k < net.layers(); ++k) matrix.emplace_back(net.matrix[k].size()), bias.emplace_back(net.bias[k].size());
+  }
+
+  // Adds up those of all threads, in order.
+  static variable_list total(const std::vector<WideGradients>& parts, const WideNet<T>& net, at::TensorList weights) {
+    variable_list out;
+    for (size_t w = 0; w < weights.size(); ++w) {
+      const int64_t k = w < 2 ? 0 : w / 2, n = net.width[k];
+      Tensor sum = at::zeros_like(weights[w]);
+      T* to = sum.data_ptr<T>();
+      for (const auto& part : parts) {
+        const Buffer<T>& from = w == 0 ? part.tables : w == 1 ? part.first : w % 2 ? part.bias[k] : part.matrix[k];
+        for (int64_t r = 0; r < sum.numel() / n; ++r)
+          for (int64_t o = 0; o < n; ++o) to[r * n + o] += from[r * net.cols[k] + o];
+      }
+      out.push_back(sum);
+    }
+    return out;
+  }
+};
+
+template <class T>
+struct WideTile {
+  const WideNet<T>& net;
+  std::vector<Buffer<T>> stack;  // h and, below it, t of each layer
+  Buffer<T> g, down;             // cotangents, stacked alike
+
+  explicit WideTile(const WideNet<T>& net) : net(net), g(2 * TILE * net.widest()), down(g) {
+    for (int64_t cols : net.cols) stack.emplace_back(2 * TILE * cols);
+  }
+  const T* h(int64_t k) const { return stack[k].data(); }
+  const T* t(int64_t k, int64_t count) const { return h(k) + count * net.cols[k]; }
+  const T* last_h() const { return h(net.layers() - 1); }
+  const T* last_t(int64_t count) const { return t(net.layers() - 1, count); }
+
+  // h of `count` edges from their scalars (every fourth of R) and rows of the table; writes y[k] (count, cols).
+  void evaluate(const T* R, const int64_t* row, int64_t count, const std::vector<T*>& y) {
+    for (int64_t k = 0; k < net.layers(); ++k) {
+      const int64_t cols = net.cols[k];
+      T* out = y[k];
+      for (int64_t e = 0; e < count; ++e) {
+        const T x = R[4 * e], *base = k ? net.bias[k].data() : &net.tables[row[e] * cols], *w = net.first.data();
+        T* to = out + e * cols;
+#pragma omp simd
+        for (int64_t o = 0; o < cols; ++o) to[o] = k ? base[o] : base[o] + x * w[o];
+      }
+      if (k) multiply(rows_of(h(k - 1), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out, true);
+      tanh_all(out, count * cols);
+      add_skip(k, out, count);
+    }
+  }
+
+  // h and, if asked, t of edges that were evaluated before.
+  void restore(int64_t count, const std::vector<T*>& y, bool slope) {
+    for (int64_t k = 0; k < net.layers(); ++k) {
+      const int64_t cols = net.cols[k];
+      add_skip(k, y[k], count);
+      if (!slope) continue;
+      T* out = &stack[k][count * cols];
+      if (k) multiply(rows_of(t(k - 1, count), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out);
+      for (int64_t e = 0; e < count; ++e) {
+        const T *v = y[k] + e * cols, *from = k ? out + e * cols : net.first.data();
+        T* to = out + e * cols;
+#pragma omp simd
+        for (int64_t o = 0; o < cols; ++o) to[o] = (1 - v[o] * v[o]) * from[o];
+        if (k) repeat(k, t(k - 1, count) + e * net.cols[k - 1], to);
+      }
+    }
+  }
+
+  // Cotangents of the last h (and t) are in `g` -> adds to the gradients of the weights, and writes that of x if asked.
+  template <bool SLOPE>
+  void reverse(const T* R, const int64_t* row, int64_t count, const std::vector<T*>& y, WideGradients<T>& grads, T* gx) {
+    const int64_t rows = SLOPE ? 2 * count : count;
+    for (int64_t k = net.layers() - 1; k > 0; --k) {
+      const int64_t cols = net.cols[k], in = net.width[k - 1], in_cols = net.cols[k - 1], skips = net.skips(k);
+      std::fill_n(down.data(), rows * in_cols, T(0));
+      through<SLOPE>(k, count, y[k], skips);
+      for (int64_t e = 0; e < count; ++e) {
+        const T* from = &g[e * cols];
+        T* to = grads.bias[k].data();
+#pragma omp simd
+        for (int64_t o = 0; o < cols; ++o) to[o] += from[o];
+      }
+      multiply(transpose_of(h(k - 1), in_cols), in, rows, g.data(), cols, grads.matrix[k].data(), true);
+      multiply(rows_of(g.data(), cols), rows, net.width[k], net.transposed[k].data(), in_cols, down.data(), true);
+      std::swap(g, down);
+    }
+    through<SLOPE>(0, count, y[0], 0);
+    const int64_t cols = net.cols[0];
+    for (int64_t e = 0; e < count; ++e) {
+      const T x = R[4 * e], *a = &g[e * cols], *d = &g[(SLOPE ? count + e : e) * cols], *w = net.first.data();
+      T *table = &grads.tables[row[e] * cols], *first = grads.first.data(), sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t o = 0; o < cols; ++o) {
+        table[o] += a[o];
+        first[o] += SLOPE ? x * a[o] + d[o] : x * a[o];
+        sum += w[o] * a[o];
+      }
+      if (gx) gx[e] = sum;
+    }
+  }
+
+ private:
+  // h = y + skip
+  void add_skip(int64_t k, const T* y, int64_t count) {
+    const int64_t cols = net.cols[k];
+    std::memcpy(stack[k].data(), y, count * cols * sizeof(T));
+    for (int64_t e = 0; k && e < count; ++e) repeat(k, h(k - 1) + e * net.cols[k - 1], &stack[k][e * cols]);
+  }
+  void repeat(int64_t k, const T* from, T* to) const {
+    const int64_t in = net.width[k - 1];
+    for (int64_t s = 0; s < net.skips(k); ++s)
+#pragma omp simd
+      for (int64_t i = 0; i < in; ++i) to[s * in + i] += from[i];
+  }
+
+  // Cotangents of h (and t) of a layer -> those of its products: with s = 1 - y^2 and dy = t - skip, h' s - 2 y dy t' and t' s.
+  // What the skip hands down goes to `down`.
+  template <bool SLOPE>
+  void through(int64_t k, int64_t count, const T* y, int64_t skips) {
+    const int64_t cols = net.cols[k], width = skips ? net.width[k - 1] : cols, below = skips ? net.cols[k - 1] : 0;
+    for (int64_t e = 0; e < count; ++e)
+      for (int64_t s = 0; s < std::max<int64_t>(1, skips); ++s) {
+        const T *ye = y + e * cols + s * width, *te = t(k, count) + e * cols + s * width, *low = skips ? t(k - 1, count) + e * below : nullptr;
+        T *u = &g[e * cols + s * width], *v = &g[(count + e) * cols + s * width], *du = &down[e * below], *dv = &down[(count + e) * below];
+        if (skips)
+#pragma omp simd
+          for (int64_t i = 0; i < width; ++i) {
+            du[i] += u[i];
+            if (SLOPE) dv[i] += v[i];
+          }
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const T slope = 1 - ye[i] * ye[i];
+          if (SLOPE) {
+            const T dy = skips ? te[i] - low[i] : te[i];
+            u[i] = u[i] * slope - 2 * ye[i] * dy * v[i];
+            v[i] *= slope;
+          } else {
+            u[i] *= slope;
+          }
+        }
+      }
+  }
+};
+}  // namespace lam
