@@ -28,8 +28,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from lamdata.frames import Frames  # not where DeePMD-kit is installed
 
 SIZES = ("small", "medium")
 PRECISIONS = ("float64", "float32")
@@ -58,21 +62,27 @@ def water(molecules: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.concatenate(positions), np.tile([0, 1, 1], molecules), np.eye(3) * length
 
 
+def frames_of(case: str) -> Frames:
+    """The structures of a case as this package takes them."""
+    from lamdata.frame import Frame
+    from lamdata.frames import Frames
+
+    return Frames.from_list(
+        [Frame(numbers=np.array([8, 1])[t].astype(np.uint8), positions=x, cell=c, pbc=(True,) * 3) for x, t, c in structures(case)]
+    )
+
+
 def our_step(size: str, precision: str, case: str, kernels: str, device: str, at_once: int | None = None) -> Callable[[], None]:
     """One step of this package as a function; with `kernels` as forces-NAME only neighbour lists, energy and forces."""
     import torch
 
-    from lamdata.frame import Frame
-    from lamdata.frames import Frames
     from lamdata.store.batching import cut_batches
     from lamtrain.batch import collate
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
 
     torch.set_flush_denormal(True)  # as lamtrain.trainer does
-    frames = Frames.from_list(
-        [Frame(numbers=np.array([8, 1])[t].astype(np.uint8), positions=x, cell=c, pbc=(True,) * 3) for x, t, c in structures(case)]
-    )
+    frames = frames_of(case)
     forces_only, kernels = kernels.startswith("forces-"), kernels.removeprefix("forces-")
     model = LamModel(getattr(ModelConfig, size)(["O", "H"])).to(getattr(torch, precision)).to(device).use_kernels(kernels)
     model.train(not forces_only)

@@ -11,13 +11,10 @@ import argparse
 import statistics
 import time
 
-import numpy as np
 import torch
-from dpa2_step import structures
+from dpa2_step import frames_of
 
 from lamdata.errors import SetupError
-from lamdata.frame import Frame
-from lamdata.frames import Frames
 from lamtrain.batch import collate
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel
@@ -32,8 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
-    x, types, cell = structures("1x192")[0]
-    frames = Frames.from_list([Frame(numbers=np.array([8, 1])[types].astype(np.uint8), positions=x, cell=cell, pbc=(True,) * 3)])
+    frames = frames_of("1x192")
     torch.manual_seed(1)
     model = LamModel(getattr(ModelConfig, arguments.size)(["O", "H"])).double().eval().to(device)
     exact = model(collate(frames, model.config, dtype=torch.float64).to(device))
@@ -49,7 +45,7 @@ def main() -> None:
             seconds[kind].append(time.perf_counter() - start)
     print(f"{arguments.size}, {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, one thread'}")
     for kind in kinds:
-        energy = (outputs[kind].energy - exact.energy).abs().item() / len(types)
+        energy = (outputs[kind].energy - exact.energy).abs().item() / len(frames.numbers)
         force = ((outputs[kind].forces - exact.forces).norm() / exact.forces.norm()).item()
         ratio = statistics.median(seconds["ieee"]) / statistics.median(seconds[kind])
         print(f"{kind:5}  energy {energy:.1e} eV/atom  forces {force:.1e} of their norm  speed {ratio:.2f}")

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <algorithm>
 #include <vector>
 #include "elementary.h"
 
@@ -25,6 +26,17 @@ inline variable_list contiguous(at::TensorList list) {
   variable_list out;
   for (const auto& t : list) out.push_back(t.contiguous());
   return out;
+}
+
+// Into how many parts work on `rows` is split, one for each thread. Their sums are added in order, so that equal input gives equal bits.
+inline int64_t parts_of(int64_t rows) { return std::max<int64_t>(1, std::min<int64_t>(rows, at::get_num_threads())); }
+
+// Calls body(part) for each part, in parallel.
+template <class Body>
+void over_parts(int64_t parts, Body body) {
+  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
+    for (int64_t part = from; part < to; ++part) body(part);
+  });
 }
 
 // A gradient that autograd did not fill in stands for zeros of that shape.

@@ -40,7 +40,7 @@ struct Edges {
 
 // Some edges of one atom.
 struct Piece {
-  int64_t atom, begin, count;
+  int64_t begin, count;
 };
 
 template <class T>
@@ -79,25 +79,22 @@ struct Atom {
 template <class T, class Body>
 void over_atoms(const Edges& edges, const WideNet<T>& net, int64_t parts, Body body) {
   const int64_t N = edges.atoms(), *ends = data<int64_t>(edges.ends);
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t part = from; part < to; ++part) {
-      Atom<T> atom(edges, net);
-      for (int64_t n = N * part / parts; n < N * (part + 1) / parts; ++n) {
-        const int64_t begin = n ? ends[n - 1] : 0, count = ends[n] - begin, pieces = (count + TILE - 1) / TILE;
-        std::vector<Piece> all;
-        for (int64_t k = 0; k < pieces; ++k) all.push_back({n, begin + count * k / pieces, count * (k + 1) / pieces - count * k / pieces});
-        body(part, atom, n, all);
-      }
+  over_parts(parts, [&](int64_t part) {
+    Atom<T> atom(edges, net);
+    for (int64_t n = N * part / parts; n < N * (part + 1) / parts; ++n) {
+      const int64_t begin = n ? ends[n - 1] : 0, count = ends[n] - begin, pieces = (count + TILE - 1) / TILE;
+      std::vector<Piece> all;
+      for (int64_t k = 0; k < pieces; ++k) all.push_back({begin + count * k / pieces, count * (k + 1) / pieces - count * k / pieces});
+      body(part, atom, n, all);
     }
   });
 }
-int64_t parts_of(const Edges& edges) { return std::max<int64_t>(1, std::min<int64_t>(edges.atoms(), at::get_num_threads())); }
 
 // M; `y` is filled.
 template <class T>
 void moments(const Edges& edges, at::TensorList weights, const variable_list& y, Tensor& M) {
   const WideNet<T> net(weights);
-  over_atoms<T>(edges, net, parts_of(edges), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
+  over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     Buffer<T> sum(4 * atom.m);
     for (const Piece& at : pieces) {
       atom.tile.evaluate(atom.R(at), atom.row(at), at.count, Atom<T>::values(y, at));
@@ -113,7 +110,7 @@ void slopes(const Edges& edges, at::TensorList weights, const variable_list& y, 
   const WideNet<T> net(weights);
   const int64_t* slot = data<int64_t>(edges.slot);
   T* to = out.data_ptr<T>();
-  over_atoms<T>(edges, net, parts_of(edges), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
+  over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
       atom.tile.restore(at.count, Atom<T>::values(y, at), true);
@@ -134,7 +131,7 @@ void slopes(const Edges& edges, at::TensorList weights, const variable_list& y, 
 template <class T>
 variable_list by_weights(const Edges& edges, at::TensorList weights, const variable_list& y, const Tensor& c) {
   const WideNet<T> net(weights);
-  std::vector<WideGradients<T>> grads(parts_of(edges), WideGradients<T>(net));
+  std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
@@ -151,7 +148,7 @@ variable_list by_weights(const Edges& edges, at::TensorList weights, const varia
 template <class T>
 variable_list second(const Edges& edges, at::TensorList weights, const variable_list& y, const Tensor& c, const Tensor& A, bool train, Tensor& gc, Tensor* gR) {
   const WideNet<T> net(weights);
-  std::vector<WideGradients<T>> grads(parts_of(edges), WideGradients<T>(net));
+  std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     const int64_t m = atom.m;
     atom.load(c, n);

@@ -41,9 +41,9 @@ struct Atom {
   static constexpr int64_t L = Lane<T>::COUNT;
   const Inputs& in;
   const Shape<T>& n;
-  Buffer<T> W, Wt;        // (K, wide), (wide, dims)
+  Buffer<T> W, Wt;         // (K, wide), (wide, dims)
   Buffer<T> g1, g2, y, u;  // of each edge: the neighbour's g1, g2, a g2, and that times W
-  Buffer<T> a, h;         // (V,), (3, V)
+  Buffer<T> a, h;          // (V,), (3, V)
   int64_t V = 0;
   const int64_t* neighbors = nullptr;
 
@@ -123,7 +123,7 @@ struct Atom {
       for (int64_t o = 0; o < n.wide; ++o) row[o] += from[o] * P[o] + hx * Q[o] + hy * Q[n.wide + o] + hz * Q[2 * n.wide + o];
     }
   }
-  // out (3, V) = turned . rows_j (+ narrow . channel_j)
+  // out (3, V) = turned . rows_j + narrow . channel_j
   void dots(const T* turned, const Buffer<T>& rows, const T* narrow, const Buffer<T>& channel, T* out) const {
     for (int64_t j = 0; j < V; ++j) {
       const T *r = &rows[j * n.wide], *c = &channel[j * n.dims];
@@ -164,9 +164,7 @@ struct Sums {
     if ((parts[0].*which).empty()) return Tensor();
     Tensor out = at::zeros_like(like);
     T* to = out.data_ptr<T>();
-    for (const auto& part : parts)
-      for (int64_t r = 0; r < like.size(0); ++r)
-        for (int64_t o = 0; o < n.d; ++o) to[r * n.d + o] += (part.*which)[r * n.wide + o];
+    for (const auto& part : parts) add_unpadded((part.*which).data(), like.size(0), n.d, to, n.wide);
     return out;
   }
 };
@@ -192,20 +190,18 @@ std::vector<Sums<T>> over_atoms(const Inputs& in, const Results& results) {
   const Shape<T> n(in);
   int64_t rows = 0;
   for (const auto& neighbors : in.n) rows += neighbors.size(0);
-  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(rows, at::get_num_threads()));
+  const int64_t parts = parts_of(rows);
   std::vector<Sums<T>> sums(parts, Sums<T>(n, results.atoms, results.weights));
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t part = from; part < to; ++part) {
-      Atom<T> atom(in, n);
-      Pass<T> pass(n);
-      int64_t start = 0;
-      for (size_t k = 0; k < in.n.size(); start += in.n[k++].size(0)) {
-        const int64_t N = in.n[k].size(0);
-        for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
-          const Place at{k, i, start + i, in.n[k].size(1)};
-          atom.load(at);
-          pass(at, atom, results, sums[part]);
-        }
+  over_parts(parts, [&](int64_t part) {
+    Atom<T> atom(in, n);
+    Pass<T> pass(n);
+    int64_t start = 0;
+    for (size_t k = 0; k < in.n.size(); start += in.n[k++].size(0)) {
+      const int64_t N = in.n[k].size(0);
+      for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
+        const Place at{k, i, start + i, in.n[k].size(1)};
+        atom.load(at);
+        pass(at, atom, results, sums[part]);
       }
     }
   });

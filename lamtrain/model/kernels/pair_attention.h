@@ -183,16 +183,14 @@ template <class T, template <class> class Pass, class Results>
 std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
   const Shape<T> n(in.x, in.M);
   const Matrices<T> matrices(n, in);
-  const int64_t parts = std::min<int64_t>(n.N, at::get_num_threads());
+  const int64_t parts = parts_of(n.N);
   std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t part = from; part < to; ++part) {
-      Atom<T> atom(n, matrices, in.options.phantom);
-      Pass<T> pass(n);
-      for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
-        atom.load(a, in);
-        pass(a, atom, results, sums[part]);
-      }
+  over_parts(parts, [&](int64_t part) {
+    Atom<T> atom(n, matrices, in.options.phantom);
+    Pass<T> pass(n);
+    for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
+      atom.load(a, in);
+      pass(a, atom, results, sums[part]);
     }
   });
   return sums;

@@ -20,11 +20,10 @@ namespace {
 // Calls body(row, sums) for all rows; each thread has `sums` (K,) of its own, of which the total is returned.
 template <class T, class Body>
 Tensor over_rows(const Tensor& like, Body body) {
-  const int64_t K = like.size(-1), rows = like.numel() / K, parts = std::max<int64_t>(1, std::min<int64_t>(rows / 64, at::get_num_threads()));
+  const int64_t K = like.size(-1), rows = like.numel() / K, parts = parts_of(rows / 64);
   Tensor sums = at::zeros({parts, K}, like.options());
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t part = from; part < to; ++part)
-      for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row) body(row * K, sums.data_ptr<T>() + part * K);
+  over_parts(parts, [&](int64_t part) {
+    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row) body(row * K, sums.data_ptr<T>() + part * K);
   });
   return parts == 1 ? sums[0] : sums.sum(0);
 }

@@ -106,33 +106,32 @@ std::vector<Tensor> reverse_pairs(const Tensor& e, const Tensor& types, int64_t 
                                   Tensor* gc, Tensor* ge) {
   const Net<T> net(weights);
   const T *pc = c.const_data_ptr<T>(), *pa = a ? a->const_data_ptr<T>() : nullptr;
-  const int64_t m = net.last(), N = e.size(0), parts = std::min<int64_t>(N, at::get_num_threads());
+  const int64_t m = net.last(), N = e.size(0), parts = parts_of(N);
   std::vector<Gradients<T>> grads;
   for (int64_t k = 0; k < parts; ++k) grads.emplace_back(weights);
-  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    for (int64_t k = from; k < to; ++k)
-      over_pairs<T>(e, types, ntypes, net, N * k / parts, N * (k + 1) / parts, a != nullptr, [&](Lanes<T>& lanes, const Batch<T>& batch) {
-        const T* x = batch.x;
-        T w[LANES] = {}, extra[LANES] = {}, gx[LANES];
-        for (int64_t l = 0; l < batch.count; ++l) w[l] = batch.times[l] * (a ? pa[batch.place[l]] : x[l]);
-        for (int64_t o = 0; o < m; ++o) {
-          const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], co = pc[batch.atom * m + o];
-          T *u = &lanes.up[o * LANES], *v = &lanes.up_t[o * LANES], sum = 0;
+  over_parts(parts, [&](int64_t k) {
+    over_pairs<T>(e, types, ntypes, net, N * k / parts, N * (k + 1) / parts, a != nullptr, [&](Lanes<T>& lanes, const Batch<T>& batch) {
+      const T* x = batch.x;
+      T w[LANES] = {}, extra[LANES] = {}, gx[LANES];
+      for (int64_t l = 0; l < batch.count; ++l) w[l] = batch.times[l] * (a ? pa[batch.place[l]] : x[l]);
+      for (int64_t o = 0; o < m; ++o) {
+        const T *h = &lanes.h.back()[o * LANES], *t = &lanes.t.back()[o * LANES], co = pc[batch.atom * m + o];
+        T *u = &lanes.up[o * LANES], *v = &lanes.up_t[o * LANES], sum = 0;
 #pragma omp simd reduction(+ : sum)
-          for (int64_t l = 0; l < LANES; ++l) {
-            u[l] = w[l] * co;
-            v[l] = w[l] * x[l] * co;
-            sum += w[l] * (h[l] + x[l] * t[l]);
-            extra[l] += w[l] * co * t[l];
-          }
-          if (gc) gc->data_ptr<T>()[batch.atom * m + o] += sum;
+        for (int64_t l = 0; l < LANES; ++l) {
+          u[l] = w[l] * co;
+          v[l] = w[l] * x[l] * co;
+          sum += w[l] * (h[l] + x[l] * t[l]);
+          extra[l] += w[l] * co * t[l];
         }
-        if (a)
-          lanes.template reverse<true>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
-        else
-          lanes.template reverse<false>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
-        for (int64_t l = 0; ge && l < batch.count; ++l) ge->data_ptr<T>()[batch.place[l]] = gx[l] + extra[l];
-      });
+        if (gc) gc->data_ptr<T>()[batch.atom * m + o] += sum;
+      }
+      if (a)
+        lanes.template reverse<true>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
+      else
+        lanes.template reverse<false>(net, grads[k], x, batch.runs, ge ? gx : nullptr);
+      for (int64_t l = 0; ge && l < batch.count; ++l) ge->data_ptr<T>()[batch.place[l]] = gx[l] + extra[l];
+    });
   });
   std::vector<Tensor> total = grads[0].all();
   for (int64_t k = 1; k < parts; ++k) {

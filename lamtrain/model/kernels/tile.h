@@ -116,6 +116,13 @@ inline void unpad_rows(const T* from, int64_t rows, int64_t width, T* to, int64_
   for (int64_t r = 0; r < rows; ++r) copy_row(from + r * cols, width, to + r * width);
 }
 
+// to (rows, width) += rows of `cols` values, without their ends.
+template <class T>
+inline void add_unpadded(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t o = 0; o < width; ++o) to[r * width + o] += from[r * cols + o];
+}
+
 // Swaps, in L rows of L values, the off-diagonal blocks of HALF values; done for all halves that is a transpose.
 template <int HALF, class Vec, size_t... I>
 inline __attribute__((always_inline)) void swap_blocks(Vec* rows, std::index_sequence<I...> lanes) {

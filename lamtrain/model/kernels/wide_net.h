@@ -5,7 +5,6 @@
 // A skip repeats the input once or twice where widths are equal or doubled. Values and slopes of a layer are stacked by rows, so that
 // both take one product. The values y_k = h_k - skip are written where the caller keeps them: a tanh is dear, all else is not.
 #pragma once
-#include <type_traits>
 #include "tile.h"
 
 namespace lam {
@@ -58,8 +57,7 @@ struct WideGradients {  // of the weights, as the net holds them
       T* to = sum.data_ptr<T>();
       for (const auto& part : parts) {
         const Buffer<T>& from = w == 0 ? part.tables : w == 1 ? part.first : w % 2 ? part.bias[k] : part.matrix[k];
-        for (int64_t r = 0; r < sum.numel() / n; ++r)
-          for (int64_t o = 0; o < n; ++o) to[r * n + o] += from[r * net.cols[k] + o];
+        add_unpadded(from.data(), sum.numel() / n, n, to, net.cols[k]);
       }
       out.push_back(sum);
     }
