@@ -26,6 +26,8 @@ COMPILED = pytest.param(
     "cpp", marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("ninja") or not shutil.which("c++"), reason="no compiler")]
 )
 
+OCCUPIED = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]], dtype=torch.float64)  # slots of two atoms
+
 
 def random(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
@@ -48,15 +50,17 @@ def test_the_gated_softmax_has_the_right_first_and_second_derivatives(name, phan
 @pytest.mark.parametrize(("phantom", "gated"), [(0, True), (9, True), (9, False)])
 @pytest.mark.parametrize("name", [COMPILED])
 def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(name, phantom, gated):
-    x, h2, weight = random(2, 3, 5, seed=0), random(2, 3, 3, seed=1), random(2, 3, seed=2)
+    x, h2, weight = random(2, 3, 5, seed=0), random(2, 3, 3, seed=1), (random(2, 3, seed=2) * OCCUPIED).detach().requires_grad_()
     matrices = random(5, 10, seed=4), random(10, 5, seed=5), random(5, seed=6)
 
     def attend(x, m, z, bias, h2, weight, *, fused=True):
+        weight = weight**3
         a = Angles(h2, Sums(weight=weight, conv=weight, symmetric=1.0, smooth=True, phantom=phantom), hidden=4, gated=gated)
         if fused:
             return kernels(name).pair_attention(x, m, z, bias, a.fading, a.both, a.logit_scale, a.weight_scale, gated, phantom)
         logits = torch.einsum("nihk,njk->nihj", (x @ m).unflatten(-1, (2, 5)), x)
-        return torch.einsum("nihj,njk->nihk", gate_softmax(logits, *a.gate_shift_weight, phantom), x).flatten(2) @ z + bias
+        y = torch.einsum("nihj,njk->nihk", gate_softmax(logits, *a.gate_shift_weight, phantom), x).flatten(2) @ z + bias
+        return y * OCCUPIED.unsqueeze(2)
 
     tensors = (x, *matrices, h2, weight)
     torch.testing.assert_close(attend(*tensors), attend(*tensors, fused=False), rtol=0, atol=1e-13)
@@ -73,9 +77,11 @@ def test_the_fused_neighbor_sums_have_the_right_first_and_second_derivatives(nam
     neighbors = [torch.randint(0, 4, (n, 3), generator=torch.Generator().manual_seed(n)) for n in (1, 3)]
     g1, pairs = random(4, 6, seed=1), [random(n, 3, 4, seed=2 + n) for n in (1, 3)]
     scales, turns = [random(n, 3, seed=6 + n) for n in (1, 3)], [random(n, 3, 3, seed=10 + n) for n in (1, 3)]
+    scales[1] = (scales[1] * torch.cat([OCCUPIED[:1], OCCUPIED])).detach().requires_grad_()
 
     def sums(g1, w, *rest, fused=True):
-        g2, a, h = rest[:2], rest[2:4], rest[4:]
+        g2, a, h = rest[:2], [a**3 for a in rest[2:4]], rest[4:]
+        h = [h * a.unsqueeze(1) for h, a in zip(h, a)]
         if fused:
             return kernels(name).neighbor_sums(g1, w, list(g2), list(a), list(h), neighbors)
         conv, moment = neighbor_sums(g1, [(a.unsqueeze(-1) * g) @ w for a, g in zip(a, g2)], list(h), neighbors)

@@ -63,9 +63,14 @@ struct Atom {
   }
 
   void load(const Tensor& cotangent, int64_t atom) {
-    pad_rows(data<T>(cotangent) + atom * 4 * net.width.back(), 4, net.width.back(), c.data(), m);
+    const int64_t width = net.width.back();
+    copy_rows(data<T>(cotangent) + atom * 4 * width, width, 4, width, c.data(), m);
     for (int64_t a = 0; a < 4; ++a)
       for (int64_t o = 0; o < m; ++o) ct[o * Lane<T>::COUNT + a] = c[a * m + o];
+  }
+  void write(const Buffer<T>& from, Tensor& to, int64_t atom) const {
+    const int64_t width = net.width.back();
+    copy_rows(from.data(), m, 4, width, to.data_ptr<T>() + atom * 4 * width, width);
   }
   // out (4, m) += A^T rows
   void sum(const T* A, int64_t count, const T* rows, T* out) const { multiply(transpose_of(A, 4), 4, count, rows, m, out, true); }
@@ -100,7 +105,7 @@ void moments(const Edges& edges, at::TensorList weights, const variable_list& y,
       atom.tile.evaluate(atom.R(at), atom.row(at), at.count, Atom<T>::values(y, at));
       atom.sum(atom.R(at), at.count, atom.tile.last_h(), sum.data());
     }
-    unpad_rows(sum.data(), 4, net.width.back(), M.data_ptr<T>() + n * 4 * net.width.back(), atom.m);
+    atom.write(sum, M, n);
   });
 }
 
@@ -167,7 +172,7 @@ variable_list second(const Edges& edges, at::TensorList weights, const variable_
       T* out = gR ? gR->data_ptr<T>() + 4 * at.begin : nullptr;
       for (int64_t k = 0; gR && k < 4 * at.count; ++k) out[k] = a[k / 4 * 4] * atom.dots[k / 4 * Lane<T>::COUNT + k % 4] + (k % 4 ? T(0) : gx[k / 4]);
     }
-    unpad_rows(sum.data(), 4, net.width.back(), gc.data_ptr<T>() + n * 4 * net.width.back(), m);
+    atom.write(sum, gc, n);
   });
   return train ? WideGradients<T>::total(grads, net, weights) : variable_list(weights.size());
 }

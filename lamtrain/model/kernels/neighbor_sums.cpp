@@ -3,7 +3,8 @@
 //   conv_i = sum_j (a_ij g2_ij W) * g1_n(ij)  (elementwise)        H_i = sum_j h_ij g1_n(ij)^T        I_i = sum_j h_ij g2_ij^T
 //
 // All chunks of a layer at once: g2 (N, V, K), a (N, V), h (N, 3, V) and n (N, V) are lists, one entry a chunk, over consecutive rows;
-// g1, conv are (A, d), H (A, 3, d), I (A, 3, K), W (K, d). With P, Q, R the cotangents of conv, H, I, y = a g2, u = y W and
+// g1, conv are (A, d), H (A, 3, d), I (A, 3, K), W (K, d). Slots behind an atom's last a that is not 0 are empty: h is 0 there too, and both
+// have no slope. With P, Q, R the cotangents of conv, H, I, y = a g2, u = y W and
 // T_j = P * g1_n, the first derivative is
 //
 //   g1'_n += u_j * P + h_j Q    g2'_j = a_j T_j W^T + h_j R    a'_j = T_j W^T . g2_j    h'_j = Q g1_n + R g2_j    W' = y^T T
@@ -45,8 +46,8 @@ struct FirstResults {
 template <class T>
 struct First {
   Cotangents<T> c;
-  Buffer<T> tall, back, gg2;  // T, T W^T and g2' of each edge
-  explicit First(const Shape<T>& n) : c(n), tall(n.atoms()), back(n.edges()), gg2(back) {}
+  Buffer<T> tall, back, gg2, ga, gh;  // T, T W^T and g2', a', h' of each edge
+  explicit First(const Shape<T>& n) : c(n), tall(n.atoms()), back(n.edges()), gg2(back), ga(n.most), gh(3 * n.most) {}
 
   void operator()(const Place& at, Atom<T>& atom, const FirstResults& out, Sums<T>& sums) {
     c.load(out.P, out.Q, out.R, at.row, atom.n);
@@ -55,8 +56,9 @@ struct First {
     atom.scale(atom.a, back, gg2, false), atom.add_turned(atom.h, c.R.data(), gg2);
     atom.write(gg2, at, out.g2);
     if (out.geometry) {
-      atom.dot_rows(back, atom.g2, mutable_row<T>(out.a[at.chunk], at.i), false);
-      atom.dots(c.Q.data(), atom.g1, c.R.data(), atom.g2, mutable_row<T>(out.h[at.chunk], at.i));
+      atom.dot_rows(back, atom.g2, ga, false);
+      atom.dots(c.Q.data(), atom.g1, c.R.data(), atom.g2, gh);
+      atom.write_factors(ga, gh, at, out.a, out.h);
     }
     if (out.atoms) atom.scatter(atom.u, c.P.data(), atom.h, c.Q.data(), sums.g1.data());
     if (out.weights) atom.add_w(atom.y, tall, sums.W);
@@ -74,16 +76,15 @@ struct SecondResults {
 template <class T>
 struct Second {
   Cotangents<T> c, more;
-  Buffer<T> G, vW, tall, tall_G, Y, v, back, back_G, gg2, b, e;
+  Buffer<T> G, vW, tall, tall_G, Y, v, back, back_G, gg2, b, e, ga, gh;
   explicit Second(const Shape<T>& n)
-      : c(n), more(n), G(n.atoms()), vW(G), tall(G), tall_G(G), Y(n.edges()), v(Y), back(Y), back_G(Y), gg2(Y), b(n.most), e(3 * n.most) {}
+      : c(n), more(n), G(n.atoms()), vW(G), tall(G), tall_G(G), Y(n.edges()), v(Y), back(Y), back_G(Y), gg2(Y), b(n.most), e(3 * n.most), ga(b), gh(e) {}
 
   void operator()(const Place& at, Atom<T>& atom, const SecondResults& out, Sums<T>& sums) {
     const T *P = c.P.data(), *Q = c.Q.data(), *R = c.R.data();
     c.load(out.P, out.Q, out.R, at.row, atom.n);
     atom.gather(out.G, G), atom.channel(out.Y, at, Y);
-    std::copy_n(row_of<T>(out.b[at.chunk], at.i), at.V, b.data());
-    std::copy_n(row_of<T>(out.e[at.chunk], at.i), 3 * at.V, e.data());
+    atom.factors(out.b, out.e, at, b, e);
     atom.scale(b, atom.g2, v, false), atom.scale(atom.a, Y, v, true);
     atom.times_w(v, vW);
     atom.sum(vW, e, atom.g1, more.P.data(), more.Q.data(), false), atom.sum(atom.u, atom.h, G, more.P.data(), more.Q.data(), true);
@@ -95,9 +96,9 @@ struct Second {
     atom.scale(b, back, gg2, false), atom.scale(atom.a, back_G, gg2, true), atom.add_turned(e, R, gg2);
     atom.write(gg2, at, out.g2);
     if (out.geometry) {
-      T* ga = mutable_row<T>(out.a[at.chunk], at.i);
       atom.dot_rows(back, Y, ga, false), atom.dot_rows(back_G, atom.g2, ga, true);
-      atom.dots(Q, G, R, Y, mutable_row<T>(out.h[at.chunk], at.i));
+      atom.dots(Q, G, R, Y, gh);
+      atom.write_factors(ga, gh, at, out.a, out.h);
     }
     if (out.weights) atom.add_w(v, tall, sums.W), atom.add_w(atom.y, tall_G, sums.W);
   }

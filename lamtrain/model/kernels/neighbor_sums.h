@@ -19,10 +19,10 @@ struct Shape {
   Buffer<T> edges() const { return Buffer<T>(most * dims); }  // a row of g2's width for each edge
 };
 
-// Where the edges of an atom are: row `i` of chunk `chunk`, row `row` of all.
+// Where the edges of an atom are: row `i` of chunk `chunk`, row `row` of all; it has `V` in `slots`, the others are empty.
 struct Place {
   size_t chunk;
-  int64_t i, row, V;
+  int64_t i, row, V, slots;
 };
 
 template <class T>
@@ -49,7 +49,7 @@ struct Atom {
 
   Atom(const Inputs& in, const Shape<T>& n)
       : in(in), n(n), W(n.K * n.wide), Wt(n.wide * n.dims), g1(n.atoms()), g2(n.edges()), y(g2), u(g1), a(n.most), h(3 * n.most) {
-    pad_rows(data<T>(in.W), n.K, n.d, W.data(), n.wide);
+    copy_rows(data<T>(in.W), n.d, n.K, n.d, W.data(), n.wide);
     for (int64_t k = 0; k < n.K; ++k)
       for (int64_t o = 0; o < n.d; ++o) Wt[o * n.dims + k] = W[k * n.wide + o];
   }
@@ -57,13 +57,22 @@ struct Atom {
   void load(const Place& at) {
     V = at.V, neighbors = row_of<int64_t>(in.n[at.chunk], at.i);
     gather(in.g1, g1), channel(in.g2, at, g2);
-    std::copy_n(row_of<T>(in.a[at.chunk], at.i), V, a.data());
-    std::copy_n(row_of<T>(in.h[at.chunk], at.i), 3 * V, h.data());
+    factors(in.a, in.h, at, a, h);
     scale(a, g2, y, false);
     times_w(y, u);
   }
-  void channel(const variable_list& from, const Place& at, Buffer<T>& to) const { pad_rows(row_of<T>(from[at.chunk], at.i), V, n.K, to.data(), n.dims); }
-  void write(const Buffer<T>& from, const Place& at, const variable_list& to) const { unpad_rows(from.data(), V, n.K, mutable_row<T>(to[at.chunk], at.i), n.dims); }
+  void channel(const variable_list& from, const Place& at, Buffer<T>& to) const { copy_rows(row_of<T>(from[at.chunk], at.i), n.K, V, n.K, to.data(), n.dims); }
+  void factors(const variable_list& from_a, const variable_list& from_h, const Place& at, Buffer<T>& to_a, Buffer<T>& to_h) const {
+    copy_row(row_of<T>(from_a[at.chunk], at.i), V, to_a.data());
+    copy_rows(row_of<T>(from_h[at.chunk], at.i), at.slots, 3, V, to_h.data(), V);
+  }
+  void write(const Buffer<T>& from, const Place& at, const variable_list& to) const {
+    fill_rows(from.data(), n.dims, V, n.K, mutable_row<T>(to[at.chunk], at.i), at.slots, n.K);
+  }
+  void write_factors(const Buffer<T>& from_a, const Buffer<T>& from_h, const Place& at, const variable_list& to_a, const variable_list& to_h) const {
+    fill_rows(from_a.data(), V, 1, V, mutable_row<T>(to_a[at.chunk], at.i), 1, at.slots);
+    fill_rows(from_h.data(), V, 3, V, mutable_row<T>(to_h[at.chunk], at.i), 3, at.slots);
+  }
   void gather(const Tensor& from, Buffer<T>& to) const {
     for (int64_t j = 0; j < V; ++j) copy_row(data<T>(from) + neighbors[j] * n.d, n.d, &to[j * n.wide]);
   }
@@ -124,7 +133,7 @@ struct Atom {
     }
   }
   // out (3, V) = turned . rows_j + narrow . channel_j
-  void dots(const T* turned, const Buffer<T>& rows, const T* narrow, const Buffer<T>& channel, T* out) const {
+  void dots(const T* turned, const Buffer<T>& rows, const T* narrow, const Buffer<T>& channel, Buffer<T>& out) const {
     for (int64_t j = 0; j < V; ++j) {
       const T *r = &rows[j * n.wide], *c = &channel[j * n.dims];
       T s[3] = {};
@@ -139,7 +148,7 @@ struct Atom {
     s[0] += x, s[1] += y, s[2] += z;
   }
   // out_j (+)= left_j . right_j, of g2's width.
-  void dot_rows(const Buffer<T>& left, const Buffer<T>& right, T* out, bool add) const {
+  void dot_rows(const Buffer<T>& left, const Buffer<T>& right, Buffer<T>& out, bool add) const {
     for (int64_t j = 0; j < V; ++j) {
       const T *l = &left[j * n.dims], *r = &right[j * n.dims];
       T s = 0;
@@ -176,11 +185,11 @@ struct Cotangents {
   explicit Cotangents(const Shape<T>& n) : P(n.wide), Q(3 * n.wide), R(3 * n.dims) {}
   void load(const Tensor& p, const Tensor& q, const Tensor& r, int64_t row, const Shape<T>& n) {
     copy_row(row_of<T>(p, row), n.d, P.data());
-    pad_rows(row_of<T>(q, row), 3, n.d, Q.data(), n.wide), pad_rows(row_of<T>(r, row), 3, n.K, R.data(), n.dims);
+    copy_rows(row_of<T>(q, row), n.d, 3, n.d, Q.data(), n.wide), copy_rows(row_of<T>(r, row), n.K, 3, n.K, R.data(), n.dims);
   }
   void write(const Tensor& p, const Tensor& q, const Tensor& r, int64_t row, const Shape<T>& n) const {
     copy_row(P.data(), n.d, mutable_row<T>(p, row));
-    unpad_rows(Q.data(), 3, n.d, mutable_row<T>(q, row), n.wide), unpad_rows(R.data(), 3, n.K, mutable_row<T>(r, row), n.dims);
+    copy_rows(Q.data(), n.wide, 3, n.d, mutable_row<T>(q, row), n.d), copy_rows(R.data(), n.dims, 3, n.K, mutable_row<T>(r, row), n.K);
   }
 };
 
@@ -199,7 +208,8 @@ std::vector<Sums<T>> over_atoms(const Inputs& in, const Results& results) {
     for (size_t k = 0; k < in.n.size(); start += in.n[k++].size(0)) {
       const int64_t N = in.n[k].size(0);
       for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
-        const Place at{k, i, start + i, in.n[k].size(1)};
+        const int64_t slots = in.n[k].size(1);
+        const Place at{k, i, start + i, used(row_of<T>(in.a[k], i), slots), slots};
         atom.load(at);
         pass(at, atom, results, sums[part]);
       }

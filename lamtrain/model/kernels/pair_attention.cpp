@@ -17,6 +17,8 @@
 //   q'' = S x + (u c) X    o'' = W x + A X    x'' = W^T o' + S^T q + (u c)^T Q + q'' M^T    Y'' = o'' Z
 //   M'' = X^T q' + x^T q''    Z'' = o''^T Y    c'' = sum_h (r s + u t)    b'' = sum_h r    d'' = sum_h p (w (v - <v>) + o' X^T)
 //
+// Slots behind an atom's last k_jj that is not 0 are empty: to the others they are phantoms, y is 0 there, and so are derivatives, since a
+// switch that is 0 has no slope.
 // Squares are held as [j, i]: a vector is of edges i, and sums over j run from vector to vector. Nothing but the inputs is kept
 // between the passes: all is computed again in cache, which is cheaper than to read it back.
 #include "pair_attention.h"

@@ -6,9 +6,10 @@
 namespace lam::attention {
 template <class T>
 struct Shape {
-  int64_t N, V, K, H, cols, dims;  // `cols`, `dims`: V and K in whole vectors
+  int64_t N, slots, K, H, dims, V, cols;  // `V`: edges of an atom, at most `slots`; `dims`, `cols`: K and V in whole vectors
 
-  Shape(const Tensor& x, const Tensor& M) : N(x.size(0)), V(x.size(1)), K(x.size(2)), H(M.size(1) / K), cols(Lane<T>::padded(V)), dims(Lane<T>::padded(K)) {}
+  Shape(const Tensor& x, const Tensor& M) : N(x.size(0)), slots(x.size(1)), K(x.size(2)), H(M.size(1) / K), dims(Lane<T>::padded(K)) { set_edges(slots); }
+  void set_edges(int64_t count) { V = count, cols = Lane<T>::padded(count); }
   Buffer<T> square() const { return Buffer<T>(V * cols); }        // [j, i]
   Buffer<T> channel() const { return Buffer<T>(cols * dims); }    // [i, k], or [k, i] transposed
   Buffer<T> matrices() const { return Buffer<T>(H * K * dims); }  // one (K, dims) for each head
@@ -32,7 +33,8 @@ struct Squares {  // gate, shift and weight, or cotangents of them
 
   // From f and k, or their cotangents; `shift` is 1 for the former.
   void load(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n, const Options& options, T shift) {
-    pad_rows(data<T>(fading) + atom * n.V * n.V, n.V, n.V, f.data(), n.cols), pad_rows(data<T>(both) + atom * n.V * n.V, n.V, n.V, k.data(), n.cols);
+    const int64_t at = atom * n.slots * n.slots;
+    copy_rows(data<T>(fading) + at, n.slots, n.V, n.V, f.data(), n.cols), copy_rows(data<T>(both) + at, n.slots, n.V, n.V, k.data(), n.cols);
     const T *pf = f.data(), *pk = k.data(), *gate = options.gated ? pf : pk, C = options.C, D = options.D;
     T *pc = c.data(), *pb = b.data(), *pd = d.data();
     for (int64_t e = 0; e < n.V * n.cols; ++e) pc[e] = C * gate[e], pb[e] = T(20) * (pk[e] - shift), pd[e] = D * pf[e];
@@ -48,7 +50,8 @@ struct Squares {  // gate, shift and weight, or cotangents of them
       pd[e] = D * pd[e] + Cf * pc[e];
       pb[e] = T(20) * pb[e] + Ck * pc[e];
     }
-    unpad_rows(pd, n.V, n.V, f.data_ptr<T>() + atom * n.V * n.V, n.cols), unpad_rows(pb, n.V, n.V, k.data_ptr<T>() + atom * n.V * n.V, n.cols);
+    const int64_t at = atom * n.slots * n.slots;
+    fill_rows(pd, n.cols, n.V, n.V, f.data_ptr<T>() + at, n.slots, n.slots), fill_rows(pb, n.cols, n.V, n.V, k.data_ptr<T>() + at, n.slots, n.slots);
   }
 };
 
@@ -103,22 +106,27 @@ template <class T>
 struct Atom {
   using Vec = typename Lane<T>::Vec;
   static constexpr int64_t L = Lane<T>::COUNT;
-  const Shape<T> n;
+  Shape<T> n;
   const Matrices<T>& matrices;
-  const int64_t phantom;
+  int64_t phantom;
   Buffer<T> x, xt;                      // of the atom
   Squares<T> squares;
   Buffer<T> qt, s, p, phantom_weights;  // of a head
 
-  Atom(const Shape<T>& shape, const Matrices<T>& matrices, int64_t phantom)
-      : n(shape), matrices(matrices), phantom(phantom), x(n.channel()), xt(x), squares(n), qt(xt), s(n.square()), p(s), phantom_weights(n.cols) {}
+  Atom(const Shape<T>& shape, const Matrices<T>& matrices)
+      : n(shape), matrices(matrices), x(n.channel()), xt(x), squares(n), qt(xt), s(n.square()), p(s), phantom_weights(n.cols) {}
 
+  // Slots behind the last that is not faded out count as phantoms.
   void load(int64_t atom, const Inputs& in) {
+    n.set_edges(used(data<T>(in.k) + atom * n.slots * n.slots, n.slots, n.slots + 1));
+    phantom = in.options.phantom + n.slots - n.V;
     squares.load(in.f, in.k, atom, n, in.options, T(1));
     channel(in.x, atom, x), turn(x, xt);
   }
-  void channel(const Tensor& from, int64_t atom, Buffer<T>& to) const { pad_rows(data<T>(from) + atom * n.V * n.K, n.V, n.K, to.data(), n.dims); }
-  void write(const Buffer<T>& from, int64_t atom, const Tensor& to) const { unpad_rows(from.data(), n.V, n.K, to.data_ptr<T>() + atom * n.V * n.K, n.dims); }
+  void channel(const Tensor& from, int64_t atom, Buffer<T>& to) const { copy_rows(data<T>(from) + atom * n.slots * n.K, n.K, n.V, n.K, to.data(), n.dims); }
+  void write(const Buffer<T>& from, int64_t atom, const Tensor& to) const {
+    fill_rows(from.data(), n.dims, n.V, n.K, to.data_ptr<T>() + atom * n.slots * n.K, n.slots, n.K);
+  }
   void turn(const Buffer<T>& channel, Buffer<T>& to) const { transpose(channel.data(), n.cols, n.dims, to.data()); }
   void turn_back(const Buffer<T>& transposed, Buffer<T>& to) const { transpose(transposed.data(), n.dims, n.cols, to.data()); }
 
@@ -186,7 +194,7 @@ std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
   const int64_t parts = parts_of(n.N);
   std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
   over_parts(parts, [&](int64_t part) {
-    Atom<T> atom(n, matrices, in.options.phantom);
+    Atom<T> atom(n, matrices);
     Pass<T> pass(n);
     for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
       atom.load(a, in);

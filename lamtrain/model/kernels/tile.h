@@ -106,14 +106,27 @@ inline void copy_row(const T* from, int64_t width, T* to) {
   *reinterpret_cast<Vec*>(to + width - L) = *reinterpret_cast<const Vec*>(from + width - L);
 }
 
-// Rows of `width` values into rows of `cols`, whose ends stay as they are; and back.
+// How many of `count` values, `step` apart, come before the zeros at their end.
 template <class T>
-inline void pad_rows(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * width, width, to + r * cols);
+inline int64_t used(const T* values, int64_t count, int64_t step = 1) {
+  while (count && values[(count - 1) * step] == 0) --count;
+  return count;
 }
+
+// The first `width` values of rows that are `stride` apart, to where they are `step` apart.
 template <class T>
-inline void unpad_rows(const T* from, int64_t rows, int64_t width, T* to, int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * cols, width, to + r * width);
+inline void copy_rows(const T* from, int64_t stride, int64_t rows, int64_t width, T* to, int64_t step) {
+  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * stride, width, to + r * step);
+}
+
+// The same to a matrix (all, step), with zeros in what is left of it.
+template <class T>
+inline void fill_rows(const T* from, int64_t stride, int64_t rows, int64_t width, T* to, int64_t all, int64_t step) {
+  for (int64_t r = 0; r < rows; ++r) {
+    copy_row(from + r * stride, width, to + r * step);
+    for (int64_t k = width; k < step; ++k) to[r * step + k] = 0;
+  }
+  std::fill(to + rows * step, to + all * step, T(0));
 }
 
 // to (rows, width) += rows of `cols` values, without their ends.

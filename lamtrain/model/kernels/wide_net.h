@@ -19,17 +19,17 @@ struct WideNet {  // weights with rows of whole vectors; `weights`: tables (rows
   explicit WideNet(at::TensorList weights) {
     add_width(weights[1].numel());
     tables.resize(weights[0].size(0) * cols[0]), first.resize(cols[0]);
-    pad_rows(data<T>(weights[0]), weights[0].size(0), width[0], tables.data(), cols[0]);
-    pad_rows(data<T>(weights[1]), 1, width[0], first.data(), cols[0]);
+    copy_rows(data<T>(weights[0]), width[0], weights[0].size(0), width[0], tables.data(), cols[0]);
+    copy_row(data<T>(weights[1]), width[0], first.data());
     matrix.emplace_back(), transposed.emplace_back(), bias.emplace_back();
     for (size_t w = 2; w < weights.size(); w += 2) {
       const int64_t in = width.back(), in_cols = cols.back(), out = weights[w + 1].numel();
       add_width(out);
       Buffer<T>&m = matrix.emplace_back(in * cols.back()), &t = transposed.emplace_back(out * in_cols);
-      pad_rows(data<T>(weights[w]), in, out, m.data(), cols.back());
+      copy_rows(data<T>(weights[w]), out, in, out, m.data(), cols.back());
       for (int64_t i = 0; i < in; ++i)
         for (int64_t o = 0; o < out; ++o) t[o * in_cols + i] = m[i * cols.back() + o];
-      pad_rows(data<T>(weights[w + 1]), 1, out, bias.emplace_back(cols.back()).data(), cols.back());
+      copy_row(data<T>(weights[w + 1]), out, bias.emplace_back(cols.back()).data());
     }
   }
   int64_t layers() const { return width.size(); }
