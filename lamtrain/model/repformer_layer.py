@@ -24,7 +24,7 @@ from .kernels.choose import PLAIN, Kernels
 from .kernels.plain import neighbor_sums
 from .layers import Dense
 from .pairs import Angles, Pairs, weighted_h2
-from .residual import Residual, Update
+from .residual import Residual
 
 
 class RepformerLayer(nn.Module):
@@ -62,6 +62,7 @@ class RepformerLayer(nn.Module):
         self.vector_attention = VectorAttention(c.attn2_nhead) if self.update_h2 else None
         self.g2_residual = None if last else Residual(c, g2, ["linear"] + ["g1g1"] * g1g1 + ["attn"] * attn)
         self.h2_residual = Residual(c, 1, ["attn"]) if self.update_h2 else None
+        self.fusable = not g1g1 and self.act is torch.tanh and c.update_style == "res_residual"
 
     def forward(self, g1: Tensor, chunks: list[Pairs]) -> tuple[Tensor, list[Pairs]]:
         """`g1` (A, ng1) -> (A, ng1), with the chunks' pair channels."""
@@ -69,7 +70,7 @@ class RepformerLayer(nn.Module):
         gathered = gather_rows(g1, [pairs.neighbors for pairs in chunks]) if self.needs_edges else [None] * len(chunks)
         updates = self._neighbor_terms(g1, chunks)
         if self.self_mlp is not None:
-            updates["self"] = self.self_mlp(g1), self.act
+            updates["self"] = self.act(self.self_mlp(g1))
         if self.local_attention is not None:
             merged = self.local_attention.merged()
             updates["attn"] = join([self.local_attention(a, b, merged, pairs.sums) for a, b, pairs in zip(own, gathered, chunks)])
@@ -78,7 +79,7 @@ class RepformerLayer(nn.Module):
         new = chunks if self.last else [self._update_pairs(*some, query_key, value) for some in zip(chunks, own, gathered)]
         return self.g1_residual(g1, updates), new
 
-    def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Update]:
+    def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
         """The terms `linear` and `conv` of g1's update, (A, ng1)."""
         c, neighbors = self.config, [pairs.neighbors for pairs in chunks]
         g2, h2_sum = [pairs.g2 for pairs in chunks], [pairs.h2_sum for pairs in chunks]
@@ -99,28 +100,46 @@ class RepformerLayer(nn.Module):
             inputs.append(self.kernels.symmetrize(own, c.axis_neuron))
         if c.update_g1_has_drrd:
             inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
-        updates = {"linear": (self.linear1(join(inputs, -1)), self.act)}
+        updates = {"linear": self.act(self.linear1(join(inputs, -1)))}
         return updates | {"conv": conv} if alone else updates
 
     def _update_pairs(
         self, pairs: Pairs, own_g1: Tensor, neighbors_g1: Tensor | None, query_key: Tensor | None, value: Tensor | None
     ) -> Pairs:
         """`own_g1` (N, ng1); `neighbors_g1` (N, V, ng1) for the product of both atoms' g1; the merged matrices of the attention."""
-        g2, h2 = pairs.g2, pairs.h2
-        updates = {"linear": (self.linear2(g2), self.act)}
-        if self.g1g1 is not None:
-            product = own_g1.unsqueeze(1) * neighbors_g1
-            updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
+        g2 = pairs.g2
+        if self.kernels.pair_update is not None and self.fusable:
+            attended, weights = self._attended(pairs, query_key, value)
+            new = replace(pairs, g2=self._fused_update(g2, attended))
+        else:
+            updates = {"linear": self.act(self.linear2(g2))}
+            if self.g1g1 is not None:
+                product = own_g1.unsqueeze(1) * neighbors_g1
+                updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
+            attended, weights = self._attended(pairs, query_key, value)
+            if attended is not None:
+                updates["attn"] = self.pair_attention.norm(attended)
+            new = replace(pairs, g2=self.g2_residual(g2, updates))
+        if self.vector_attention is None:
+            return new
+        return self._turn(new, self.h2_residual(pairs.h2, {"attn": self.vector_attention(weights, pairs.h2)}))
+
+    def _attended(self, pairs: Pairs, query_key: Tensor | None, value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What g2 takes by attention, up to its norm, and the weights, where they are formed and asked for."""
         if self.pair_weights is None:
-            return replace(pairs, g2=self.g2_residual(g2, updates))
+            return None, None
         if self.vector_attention is None and self.kernels.pair_attention is not None and pairs.sums.smooth:
-            attended = self.pair_attention.fused(g2, query_key, value, pairs.angles, pairs.sums.phantom)
-            return replace(pairs, g2=self.g2_residual(g2, updates | {"attn": (attended, self.pair_attention.norm)}))
-        weights = self.pair_weights(g2, query_key, pairs.angles, pairs.sums.phantom)
-        if self.pair_attention is not None:
-            updates["attn"] = self.pair_attention(weights, g2, value), self.pair_attention.norm
-        new = replace(pairs, g2=self.g2_residual(g2, updates))
-        return new if self.vector_attention is None else self._turn(new, self.h2_residual(h2, {"attn": self.vector_attention(weights, h2)}))
+            return self.pair_attention.fused(pairs.g2, query_key, value, pairs.angles, pairs.sums.phantom), None
+        weights = self.pair_weights(pairs.g2, query_key, pairs.angles, pairs.sums.phantom)
+        return None if self.pair_attention is None else self.pair_attention(weights, pairs.g2, value), weights
+
+    def _fused_update(self, g2: Tensor, attended: Tensor | None) -> Tensor:
+        """The same as the residual makes of `linear` and the normed attention."""
+        scale, attention = self.g2_residual.scale, [None, None, None, 0.0]
+        if attended is not None:
+            norm = self.pair_attention.norm
+            attention = [attended, scale["attn"] * norm.weight, scale["attn"] * norm.bias, norm.eps]
+        return self.kernels.pair_update(g2, self.linear2.weight, self.linear2.bias, scale["linear"], *attention)
 
     def _turn(self, pairs: Pairs, h2: Tensor) -> Pairs:
         """The pairs with a new h2, and what hangs on it."""

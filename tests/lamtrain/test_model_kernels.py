@@ -118,20 +118,23 @@ def test_the_fused_environment_has_the_right_first_and_second_derivatives(name, 
     assert torch.autograd.gradcheck(fused, vectors) and torch.autograd.gradgradcheck(fused, vectors)
 
 
-@pytest.mark.parametrize("term", ["tanh", "norm"])
+@pytest.mark.parametrize("attended", [False, True])
 @pytest.mark.parametrize("name", [COMPILED])
-def test_the_fused_residuals_have_the_right_first_and_second_derivatives(name, term):
-    u, value, scale, shift = random(2, 3, 5, seed=0), random(2, 3, 5, seed=1), random(5, seed=2), random(5, seed=3)
-    if term == "tanh":
-        tensors, fused = (u, value, scale), kernels(name).add_tanh
-        expected = u + scale * value.tanh()
-    else:
-        tensors, fused = (u, value, scale, shift), lambda *t: kernels(name).add_norm(*t, 1e-3)
-        expected = u + torch.nn.functional.layer_norm(value, (5,), scale, shift, eps=1e-3)
-    torch.testing.assert_close(fused(*tensors), expected, rtol=0, atol=1e-14)
-    assert torch.autograd.gradcheck(fused, tensors)
-    channels = lambda *t: fused(*t, *(x.detach() for x in tensors[2:]))  # noqa: E731
-    assert torch.autograd.gradgradcheck(channels, tensors[:2])
+def test_the_fused_pair_update_has_the_right_first_and_second_derivatives(name, attended):
+    x, z, weight = random(2, 3, 5, seed=0), random(2, 3, 5, seed=1), random(5, 5, seed=2)
+    bias, r, scale, shift = (random(5, seed=k) for k in range(3, 7))
+
+    def update(x, z, w, b, r, scale, shift, *, fused=True):
+        if fused:
+            return kernels(name).pair_update(x, w, b, r, *((z, scale, shift) if attended else (None, None, None)), 1e-3)
+        y = x + r * torch.tanh(x @ w + b)
+        return y + torch.nn.functional.layer_norm(z, (5,), scale, shift, eps=1e-3) if attended else y
+
+    tensors = (x, z, weight, bias, r, scale, shift)
+    torch.testing.assert_close(update(*tensors), update(*tensors, fused=False), rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(update, tensors)
+    channels = lambda x, z: update(x, z, *(t.detach() for t in tensors[2:]))  # noqa: E731
+    assert torch.autograd.gradgradcheck(channels, (x, z))
 
 
 def test_phantom_columns_are_padded_columns():

@@ -27,10 +27,9 @@ class Kernels:
     gate_softmax: Callable = gate_softmax
     symmetrize: Callable = symmetrize
     neighbor_sums: Callable | None = None
-    add_norm: Callable | None = None
-    add_tanh: Callable | None = None
     environment: Callable | None = None
     pair_attention: Callable | None = None
+    pair_update: Callable | None = None
     moment: Callable | None = None
     three_body: Callable | None = None
 
@@ -67,10 +66,9 @@ def _compiled() -> Kernels:
         gate_softmax=ops.gate_softmax,
         neighbor_sums=ops.neighbor_sums,
         symmetrize=ops.symmetrize,
-        add_norm=ops.add_norm,
-        add_tanh=ops.add_tanh,
         environment=ops.environment,
         pair_attention=ops.pair_attention,
+        pair_update=ops.pair_update,
         moment=ops.moment,
         three_body=ops.three_body,
     )

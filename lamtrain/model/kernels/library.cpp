@@ -3,13 +3,13 @@
 #include "common.h"
 
 namespace lam {
-Tensor add_norm(const Tensor& u, const Tensor& z, const Tensor& w, const Tensor& b, double eps);
-Tensor add_tanh(const Tensor& u, const Tensor& a, const Tensor& r);
 std::tuple<Tensor, Tensor, Tensor> environment(const Tensor& d, const std::optional<Tensor>& seen, const Tensor& mean, const Tensor& std, double smooth, double cutoff,
                                                double protection);
 Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom);
 Tensor pair_attention(const Tensor& x, const Tensor& M, const Tensor& Z, const Tensor& bias, const Tensor& f, const Tensor& k, double C, double D, bool gated,
                       int64_t phantom);
+Tensor pair_update(const Tensor& x, const Tensor& W, const Tensor& b, const Tensor& r, const std::optional<Tensor>& z, const std::optional<Tensor>& w,
+                   const std::optional<Tensor>& c, double eps);
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights);
 Tensor symmetrize(const Tensor& moment, int64_t axis);
 Tensor three_body(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorList weights);
@@ -17,11 +17,10 @@ std::tuple<Tensor, Tensor, Tensor> neighbor_sums(const Tensor& g1, const Tensor&
 }  // namespace lam
 
 TORCH_LIBRARY(lam, m) {
-  m.def("add_norm(Tensor u, Tensor z, Tensor w, Tensor b, float eps) -> Tensor", &lam::add_norm);
-  m.def("add_tanh(Tensor u, Tensor a, Tensor r) -> Tensor", &lam::add_tanh);
   m.def("environment(Tensor d, Tensor? seen, Tensor mean, Tensor std, float smooth, float cutoff, float protection) -> (Tensor, Tensor, Tensor)", &lam::environment);
   m.def("gate_softmax(Tensor s, Tensor c, Tensor b, Tensor d, int phantom) -> Tensor", &lam::gate_softmax);
   m.def("pair_attention(Tensor x, Tensor m, Tensor z, Tensor bias, Tensor fading, Tensor both, float c, float d, bool gated, int phantom) -> Tensor", &lam::pair_attention);
+  m.def("pair_update(Tensor x, Tensor w, Tensor b, Tensor r, Tensor? z, Tensor? scale, Tensor? shift, float eps) -> Tensor", &lam::pair_update);
   m.def("moment(Tensor r, Tensor row, Tensor[] weights) -> Tensor", &lam::moment);
   m.def("symmetrize(Tensor moment, int axis) -> Tensor", &lam::symmetrize);
   m.def("three_body(Tensor e, Tensor types, int ntypes, Tensor[] weights) -> Tensor", &lam::three_body);
