@@ -56,18 +56,13 @@ struct Atom {
 
   const T* R(const Piece& at) const { return data<T>(edges.R) + 4 * at.begin; }
   const int64_t* row(const Piece& at) const { return data<int64_t>(edges.row) + at.begin; }
-  static std::vector<T*> values(const variable_list& y, const Piece& at) {
-    std::vector<T*> out;
-    for (const auto& layer : y) out.push_back(layer.data_ptr<T>() + at.begin * layer.size(1));
-    return out;
-  }
-
   void load(const Tensor& cotangent, int64_t atom) {
     const int64_t width = net.width.back();
     copy_rows(data<T>(cotangent) + atom * 4 * width, width, 4, width, c.data(), m);
     for (int64_t a = 0; a < 4; ++a)
       for (int64_t o = 0; o < m; ++o) ct[o * Lane<T>::COUNT + a] = c[a * m + o];
   }
+  void evaluate(const Piece& at, bool slope) { tile.evaluate(R(at), row(at), at.count, slope); }
   void write(const Buffer<T>& from, Tensor& to, int64_t atom) const {
     const int64_t width = net.width.back();
     copy_rows(from.data(), m, 4, width, to.data_ptr<T>() + atom * 4 * width, width);
@@ -95,14 +90,13 @@ void over_atoms(const Edges& edges, const WideNet<T>& net, int64_t parts, Body b
   });
 }
 
-// M; `y` is filled.
 template <class T>
-void moments(const Edges& edges, at::TensorList weights, const variable_list& y, Tensor& M) {
+void moments(const Edges& edges, at::TensorList weights, Tensor& M) {
   const WideNet<T> net(weights);
   over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     Buffer<T> sum(4 * atom.m);
     for (const Piece& at : pieces) {
-      atom.tile.evaluate(atom.R(at), atom.row(at), at.count, Atom<T>::values(y, at));
+      atom.evaluate(at, false);
       atom.sum(atom.R(at), at.count, atom.tile.last_h(), sum.data());
     }
     atom.write(sum, M, n);
@@ -111,14 +105,14 @@ void moments(const Edges& edges, at::TensorList weights, const variable_list& y,
 
 // R' of every edge, into its slot.
 template <class T>
-void slopes(const Edges& edges, at::TensorList weights, const variable_list& y, const Tensor& c, Tensor& out) {
+void slopes(const Edges& edges, at::TensorList weights, const Tensor& c, Tensor& out) {
   const WideNet<T> net(weights);
   const int64_t* slot = data<int64_t>(edges.slot);
   T* to = out.data_ptr<T>();
   over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
-      atom.tile.restore(at.count, Atom<T>::values(y, at), true);
+      atom.evaluate(at, true);
       atom.dot(atom.tile.last_h(), at.count);
       atom.spread(atom.R(at), at.count, atom.RC.data());
       for (int64_t e = 0; e < at.count; ++e) {
@@ -134,16 +128,15 @@ void slopes(const Edges& edges, at::TensorList weights, const variable_list& y, 
 
 // Gradients of the weights, of the moment.
 template <class T>
-variable_list by_weights(const Edges& edges, at::TensorList weights, const variable_list& y, const Tensor& c) {
+variable_list by_weights(const Edges& edges, at::TensorList weights, const Tensor& c) {
   const WideNet<T> net(weights);
   std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
-      const auto values = Atom<T>::values(y, at);
-      atom.tile.restore(at.count, values, false);
+      atom.evaluate(at, false);
       atom.spread(atom.R(at), at.count, atom.tile.g.data());
-      atom.tile.template reverse<false>(atom.R(at), atom.row(at), at.count, values, grads[part], nullptr);
+      atom.tile.template reverse<false>(atom.R(at), atom.row(at), at.count, grads[part], nullptr);
     }
   });
   return WideGradients<T>::total(grads, net, weights);
@@ -151,7 +144,7 @@ variable_list by_weights(const Edges& edges, at::TensorList weights, const varia
 
 // Derivatives of sum_e A_e R'_e: `gc` (N, 4, m), those by the weights if `train`, and by R (P, 4) if `gR` is given.
 template <class T>
-variable_list second(const Edges& edges, at::TensorList weights, const variable_list& y, const Tensor& c, const Tensor& A, bool train, Tensor& gc, Tensor* gR) {
+variable_list second(const Edges& edges, at::TensorList weights, const Tensor& c, const Tensor& A, bool train, Tensor& gc, Tensor* gR) {
   const WideNet<T> net(weights);
   std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
@@ -159,15 +152,14 @@ variable_list second(const Edges& edges, at::TensorList weights, const variable_
     atom.load(c, n);
     Buffer<T> sum(4 * m), AR(4 * TILE), gx(TILE);
     for (const Piece& at : pieces) {
-      const auto values = Atom<T>::values(y, at);
       const T *a = data<T>(A) + 4 * at.begin, *r = atom.R(at);
-      atom.tile.restore(at.count, values, true);
+      atom.evaluate(at, true);
       for (int64_t k = 0; k < 4 * at.count; ++k) AR[k] = a[k / 4 * 4] * r[k];
       atom.sum(a, at.count, atom.tile.last_h(), sum.data()), atom.sum(AR.data(), at.count, atom.tile.last_t(at.count), sum.data());
       if (gR) atom.dot(atom.tile.last_t(at.count), at.count);
       if (train || gR) {
         atom.spread(a, at.count, atom.tile.g.data()), atom.spread(AR.data(), at.count, &atom.tile.g[at.count * m]);
-        atom.tile.template reverse<true>(r, atom.row(at), at.count, values, grads[part], gx.data());
+        atom.tile.template reverse<true>(r, atom.row(at), at.count, grads[part], gx.data());
       }
       T* out = gR ? gR->data_ptr<T>() + 4 * at.begin : nullptr;
       for (int64_t k = 0; gR && k < 4 * at.count; ++k) out[k] = a[k / 4 * 4] * atom.dots[k / 4 * Lane<T>::COUNT + k % 4] + (k % 4 ? T(0) : gx[k / 4]);
@@ -177,33 +169,29 @@ variable_list second(const Edges& edges, at::TensorList weights, const variable_
   return train ? WideGradients<T>::total(grads, net, weights) : variable_list(weights.size());
 }
 
-// What both functions below keep for their backward: y (P, cols) of each layer among it.
+// What both functions below keep for their backward.
 struct Saved {
   Edges edges;
   Tensor R, c;
-  variable_list weights, y;
+  variable_list weights;
 
-  static void keep(AutogradContext* ctx, const Edges& edges, const Tensor& R, const Tensor& c, at::TensorList weights, at::TensorList y) {
+  static void keep(AutogradContext* ctx, const Edges& edges, const Tensor& R, const Tensor& c, at::TensorList weights) {
     variable_list all{edges.slot, edges.ends, edges.R, edges.row, R, c};
     all.insert(all.end(), weights.begin(), weights.end());
-    all.insert(all.end(), y.begin(), y.end());
     ctx->save_for_backward(all);
-    ctx->saved_data["weights"] = int64_t(weights.size());
   }
   explicit Saved(AutogradContext* ctx) {
-    auto v = ctx->get_saved_variables();
-    const auto split = v.begin() + 6 + ctx->saved_data["weights"].toInt();
-    edges = {v[0], v[1], v[2], v[3]}, R = v[4], c = v[5];
-    weights.assign(v.begin() + 6, split), y.assign(split, v.end());
+    const auto v = ctx->get_saved_variables();
+    edges = {v[0], v[1], v[2], v[3]}, R = v[4], c = v[5], weights.assign(v.begin() + 6, v.end());
   }
 };
 
-struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges, y) -> R'
-  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, Tensor c, at::TensorList weights, at::TensorList y) {
+struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges) -> R'
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, Tensor c, at::TensorList weights) {
     const Edges edges{slot, ends, flat, row};
-    Saved::keep(ctx, edges, R, c, weights, y);
+    Saved::keep(ctx, edges, R, c, weights);
     Tensor out = at::zeros_like(R);
-    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_slope", [&] { slopes<scalar_t>(edges, weights, y.vec(), c, out); });
+    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_slope", [&] { slopes<scalar_t>(edges, weights, c, out); });
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
@@ -213,12 +201,11 @@ struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges, y) 
     Tensor gc = at::empty_like(saved.c), gR = geometry ? at::empty_like(A) : Tensor();
     variable_list grads;
     AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "moment_second", [&] {
-      grads = second<scalar_t>(saved.edges, saved.weights, saved.y, saved.c, A, train, gc, geometry ? &gR : nullptr);
+      grads = second<scalar_t>(saved.edges, saved.weights, saved.c, A, train, gc, geometry ? &gR : nullptr);
     });
     if (geometry) gR = at::zeros({saved.R.numel() / 4, 4}, A.options()).index_copy_(0, saved.edges.slot, gR).view_as(saved.R);
     variable_list out{gR, Tensor(), Tensor(), Tensor(), Tensor(), gc};
     out.insert(out.end(), grads.begin(), grads.end());
-    out.resize(out.size() + saved.y.size());
     return out;
   }
 };
@@ -228,12 +215,8 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
     const Edges edges{slot, ends, flat, row};
     const size_t layers = weights.size() / 2;
     Tensor M = at::empty({R.size(0), 4, layers > 1 ? weights.back().numel() : weights[1].numel()}, R.options());
-    variable_list y;
-    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment", [&] {
-      for (size_t k = 0; k < layers; ++k) y.push_back(at::empty({edges.count(), Lane<scalar_t>::padded(weights[2 * k + 1].numel())}, R.options()));
-      moments<scalar_t>(edges, weights, y, M);
-    });
-    Saved::keep(ctx, edges, R, Tensor(), weights, y);
+    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment", [&] { moments<scalar_t>(edges, weights, M); });
+    Saved::keep(ctx, edges, R, Tensor(), weights);
     return M;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
@@ -242,10 +225,10 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
     const Tensor c = g[0].contiguous();
     variable_list out(5), grads(saved.weights.size());
     if (ctx->needs_input_grad(0))
-      out[0] = Slope::apply(saved.R, edges.slot, edges.ends, edges.R, edges.row, c, at::TensorList(saved.weights), at::TensorList(saved.y));
+      out[0] = Slope::apply(saved.R, edges.slot, edges.ends, edges.R, edges.row, c, at::TensorList(saved.weights));
     if (wanted(ctx, 5, grads.size())) {
       TORCH_CHECK(!at::GradMode::is_enabled(), "the fused moment has no second derivative by its weights; use the plain kernels");
-      AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "moment_weights", [&] { grads = by_weights<scalar_t>(edges, saved.weights, saved.y, c); });
+      AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "moment_weights", [&] { grads = by_weights<scalar_t>(edges, saved.weights, c); });
     }
     out.insert(out.end(), grads.begin(), grads.end());
     return out;

@@ -3,7 +3,7 @@
 //   h_1 = tanh(x w_0 + T[row])     h_k = tanh(h_{k-1} W_k + b_k) + skip(h_{k-1})     t_k = dh_k / dx
 //
 // A skip repeats the input once or twice where widths are equal or doubled. Values and slopes of a layer are stacked by rows, so that
-// both take one product. The values y_k = h_k - skip are written where the caller keeps them: a tanh is dear, all else is not.
+// both take one product. Nothing is kept of an edge: to read its tanh from memory takes as long as to compute them again.
 #pragma once
 #include "tile.h"
 
@@ -68,22 +68,22 @@ struct WideGradients {  // of the weights, as the net holds them
 template <class T>
 struct WideTile {
   const WideNet<T>& net;
-  std::vector<Buffer<T>> stack;  // h and, below it, t of each layer
-  Buffer<T> g, down;             // cotangents, stacked alike
+  std::vector<Buffer<T>> y, stack;  // of each layer h - skip, and h with t below it
+  Buffer<T> g, down;                // cotangents, stacked alike
 
   explicit WideTile(const WideNet<T>& net) : net(net), g(2 * TILE * net.widest()), down(g) {
-    for (int64_t cols : net.cols) stack.emplace_back(2 * TILE * cols);
+    for (int64_t cols : net.cols) y.emplace_back(TILE * cols), stack.emplace_back(2 * TILE * cols);
   }
   const T* h(int64_t k) const { return stack[k].data(); }
   const T* t(int64_t k, int64_t count) const { return h(k) + count * net.cols[k]; }
   const T* last_h() const { return h(net.layers() - 1); }
   const T* last_t(int64_t count) const { return t(net.layers() - 1, count); }
 
-  // h of `count` edges from their scalars (every fourth of R) and rows of the table; writes y[k] (count, cols).
-  void evaluate(const T* R, const int64_t* row, int64_t count, const std::vector<T*>& y) {
+  // h and, if asked, t of `count` edges from their scalars (every fourth of R) and rows of the table.
+  void evaluate(const T* R, const int64_t* row, int64_t count, bool slope) {
     for (int64_t k = 0; k < net.layers(); ++k) {
       const int64_t cols = net.cols[k];
-      T* out = y[k];
+      T* out = y[k].data();
       for (int64_t e = 0; e < count; ++e) {
         const T x = R[4 * e], *base = k ? net.bias[k].data() : &net.tables[row[e] * cols], *w = net.first.data();
         T* to = out + e * cols;
@@ -92,36 +92,19 @@ struct WideTile {
       }
       if (k) multiply(rows_of(h(k - 1), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out, true);
       tanh_all(out, count * cols);
-      add_skip(k, out, count);
-    }
-  }
-
-  // h and, if asked, t of edges that were evaluated before.
-  void restore(int64_t count, const std::vector<T*>& y, bool slope) {
-    for (int64_t k = 0; k < net.layers(); ++k) {
-      const int64_t cols = net.cols[k];
-      add_skip(k, y[k], count);
-      if (!slope) continue;
-      T* out = &stack[k][count * cols];
-      if (k) multiply(rows_of(t(k - 1, count), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out);
-      for (int64_t e = 0; e < count; ++e) {
-        const T *v = y[k] + e * cols, *from = k ? out + e * cols : net.first.data();
-        T* to = out + e * cols;
-#pragma omp simd
-        for (int64_t o = 0; o < cols; ++o) to[o] = (1 - v[o] * v[o]) * from[o];
-        if (k) repeat(k, t(k - 1, count) + e * net.cols[k - 1], to);
-      }
+      with_skip(k, count, h(k ? k - 1 : 0), stack[k].data(), [&](int64_t e, int64_t o) { return out[e * cols + o]; });
+      if (slope) set_slope(k, count);
     }
   }
 
   // Cotangents of the last h (and t) are in `g` -> adds to the gradients of the weights, and writes that of x if asked.
   template <bool SLOPE>
-  void reverse(const T* R, const int64_t* row, int64_t count, const std::vector<T*>& y, WideGradients<T>& grads, T* gx) {
+  void reverse(const T* R, const int64_t* row, int64_t count, WideGradients<T>& grads, T* gx) {
     const int64_t rows = SLOPE ? 2 * count : count;
     for (int64_t k = net.layers() - 1; k > 0; --k) {
       const int64_t cols = net.cols[k], in = net.width[k - 1], in_cols = net.cols[k - 1], skips = net.skips(k);
       std::fill_n(down.data(), rows * in_cols, T(0));
-      through<SLOPE>(k, count, y[k], skips);
+      through<SLOPE>(k, count, skips);
       for (int64_t e = 0; e < count; ++e) {
         const T* from = &g[e * cols];
         T* to = grads.bias[k].data();
@@ -132,7 +115,7 @@ struct WideTile {
       multiply(rows_of(g.data(), cols), rows, net.width[k], net.transposed[k].data(), in_cols, down.data(), true);
       std::swap(g, down);
     }
-    through<SLOPE>(0, count, y[0], 0);
+    through<SLOPE>(0, count, 0);
     const int64_t cols = net.cols[0];
     for (int64_t e = 0; e < count; ++e) {
       const T x = R[4 * e], *a = &g[e * cols], *d = &g[(SLOPE ? count + e : e) * cols], *w = net.first.data();
@@ -148,27 +131,33 @@ struct WideTile {
   }
 
  private:
-  // h = y + skip
-  void add_skip(int64_t k, const T* y, int64_t count) {
+  void set_slope(int64_t k, int64_t count) {
     const int64_t cols = net.cols[k];
-    std::memcpy(stack[k].data(), y, count * cols * sizeof(T));
-    for (int64_t e = 0; k && e < count; ++e) repeat(k, h(k - 1) + e * net.cols[k - 1], &stack[k][e * cols]);
+    T* out = &stack[k][count * cols];
+    if (k) multiply(rows_of(t(k - 1, count), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out);
+    const T* from = k ? out : net.first.data();
+    with_skip(k, count, t(k ? k - 1 : 0, count), out, [&](int64_t e, int64_t o) {
+      const T v = y[k][e * cols + o];
+      return (1 - v * v) * from[(k ? e * cols : 0) + o];
+    });
   }
-  void repeat(int64_t k, const T* from, T* to) const {
-    const int64_t in = net.width[k - 1];
-    for (int64_t s = 0; s < net.skips(k); ++s)
-#pragma omp simd
-      for (int64_t i = 0; i < in; ++i) to[s * in + i] += from[i];
+  // to = own + what of the layer below skips this one; `own` is a function of edge and column.
+  template <class Own>
+  void with_skip(int64_t k, int64_t count, const T* below, T* to, Own own) const {
+    const int64_t cols = net.cols[k], skips = k ? net.skips(k) : 0, in = skips ? net.width[k - 1] : cols, step = skips ? net.cols[k - 1] : 0;
+    for (int64_t e = 0; e < count; ++e)
+      for (int64_t s = 0; s < std::max<int64_t>(1, skips); ++s)
+        for (int64_t i = 0, o = s * in; i < in; ++i, ++o) to[e * cols + o] = own(e, o) + (skips ? below[e * step + i] : T(0));
   }
 
   // Cotangents of h (and t) of a layer -> those of its products: with s = 1 - y^2 and dy = t - skip, h' s - 2 y dy t' and t' s.
   // What the skip hands down goes to `down`.
   template <bool SLOPE>
-  void through(int64_t k, int64_t count, const T* y, int64_t skips) {
+  void through(int64_t k, int64_t count, int64_t skips) {
     const int64_t cols = net.cols[k], width = skips ? net.width[k - 1] : cols, below = skips ? net.cols[k - 1] : 0;
     for (int64_t e = 0; e < count; ++e)
       for (int64_t s = 0; s < std::max<int64_t>(1, skips); ++s) {
-        const T *ye = y + e * cols + s * width, *te = t(k, count) + e * cols + s * width, *low = skips ? t(k - 1, count) + e * below : nullptr;
+        const T *ye = &y[k][e * cols + s * width], *te = t(k, count) + e * cols + s * width, *low = skips ? t(k - 1, count) + e * below : nullptr;
         T *u = &g[e * cols + s * width], *v = &g[(count + e) * cols + s * width], *du = &down[e * below], *dv = &down[(count + e) * below];
         if (skips)
 #pragma omp simd
