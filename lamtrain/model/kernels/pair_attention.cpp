@@ -37,9 +37,9 @@ struct Value {
     for (int64_t i = 0; i < n.V; ++i) std::copy_n(atom.matrices.bias.data(), n.dims, &y[i * n.dims]);
     for (int64_t h = 0; h < n.H; ++h) {
       atom.set_weights(h);
-      const T* d = atom.squares.d.data();
+      const T* f = atom.squares.f.data();
       T* p = atom.p.data();
-      for (int64_t k = 0; k < n.V * n.cols; ++k) p[k] *= d[k];
+      for (int64_t k = 0; k < n.V * n.cols; ++k) p[k] *= atom.D * f[k];
       atom.weigh(atom.p, atom.x, o);
       atom.times(o, atom.matrices.z, h, y, true);
     }
@@ -72,7 +72,7 @@ struct First {
       atom.times_transposed(zt, h, Yt, oyt);
       atom.turn_back(atom.qt, q), atom.turn_back(oyt, oy);
       atom.dots(atom.x, oyt, w);
-      slopes(atom);
+      out.geometry ? slopes<true>(atom) : slopes<false>(atom);
       atom.weigh(slope, atom.x, gq);
       atom.spread(A, oy, gx), atom.spread(slope, q, gx);
       atom.times(gq, mt, h, gx, true);
@@ -81,22 +81,24 @@ struct First {
       atom.outer(atom.x, gq, h, sums.m), atom.outer(o, Y, h, sums.z);
     }
     atom.write(gx, a, out.x);
-    if (out.geometry) g.write(out.f, out.k, a, n, out.options);
+    if (out.geometry) g.write(out.f, out.k, a, n);
     for (int64_t i = 0; out.weights && i < n.V; ++i)
       for (int64_t k = 0; k < n.dims; ++k) sums.bias[k] += Y[i * n.dims + k];
   }
 
-  // A and u c of a head, and what c', b', d' get from it.
+  // A and u c of a head, and what f' and k' get from it.
+  template <bool GEOMETRY>
   void slopes(Atom<T>& at) {
     using Vec = typename Lane<T>::Vec;
+    const T C = at.C, D = at.D, Cf = at.Cf, Ck = at.Ck;
     for (int64_t o = 0, V = at.n.V; o < at.n.cols; o += at.L) {
-      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), c = at.column(at.squares.c, o), d = at.column(at.squares.d, o), wj = at.column(w, o);
-      const Column<T> gcj = at.column(g.c, o), gbj = at.column(g.b, o), gdj = at.column(g.d, o), Aj = at.column(A, o), slopej = at.column(slope, o);
+      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), gate = at.gate(at.squares, o), f = at.column(at.squares.f, o), wj = at.column(w, o);
+      const Column<T> gf = at.column(g.f, o), gk = at.column(g.k, o), Aj = at.column(A, o), slopej = at.column(slope, o);
       Vec mean = {};
-      for (int64_t j = 0; j < V; ++j) mean += p[j] * wj[j] * d[j];
+      for (int64_t j = 0; j < V; ++j) mean += p[j] * wj[j] * (D * f[j]);
       for (int64_t j = 0; j < V; ++j) {
-        const Vec u = p[j] * (wj[j] * d[j] - mean), pw = p[j] * wj[j], pd = p[j] * d[j], uc = u * c[j];
-        gcj[j] += u * s[j], gbj[j] += u, gdj[j] += pw;
+        const Vec pj = p[j], d = D * f[j], u = pj * (wj[j] * d - mean), us = u * s[j], pd = pj * d, uc = C * u * gate[j];
+        if (GEOMETRY) gf[j] += Cf * us + D * (pj * wj[j]), gk[j] += T(20) * u + Ck * us;
         Aj[j] = pd, slopej[j] = uc;
       }
     }
@@ -123,14 +125,14 @@ struct Second {
     const auto& [m, mt, z, zt, bias] = atom.matrices;
     const Buffer<T>& x = atom.x;
     atom.channel(out.Y, a, Y), atom.turn(Y, Yt), atom.channel(out.X, a, X), atom.turn(X, Xt);
-    cot.load(out.F, out.G, a, atom.n, out.options, T(0));
+    cot.load(out.F, out.G, a, atom.n);
     std::fill(gx.begin(), gx.end(), T(0)), std::fill(gy.begin(), gy.end(), T(0)), g.clear();
     for (int64_t h = 0; h < atom.n.H; ++h) {
       atom.set_weights(h);
       atom.times_transposed(m, h, Xt, Qt), atom.times_transposed(zt, h, Yt, oyt);
       atom.turn_back(atom.qt, q), atom.turn_back(Qt, Q), atom.turn_back(oyt, oy);
       atom.dots(x, oyt, w), atom.dots(X, oyt, y), atom.dots(x, Qt, t), atom.dots(X, atom.qt, t, true);
-      slopes(atom);
+      out.geometry ? slopes<true>(atom) : slopes<false>(atom);
       atom.weigh(S, x, gqq), atom.weigh(slope, X, gqq, true);
       atom.weigh(W, x, goy), atom.weigh(A, X, goy, true);
       atom.spread(W, oy, gx), atom.spread(S, q, gx), atom.spread(slope, Q, gx);
@@ -140,34 +142,39 @@ struct Second {
       atom.outer(X, gq, h, sums.m), atom.outer(x, gqq, h, sums.m), atom.outer(goy, Y, h, sums.z);
     }
     atom.write(gy, a, out.y), atom.write(gx, a, out.x);
-    if (out.geometry) g.write(out.f, out.k, a, atom.n, out.options);
+    if (out.geometry) g.write(out.f, out.k, a, atom.n);
   }
 
-  // A, u c, S and W of a head, and what c'', b'', d'' get from it.
+  // A, u c, S and W of a head, and what f'' and k'' get from it.
+  template <bool GEOMETRY>
   void slopes(Atom<T>& at) {
     using Vec = typename Lane<T>::Vec;
+    const T C = at.C, D = at.D, Cf = at.Cf, Ck = at.Ck;
     for (int64_t o = 0, V = at.n.V; o < at.n.cols; o += at.L) {
-      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), c = at.column(at.squares.c, o), d = at.column(at.squares.d, o);
-      const Column<T> wj = at.column(w, o), tj = at.column(t, o), yj = at.column(y, o), ej = at.column(cot.c, o), fj = at.column(cot.b, o), gj = at.column(cot.d, o);
+      const Column<T> s = at.column(at.s, o), p = at.column(at.p, o), gate = at.gate(at.squares, o), f = at.column(at.squares.f, o);
+      const Column<T> wj = at.column(w, o), tj = at.column(t, o), yj = at.column(y, o), cot_gate = at.gate(cot, o), F = at.column(cot.f, o), G = at.column(cot.k, o);
       const Column<T> vj = at.column(v, o), Aj = at.column(A, o), slopej = at.column(slope, o), Sj = at.column(S, o), Wj = at.column(W, o);
-      const Column<T> gcj = at.column(g.c, o), gbj = at.column(g.b, o), gdj = at.column(g.d, o);
+      const Column<T> gf = at.column(g.f, o), gk = at.column(g.k, o);
       Vec mean = {}, drift = {}, total = {};
       for (int64_t j = 0; j < V; ++j) {
-        const Vec pj = p[j], turn = tj[j] * c[j] + s[j] * ej[j] + fj[j];
-        mean += pj * wj[j] * d[j];
+        const Vec pj = p[j], turn = C * (tj[j] * gate[j] + s[j] * cot_gate[j]) + T(20) * G[j];
+        mean += pj * wj[j] * (D * f[j]);
         drift += pj * turn;
         vj[j] = turn;
       }
       for (int64_t j = 0; j < V; ++j) {
-        const Vec wd = wj[j] * d[j], z = (wd - mean) * vj[j] - wd * drift + gj[j] * wj[j] + yj[j] * d[j];
+        const Vec d = D * f[j], wd = wj[j] * d, z = (wd - mean) * vj[j] - wd * drift + D * F[j] * wj[j] + yj[j] * d;
         total += p[j] * z;
         Sj[j] = z;
       }
       for (int64_t j = 0; j < V; ++j) {
-        const Vec pj = p[j], cj = c[j], dj = d[j], wij = wj[j], u = pj * (wij * dj - mean), r = pj * (Sj[j] - total), above = vj[j] - drift;
-        const Vec more_c = r * s[j] + u * tj[j], more_d = pj * (wij * above + yj[j]), S = r * cj + u * ej[j], W = pj * (dj * above + gj[j]);
-        gcj[j] += more_c, gbj[j] += r, gdj[j] += more_d;
-        Sj[j] = S, Wj[j] = W, slopej[j] = u * cj, Aj[j] = pj * dj;
+        const Vec pj = p[j], c = C * gate[j], d = D * f[j], wij = wj[j], u = pj * (wij * d - mean), r = pj * (Sj[j] - total), above = vj[j] - drift;
+        const Vec S = r * c + C * u * cot_gate[j], W = pj * (d * above + D * F[j]);
+        if (GEOMETRY) {
+          const Vec more_c = r * s[j] + u * tj[j], more_d = pj * (wij * above + yj[j]);
+          gf[j] += Cf * more_c + D * more_d, gk[j] += T(20) * r + Ck * more_c;
+        }
+        Sj[j] = S, Wj[j] = W, slopej[j] = u * c, Aj[j] = pj * d;
       }
     }
   }

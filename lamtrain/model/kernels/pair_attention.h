@@ -27,31 +27,18 @@ struct Inputs {
 };
 
 template <class T>
-struct Squares {  // gate, shift and weight, or cotangents of them
-  Buffer<T> c, b, d, f, k;
-  explicit Squares(const Shape<T>& n) : c(n.square()), b(c), d(c), f(c), k(c) {}
+struct Squares {  // f and k, or cotangents or derivatives of them
+  Buffer<T> f, k;
+  explicit Squares(const Shape<T>& n) : f(n.square()), k(f) {}
 
-  // From f and k, or their cotangents; `shift` is 1 for the former.
-  void load(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n, const Options& options, T shift) {
+  void load(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n) {
     const int64_t at = atom * n.slots * n.slots;
     copy_rows(data<T>(fading) + at, n.slots, n.V, n.V, f.data(), n.cols), copy_rows(data<T>(both) + at, n.slots, n.V, n.V, k.data(), n.cols);
-    const T *pf = f.data(), *pk = k.data(), *gate = options.gated ? pf : pk, C = options.C, D = options.D;
-    T *pc = c.data(), *pb = b.data(), *pd = d.data();
-    for (int64_t e = 0; e < n.V * n.cols; ++e) pc[e] = C * gate[e], pb[e] = T(20) * (pk[e] - shift), pd[e] = D * pf[e];
   }
-  void clear() {
-    for (auto* t : {&c, &b, &d}) std::fill(t->begin(), t->end(), T(0));
-  }
-  // What f and k get from the derivatives by gate, shift and weight, which are used up.
-  void write(const Tensor& f, const Tensor& k, int64_t atom, const Shape<T>& n, const Options& options) {
-    T *pc = c.data(), *pb = b.data(), *pd = d.data();
-    const T Cf = options.gated ? options.C : 0, Ck = options.gated ? 0 : options.C, D = options.D;
-    for (int64_t e = 0; e < n.V * n.cols; ++e) {
-      pd[e] = D * pd[e] + Cf * pc[e];
-      pb[e] = T(20) * pb[e] + Ck * pc[e];
-    }
+  void clear() { std::fill(f.begin(), f.end(), T(0)), std::fill(k.begin(), k.end(), T(0)); }
+  void write(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n) const {
     const int64_t at = atom * n.slots * n.slots;
-    fill_rows(pd, n.cols, n.V, n.V, f.data_ptr<T>() + at, n.slots, n.slots), fill_rows(pb, n.cols, n.V, n.V, k.data_ptr<T>() + at, n.slots, n.slots);
+    fill_rows(f.data(), n.cols, n.V, n.V, fading.data_ptr<T>() + at, n.slots, n.slots), fill_rows(k.data(), n.cols, n.V, n.V, both.data_ptr<T>() + at, n.slots, n.slots);
   }
 };
 
@@ -108,19 +95,21 @@ struct Atom {
   static constexpr int64_t L = Lane<T>::COUNT;
   Shape<T> n;
   const Matrices<T>& matrices;
+  const T C, D, Cf, Ck;  // c = Cf f + Ck k, of which one is 0
+  const bool gated;
   int64_t phantom;
   Buffer<T> x, xt;                      // of the atom
   Squares<T> squares;
   Buffer<T> qt, s, p, phantom_weights;  // of a head
 
-  Atom(const Shape<T>& shape, const Matrices<T>& matrices)
-      : n(shape), matrices(matrices), x(n.channel()), xt(x), squares(n), qt(xt), s(n.square()), p(s), phantom_weights(n.cols) {}
+  Atom(const Shape<T>& shape, const Matrices<T>& matrices, const Options& options)
+      : n(shape), matrices(matrices), C(options.C), D(options.D), Cf(options.gated ? C : 0), Ck(options.gated ? 0 : C), gated(options.gated), x(n.channel()), xt(x), squares(n), qt(xt), s(n.square()), p(s), phantom_weights(n.cols) {}
 
   // Slots behind the last that is not faded out count as phantoms.
   void load(int64_t atom, const Inputs& in) {
     n.set_edges(used(data<T>(in.k) + atom * n.slots * n.slots, n.slots, n.slots + 1));
     phantom = in.options.phantom + n.slots - n.V;
-    squares.load(in.f, in.k, atom, n, in.options, T(1));
+    squares.load(in.f, in.k, atom, n);
     channel(in.x, atom, x), turn(x, xt);
   }
   void channel(const Tensor& from, int64_t atom, Buffer<T>& to) const { copy_rows(data<T>(from) + atom * n.slots * n.K, n.K, n.V, n.K, to.data(), n.dims); }
@@ -157,6 +146,8 @@ struct Atom {
 
   // The vectors of edges `o ...` of a square: one for each j.
   Column<T> column(Buffer<T>& square, int64_t o) const { return {square.data() + o, n.cols}; }
+  // Those that c is C times of.
+  Column<T> gate(Squares<T>& of, int64_t o) const { return column(gated ? of.f : of.k, o); }
 
   // q, s and p of a head.
   void set_weights(int64_t h) {
@@ -164,10 +155,10 @@ struct Atom {
     dots(x, qt, s);
     const int64_t V = n.V;
     for (int64_t o = 0; o < n.cols; o += L) {
-      const Column<T> sj = column(s, o), cj = column(squares.c, o), bj = column(squares.b, o), u = column(p, o);
+      const Column<T> sj = column(s, o), gj = gate(squares, o), kj = column(squares.k, o), u = column(p, o);
       Vec top = Vec{} + (phantom ? T(-20) : -std::numeric_limits<T>::max());
       for (int64_t j = 0; j < V; ++j) {
-        const Vec logit = sj[j] * cj[j] + bj[j];
+        const Vec logit = C * sj[j] * gj[j] + T(20) * (kj[j] - T(1));
         u[j] = logit;
         top = logit > top ? logit : top;
       }
@@ -194,7 +185,7 @@ std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
   const int64_t parts = parts_of(n.N);
   std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
   over_parts(parts, [&](int64_t part) {
-    Atom<T> atom(n, matrices);
+    Atom<T> atom(n, matrices, in.options);
     Pass<T> pass(n);
     for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
       atom.load(a, in);
