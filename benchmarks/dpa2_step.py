@@ -11,8 +11,9 @@ the peak of the process above what it held before its first step (on a GPU, the 
 `pt` is `dp --pt train`; `pt_expt` is `dp --pt-expt train` with `enable_compile`, which compiles for minutes in the step before
 the first one measured, and whose memory is therefore not compared. DeePMD-kit cannot hold frames of unlike size in one batch of a model with a
 three-body block unless they are padded to the largest: its time for the ragged case is the sum over the 16 frames, one after the
-other, their gradients summed (padded to the largest, 16 frames would have twice the atoms). `memory_ratio` is that of `pt` and of our fastest;
-`plain_ratio` is the faster of DeePMD-kit's paths against ours without compiled operators.
+other, their gradients summed (padded to the largest, 16 frames would have twice the atoms). Ours takes as many frames at a time as have
+200 atoms, on a GPU all (`--at-once`, as `batch.at_once` of a training). `memory_ratio` is that of `pt` and of our fastest; `plain_ratio` is
+the faster of DeePMD-kit's paths against ours without compiled operators.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def frames_of(case: str) -> Frames:
     )
 
 
-def our_step(size: str, precision: str, case: str, kernels: str, device: str, at_once: int | None = None) -> Callable[[], None]:
+def our_step(size: str, precision: str, case: str, kernels: str, device: str, at_once: int = 0) -> Callable[[], None]:
     """One step of this package as a function; with `kernels` as forces-NAME only neighbour lists, energy and forces."""
     import torch
 
@@ -91,7 +92,7 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     atoms = {} if device == "cpu" else {"chunk_atoms": 4096}
 
     def batches() -> Iterator:
-        for part in [frames] if at_once is None else cut_batches(frames, batch_atoms=at_once):
+        for part in cut_batches(frames, batch_atoms=at_once) if at_once else [frames]:
             yield collate(part, model.config, dtype=getattr(torch, precision), **atoms).to(device)
 
     def forces() -> None:
@@ -253,8 +254,19 @@ def _ratios(seconds: dict[str, float], memory: dict[str, float]) -> dict[str, fl
 
 def _start(arguments: argparse.Namespace, side: str, size: str, precision: str, case: str) -> Worker:
     threads = str(arguments.threads)
-    options = ["--worker", side, size, precision, case, "--threads", threads, "--device", arguments.device]
-    options += ["--at-once", str(arguments.at_once)] if arguments.at_once else []
+    options = [
+        "--worker",
+        side,
+        size,
+        precision,
+        case,
+        "--threads",
+        threads,
+        "--device",
+        arguments.device,
+        "--at-once",
+        str(arguments.at_once),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "DEVICE": "" if arguments.device == "cuda" else "cpu"}
     if side not in THEIRS:
         return Worker(sys.executable, options, environment | {"PYTHONPATH": str(Path(__file__).parents[1])})
@@ -315,10 +327,15 @@ def parse() -> argparse.Namespace:
         "--scaling", action="store_true", help="our cost per atom from 100 to 10,000 atoms, of the last of --sides, instead"
     )
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--at-once", type=int, help="atoms that our side holds at once, as `batch.at_once` of a training; all by default")
+    parser.add_argument(
+        "--at-once", type=int, default=200, help="atoms that our side holds at once, as `batch.at_once` of a training; 0: all"
+    )
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.at_once is None:
+        arguments.at_once = 200 if arguments.device == "cpu" else 0
+    return arguments
 
 
 def main() -> None:
