@@ -96,11 +96,10 @@ class RepformerLayer(nn.Module):
         inputs = [] if c.g1_out_mlp else [g1]
         if self.conv is not None and not alone:
             inputs.append(neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
-        if c.update_g1_has_grrg:
-            inputs.append(self.kernels.symmetrize(own, c.axis_neuron))
-        if c.update_g1_has_drrd:
-            inputs.append(self.kernels.symmetrize(moment, c.axis_neuron))
-        updates = {"linear": self.act(self.linear1(join(inputs, -1)))}
+        moments = [own] * c.update_g1_has_grrg + [moment] * c.update_g1_has_drrd
+        if moments:
+            inputs.append(self.kernels.symmetrize(moments, c.axis_neuron))
+        updates = {"linear": self.act(self.linear1(inputs[0] if len(inputs) == 1 else join(inputs, -1)))}
         return updates | {"conv": conv} if alone else updates
 
     def _update_pairs(

@@ -11,7 +11,7 @@ Tensor pair_attention(const Tensor& x, const Tensor& M, const Tensor& Z, const T
 Tensor pair_update(const Tensor& x, const Tensor& W, const Tensor& b, const Tensor& r, const std::optional<Tensor>& z, const std::optional<Tensor>& w,
                    const std::optional<Tensor>& c, double eps);
 Tensor moment(const Tensor& R, const Tensor& row, at::TensorList weights);
-Tensor symmetrize(const Tensor& moment, int64_t axis);
+Tensor symmetrize(at::TensorList moments, int64_t axis);
 Tensor three_body(const Tensor& e, const Tensor& types, int64_t ntypes, at::TensorList weights);
 std::tuple<Tensor, Tensor, Tensor> neighbor_sums(const Tensor& g1, const Tensor& W, at::TensorList g2, at::TensorList a, at::TensorList h, at::TensorList n);
 }  // namespace lam
@@ -22,7 +22,7 @@ TORCH_LIBRARY(lam, m) {
   m.def("pair_attention(Tensor x, Tensor m, Tensor z, Tensor bias, Tensor fading, Tensor both, float c, float d, bool gated, int phantom) -> Tensor", &lam::pair_attention);
   m.def("pair_update(Tensor x, Tensor w, Tensor b, Tensor r, Tensor? z, Tensor? scale, Tensor? shift, float eps) -> Tensor", &lam::pair_update);
   m.def("moment(Tensor r, Tensor row, Tensor[] weights) -> Tensor", &lam::moment);
-  m.def("symmetrize(Tensor moment, int axis) -> Tensor", &lam::symmetrize);
+  m.def("symmetrize(Tensor[] moments, int axis) -> Tensor", &lam::symmetrize);
   m.def("three_body(Tensor e, Tensor types, int ntypes, Tensor[] weights) -> Tensor", &lam::three_body);
   m.def("neighbor_sums(Tensor g1, Tensor w, Tensor[] g2, Tensor[] a, Tensor[] h, Tensor[] n) -> (Tensor, Tensor, Tensor)", &lam::neighbor_sums);
 }

@@ -24,6 +24,6 @@ def neighbor_sums(
     return scaled, turned
 
 
-def symmetrize(moment: Tensor, axis: int) -> Tensor:
-    """Sums H (A, 3, d) -> the invariant H[:, :axis]^T H / 3, (A, axis * d)."""
-    return torch.bmm(moment[:, :, :axis].transpose(1, 2), moment).flatten(1) * (1.0 / 3.0)
+def symmetrize(moments: list[Tensor], axis: int) -> Tensor:
+    """Sums H (A, 3, d), each of a width d of its own -> the invariants H[:, :axis]^T H / 3 side by side, (A, axis * sum of all d)."""
+    return join([torch.bmm(h[:, :, :axis].transpose(1, 2), h).flatten(1) * (1.0 / 3.0) for h in moments], -1)
