@@ -62,7 +62,9 @@ struct Atom {
     for (int64_t a = 0; a < 4; ++a)
       for (int64_t o = 0; o < m; ++o) ct[o * Lane<T>::COUNT + a] = c[a * m + o];
   }
-  void evaluate(const Piece& at, bool slope) { tile.evaluate(R(at), row(at), at.count, slope); }
+  void evaluate(const Piece& at, const Tensor& y, bool known, bool slope) {
+    tile.evaluate(R(at), row(at), at.count, y.data_ptr<T>() + at.begin * m, known, slope);
+  }
   void write(const Buffer<T>& from, Tensor& to, int64_t atom) const {
     const int64_t width = net.width.back();
     copy_rows(from.data(), m, 4, width, to.data_ptr<T>() + atom * 4 * width, width);
@@ -90,13 +92,14 @@ void over_atoms(const Edges& edges, const WideNet<T>& net, int64_t parts, Body b
   });
 }
 
+// M, and y (P, cols) of the last layer.
 template <class T>
-void moments(const Edges& edges, at::TensorList weights, Tensor& M) {
+void moments(const Edges& edges, at::TensorList weights, const Tensor& y, Tensor& M) {
   const WideNet<T> net(weights);
   over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     Buffer<T> sum(4 * atom.m);
     for (const Piece& at : pieces) {
-      atom.evaluate(at, false);
+      atom.evaluate(at, y, false, false);
       atom.sum(atom.R(at), at.count, atom.tile.last_h(), sum.data());
     }
     atom.write(sum, M, n);
@@ -105,14 +108,14 @@ void moments(const Edges& edges, at::TensorList weights, Tensor& M) {
 
 // R' of every edge, into its slot.
 template <class T>
-void slopes(const Edges& edges, at::TensorList weights, const Tensor& c, Tensor& out) {
+void slopes(const Edges& edges, at::TensorList weights, const Tensor& y, const Tensor& c, Tensor& out) {
   const WideNet<T> net(weights);
   const int64_t* slot = data<int64_t>(edges.slot);
   T* to = out.data_ptr<T>();
   over_atoms<T>(edges, net, parts_of(edges.atoms()), [&](int64_t, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
-      atom.evaluate(at, true);
+      atom.evaluate(at, y, true, true);
       atom.dot(atom.tile.last_h(), at.count);
       atom.spread(atom.R(at), at.count, atom.RC.data());
       for (int64_t e = 0; e < at.count; ++e) {
@@ -128,13 +131,13 @@ void slopes(const Edges& edges, at::TensorList weights, const Tensor& c, Tensor&
 
 // Gradients of the weights, of the moment.
 template <class T>
-variable_list by_weights(const Edges& edges, at::TensorList weights, const Tensor& c) {
+variable_list by_weights(const Edges& edges, at::TensorList weights, const Tensor& y, const Tensor& c) {
   const WideNet<T> net(weights);
   std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
     atom.load(c, n);
     for (const Piece& at : pieces) {
-      atom.evaluate(at, false);
+      atom.evaluate(at, y, true, false);
       atom.spread(atom.R(at), at.count, atom.tile.g.data());
       atom.tile.template reverse<false>(atom.R(at), atom.row(at), at.count, grads[part], nullptr);
     }
@@ -144,7 +147,7 @@ variable_list by_weights(const Edges& edges, at::TensorList weights, const Tenso
 
 // Derivatives of sum_e A_e R'_e: `gc` (N, 4, m), those by the weights if `train`, and by R (P, 4) if `gR` is given.
 template <class T>
-variable_list second(const Edges& edges, at::TensorList weights, const Tensor& c, const Tensor& A, bool train, Tensor& gc, Tensor* gR) {
+variable_list second(const Edges& edges, at::TensorList weights, const Tensor& y, const Tensor& c, const Tensor& A, bool train, Tensor& gc, Tensor* gR) {
   const WideNet<T> net(weights);
   std::vector<WideGradients<T>> grads(parts_of(edges.atoms()), WideGradients<T>(net));
   over_atoms<T>(edges, net, grads.size(), [&](int64_t part, Atom<T>& atom, int64_t n, const std::vector<Piece>& pieces) {
@@ -153,7 +156,7 @@ variable_list second(const Edges& edges, at::TensorList weights, const Tensor& c
     Buffer<T> sum(4 * m), AR(4 * TILE), gx(TILE);
     for (const Piece& at : pieces) {
       const T *a = data<T>(A) + 4 * at.begin, *r = atom.R(at);
-      atom.evaluate(at, true);
+      atom.evaluate(at, y, true, true);
       for (int64_t k = 0; k < 4 * at.count; ++k) AR[k] = a[k / 4 * 4] * r[k];
       atom.sum(a, at.count, atom.tile.last_h(), sum.data()), atom.sum(AR.data(), at.count, atom.tile.last_t(at.count), sum.data());
       if (gR) atom.dot(atom.tile.last_t(at.count), at.count);
@@ -172,39 +175,39 @@ variable_list second(const Edges& edges, at::TensorList weights, const Tensor& c
 // What both functions below keep for their backward.
 struct Saved {
   Edges edges;
-  Tensor R, c;
+  Tensor R, y, c;
   variable_list weights;
 
-  static void keep(AutogradContext* ctx, const Edges& edges, const Tensor& R, const Tensor& c, at::TensorList weights) {
-    variable_list all{edges.slot, edges.ends, edges.R, edges.row, R, c};
+  static void keep(AutogradContext* ctx, const Edges& edges, const Tensor& R, const Tensor& y, const Tensor& c, at::TensorList weights) {
+    variable_list all{edges.slot, edges.ends, edges.R, edges.row, R, y, c};
     all.insert(all.end(), weights.begin(), weights.end());
     ctx->save_for_backward(all);
   }
   explicit Saved(AutogradContext* ctx) {
     const auto v = ctx->get_saved_variables();
-    edges = {v[0], v[1], v[2], v[3]}, R = v[4], c = v[5], weights.assign(v.begin() + 6, v.end());
+    edges = {v[0], v[1], v[2], v[3]}, R = v[4], y = v[5], c = v[6], weights.assign(v.begin() + 7, v.end());
   }
 };
 
-struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges) -> R'
-  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, Tensor c, at::TensorList weights) {
+struct Slope : torch::autograd::Function<Slope> {  // (R, c, weights; edges, y) -> R'
+  static Tensor forward(AutogradContext* ctx, Tensor R, Tensor slot, Tensor ends, Tensor flat, Tensor row, Tensor y, Tensor c, at::TensorList weights) {
     const Edges edges{slot, ends, flat, row};
-    Saved::keep(ctx, edges, R, c, weights);
+    Saved::keep(ctx, edges, R, y, c, weights);
     Tensor out = at::zeros_like(R);
-    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_slope", [&] { slopes<scalar_t>(edges, weights, c, out); });
+    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment_slope", [&] { slopes<scalar_t>(edges, weights, y, c, out); });
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
     const Saved saved(ctx);
-    const bool geometry = ctx->needs_input_grad(0), train = wanted(ctx, 6, saved.weights.size());
+    const bool geometry = ctx->needs_input_grad(0), train = wanted(ctx, 7, saved.weights.size());
     const Tensor A = g[0].reshape({-1, 4}).index_select(0, saved.edges.slot);
     Tensor gc = at::empty_like(saved.c), gR = geometry ? at::empty_like(A) : Tensor();
     variable_list grads;
     AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "moment_second", [&] {
-      grads = second<scalar_t>(saved.edges, saved.weights, saved.c, A, train, gc, geometry ? &gR : nullptr);
+      grads = second<scalar_t>(saved.edges, saved.weights, saved.y, saved.c, A, train, gc, geometry ? &gR : nullptr);
     });
     if (geometry) gR = at::zeros({saved.R.numel() / 4, 4}, A.options()).index_copy_(0, saved.edges.slot, gR).view_as(saved.R);
-    variable_list out{gR, Tensor(), Tensor(), Tensor(), Tensor(), gc};
+    variable_list out{gR, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), gc};
     out.insert(out.end(), grads.begin(), grads.end());
     return out;
   }
@@ -215,8 +218,12 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
     const Edges edges{slot, ends, flat, row};
     const size_t layers = weights.size() / 2;
     Tensor M = at::empty({R.size(0), 4, layers > 1 ? weights.back().numel() : weights[1].numel()}, R.options());
-    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment", [&] { moments<scalar_t>(edges, weights, M); });
-    Saved::keep(ctx, edges, R, Tensor(), weights);
+    Tensor y;
+    AT_DISPATCH_FLOATING_TYPES(R.scalar_type(), "moment", [&] {
+      y = at::empty({edges.count(), Lane<scalar_t>::padded(M.size(2))}, R.options());
+      moments<scalar_t>(edges, weights, y, M);
+    });
+    Saved::keep(ctx, edges, R, y, Tensor(), weights);
     return M;
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
@@ -225,10 +232,10 @@ struct Moment : torch::autograd::Function<Moment> {  // (R, weights; edges) -> M
     const Tensor c = g[0].contiguous();
     variable_list out(5), grads(saved.weights.size());
     if (ctx->needs_input_grad(0))
-      out[0] = Slope::apply(saved.R, edges.slot, edges.ends, edges.R, edges.row, c, at::TensorList(saved.weights));
+      out[0] = Slope::apply(saved.R, edges.slot, edges.ends, edges.R, edges.row, saved.y, c, at::TensorList(saved.weights));
     if (wanted(ctx, 5, grads.size())) {
       TORCH_CHECK(!at::GradMode::is_enabled(), "the fused moment has no second derivative by its weights; use the plain kernels");
-      AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "moment_weights", [&] { grads = by_weights<scalar_t>(edges, saved.weights, c); });
+      AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "moment_weights", [&] { grads = by_weights<scalar_t>(edges, saved.weights, saved.y, c); });
     }
     out.insert(out.end(), grads.begin(), grads.end());
     return out;

@@ -3,7 +3,7 @@
 //   h_1 = tanh(x w_0 + T[row])     h_k = tanh(h_{k-1} W_k + b_k) + skip(h_{k-1})     t_k = dh_k / dx
 //
 // A skip repeats the input once or twice where widths are equal or doubled. Values and slopes of a layer are stacked by rows, so that
-// both take one product. Nothing is kept of an edge: to read its tanh from memory takes as long as to compute them again.
+// both take one product. Of an edge only y of the last layer is kept, by the caller; those of the narrow layers are faster computed than read.
 #pragma once
 #include "tile.h"
 
@@ -68,30 +68,27 @@ struct WideGradients {  // of the weights, as the net holds them
 template <class T>
 struct WideTile {
   const WideNet<T>& net;
-  std::vector<Buffer<T>> y, stack;  // of each layer h - skip, and h with t below it
-  Buffer<T> g, down;                // cotangents, stacked alike
+  std::vector<Buffer<T>> own, stack;  // of each layer but the last h - skip, and h with t below it
+  T* last = nullptr;                  // h - skip of the last layer
+  Buffer<T> g, down;                  // cotangents, stacked alike
 
   explicit WideTile(const WideNet<T>& net) : net(net), g(2 * TILE * net.widest()), down(g) {
-    for (int64_t cols : net.cols) y.emplace_back(TILE * cols), stack.emplace_back(2 * TILE * cols);
+    for (int64_t cols : net.cols) own.emplace_back(TILE * cols), stack.emplace_back(2 * TILE * cols);
   }
+  T* y(int64_t k) { return k + 1 < net.layers() ? own[k].data() : last; }
   const T* h(int64_t k) const { return stack[k].data(); }
   const T* t(int64_t k, int64_t count) const { return h(k) + count * net.cols[k]; }
   const T* last_h() const { return h(net.layers() - 1); }
   const T* last_t(int64_t count) const { return t(net.layers() - 1, count); }
 
-  // h and, if asked, t of `count` edges from their scalars (every fourth of R) and rows of the table.
-  void evaluate(const T* R, const int64_t* row, int64_t count, bool slope) {
+  // h and, if asked, t of `count` edges from their scalars (every fourth of R) and rows of the table; `kept` is or, if not known, gets y
+  // of the last layer.
+  void evaluate(const T* R, const int64_t* row, int64_t count, T* kept, bool known, bool slope) {
+    last = kept;
     for (int64_t k = 0; k < net.layers(); ++k) {
       const int64_t cols = net.cols[k];
-      T* out = y[k].data();
-      for (int64_t e = 0; e < count; ++e) {
-        const T x = R[4 * e], *base = k ? net.bias[k].data() : &net.tables[row[e] * cols], *w = net.first.data();
-        T* to = out + e * cols;
-#pragma omp simd
-        for (int64_t o = 0; o < cols; ++o) to[o] = k ? base[o] : base[o] + x * w[o];
-      }
-      if (k) multiply(rows_of(h(k - 1), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out, true);
-      tanh_all(out, count * cols);
+      T* out = y(k);
+      if (!known || out != last) set_value(k, R, row, count, out);
       with_skip(k, count, h(k ? k - 1 : 0), stack[k].data(), [&](int64_t e, int64_t o) { return out[e * cols + o]; });
       if (slope) set_slope(k, count);
     }
@@ -131,13 +128,24 @@ struct WideTile {
   }
 
  private:
+  void set_value(int64_t k, const T* R, const int64_t* row, int64_t count, T* out) {
+    const int64_t cols = net.cols[k];
+    for (int64_t e = 0; e < count; ++e) {
+      const T x = R[4 * e], *base = k ? net.bias[k].data() : &net.tables[row[e] * cols], *w = net.first.data();
+      T* to = out + e * cols;
+#pragma omp simd
+      for (int64_t o = 0; o < cols; ++o) to[o] = k ? base[o] : base[o] + x * w[o];
+    }
+    if (k) multiply(rows_of(h(k - 1), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out, true);
+    tanh_all(out, count * cols);
+  }
   void set_slope(int64_t k, int64_t count) {
     const int64_t cols = net.cols[k];
     T* out = &stack[k][count * cols];
     if (k) multiply(rows_of(t(k - 1, count), net.cols[k - 1]), count, net.width[k - 1], net.matrix[k].data(), cols, out);
-    const T* from = k ? out : net.first.data();
+    const T *from = k ? out : net.first.data(), *value = y(k);
     with_skip(k, count, t(k ? k - 1 : 0, count), out, [&](int64_t e, int64_t o) {
-      const T v = y[k][e * cols + o];
+      const T v = value[e * cols + o];
       return (1 - v * v) * from[(k ? e * cols : 0) + o];
     });
   }
@@ -157,7 +165,7 @@ struct WideTile {
     const int64_t cols = net.cols[k], width = skips ? net.width[k - 1] : cols, below = skips ? net.cols[k - 1] : 0;
     for (int64_t e = 0; e < count; ++e)
       for (int64_t s = 0; s < std::max<int64_t>(1, skips); ++s) {
-        const T *ye = &y[k][e * cols + s * width], *te = t(k, count) + e * cols + s * width, *low = skips ? t(k - 1, count) + e * below : nullptr;
+        const T *ye = y(k) + e * cols + s * width, *te = t(k, count) + e * cols + s * width, *low = skips ? t(k - 1, count) + e * below : nullptr;
         T *u = &g[e * cols + s * width], *v = &g[(count + e) * cols + s * width], *du = &down[e * below], *dv = &down[(count + e) * below];
         if (skips)
 #pragma omp simd
