@@ -89,11 +89,10 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     model.train(not forces_only)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.0, fused=True)
-    atoms = {} if device == "cpu" else {"chunk_atoms": 4096}
 
     def batches() -> Iterator:
         for part in cut_batches(frames, batch_atoms=at_once) if at_once else [frames]:
-            yield collate(part, model.config, dtype=getattr(torch, precision), **atoms).to(device)
+            yield collate(part, model.config, dtype=getattr(torch, precision), chunk_atoms=model.chunk_atoms).to(device)
 
     def forces() -> None:
         with torch.no_grad():

@@ -18,11 +18,11 @@ from lamdata.frames import MASKED, Frames
 from .model.config import ModelConfig
 from .model.elements import NUMBERS, SYMBOLS
 from .model.inputs import Batch, Chunk, HeadRows
+from .model.kernels.choose import PLAIN
 from .neighbors import find_neighbors
 
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
-CHUNK_ATOMS = 48  # a chunk's pair tensors stay in cache; with 96 a long run slows down by 40%, glibc searching its heap for them
 WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
 
 
@@ -31,11 +31,11 @@ def collate(
     config: ModelConfig,
     *,
     dtype: torch.dtype = torch.float64,
-    chunk_atoms: int = CHUNK_ATOMS,
+    chunk_atoms: int = PLAIN.chunk_atoms,
 ) -> Batch:
     """Turn frames of any size, head and periodicity into one batch for `config`'s model.
 
-    `dtype` is that of edges and of atomic labels; energies stay float64. A larger `chunk_atoms` (thousands) suits a GPU.
+    `dtype` is that of edges and of atomic labels; energies stay float64. What suits a model is its `chunk_atoms`.
     Raises DataError for an element that the model does not have.
     """
     types = type_indices(frames.numbers, config)

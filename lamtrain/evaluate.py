@@ -56,7 +56,7 @@ def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
 def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Output:
     """Run the model on frames and take in its errors; return the output."""
     parameter = next(model.parameters())
-    batch = collate(frames, model.config, dtype=parameter.dtype).to(parameter.device)
+    batch = collate(frames, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms).to(parameter.device)
     output = model(batch, create_graph=False)
     metrics.add(output, batch)
     return output

@@ -29,10 +29,12 @@ class Feed:
         config: ModelConfig,
         *,
         dtype: torch.dtype,
+        chunk_atoms: int,
         at_once: int | None = None,
         threads: int = 1,
     ):
-        self.data, self.stream, self.config, self.dtype, self.at_once = data, stream, config, dtype, at_once
+        self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
+        self.chunk_atoms, self.at_once = chunk_atoms, at_once
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
 
     def __enter__(self) -> Feed:
@@ -54,4 +56,4 @@ class Feed:
 
     def _collate(self, frames: Frames) -> list[Batch]:
         parts = [frames] if self.at_once is None else cut_batches(frames, batch_atoms=self.at_once)
-        return [collate(part, self.config, dtype=self.dtype) for part in parts]
+        return [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]

@@ -90,9 +90,9 @@ def _loop(state: TrainState, out: Path, ranks: Ranks, quiet: bool) -> None:
         world=ranks.world,
     )
     log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.step) if ranks.first else None
-    title = f"training {config.train}"
+    title, model = f"training {config.train}", state.model
     with (
-        Feed(state.data, stream, state.model.config, dtype=_dtype(config), at_once=config.batch.at_once) as feed,
+        Feed(state.data, stream, model.config, dtype=_dtype(config), chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
         try:
@@ -128,7 +128,8 @@ def _try_first(state: TrainState, frames: Frames, atoms: int) -> None:
     """The memory of a step on the first frames that have `atoms` atoms at most, or on the first alone, without the step."""
     some = frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
     state.optimizer.zero_grad(set_to_none=True)
-    add_gradients(state, collate(some, state.model.config, dtype=_dtype(state.config)), frames=len(some))
+    model = state.model
+    add_gradients(state, collate(some, model.config, dtype=_dtype(state.config), chunk_atoms=model.chunk_atoms), frames=len(some))
     state.optimizer.zero_grad(set_to_none=True)
 
 

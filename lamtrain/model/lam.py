@@ -16,7 +16,7 @@ from .denoise import DenoiseHead
 from .dpa2 import Descriptor, Dpa2
 from .fitting import EnergyHead
 from .inputs import Batch, HeadRows
-from .kernels.choose import kernels
+from .kernels.choose import PLAIN, Kernels, kernels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class Output:
 
 class LamModel(nn.Module):
     """Parameters: `descriptor` (a Dpa2) and `heads.<name>` (an EnergyHead or a DenoiseHead); named in `names.py`."""
+
+    kernels: Kernels = PLAIN
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -77,6 +79,11 @@ class LamModel(nn.Module):
             if hasattr(module, "kernels"):
                 module.kernels = chosen
         return self
+
+    @property
+    def chunk_atoms(self) -> int:
+        """Atoms of a batch's chunks that suit the kernels, and a GPU."""
+        return self.kernels.chunk_atoms if next(self.parameters()).device.type == "cpu" else 4096
 
     def _flags(self, batch: Batch) -> dict[str, Tensor]:
         energy = torch.tensor([kind == "energy_force" for kind in self.config.heads.values()], device=batch.head.device)[batch.head]
