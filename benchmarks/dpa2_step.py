@@ -12,7 +12,7 @@ the peak of the process above what it held before its first step (on a GPU, the 
 the first one measured, and whose memory is therefore not compared. DeePMD-kit cannot hold frames of unlike size in one batch of a model with a
 three-body block unless they are padded to the largest: its time for the ragged case is the sum over the 16 frames, one after the
 other, their gradients summed (padded to the largest, 16 frames would have twice the atoms). Ours takes as many frames at a time as have
-200 atoms, on a GPU all (`--at-once`, as `batch.at_once` of a training). `memory_ratio` is that of `pt` and of our fastest; `plain_ratio` is
+180 atoms, on a GPU all (`--at-once`, as `batch.at_once` of a training). `memory_ratio` is that of `pt` and of our fastest; `plain_ratio` is
 the faster of DeePMD-kit's paths against ours without compiled operators.
 """
 
@@ -333,7 +333,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.at_once is None:
-        arguments.at_once = 200 if arguments.device == "cpu" else 0
+        arguments.at_once = 180 if arguments.device == "cpu" else 0
     return arguments
 
 
