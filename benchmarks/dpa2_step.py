@@ -40,6 +40,9 @@ SIZES = ("small", "medium")
 PRECISIONS = ("float64", "float32")
 THEIRS = ("pt", "pt_expt")
 OURS = ("plain", "closed", "cpp")
+CASES = ("1x192", "8x30", "ragged")
+GPU_CASES = ("4x192", "16x192", "64x192")
+AT_ONCE = 180  # atoms
 SCALING = (99, 300, 999, 3000, 9999)  # atoms
 RATIOS = ("ratio_pt", "ratio_pt_expt", "plain_ratio", "memory_ratio")
 
@@ -317,7 +320,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--deepmd", default=os.environ.get("LAM_DEEPMD_PYTHON"), help="interpreter with DeePMD-kit 3.2.0")
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
-    parser.add_argument("--cases", nargs="+", default=("1x192", "8x30", "ragged"))
+    parser.add_argument("--cases", nargs="+", help="FRAMESxATOMS or ragged (default: 1x192 8x30 ragged, on a GPU up to 64x192)")
     parser.add_argument("--sides", nargs="+", default=(*THEIRS, *OURS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
@@ -326,14 +329,13 @@ def parse() -> argparse.Namespace:
         "--scaling", action="store_true", help="our cost per atom from 100 to 10,000 atoms, of the last of --sides, instead"
     )
     parser.add_argument("--json", type=Path)
-    parser.add_argument(
-        "--at-once", type=int, default=200, help="atoms that our side holds at once, as `batch.at_once` of a training; 0: all"
-    )
+    parser.add_argument("--at-once", type=int, help=f"atoms that our side holds at once; 0 for all (default: {AT_ONCE}, on a GPU 0)")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.at_once is None:
-        arguments.at_once = 180 if arguments.device == "cpu" else 0
+    cuda = arguments.device == "cuda"
+    arguments.cases = arguments.cases or [*CASES, *(GPU_CASES if cuda else ())]
+    arguments.at_once = (0 if cuda else AT_ONCE) if arguments.at_once is None else arguments.at_once
     return arguments
 
 
