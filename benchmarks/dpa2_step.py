@@ -81,7 +81,7 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     import torch
 
     from lamdata.store.batching import cut_batches
-    from lamtrain.batch import collate
+    from lamtrain.batch import Batch, collate
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
 
@@ -93,7 +93,7 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.0, fused=True)
 
-    def batches() -> Iterator:
+    def batches() -> Iterator[Batch]:
         for part in cut_batches(frames, batch_atoms=at_once) if at_once else [frames]:
             yield collate(part, model.config, dtype=getattr(torch, precision), chunk_atoms=model.chunk_atoms).to(device)
 
@@ -102,12 +102,15 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
             for batch in batches():
                 model(batch, virial=False)
 
+    def add_gradients(batch: Batch) -> torch.Tensor:
+        out = model(batch, virial=False)
+        loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
+        loss.backward(inputs=parameters)
+        return loss.detach()
+
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for batch in batches():
-            out = model(batch, virial=False)
-            loss = 1e-6 * (out.energy**2).sum() + (out.forces**2).sum()
-            loss.backward(inputs=parameters)
+        loss = sum(map(add_gradients, batches()))
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         loss.item()
