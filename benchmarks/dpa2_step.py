@@ -259,19 +259,8 @@ def _ratios(seconds: dict[str, float], memory: dict[str, float]) -> dict[str, fl
 
 def _start(arguments: argparse.Namespace, side: str, size: str, precision: str, case: str) -> Worker:
     threads = str(arguments.threads)
-    options = [
-        "--worker",
-        side,
-        size,
-        precision,
-        case,
-        "--threads",
-        threads,
-        "--device",
-        arguments.device,
-        "--at-once",
-        str(arguments.at_once),
-    ]
+    options = ["--worker", side, size, precision, case, "--threads", threads]
+    options += ["--device", arguments.device, "--at-once", str(arguments.at_once)]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "DEVICE": "" if arguments.device == "cuda" else "cpu"}
     if side not in THEIRS:
         return Worker(sys.executable, options, environment | {"PYTHONPATH": str(Path(__file__).parents[1])})

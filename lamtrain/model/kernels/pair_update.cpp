@@ -190,8 +190,8 @@ struct First {
 };
 
 struct SecondResults {
-  Tensor y, g, X, Z;     // kept; the cotangents of out, x' and z'
-  Tensor gg, x, z;       // g'', x'', z''
+  Tensor y, g, X, Z;  // kept; the cotangents of out, x' and z'
+  Tensor gg, x, z;    // g'', x'', z''
   bool weights;
 };
 
