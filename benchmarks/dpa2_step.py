@@ -81,11 +81,11 @@ def our_step(size: str, precision: str, case: str, kernels: str, device: str, at
     import torch
 
     from lamdata.store.batching import cut_batches
-    from lamtrain.batch import Batch, collate
+    from lamtrain.data.batch import Batch, collate
     from lamtrain.model.config import ModelConfig
     from lamtrain.model.lam import LamModel
 
-    torch.set_flush_denormal(True)  # as lamtrain.trainer does
+    torch.set_flush_denormal(True)  # as lamtrain.training.trainer does
     frames = frames_of(case)
     forces_only, kernels = kernels.startswith("forces-"), kernels.removeprefix("forces-")
     model = LamModel(getattr(ModelConfig, size)(["O", "H"])).to(getattr(torch, precision)).to(device).use_kernels(kernels)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from peers import data, ours
 
-from lamdata.places.remote import open_place
+from lamdata.places import open_place
 from lamdata.store.commits import commit, read_index
 
 READ = 400_000  # frames each reader streams before its peak is taken

@@ -15,10 +15,10 @@ import torch
 from dpa2_step import frames_of
 
 from lamdata.errors import SetupError
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel
-from lamtrain.products import set_products
+from lamtrain.training.products import set_products
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 F64 = NDArray[np.float64]
+MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 LARGEST = 32_767  # charge or multiplicity: a store keeps them in two bytes
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .catalog import Card, open_catalog
 from .command import table
 from .errors import ConfigError
-from .places.remote import open_place
+from .places import open_place
 from .statistics import Statistics
 from .store import Dataset, open_store
 from .store.commits import read_index

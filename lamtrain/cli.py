@@ -75,7 +75,7 @@ def train(
     overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
     checked = read_config(config, overrides=overrides)
     need("torch", extra="train")
-    from .trainer import train as run
+    from .training.trainer import train as run
 
     folder = run(checked, out=runs / checked.train, resume=resume, device=device, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
@@ -97,7 +97,7 @@ def test(
 ) -> None:
     """Measure errors on held-out groups, head by head, beside the spread of the labels; write test.json and pictures."""
     need("torch", extra="train")
-    from .report import TABLE_COLUMNS, table_rows, test_model
+    from .evaluation.report import TABLE_COLUMNS, table_rows, test_model
 
     result = test_model(model, store, output=output or model.parent, head=head, dataset=dataset, device=device, quiet=quiet)
     if json:
@@ -122,7 +122,7 @@ def show(
 ) -> None:
     """Show what a model is and what it was trained on: heads, theories, licences, data."""
     need("torch", extra="train")
-    from .modelcard import citations, describe, print_card
+    from .evaluation.modelcard import citations, describe, print_card
 
     card = describe(model)
     if json:
@@ -144,7 +144,7 @@ def export(
 ) -> None:
     """Write a DeePMD-kit model; refuse unless energies, forces and virials of the file are the model's."""
     need("torch", extra="train")
-    from .export import export_model
+    from .deepmd.export import export_model
 
     deviations = export_model(model, store, output, head=head, frames=frames)
     rows = [[d.head, d.reader, d.energy, d.forces, d.virial] for d in deviations]

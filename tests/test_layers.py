@@ -70,32 +70,99 @@ def test_the_model_imports_only_torch_and_itself() -> None:
             assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
 
 
-LEVELS = [  # the way of the data; a line imports from its own and earlier lines only
-    ["errors", "units", "elements", "counter"],
-    ["located", "frame", "progress", "command"],
-    ["frames", "theory", "images"],
-    ["distances"],
-    ["augment", "places"],
-    ["catalog"],
-    ["sources", "checks", "statistics"],
-    ["store"],
-    ["stream"],
-    ["ingestion"],
-    ["validation", "listing", "overlap"],
-    ["cli"],
-]
+LEVELS = {  # the way of the data, in each package and in its rooms; a line imports from its own and earlier lines only
+    "lamdata": """
+        errors units elements counter
+        located frame progress command
+        frames theory images
+        distances
+        augment places
+        catalog
+        sources checks statistics
+        store
+        stream
+        ingestion
+        validation listing overlap
+        cli
+    """,
+    "lamdata.sources": """
+        bytes
+        build unit_names unit_guess
+        codes
+        labelled
+        structures
+        builtin
+    """,
+    "lamtrain": """
+        model files
+        config
+        tasks checkpoint runlog
+        data
+        evaluation
+        training deepmd
+        cli
+    """,
+}
 
 
-def test_lamdata_imports_only_downwards() -> None:
-    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+def level_of(module: str, package: str) -> int | None:
+    """The line of LEVELS that a module of a package stands in; None for the package itself and for what lies elsewhere."""
+    if not module.startswith(f"{package}."):
+        return None
+    name = module.removeprefix(f"{package}.").split(".")[0]
+    lines = [line.split() for line in LEVELS[package].strip().splitlines()]
+    return next((i for i, names in enumerate(lines) if name in names), None)
+
+
+@pytest.mark.parametrize("package", LEVELS)
+def test_imports_go_only_downwards(package: str) -> None:
     for path in FILES:
-        parts = module_of(path).split(".")
-        if parts[0] != "lamdata" or len(parts) < 2 or parts[1] not in level:
-            continue
-        for name in imports(path):
-            target = name.split(".")
-            if target[0] == "lamdata" and len(target) > 1 and target[1] in level:
-                assert level[target[1]] <= level[parts[1]], f"{module_of(path)} imports {name}"
+        mine = level_of(module_of(path), package)
+        for name in imports(path) if mine is not None else ():
+            theirs = level_of(name, package)
+            assert theirs is None or theirs <= mine, f"{module_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("package", LEVELS)
+def test_every_module_has_a_level(package: str) -> None:
+    modules = {module_of(path) for path in FILES if module_of(path).startswith(f"{package}.")}
+    assert not {module for module in modules if level_of(module, package) is None}
+
+
+def test_no_circle_between_files() -> None:
+    modules = {module_of(path) for path in FILES}
+    edges = {module_of(path): {target for name in imports(path) if (target := _module(name, modules)) is not None} for path in FILES}
+    order, state = [], {}
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        if state.get(module) == "open":
+            raise AssertionError(f"a circle: {' -> '.join([*way[way.index(module) :], module])}")
+        if module not in state:
+            state[module] = "open"
+            for target in sorted(edges[module] - {module}):
+                visit(target, (*way, module))
+            state[module] = "done"
+            order.append(module)
+
+    for module in sorted(edges):
+        visit(module, ())
+    assert len(order) == len(modules)
+
+
+def _module(name: str, modules: set[str]) -> str | None:
+    """The Python file that an imported name lives in; a compiled one imports nothing."""
+    if (ROOT / name.replace(".", "/")).with_suffix(".c").exists():
+        return None
+    return next((known for known in (name, name.rpartition(".")[0]) if known in modules), None)
+
+
+def test_no_function_is_longer_than_80_lines() -> None:
+    long = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (lines := node.end_lineno - node.lineno + 1) > 80:
+                long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
+    assert not long
 
 
 def test_lamtrain_uses_only_public_modules_of_lamdata() -> None:

@@ -20,7 +20,7 @@ from lamdata.distances import shortest_distance
 from lamdata.frame import Frame
 from lamdata.ingestion import IngestReport
 from lamdata.sources import read_all
-from lamdata.sources.files import expand
+from lamdata.sources.bytes.files import expand
 from tests.miniatures.datasets import CARDS, MINIATURES, Miniature, Systems, pack_tar
 
 MIXTURE = CARDS.parent / "openlam-2024q0-29.yaml"
@@ -194,7 +194,7 @@ def test_a_tar_is_read_through_a_web_server(root, written, reports, website):
 def run(root: Path, reports: dict[str, IngestReport]) -> Path:
     """One step of the real 29-head mixture beside the cards, on a batch that holds each head's share of the weights to a frame."""
     from lamtrain.config import read_config
-    from lamtrain.trainer import train
+    from lamtrain.training.trainer import train
 
     (root / "cards").mkdir()
     for name, miniature in MINIATURES.items():

@@ -5,7 +5,7 @@ F = frames, A = all their atoms, M = atoms that are displaced.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,7 @@ from ..errors import DataError
 from ..frames import Frames
 from .choose import choose, wanted
 from .clearance import close_pairs
-
-if TYPE_CHECKING:
-    from .apply import NoiseSpec
+from .specs import NoiseSpec
 
 _CUT = 2.0  # sigma at which a truncated Gaussian ends
 _REDRAWS = 10  # full-size draws after the first

@@ -21,8 +21,8 @@ from ..catalog import SourceSpec
 from ..errors import LamError, SourceError
 from ..frame import Frame
 from ..sources import SourceFile, expand, guess_format, read_all, read_theory, reader
-from ..sources.extxyz import UNIT_KEYS, blocks, layout_of, parse_comment
-from ..sources.patterns import matches
+from ..sources.bytes.patterns import matches
+from ..sources.labelled.extxyz import UNIT_KEYS, blocks, layout_of, parse_comment
 from ..sources.unit_guess import FORCE_OF, guess_energy_unit
 from ..theory import Theory
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..catalog import Card
 from ..errors import DataError
-from ..places.remote import Place, open_place
+from ..places import Place, open_place
 from ..store.commits import DatasetEntry, read_index
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage

@@ -22,8 +22,8 @@ import numpy as np
 
 from ..catalog import Card, SourceSpec
 from ..errors import ConfigError, DataError, LamError
+from ..places import open_place
 from ..places.local import explained
-from ..places.remote import open_place
 from ..progress import track
 from ..sources import SourceFile, expand
 from ..statistics import Statistics, fit_references, merge

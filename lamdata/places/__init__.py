@@ -1,5 +1,19 @@
 """Places: where bytes lie, by URL; ranges read, whole objects written, each commit created at most once."""
 
-from .remote import Place, Range, open_place
+from __future__ import annotations
+
+from pathlib import Path
+
+from .local import LocalPlace
+from .place import Place, Range
+from .remote import RemotePlace
 
 __all__ = ["Place", "Range", "open_place"]
+
+
+def open_place(url: str | Path) -> Place:
+    """Return the place that a URL or a local path names: a local path through the operating system, any other URL through fsspec."""
+    text = str(url)
+    if text.startswith("file://"):
+        return LocalPlace(text.removeprefix("file://"))
+    return RemotePlace(text) if "://" in text or "::" in text else LocalPlace(text)

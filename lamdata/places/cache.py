@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .remote import Place, Range
+from .place import Place, Range
 
 PAGE = 1 << 20  # bytes
 FOLDER, BOUND = "LAM_PAGE_CACHE", "LAM_PAGE_CACHE_GB"

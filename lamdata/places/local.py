@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DiskError, LamError, StoreError
+from .place import Range
 from .pool import POOL
-from .remote import Range
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",

@@ -1,7 +1,6 @@
-"""Place: where a store lives, by URL; reads ranges, writes whole objects, creates each commit at most once.
+"""RemotePlace: a store behind a URL, through fsspec, its ranges through obstore where that serves the scheme.
 
-A local path goes through the operating system (`local.py`); any other URL through fsspec, its ranges through obstore where that serves
-the scheme. Credentials and endpoints come from fsspec's own configuration or the environment, never from a catalog.
+Credentials and endpoints come from fsspec's own configuration or the environment, never from a catalog.
 """
 
 from __future__ import annotations
@@ -13,60 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ..errors import StoreError
 from .objects import FsspecFiles, object_reader
+from .place import Range
 
-Range = tuple[str, int, int]  # path below the place, first byte, end
 T = TypeVar("T")
 
 REQUESTS = 128  # at a time, of all places together
 TRIES = 7
 FIRST_WAIT = 0.1  # s, doubled after each try: 6 s in all
 FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotImplementedError)  # trying again is no use
-
-
-class Place(Protocol):
-    """A folder or a prefix of a bucket. Paths are relative and use `/`."""
-
-    url: str
-    request_bytes: int  # neighbouring chunks are asked for together up to this size
-
-    def read(self, path: str) -> bytes:
-        """The whole object; `FileNotFoundError` if there is none."""
-
-    def read_ranges(self, ranges: Sequence[Range]) -> Iterable[memoryview]:
-        """Exactly the bytes asked for, in the order of the ranges."""
-
-    def write(self, path: str, data: bytes) -> None:
-        """Put the whole object, or nothing, in place of what was there."""
-
-    def create(self, path: str, data: bytes) -> bool:
-        """As `write`, only if there is no such object; say whether it was created."""
-
-    def list(self, path: str) -> list[str]:
-        """Names directly below `path`, sorted; empty if there is no such folder."""
-
-    def size(self, path: str) -> int | None:
-        """Bytes of the object, or `None`."""
-
-    def remove(self, path: str) -> None:
-        """Delete one object or folder; nothing if there is none."""
-
-    def forget(self, path: str) -> None:
-        """Drop what is kept nearer of an object that came out damaged."""
-
-
-def open_place(url: str | Path) -> Place:
-    """Return the place that a URL or a local path names."""
-    from .local import LocalPlace
-
-    text = str(url)
-    if text.startswith("file://"):
-        return LocalPlace(text.removeprefix("file://"))
-    return RemotePlace(text) if "://" in text or "::" in text else LocalPlace(text)
 
 
 class RemotePlace:

@@ -18,7 +18,7 @@ from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..located import did_you_mean
 from .builtin import BUILTIN
-from .files import SourceFile, Span, expand
+from .bytes.files import SourceFile, Span, expand
 
 __all__ = [
     "ENTRY_POINTS",

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import elements
-from ..frame import F64, Frame, Rejection
-from .say import say
+from ..frame import F64, MAX_ATOMS, Frame, Rejection
+from .bytes.say import say
 
-MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 SMALLEST_VOLUME = 1e-3  # Å^3; below it a cell is degenerate
 NUMBERS = {symbol: number for symbol, number in elements.NUMBERS.items() if number > 0} | {"D": 1, "T": 1}
 
@@ -56,6 +56,13 @@ def number_of(symbol: object) -> int:
     if not 1 <= number <= 118:
         raise Unusable("unknown element", str(symbol)[:40])
     return number
+
+
+@functools.lru_cache(maxsize=1000)
+def element(label: str) -> str:
+    """Fe of Fe1, Fe_up and "Fe(": programs tell species apart by what follows the symbol."""
+    found = re.match(r"[A-Za-z][a-z]?", label)
+    return found[0].capitalize() if found else label
 
 
 @rejects("a structure")

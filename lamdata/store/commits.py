@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import StoreError
-from ..places.remote import Place, open_place
+from ..places import Place, open_place
 from .metadata import group_document
 from .shard import SegmentEntry
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..frames import Frames
-from ..places.remote import open_place
+from ..places import open_place
 from .commits import commit, referenced_segments
 from .dataset import Dataset, open_dataset
 from .shard import MANIFEST, finished_shards, seal_segment, write_shard

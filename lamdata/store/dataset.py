@@ -20,9 +20,9 @@ from ..elements import NUMBERS, SYMBOLS
 from ..errors import ConfigError, StoreError
 from ..frame import Frame
 from ..frames import Frames
+from ..places import Place, open_place
 from ..places.cache import with_cache
 from ..places.local import LocalPlace
-from ..places.remote import Place, open_place
 from .commits import DatasetEntry, Index, read_index
 from .load import Part, begin_load
 from .segment import Segment

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
+from ..places import Place
 from ..places.local import LocalPlace
 from ..places.pool import POOL
-from ..places.remote import Place
 from .codec import CRC, ChecksumError, check, decode_block, index_bytes, unpack_index
 from .layout import ELEMENT_BYTES, SPLITS, ArrayPlan
 from .metadata import block_arrays

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, StoreError
 from ..frames import Frames
-from ..places.remote import Place, open_place
+from ..places import Place, open_place
 from .codec import CRC, crc32c, encode_block, pack_shard
 from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
 from .metadata import block_arrays, segment_documents

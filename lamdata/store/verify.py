@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import StoreError
-from ..places.remote import Place, open_place
+from ..places import Place, open_place
 from .codec import CRC, ChecksumError, check, index_bytes, unpack_index
 from .commits import read_index
 from .layout import COLUMNS

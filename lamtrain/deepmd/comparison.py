@@ -13,7 +13,7 @@ import torch
 
 from lamdata.errors import DataError
 from lamdata.frames import Frames
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel, Output
 

@@ -7,7 +7,7 @@ import torch
 
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
 from lamtrain.model.lam import LamModel, Output
 

@@ -11,7 +11,7 @@ import torch
 
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.deepmd.names import branch_tensors, load_branch
 from lamtrain.deepmd.options import config_of
 from lamtrain.model.elements import NUMBERS

@@ -10,7 +10,7 @@ import pytest
 from cases import random_case
 from dp import run_oracle
 
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 
 pytestmark = pytest.mark.deepmd
 

@@ -17,7 +17,7 @@ from make_inputs import ELEMENTS, multi_task, single_task
 from lamdata.errors import DataError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd, to_deepmd
 from lamtrain.model.elements import NUMBERS
 

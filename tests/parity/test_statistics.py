@@ -12,7 +12,7 @@ from make_inputs import ELEMENTS, multi_task, single_task
 
 from lamdata.frames import Frames
 from lamdata.statistics import Statistics, fit_references
-from lamtrain.batch import collate
+from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd
 from lamtrain.model.statistics import environment_statistics
 

@@ -12,16 +12,16 @@ from make_inputs import ELEMENTS, single_task
 
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamtrain.batch import collate
 from lamtrain.config import LearningRateSpec, LossSpec, TrainConfig
+from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd, input_json_to_config, to_deepmd
-from lamtrain.metrics import Metrics
+from lamtrain.evaluation.metrics import Metrics
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.elements import NUMBERS
 from lamtrain.model.lam import LamModel
-from lamtrain.ranks import Ranks
-from lamtrain.schedule import Schedule
-from lamtrain.trainer import ADAM, TrainState, train_step
+from lamtrain.training.ranks import Ranks
+from lamtrain.training.schedule import Schedule
+from lamtrain.training.trainer import ADAM, TrainState, train_step
 
 pytestmark = pytest.mark.deepmd
 STEPS = 200

@@ -1,0 +1,1 @@
+"""What programs print: outputs and trajectories of quantum-chemistry codes, step by step."""

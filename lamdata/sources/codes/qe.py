@@ -1,0 +1,174 @@
+"""Quantum ESPRESSO pw.x: the text output of scf, relax, vc-relax and md runs in, every ionic step out.
+
+The output alone is enough. It prints the first geometry with 6 or 7 digits; where the input lies beside it (same name, .in) and
+agrees, the input's digits are taken. Energies are the `!    total energy` of each step: with smearing the free energy F = E - TS, of which
+forces and stress are the derivatives. Stress is printed positive when compressed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lamdata.errors import SourceError
+from lamdata.frame import F64
+from lamdata.units import BOHR, RYDBERG
+
+from ..build import NUMBERS, element
+from ..bytes.numbers import columns, floats
+from .qe_deck import MAX_DECK, Deck
+from .qe_theory import pw_theory
+from .steps import Run, Step, TextReader, marks
+
+FORCE = RYDBERG / BOHR  # eV/Å
+STRESS = RYDBERG / BOHR**3  # eV/Å^3
+NOISE = 100  # lines that may stand between a title and its table: warnings
+AGREE = 2e-6  # alat: half a unit of the last digit that pw.x prints, with room
+
+
+@dataclass(slots=True)
+class PwRun(Run):
+    """A pw.x output."""
+
+    marks = marks(
+        header="Program PWSCF v",
+        natoms="number of atoms/cell",
+        electrons="number of electrons ",
+        alat="celldm(1)=",
+        axes="crystal axes:",
+        species="atomic species   valence",
+        sites="positions (alat units)",
+        cell="^CELL_PARAMETERS",
+        positions="^ATOMIC_POSITIONS",
+        start="^     Self-consistent Calculation",
+        energy=("^!    total energy", "^!!   total energy"),
+        converged="convergence has been achieved",
+        unconverged="convergence NOT achieved",
+        forces="Forces acting on atoms",
+        stress="total   stress  (Ry/bohr",
+        done="JOB DONE",
+    )
+
+    natoms: int = 0
+    alat: float = 0.0  # Å
+    electrons: float | None = None
+    elements: dict[str, str] = field(default_factory=dict)  # label of a species -> chemical symbol
+    valence: dict[str, float] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    cell: F64 | None = None  # (3, 3) Å
+    positions: F64 | None = None  # (A, 3) Å
+
+    # A header, a new geometry, the next SCF and the end are printed only when the step before is over.
+
+    def on_header(self, line: str) -> Step | None:
+        self.cell = self.positions = None
+        return self.take()
+
+    def on_start(self, line: str) -> Step | None:
+        done = self.take()
+        symbols = [self.elements.get(label) or element(label) for label in self.labels]
+        positions = None if self.cell is None else self.positions  # an output that was shortened costs the steps it leaves without
+        self.step = Step(symbols, positions, self.cell, charge=self._charge())
+        return done
+
+    def on_cell(self, line: str) -> Step | None:
+        self.cell = self.rows(3) * self._unit(line)
+        return self.take()
+
+    def on_positions(self, line: str) -> Step | None:
+        rows = [next(self.lines, "").split() for _ in range(self.natoms)]
+        self.labels = [row[0] for row in rows]
+        table = np.array([[float(word) for word in row[1:4]] for row in rows])
+        if "crystal" in line:
+            self.positions = None if self.cell is None else table @ self.cell
+        else:
+            self.positions = table * self._unit(line)
+        return self.take()
+
+    def on_done(self, line: str) -> Step | None:
+        return self.take()
+
+    def on_natoms(self, line: str) -> None:
+        self.natoms = self.checked(int(line.split("=")[1]))
+
+    def on_electrons(self, line: str) -> None:
+        self.electrons = floats(line.split("=")[1])[0]
+
+    def on_alat(self, line: str) -> None:
+        self.alat = floats(line.split("=")[1])[0] * BOHR
+
+    def on_axes(self, line: str) -> None:
+        self.cell = self.rows(3, after="=") * self.alat
+
+    def on_species(self, line: str) -> None:
+        for label, valence, _, pseudo, *_ in self.words(least=4):
+            self.valence[label] = float(valence)
+            self.elements[label] = element(pseudo) if element(pseudo) in NUMBERS else element(label)  # `hy( 1.00)` names none
+
+    def on_sites(self, line: str) -> None:
+        rows = [next(self.lines, "") for _ in range(self.natoms)]
+        if any("tau(" not in row for row in rows):
+            raise ValueError("the table is broken: several programs may have written at once")
+        self.labels = [row.split()[1] for row in rows]
+        self.positions = np.array([columns(row.rpartition("(")[2].replace(")", " "))[:3] for row in rows]) * self.alat
+        self._take_digits_of_input()
+
+    def on_energy(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = floats(line.split("=")[1])[0] * RYDBERG
+
+    def on_converged(self, line: str) -> None:
+        if self.step is not None:
+            self.step.converged = True
+
+    def on_unconverged(self, line: str) -> None:
+        if self.step is not None:
+            self.step.converged = False
+
+    def on_forces(self, line: str) -> None:
+        if self.step is not None and self.step.forces is None:  # parts of the force may follow under the same title
+            rows = (row for row in itertools.islice(self.lines, self.natoms + NOISE) if "force =" in row)
+            table = [columns(row.partition("force =")[2])[:3] for row in itertools.islice(rows, self.natoms)]
+            if len(table) < self.natoms:
+                raise ValueError(f"expected {self.natoms} rows, found {len(table)}")
+            self.step.forces = np.array(table) * FORCE
+
+    def on_stress(self, line: str) -> None:
+        if self.step is not None:
+            self.step.stress = self.rows(3) * STRESS  # these columns have more digits than those in kbar
+
+    def _charge(self) -> int:
+        if self.electrons is None or any(label not in self.valence for label in self.labels):
+            return 0
+        exact = sum(self.valence[label] for label in self.labels) - self.electrons
+        return round(exact) if abs(exact - round(exact)) < 1e-2 else 0
+
+    def _unit(self, line: str) -> float:
+        """Å in the unit that the title of a card states; QE's older outputs leave `alat` out."""
+        if "angstrom" in line:
+            return 1.0
+        if "bohr" in line:
+            return BOHR
+        stated = floats(line.partition("=")[2])
+        return stated[0] * BOHR if stated else self.alat
+
+    def _take_digits_of_input(self) -> None:
+        """Replace the first geometry by the input's, which is the same with more digits."""
+        deck = self.file.sibling(self.file.basename.rpartition(".")[0] + ".in")
+        if deck is None or self.cell is None or deck.size > MAX_DECK:
+            return
+        try:
+            stated = Deck(deck)
+            cell, positions = stated.cell(), stated.positions()
+        except (SourceError, ValueError):
+            return  # not a plain input: the output is enough
+        if cell is None or positions is None:
+            return
+        near = AGREE * self.alat
+        if positions.shape == self.positions.shape and abs(cell - self.cell).max() < near and abs(positions - self.positions).max() < near:
+            self.cell, self.positions = cell, positions
+
+
+PW = TextReader(name="qe/pw", run=PwRun, states=lambda file: pw_theory(file.lines()), signs=(b"Program PWSCF v", b"Program PWSCF  "))

@@ -1,0 +1,198 @@
+"""Ionic steps: what the readers of text outputs share. Marked lines in, steps in between, frames out.
+
+A program prints the same titles before the same tables at each step. A `Run` names the titles (its marks) and has a method for
+each, which fills the current `Step` and returns it when it is over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lamdata.catalog import SourceSpec
+from lamdata.errors import SourceError
+from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+
+from ..build import build
+from ..bytes.files import SourceFile
+from ..bytes.lines import Lines
+from ..bytes.numbers import columns
+
+
+@dataclass(slots=True)
+class Step:
+    """What is known of one ionic step, in eV and Å."""
+
+    symbols: Sequence[str | int] = ()  # (A,) elements or atomic numbers
+    positions: F64 | None = None  # (A, 3)
+    cell: F64 | None = None  # (3, 3); None for a molecule
+    energy: float | None = None
+    forces: F64 | None = None  # (A, 3)
+    stress: F64 | None = None  # (3, 3) eV/Å^3, positive when compressed: the opposite of ASE's sign
+    charge: int = 0
+    multiplicity: int | None = None
+    converged: bool | None = None  # None where the program does not say
+    complete: bool = False  # something follows that is printed only after a step
+    reason: str | None = None  # why it must not be used, where that is already known
+    value: object = None  # what decided
+
+    def problem(self) -> str | None:
+        """Why there is no frame, or `None`."""
+        if self.reason is None and self.converged is False:
+            return "unconverged"
+        if self.reason is None and (not self.complete or self.energy is None):
+            return "truncated"
+        return self.reason or ("no positions" if self.positions is None else None)
+
+    def frame(self, origin: str, group: str) -> Frame | Rejection:
+        """Build the frame."""
+        virial = None
+        if self.stress is not None and self.cell is not None:
+            virial = abs(float(np.linalg.det(self.cell))) * self.stress
+        return build(
+            origin=origin,
+            symbols=self.symbols,
+            positions=self.positions,
+            cell=self.cell,
+            energy=self.energy,
+            forces=self.forces,
+            virial=virial,
+            charge=self.charge,
+            multiplicity=self.multiplicity,
+            converged=self.converged,
+            group=group,
+        )
+
+
+def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
+    """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
+    cut: Rejection | None = None
+    for index, step in enumerate(steps):
+        origin, reason = f"{file.name}#{index}", step.problem()
+        item = Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
+        if reason == "truncated" and index == 0:
+            cut = item
+            continue
+        if cut is not None:
+            yield cut
+            cut = None
+        yield item
+    if cut is not None:
+        raise SourceError("ends in the middle of its first step: truncated", where=file.name)
+
+
+def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:
+    """Titles by the name of the method, after `on_`, that reads what follows: text -> name; `^` asks for the start of the line."""
+    several = {name: (title,) if isinstance(title, str) else title for name, title in titles.items()}
+    return {re.sub(r"^\^", "\n", title): name for name, group in several.items() for title in group}
+
+
+@dataclass(slots=True)
+class Run:
+    """A text output while it is read from top to bottom, once."""
+
+    marks: ClassVar[dict[str, str]]
+
+    file: SourceFile
+    spec: SourceSpec | None = None
+    lines: Lines = field(init=False)
+    step: Step | None = None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps in order."""
+        self.lines = self.file.lines()
+        while (found := self.lines.title(self.marks)) is not None:
+            name, line = found
+            try:
+                done = getattr(self, f"on_{name}")(line)
+            except (ValueError, IndexError, TypeError) as err:
+                if next(self.lines, None) is None:
+                    break  # the file ends within a table: that costs the step alone
+                where = f"{self.file.name}:{self.line_number()}"
+                raise SourceError(f"{name} cannot be read ({type(err).__name__}: {str(err)[:80]})", where=where) from err
+            if done is not None:
+                yield done
+        if (last := self.at_end()) is not None:
+            yield last
+
+    def at_end(self) -> Step | None:
+        """The step that was not over when the file ended; `complete` decides whether it stands."""
+        return self.step
+
+    def take(self) -> Step | None:
+        """Close the current step: what comes now belongs to the next."""
+        step, self.step = self.step, None
+        if step is not None:
+            step.complete = True
+        return step
+
+    def line_number(self) -> int:
+        """Number of the line that was read last, found by counting again: only an error asks for it."""
+        left = self.lines.tell()
+        for number, line in enumerate(self.file.lines(), start=1):
+            left -= len(line)
+            if left <= 0:
+                return number
+        return 0
+
+    def option(self, name: str, default: str) -> str:
+        """The card's choice."""
+        return str(self.spec.options.get(name, default)) if self.spec else default
+
+    def rows(self, count: int, *, width: int = 3, after: str = "") -> F64:
+        """The next lines' first numbers, (count, width); `after` is a mark before them in each line."""
+        table = []
+        for _ in range(self.checked(count)):
+            line = next(self.lines, "")
+            values = columns(line.partition(after)[2].replace("(", " ").replace(")", " ") if after else line)
+            if len(values) < width:
+                raise ValueError(f"expected {width} numbers, found {line.strip()[:60]!r}")
+            table.append(values[:width])
+        return np.array(table)
+
+    def words(self, *, least: int) -> Iterator[list[str]]:
+        """The next lines as words, up to the first line with fewer than `least`."""
+        for line in self.lines:
+            words = line.split()
+            if len(words) < least:
+                return
+            yield words
+
+    def skip(self, count: int) -> None:
+        """Pass over lines."""
+        for _ in range(count):
+            next(self.lines, "")
+
+    def checked(self, natoms: int) -> int:
+        """A number of atoms that can be believed."""
+        if not 0 < natoms <= MAX_ATOMS:
+            raise SourceError(f"states {natoms} atoms", where=self.file.name)
+        return natoms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReader:
+    """The reader of a format that a `Run` understands."""
+
+    name: str
+    run: Callable[[SourceFile, SourceSpec], Run]
+    states: Callable[[SourceFile], dict[str, Any]]
+    signs: tuple[bytes, ...]  # any of them in the first bytes tells the format
+    options: Mapping[str, tuple] = field(default_factory=dict)
+    open_units: bool = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield every ionic step."""
+        return frames(file, self.run(file, spec).steps())
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Return what the file states."""
+        return self.states(file)
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """Look for a sign."""
+        return any(sign in head for sign in self.signs)

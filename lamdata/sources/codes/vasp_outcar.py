@@ -1,0 +1,196 @@
+"""VASP OUTCAR: text in, every ionic step out, read line by line.
+
+Energy is the free energy (TOTEN), of which forces and stress are the derivatives; `options: {energy: sigma0}` takes energy(sigma->0).
+`in kB` is positive when compressed. Runs with a machine-learned force field print two energies a step: only steps that were computed
+ab initio become frames, the others are rejected as `machine-learned`. With NWRITE=0 most steps print no positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lamdata.errors import SourceError
+from lamdata.frame import F64
+from lamdata.units import KBAR
+
+from ..bytes.files import SourceFile
+from ..bytes.numbers import columns, floats
+from .steps import Run, Step, TextReader, marks
+from .vasp_theory import outcar_theory, settled
+
+XYZ = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))  # the order of `in kB`
+
+
+@dataclass(slots=True)
+class OutcarRun(Run):
+    """An OUTCAR."""
+
+    marks = marks(
+        potcar="^ POTCAR:",
+        vrhfin="VRHFIN =",
+        zval="; ZVAL   =",
+        natoms="number of ions     NIONS =",
+        counts="ions per type =",
+        nelm="  NELM   =",
+        ediff="  EDIFF  =",
+        electrons="  NELECT =",
+        iteration="- Iteration",
+        change="total energy-change",
+        lattice="direct lattice vectors",
+        learned="ML FORCE on cell",
+        stress="  in kB ",
+        forces="POSITION                                       TOTAL-FORCE",
+        free="free  energy",
+        last="energy  without entropy",
+        finish="General timing and accounting",
+    )
+
+    titles: list[str] = field(default_factory=list)  # elements as POTCAR lines name them; they are listed twice
+    elements: list[str] = field(default_factory=list)  # one a species
+    valence: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    natoms: int = 0
+    nelm: int = 0
+    ediff: float = 0.0  # eV
+    electrons: float | None = None
+    cell: F64 | None = None
+    loops: int = 0  # electronic steps of the current ionic step
+    change: str = ""  # the line that states the change of energy in the last electronic step, eV
+    in_learned: bool = False  # within the part of a step that the learned force field prints
+
+    def on_potcar(self, line: str) -> None:
+        words = line.partition(":")[2].split()
+        self.titles.append(words[min(1, len(words) - 1)].partition("_")[0].partition(".")[0] if words else "")
+
+    def on_vrhfin(self, line: str) -> None:
+        self.elements.append(line.partition("=")[2].partition(":")[0].strip())
+
+    def on_zval(self, line: str) -> None:
+        self.valence.append(floats(line.partition("ZVAL")[2])[0])
+
+    def on_natoms(self, line: str) -> None:
+        if self.natoms == 0:  # some versions state those of an inner grid below
+            self.natoms = self.checked(int(floats(line.rpartition("=")[2])[0]))
+
+    def on_counts(self, line: str) -> None:
+        self.counts = self.counts or [int(word) for word in line.partition("=")[2].split()]
+
+    def on_nelm(self, line: str) -> None:
+        self.nelm = int(floats(line.partition("=")[2])[0])
+
+    def on_ediff(self, line: str) -> None:
+        self.ediff = floats(line.partition("=")[2])[0]
+
+    def on_electrons(self, line: str) -> None:
+        self.electrons = floats(line.partition("=")[2])[0]
+
+    def on_lattice(self, line: str) -> None:
+        self.cell = self.rows(3)
+
+    def on_iteration(self, line: str) -> Step | None:
+        done = self.take() if self.step is not None and self.step.complete else None
+        step = self._current()
+        step.reason = None  # computed ab initio, whatever was learned before
+        self.in_learned = False
+        self.loops += 1
+        return done
+
+    def on_change(self, line: str) -> None:
+        self.change = line
+
+    def on_learned(self, line: str) -> Step | None:
+        """The learned part comes first in a step: a step that still waits for an ab initio part never had one."""
+        self.in_learned = True
+        return self.take() if self.step is not None and (self.step.reason or self.step.complete) else None
+
+    def on_stress(self, line: str) -> None:
+        values = columns(line.partition("kB")[2])
+        if self.in_learned or len(values) != 6:
+            return
+        stress = np.zeros((3, 3))
+        for (i, j), value in zip(XYZ, values):
+            stress[i, j] = stress[j, i] = value * KBAR
+        self._current().stress = stress
+
+    def on_forces(self, line: str) -> Step | None:
+        if "(ML)" in line:
+            return None
+        self.skip(1)
+        table = self.rows(self.natoms, width=6)
+        step = self._current()
+        step.positions, step.forces, step.cell = table[:, :3], table[:, 3:], self.cell
+        return self.take() if step.complete else None
+
+    def on_free(self, line: str) -> None:
+        if "ML TOTEN" in line:
+            self._current().reason = "machine-learned"
+        elif "TOTEN" in line:
+            self._current().energy = floats(line.partition("=")[2])[0]
+
+    def on_last(self, line: str) -> Step | None:
+        """The last line of a step; up to VASP 5.2 its stress and forces follow, if it has any."""
+        if "ML energy" in line:
+            self.in_learned = False
+            return None
+        step = self._current()
+        if self.option("energy", "free") == "sigma0":
+            step.energy = floats(line.partition("sigma->0)")[2].partition("=")[2])[0]
+        step.symbols, step.charge = self._symbols()
+        change = next(iter(floats(self.change.partition(":")[2])), None)
+        step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms)
+        step.value = None if step.converged else change
+        self.loops, self.change = 0, ""
+        step.complete = True
+        return self.take() if step.positions is not None else None
+
+    def on_finish(self, line: str) -> None:
+        """The end of the job: iterations since the last step were a linear response, which has no energy, and not a step cut short."""
+        if self.step is not None and self.step.energy is None and self.step.reason is None:
+            self.step = None
+
+    def _current(self) -> Step:
+        if self.step is None:
+            self.step = Step()
+        return self.step
+
+    def _symbols(self) -> tuple[list[str], int]:
+        """Elements of the atoms and the charge of the cell."""
+        self.elements = self.elements or self.titles[: len(self.counts)]  # NWRITE=0 prints no VRHFIN
+        self.counts = self._counts()
+        charge = 0.0
+        if self.electrons is not None and len(self.valence) == len(self.counts):
+            charge = sum(n * z for n, z in zip(self.counts, self.valence)) - self.electrons
+        symbols = [name for name, count in zip(self.elements, self.counts) for _ in range(count)]
+        return symbols, round(charge) if abs(charge - round(charge)) < 1e-3 else 0
+
+    def _counts(self) -> list[int]:
+        """Atoms of each species; VASP prints at most ten numbers, the rest stands in the POSCAR."""
+        if sum(self.counts) == self.natoms and len(self.counts) == len(self.elements):
+            return self.counts
+        for name in ("POSCAR", "CONTCAR"):
+            beside = self.file.sibling(name)
+            counts = [] if beside is None else poscar_counts(beside)
+            if sum(counts) == self.natoms and len(counts) == len(self.elements):
+                return counts
+        message = f"states the number of atoms of {len(self.counts)} species out of {len(self.elements)}"
+        raise SourceError(message, where=self.file.name, hint="put the POSCAR beside it, or read vasprun.xml")
+
+
+def poscar_counts(file: SourceFile) -> list[int]:
+    """The line of counts, the sixth or seventh of a POSCAR; [] where there is none."""
+    for line in file.text().splitlines()[5:7]:
+        words = line.split()
+        if words and all(word.isdigit() for word in words):
+            return [int(word) for word in words]
+    return []
+
+
+OUTCAR = TextReader(
+    name="vasp/outcar",
+    run=OutcarRun,
+    states=lambda file: outcar_theory(file.lines()),
+    signs=(b"\n executed on ",),
+    options={"energy": ("free", "sigma0")},
+)

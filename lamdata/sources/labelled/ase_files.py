@@ -1,0 +1,237 @@
+"""ASE databases (sqlite, JSON), ASE-LMDB and ASE trajectories -> frames.
+
+Read as data: sqlite in read-only mode with its own tables, JSON and trajectories without building ASE's objects. The pickled
+trajectories and databases of ASE before 2015 are refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamdata.catalog import SourceSpec
+from lamdata.errors import SourceError
+from lamdata.frame import Frame, Rejection
+
+from ..bytes.files import SourceFile, Span, even_spans
+from ..bytes.json_items import load, parse
+from ..bytes.lmdb_pages import LmdbFile
+from ..bytes.say import say
+from ..bytes.ulm import UlmFile
+from .ase_rows import frame_of_row, plain
+from .deepmd_lmdb import has_key, is_lmdb
+from .extxyz import KEYS, formula
+
+ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
+SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
+STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
+TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
+MAX_ROW = 64 << 20  # bytes of one row, unpacked
+
+
+class AseDbReader:
+    """The sqlite database of `ase.db`. The group is the key-value pair that `keys: {group: ...}` names, else the material's id or the composition."""
+
+    name = "ase/db"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        with file.local() as path, closing(open_readonly(path)) as database:
+            try:
+                for i, row in _sqlite_rows(database, file):
+                    yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
+            except (sqlite3.Error, OverflowError) as err:
+                raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated: the calculator's name says neither version nor functional."""
+        return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of as many rows as fill `size` on average."""
+        if not file.is_plain:
+            return []
+        with file.local() as path, closing(open_readonly(path)) as database:
+            try:
+                return even_spans(file, size, count=database.execute("SELECT count(*) FROM systems").fetchone()[0])
+            except (sqlite3.Error, OverflowError) as err:
+                raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An sqlite signature with ASE's table in the first page, or its usual ending."""
+        return head.startswith(b"SQLite format 3\0") and (b"systems" in head or file.basename.endswith(".db"))
+
+
+class AseJsonReader:
+    """The JSON database of `ase.db`: {"1": {...}, ..., "ids": [...], "nextid": n}."""
+
+    name = "ase/json"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        value = load(file)
+        ids = value.get("ids") if isinstance(value, dict) else None
+        if not isinstance(ids, list):
+            raise SourceError("no list of ids: not an ASE JSON database", where=file.name)
+        for i, key in enumerate(ids):
+            row = value.get(str(key))
+            if not isinstance(row, dict):
+                raise SourceError(f"row {str(key)[:20]} is missing", where=f"{file.name}#{i}")
+            yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An object that starts with a numbered row of numbers and positions."""
+        start = head[:200].replace(b" ", b"").replace(b"\n", b"")
+        return start.startswith((b'{"1":{', b'{"ids":[')) and (b'"numbers"' in head or b'"nextid"' in head)
+
+
+class AseLmdbReader:
+    """`.aselmdb` of fairchem: one zlib-packed JSON row a key."""
+
+    name = "ase/lmdb"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the rows by id."""
+        with file.local() as path, LmdbFile(path, where=file.name) as data:
+            rows = (entry for entry in data.entries() if entry.key.isdigit())
+            for i, entry in enumerate(rows):
+                origin = f"{file.name}#{i}"
+                row = parse(unzlib(data.value(entry), where=origin), where=origin)
+                if not isinstance(row, dict):
+                    raise SourceError("not a row of an ASE-LMDB", where=origin)
+                yield frame_of_row(row, spec, origin=origin, group=_group(row, spec, file))
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An LMDB meta page and the key `nextid`."""
+        return is_lmdb(head) and (file.basename.endswith(".aselmdb") or has_key(file, b"nextid"))
+
+
+class AseTrajReader:
+    """`.traj` in the ULM format (ase.io.ulm). All frames of a file are one group."""
+
+    name = "ase/traj"
+    options: dict[str, tuple] = {}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""
+        with file.local() as path, open(path, "rb") as stream:
+            steps = UlmFile(stream, tag=TRAJECTORY, where=file.name)
+            first = steps.item(0) if len(steps) else {}
+            for i in _asked(file, len(steps)):
+                yield frame_of_row(_step(steps.item(i) if i else first, first), spec, origin=f"{file.name}#{i}", group=file.name)
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of as many steps as fill `size` on average."""
+        if not file.is_plain:
+            return []
+        with file.local() as path, open(path, "rb") as stream:
+            return even_spans(file, size, count=len(UlmFile(stream, tag=TRAJECTORY, where=file.name)))
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """ULM's signature and the tag of a trajectory."""
+        return head.startswith((b"- of UlmASE-Trajectory", b"AFFormatASE-Trajectory"))
+
+
+def _group(row: dict[str, Any], spec: SourceSpec, file: SourceFile) -> str:
+    """The material that the row names, else its composition: the steps of one trajectory share it."""
+    pairs = row["key_value_pairs"] if isinstance(row.get("key_value_pairs"), dict) else {}
+    known = (spec.keys["group"],) if spec.keys.get("group") else KEYS["group"]
+    name = next((pairs[key] for key in known if key in pairs), None)
+    if name is None:
+        name = formula([str(n) for n in np.ravel(plain(row.get("numbers")))])
+    return f"{file.name}/{name}"
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """Open a database so that nothing in it can write, load or run for ever."""
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW)
+    database.set_progress_handler(lambda: 1, STEPS)  # interrupts one statement step that takes as long as this
+    return database
+
+
+def _asked(file: SourceFile, count: int) -> range:
+    """Indices of the frames of a file that are asked for."""
+    return range(count) if file.span is None else range(file.span.first, min(file.span.stop, count))
+
+
+def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(index, row) by id."""
+    kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
+    if kind != ("table",):
+        raise SourceError("no table `systems`: not an ASE database", where=file.name)
+    columns = {column[1] for column in database.execute("PRAGMA table_info(systems)")}
+    wanted = [name for name in (*ARRAYS, *SCALARS) if name in columns]
+    if not {"numbers", "positions"} <= set(wanted):
+        raise SourceError("table `systems` has no numbers or positions", where=file.name)
+    ids = database.execute("SELECT id FROM systems ORDER BY id").fetchall()
+    for i in _asked(file, len(ids)):
+        (row_id,) = ids[i]
+        values = database.execute(f"SELECT {', '.join(wanted)} FROM systems WHERE id = ?", (row_id,)).fetchone()
+        yield i, _decoded(dict(zip(wanted, values)), f"{file.name}#{row_id}")
+
+
+def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """Blobs as arrays (little-endian, as ase.db writes them on every machine), pbc as three flags."""
+    for name, dtype in ARRAYS.items():
+        if isinstance(row.get(name), bytes):
+            try:
+                row[name] = np.frombuffer(row[name], np.dtype(dtype).newbyteorder("<"))
+            except ValueError:
+                raise SourceError(f"{name} is cut short", where=where) from None
+        elif row.get(name) is not None:
+            raise SourceError(f"{name} is not a blob", where=where)
+    if row.get("cell") is not None and row["cell"].size == 9:
+        row["cell"] = row["cell"].reshape(3, 3)
+    if isinstance(row.get("pbc"), int):
+        row["pbc"] = [bool(row["pbc"] & bit) for bit in (1, 2, 4)]
+    if isinstance(row.get("key_value_pairs"), (str, bytes)):
+        row["key_value_pairs"] = parse(row["key_value_pairs"], where=where)
+    return row
+
+
+def unzlib(data: bytes, *, where: str) -> bytes:
+    """Unpack zlib data of bounded size."""
+    engine = zlib.decompressobj()
+    try:
+        out = engine.decompress(data, MAX_ROW)
+    except zlib.error as err:
+        raise SourceError(f"not packed with zlib: {err}", where=where) from None
+    if engine.unconsumed_tail or not engine.eof:
+        raise SourceError("a record that is truncated or unpacks too large", where=where)
+    return out
+
+
+def _step(step: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+    """A row of what a step says, and of what the first step said for all of them."""
+    row = {name: step.get(name, first.get(name)) for name in ("numbers", "positions", "cell", "pbc")}
+    calculator = step.get("calculator")
+    if isinstance(calculator, dict):
+        row |= {name: calculator[name] for name in ("energy", "free_energy", "forces", "stress") if name in calculator}
+    return row

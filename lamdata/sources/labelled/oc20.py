@@ -1,0 +1,143 @@
+"""Open Catalyst 2020 -> frames: S2EF as published (`N.extxyz(.xz)` beside `N.txt`), and the LMDB that fairchem's preprocessing makes.
+
+S2EF: the extxyz holds raw DFT energies (eV) of slab and adsorbate; each line of the txt is "system,frame,reference energy"
+(https://github.com/facebookresearch/fairchem, docs/catalysts/datasets/oc20.md). Option `energy`: `total` (default) as computed, or
+`adsorption` = raw - reference. The group is the system, so that one relaxation stays on one side of a split.
+
+LMDB: records are pickled PyTorch Geometric objects, whose `y` is either energy, by how preprocess_ef.py was called, and the file
+does not say which. So option `energy` is required there, and `y` is taken for it. Nothing is unpickled: see `plain_pickle`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from lamdata.catalog import SourceSpec
+from lamdata.errors import SourceError
+from lamdata.frame import Frame, Rejection
+
+from ..build import build, number_of, rejects
+from ..bytes.files import SourceFile
+from ..bytes.lmdb_pages import LmdbFile
+from ..bytes.torch_pickle import Refused, read_record
+from .deepmd_lmdb import is_lmdb
+from .extxyz import blocks, numbers_of, parse_columns, parse_comment
+
+ENERGIES = ("total", "adsorption")
+REFERENCE = re.compile(r"^[\w.+-]+,[\w.+-]+,-?\d+(\.\d+)?([eE][+-]?\d+)?$")
+
+
+class S2efReader:
+    """`N.extxyz` with its `N.txt` of references."""
+
+    name = "oc20/s2ef"
+    options = {"energy": ENERGIES}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the frames; each must have its line in the txt."""
+        sidecar = _sidecar(file)
+        if sidecar is None:
+            raise SourceError("the .txt with its references is missing beside it", where=file.name)
+        adsorption = spec.options.get("energy", "total") == "adsorption"
+        with file.open() as stream:
+            lines = (line.strip() for line in sidecar.lines())
+            for i, (block, line) in enumerate(zip_longest(blocks(stream, file.name), lines)):
+                if block is None and not line:
+                    continue
+                if block is None or not line:
+                    raise SourceError("the extxyz and its txt differ in the number of frames", where=f"{file.name}#{i}")
+                yield _s2ef_frame(*block, line, adsorption=adsorption, origin=f"{file.name}#{i}")
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated in the file."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An extxyz with a txt of the same name beside it that has the three columns."""
+        if not file.basename.endswith(".extxyz") or not head[:9].strip()[:1].isdigit():
+            return False
+        sidecar = _sidecar(file)
+        return sidecar is not None and bool(REFERENCE.match(sidecar.head(200).decode("ascii", "replace").split("\n")[0].strip()))
+
+
+class Oc20LmdbReader:
+    """`data.lmdb` of fairchem's preprocessing. Option `energy` is required."""
+
+    name = "oc20/lmdb"
+    options = {"energy": ENERGIES}
+    open_units = False
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the records by key."""
+        if "energy" not in spec.options:
+            raise SourceError(
+                "is its `y` a total or an adsorption energy?", where=file.name, hint="say `options: {energy: total}` or `adsorption`"
+            )
+        with file.local() as path, LmdbFile(path, where=file.name) as data:
+            records = (entry for entry in data.entries() if entry.key.isdigit())
+            for i, entry in enumerate(records):
+                yield _lmdb_frame(data.value(entry), file, origin=f"{file.name}#{i}")
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated in the file."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """An LMDB whose first record is a pickle that names PyTorch Geometric."""
+        if not is_lmdb(head):
+            return False
+        try:
+            with file.local() as path, LmdbFile(path, where=file.name) as data:
+                first = next((entry for entry in data.entries() if entry.key.isdigit()), None)
+                return first is not None and b"torch_geometric" in data.value(first)[:512]
+        except SourceError:
+            return False
+
+
+def _sidecar(file: SourceFile) -> SourceFile | None:
+    return file.sibling(file.basename.removesuffix(".extxyz") + ".txt")
+
+
+@rejects("an S2EF frame")
+def _s2ef_frame(comment: str, rows: list[list[bytes]], line: str, *, adsorption: bool, origin: str) -> Frame | Rejection:
+    info = parse_comment(comment)
+    if not REFERENCE.match(line):
+        raise SourceError(f"expected system,frame,reference energy in the txt, found {line[:60]!r}", where=origin)
+    system, _, reference = line.split(",")
+    columns, width = parse_columns(info.get("Properties", ""), where=origin)
+    if any(len(row) < width for row in rows) or "forces" not in columns or "energy" not in info:
+        raise SourceError("not an S2EF frame: it needs energy and forces", where=origin)
+    table = list(zip(*(row[:width] for row in rows)))
+    return build(
+        origin=origin,
+        group=system,
+        symbols=[token.decode("ascii", "replace") for token in table[columns["species"].start]],
+        positions=numbers_of(table[columns["pos"]]),
+        cell=info["Lattice"].split(),
+        energy=float(info["energy"]) - (float(reference) if adsorption else 0.0),
+        forces=numbers_of(table[columns["forces"]]),
+    )
+
+
+@rejects("an OC20 record")
+def _lmdb_frame(raw: bytes, file: SourceFile, *, origin: str) -> Frame | Rejection:
+    try:
+        data = read_record(raw)
+    except Refused as bad:
+        raise SourceError(f"a record that is refused: {bad}", where=origin) from None
+    energy = data.get("y", data.get("energy"))
+    return build(
+        origin=origin,
+        group=f"{data['sid']}" if isinstance(data.get("sid"), (int, str)) else file.name,
+        numbers=[number_of(int(z)) for z in np.ravel(data["atomic_numbers"])],
+        positions=np.reshape(np.asarray(data["pos"], np.float64), (-1, 3)),
+        cell=data.get("cell"),
+        energy=None if energy is None else np.ravel(energy)[0],
+        forces=data.get("force", data.get("forces")),
+    )

@@ -1,0 +1,63 @@
+"""JARVIS JSON -> structures: a list of {"jid": ..., "atoms": {lattice_mat, coords, elements, cartesian}} (jarvis.core.atoms.Atoms.to_dict).
+
+No energy is read unless `keys: {energy: KEY}` names it, because most of the database's are per atom: option `energy: per_atom`
+multiplies by the number of atoms. The group is the `jid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lamdata.catalog import SourceSpec
+from lamdata.frame import Frame, Rejection
+from lamdata.units import ENERGY
+
+from ..build import Unusable, array, build, rejects
+from ..bytes.files import SourceFile
+from ..bytes.json_items import records
+
+
+class JarvisReader:
+    """Entries of a JARVIS data set."""
+
+    name = "jarvis"
+    options = {"energy": ("total", "per_atom")}
+    open_units = True
+
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
+        """Yield the entries."""
+        for i, (_, entry) in enumerate(records(file, under=())):
+            yield _frame(entry, spec, origin=f"{file.name}#{i}")
+
+    def theory(self, file: SourceFile) -> dict[str, Any]:
+        """Nothing is stated."""
+        return {}
+
+    def guess(self, file: SourceFile, head: bytes) -> bool:
+        """The field names of JARVIS atoms."""
+        return head.lstrip()[:1] in (b"{", b"[") and b'"lattice_mat"' in head and b'"atoms"' in head
+
+
+@rejects("a JARVIS entry")
+def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
+    atoms = entry["atoms"]
+    cell = array(atoms["lattice_mat"], (3, 3), "lattice_mat")
+    coordinates = np.array(atoms["coords"], np.float64).reshape(-1, 3)
+    key = spec.keys.get("energy")
+    energy = entry[key] if key else None
+    if energy is not None and not isinstance(energy, (int, float)):  # "na" stands for a missing value
+        raise Unusable(f"{key} is not a number", str(energy)[:20])
+    scale = (len(coordinates) if spec.options.get("energy") == "per_atom" else 1) * (
+        ENERGY[spec.units.energy] if spec.units.energy else 1.0
+    )
+    return build(
+        origin=origin,
+        group=str(entry.get("jid") or entry.get("cod") or origin),
+        symbols=[str(e).strip() for e in atoms["elements"]],
+        positions=coordinates if atoms.get("cartesian") is True else coordinates @ cell,
+        cell=cell,
+        energy=None if energy is None else energy * scale,
+    )

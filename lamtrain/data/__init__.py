@@ -1,0 +1,1 @@
+"""A mixture and a store -> batches."""

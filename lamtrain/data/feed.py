@@ -1,0 +1,59 @@
+"""Feed: the weighted stream, collated into batches by threads that work ahead of the training step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from lamdata import Stream
+from lamdata.frames import Frames
+from lamdata.store.batching import cut_batches
+
+from ..model.config import ModelConfig
+from .batch import Batch, collate
+from .mixture import TrainingData
+
+AHEAD = 4  # batches prepared while the model works
+
+
+class Feed:
+    """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        stream: Stream,
+        config: ModelConfig,
+        *,
+        dtype: torch.dtype,
+        chunk_atoms: int,
+        at_once: int | None = None,
+        threads: int = 1,
+    ):
+        self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
+        self.chunk_atoms, self.at_once = chunk_atoms, at_once
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.stream.close()
+
+    def __iter__(self) -> Iterator[tuple[list[Batch], Frames, int]]:
+        ready: deque[tuple[Future[list[Batch]], Frames, int]] = deque()
+        stream = iter(self.stream)
+        while True:
+            while len(ready) < AHEAD:
+                frames = self.data.with_model_heads(next(stream))
+                ready.append((self._pool.submit(self._collate, frames), frames, self.stream.position))
+            future, frames, position = ready.popleft()
+            yield future.result(), frames, position
+
+    def _collate(self, frames: Frames) -> list[Batch]:
+        parts = [frames] if self.at_once is None else cut_batches(frames, batch_atoms=self.at_once)
+        return [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]

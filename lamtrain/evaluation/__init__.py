@@ -1,0 +1,1 @@
+"""A model and frames -> what it can do, as numbers, tables and pictures."""

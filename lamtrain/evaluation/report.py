@@ -1,0 +1,98 @@
+"""Report: a model and a store -> test.json, the table of the OpenLAM report, and pictures of parity and of learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamdata.catalog import Mixture
+from lamdata.errors import ConfigError, DataError
+from lamdata.frames import Frames
+from lamdata.progress import Progress
+
+from ..checkpoint import Checkpoint, load, to_json
+from ..data.mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
+from ..files import replace_file
+from ..model.lam import LamModel, Output
+from .evaluate import device_of, evaluate_head, weighted
+from .figures import Parity, draw_curves, draw_parity
+
+TABLE_COLUMNS = [
+    "head", "weight", "energy RMSE meV/atom", "spread", "force RMSE meV/Å", "spread ", "displacement RMSE Å", "zero", "type entropy", "frequency", "right",
+]  # fmt: skip
+KEYS = (
+    "weight", "energy_rmse_mev_per_atom", "energy_std_mev_per_atom", "force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom",
+    "displacement_rmse_angstrom", "displacement_zero_rmse_angstrom", "type_cross_entropy", "type_frequency_entropy", "type_accuracy",
+)  # fmt: skip
+
+
+def test_model(
+    model_path: Path,
+    store: str,
+    *,
+    output: Path,
+    head: str | None = None,
+    dataset: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`.
+
+    With `head` and `dataset`, that head on that dataset, whatever it was trained on.
+    """
+    checkpoint = load(model_path)
+    data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
+    model = checkpoint.build(device=device_of(device))
+    heads, parities = {}, {}
+    total = sum(len(task.validation) * (VALIDATION_DRAWS if task.spec.task == "denoise" else 1) for task in data.tasks)
+    if total == 0:
+        raise DataError(
+            "the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again"
+        )
+    with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
+        for head in data.heads:
+            heads[head], parities[head] = test_head(model, data, head, progress)
+    result = {"model": str(model_path), "step": checkpoint.step, "heads": heads, "weighted": weighted(heads)}
+    output.mkdir(parents=True, exist_ok=True)
+    replace_file(output / "test.json", to_json(result).encode())
+    draw_parity(parities, heads, output / "parity.png")
+    metrics = model_path.parent / "metrics.csv"
+    if metrics.exists():
+        draw_curves(metrics, data.heads, output / "curves.png")
+    return result
+
+
+def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: str | None) -> Mixture:
+    """The mixture of its training, a head of it, or a head on another dataset."""
+    if head is not None:
+        pick_head(list(checkpoint.heads), head)
+    if dataset is not None:
+        head = head or (next(iter(checkpoint.heads)) if len(checkpoint.heads) == 1 else None)
+        if head is None or checkpoint.heads[head]["task"] != "energy_force":
+            raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(checkpoint.heads)}")
+        return Mixture.model_validate({"mixture": "test", "heads": [{"head": head, "dataset": dataset, "task": "energy_force"}]})
+    if checkpoint.lock["mixture"] is None:
+        raise ConfigError(
+            "the model does not say what it was trained on", where=str(path), hint="name a dataset of the store with --dataset"
+        )
+    mixture = Mixture.model_validate(checkpoint.lock["mixture"])
+    return mixture if head is None else mixture.model_copy(update={"heads": [task for task in mixture.heads if task.head == head]})
+
+
+def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
+    """Errors of one head beside the spread of its labels, and the points of its parity plot."""
+    parity = Parity()
+
+    def see(frames: Frames, output: Output, references: np.ndarray) -> None:
+        parity.add(frames, output, references=references)
+        progress.advance(len(frames))
+
+    return evaluate_head(model, data, head, see=see), parity
+
+
+def table_rows(result: dict[str, Any]) -> list[list[Any]]:
+    """Rows for `TABLE_COLUMNS`, the weighted mean last."""
+    rows = [[head, *(row.get(key) for key in KEYS)] for head, row in result["heads"].items()]
+    return [*rows, ["weighted mean", *(result["weighted"].get(key) for key in KEYS)]]

@@ -1,0 +1,368 @@
+"""VASP: the free energy, cells as they are, convergence by what changed last, and learned labels kept apart."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamdata.catalog import SourceSpec
+from lamdata.errors import SourceError
+from lamdata.sources import expand, guess_format, read_all, reader
+from lamdata.sources.codes.vasp_theory import settled, theory_of
+from lamdata.units import KBAR
+from tests.lamdata.sources.codes.outcars import HEAD, learned, step
+from tests.lamdata.sources.reading import frames, read, reasons, same_as_dpdata
+
+
+@pytest.fixture
+def outcar(tmp_path):
+    def _write(*parts, head=HEAD):
+        (tmp_path / "OUTCAR").write_text(head + "".join(parts))
+        return tmp_path / "OUTCAR"
+
+    return _write
+
+
+def test_an_outcar_gives_free_energies_forces_and_virials(outcar):
+    path = outcar(step(1), step(2, energy=-15.0))
+    first, second = frames(path, "vasp/outcar")
+    assert (first.energy, second.energy) == (-14.0, -15.0) and first.numbers.tolist() == [8, 1, 1] and first.charge == 0
+    assert first.forces[1].tolist() == [-0.25, 0.25, -1000.25]  # ran together in the file
+    assert first.cell[1].tolist() == [1, 5, -10] and first.positions[2].tolist() == [0, 1, 0]
+    pressure = np.array([[10, 1, 3], [1, 20, 2], [3, 2, 30]])  # kbar, positive when compressed: XX YY ZZ XY YZ ZX
+    assert np.allclose(first.virial, pressure * KBAR * first.volume)
+    assert frames(path, "vasp/outcar", options={"energy": "sigma0"})[0].energy == pytest.approx(-14.05)
+
+
+def test_steps_of_a_learned_force_field_are_rejected(outcar):
+    path = outcar(learned(), step(1), learned(), learned(), learned(), step(4, energy=-15.0), learned())
+    items = read(path, "vasp/outcar")
+    assert [getattr(item, "energy", None) for item in items] == [-14.0, None, None, -15.0, None]
+    assert set(reasons(items)) == {"machine-learned"} and np.allclose(items[0].virial[0, 0], 10 * KBAR * items[0].volume)
+
+
+def test_steps_without_positions_are_rejected(outcar):
+    head = "\n".join(line for line in HEAD.split("\n") if "VRHFIN" not in line)  # NWRITE=0 leaves them out
+    items = read(outcar(step(1), step(2, positions=False), step(3), head=head), "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == [None, "no positions", None]
+    assert items[0].numbers.tolist() == [8, 1, 1]
+
+
+def test_a_dispersion_correction_adds_columns_and_words(outcar):
+    (frame,) = frames(outcar(step(1, vdw=True)), "vasp/outcar")
+    assert frame.energy == -14.0 and frame.forces[2, 2] == 2000.75
+    assert frames(outcar(step(1, vdw=True)), "vasp/outcar", options={"energy": "sigma0"})[0].energy == pytest.approx(-14.05)
+
+
+def forces_last(text):
+    """A step as VASP up to 5.2 prints it: the energies before the stress and the forces."""
+    start, end = text.index("  in kB"), text.index("  free  energy   TOTEN")
+    return text[:start] + text[end:] + text[start:end]
+
+
+def test_energies_before_or_after_the_forces_belong_to_them(outcar):
+    """VASP up to 5.2 prints them before: each would otherwise go with the forces of the step before."""
+    steps = step(1), step(2, energy=-15.0).replace("0.500000     -0.5", "0.750000     -0.5"), step(3, energy=-16.0, positions=False)
+    new = read(outcar(*steps), "vasp/outcar")
+    old = read(outcar(*map(forces_last, steps)), "vasp/outcar")
+    assert [item.energy for item in old[:2]] == [-14.0, -15.0] and [item.forces[0, 0] for item in old[:2]] == [0.5, 0.75]
+    assert all(np.array_equal(a.virial, b.virial) and a.converged for a, b in zip(new[:2], old[:2], strict=True))
+    assert reasons(old) == reasons(new) == ["no positions"]
+
+
+def test_a_linear_response_after_the_step_is_no_step_cut_short(outcar):
+    response = " Linear response to external field, progress :\n" + 2 * "----------- Iteration      1(   1)  ----------\n"
+    assert reasons(read(outcar(step(1), response), "vasp/outcar")) == ["truncated"]
+    assert reasons(read(outcar(step(1), response, " General timing and accounting informations for this job:\n"), "vasp/outcar")) == []
+
+
+@pytest.mark.parametrize(("loops", "change", "good"), [(2, 1.0, True), (3, 1.0, False), (3, 5e-5, True), (3, -5e-2, False)])
+def test_convergence_is_judged_by_the_last_change_when_nelm_is_reached(outcar, loops, change, good):
+    items = read(outcar(step(1, loops=loops, change=change)), "vasp/outcar")
+    assert reasons(items) == ([] if good else ["unconverged"])
+
+
+def test_a_cut_outcar_keeps_whole_steps(outcar):
+    items = read(outcar(step(1), step(2)[:200]), "vasp/outcar")
+    assert len(items) == 2 and reasons(items) == ["truncated"]
+    with pytest.raises(SourceError, match="truncated"):
+        read(outcar(step(1)[:300]), "vasp/outcar")
+    within = step(1)[: step(1).index("2000.75")]  # the table of forces
+    assert reasons(read(outcar(step(1), within), "vasp/outcar")) == ["truncated"]
+    with pytest.raises(SourceError, match="truncated"):
+        read(outcar(within), "vasp/outcar")
+    with pytest.raises(SourceError, match=r"OUTCAR:\d+: forces cannot be read"):
+        read(outcar(within + "\n", step(2)), "vasp/outcar")
+
+
+def test_more_species_than_vasp_prints_need_the_poscar(outcar):
+    path = outcar(step(1), head=HEAD.replace("=               1   2", "=               1"))
+    with pytest.raises(SourceError, match="1 species out of 2; put the POSCAR beside it"):
+        read(path, "vasp/outcar")
+    (path.parent / "POSCAR").write_text("x\n1\n1 0 0\n0 1 0\n0 0 1\nO H\n1 2\n")
+    assert frames(path, "vasp/outcar")[0].numbers.tolist() == [8, 1, 1]
+
+
+def test_a_charged_cell_is_known_by_its_electrons(outcar):
+    assert frames(outcar(step(1), head=HEAD.replace("8.0000  ", "9.0000  ")), "vasp/outcar")[0].charge == -1
+
+
+# ---- a small vasprun.xml -----------------------------------------------------------------------------------------------
+
+
+def calculation(energy=-14.0, loops=2, change=1e-5, stars=False):
+    energies = [energy - change * (loops - 1 - i) for i in range(loops)]
+    block = '<energy><i name="e_fr_energy">{0:.8f}</i><i name="e_wo_entrp">0.0</i><i name="e_0_energy">{1}</i></energy>'
+    first = "**************" if stars else "0.5"
+    return (
+        "<calculation>" + "".join("<scstep>" + block.format(e, e - 0.05) + "</scstep>" for e in energies)
+        + '<structure><crystal><varray name="basis"><v>5 0 0</v><v>1 5 -10</v><v>0 0 5</v></varray></crystal>'
+        + '<varray name="positions"><v>0 0 0</v><v>0.2 0 0</v><v>0.1 0.5 0.25</v></varray></structure>'
+        + f'<varray name="forces"><v>{first} 0 0</v><v>-0.25 0 0</v><v>-0.25 0 0</v></varray>'
+        + '<varray name="stress"><v>10 1 3</v><v>1 20 2</v><v>3 2 30</v></varray>'
+        + block.format(energy, "0.0") + "<dos><total><array><set><r>1 2</r></set></array></total></dos></calculation>"
+    )  # fmt: skip
+
+
+def xml(*calculations, incar="", end="</modeling>"):
+    atoms = "".join(f"<rc><c>{s} </c><c> {t}</c></rc>" for s, t in (("O", 1), ("H", 2), ("H", 2)))
+    types = "".join(
+        f"<rc><c>{n}</c><c>{s}</c><c>1</c><c>{z}</c><c> PAW_PBE {s} 08Apr2002</c></rc>" for n, s, z in ((1, "O", 6), (2, "H", 1))
+    )
+    return (
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling><generator><i name="program" type="string">vasp </i><i name="version" type="string">6.3.0  </i></generator>'
+        + f'<incar><i name="ENCUT"> 400.0</i>{incar}</incar><parameters><separator name="electronic"><i name="NELM" type="int"> 3</i>'
+        + '<i name="EDIFF">0.00010000</i><i name="ENMAX"> 400.0</i><i name="ISPIN" type="int"> 2</i></separator></parameters>'
+        + f'<atominfo><array name="atoms"><set>{atoms}</set></array><array name="atomtypes"><set>{types}</set></array></atominfo>'
+        + "".join(calculations) + end
+    )  # fmt: skip
+
+
+@pytest.fixture
+def vasprun(tmp_path):
+    def _write(*arguments, **named):
+        (tmp_path / "vasprun.xml").write_text(xml(*arguments, **named))
+        return tmp_path / "vasprun.xml"
+
+    return _write
+
+
+def test_a_vasprun_keeps_its_cell_and_its_axes(vasprun):
+    """dpdata turns cells to lower triangular, and forces with them."""
+    path = vasprun(calculation(), calculation(energy=-15.0))
+    first, second = frames(path, "vasp/xml")
+    assert first.cell[1].tolist() == [1, 5, -10] and first.positions[2] == pytest.approx([1.0, 2.5, -3.75])
+    assert (first.energy, second.energy) == (-14.0, -15.0) and first.forces[0, 0] == 0.5
+    assert np.allclose(first.virial, np.array([[10, 1, 3], [1, 20, 2], [3, 2, 30]]) * KBAR * first.volume)
+
+
+def test_sigma0_is_taken_from_the_electronic_step(vasprun):
+    """The ionic step's own e_0_energy is wrong in many versions."""
+    assert frames(vasprun(calculation()), "vasp/xml", options={"energy": "sigma0"})[0].energy == pytest.approx(-14.05)
+
+
+def test_chained_loops_are_good_and_unsettled_ones_are_not(vasprun):
+    assert len(frames(vasprun(calculation(loops=6, change=1e-5)), "vasp/xml")) == 1
+    items = read(vasprun(calculation(loops=3, change=-0.2)), "vasp/xml")
+    assert reasons(items) == ["unconverged"] and items[0].value == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(("printed", "meant"), [("X ", 54), ("r ", 40)])
+def test_a_symbol_that_lost_a_letter_is_known(vasprun, printed, meant):
+    path = vasprun(calculation())
+    path.write_text(path.read_text().replace("<c>O </c>", f"<c>{printed}</c>"))
+    assert frames(path, "vasp/xml")[0].numbers.tolist() == [meant, 1, 1]
+
+
+@pytest.mark.parametrize(("loops", "change", "later"), [(2, 1e-5, 5.0), (3, -0.2, 0.0)])
+def test_electronic_steps_of_a_response_say_nothing_of_the_step(vasprun, loops, change, later):
+    """LEPSILON, LCALCEPS and displacements print theirs after the structure, in the same <calculation>."""
+    energies = '<scstep><energy><i name="e_fr_energy">{}</i><i name="e_0_energy">7.0</i></energy></scstep>'
+    response = "".join(energies.format(later * i) for i in range(9))
+    path = vasprun(calculation(loops=loops, change=change).replace("<dos>", response + "<dos>"))
+    items = read(path, "vasp/xml", options={"energy": "sigma0"})
+    assert [getattr(item, "energy", None) for item in items] == ([pytest.approx(-14.05)] if loops == 2 else [None])
+
+
+def test_stars_refuse_their_step_alone(vasprun):
+    items = read(vasprun(calculation(), calculation(stars=True), calculation()), "vasp/xml")
+    assert [getattr(item, "reason", None) for item in items] == [None, "nonfinite", None]
+
+
+def test_a_step_whose_energy_overflowed_is_rejected(vasprun):
+    head, name, tail = calculation().rpartition('<i name="e_fr_energy">')
+    items = read(vasprun(head + name + "*****************" + tail[tail.index("<") :]), "vasp/xml")
+    assert reasons(items) == ["no energy"]
+
+
+def test_steps_without_an_scf_in_a_learned_run_are_rejected(vasprun):
+    items = read(vasprun(calculation(), calculation(loops=0), incar='<i name="ML_LMLFF" type="logical"> T </i>'), "vasp/xml")
+    assert reasons(items) == ["machine-learned"]
+
+
+def test_a_cut_xml_keeps_whole_steps(vasprun):
+    items = read(vasprun(calculation(), calculation()[:400], end=""), "vasp/xml")
+    assert len(items) == 2 and reasons(items) == ["truncated"]
+    with pytest.raises(SourceError, match="not whole XML"):
+        read(vasprun(calculation()[:400], end=""), "vasp/xml")
+
+
+def test_an_entity_bomb_is_refused(tmp_path):
+    bomb = (
+        '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi")) + "]>"
+    )
+    (tmp_path / "vasprun.xml").write_text(xml(calculation()).replace("<modeling>", bomb + "<modeling>&i;"))
+    with pytest.raises(SourceError, match="document type"):
+        read(tmp_path / "vasprun.xml", "vasp/xml")
+
+
+def test_deep_nesting_is_refused(vasprun):
+    with pytest.raises(SourceError, match="nested too deeply"):
+        read(vasprun("<a>" * 1000), "vasp/xml")
+
+
+def test_memory_does_not_grow_with_bands_and_projections(vasprun):
+    import tracemalloc
+
+    heavy = "<projected><array><set>" + ("<set>" + "<r>0.1 0.2 0.3</r>" * 500 + "</set>") * 200 + "</set></array></projected>"
+    path = vasprun(*[calculation().replace("<dos>", heavy + "<dos>")] * 3)
+    tracemalloc.start()
+    assert len(frames(path, "vasp/xml")) == 3
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < path.stat().st_size / 2
+
+
+# ---- theory ------------------------------------------------------------------------------------------------------------
+
+
+def test_both_outputs_state_the_same_theory(outcar, vasprun):
+    states = []
+    for path, name in ((outcar(step(1)), "vasp/outcar"), (vasprun(calculation()), "vasp/xml")):
+        (file,) = expand(SourceSpec(path=str(path)), base=path.parent)
+        assert guess_format(file) == name
+        states.append(reader(name).theory(file))
+    assert states[0] == {
+        "code": "VASP 5.4.4", "functional": "PBE", "core": "PAW_PBE H 15Jun2001, PAW_PBE O 08Apr2002",
+        "cutoff": 400.0, "spin": "none", "hubbard_u": "none", "dispersion": "none",
+    }  # fmt: skip
+    assert states[1] == states[0] | {"code": "VASP 6.3.0", "core": "PAW_PBE H 08Apr2002, PAW_PBE O 08Apr2002", "spin": "collinear"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"LHFCALC": "T", "HFSCREEN": "0.2"}, {"functional": "HSE06"}),
+        ({"LHFCALC": "T"}, {"functional": "PBE0"}),
+        ({"METAGGA": "R2scan"}, {"functional": "r2SCAN"}),
+        ({"GGA": "PS"}, {"functional": "PBEsol"}),
+        ({"GGA": "RP"}, {"functional": "RPBE"}),
+        ({"IVDW": "12"}, {"dispersion": "D3(BJ)"}),
+        ({"LUSE_VDW": "T"}, {"dispersion": "nonlocal"}),
+        ({"LNONCOLLINEAR": "T"}, {"spin": "noncollinear"}),
+        (
+            {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "5.30000000 0.0", "LDAUJ": "0.0 0.0"},
+            {"hubbard_u": "DFT+U, L = 2 -1; U = 5.3 0; J = 0 0"},
+        ),
+    ],
+)
+def test_tags_say_the_functional_and_its_corrections(tags, expected):
+    assert expected.items() <= theory_of(tags, ["PAW_PBE Fe 06Sep2000"], "6.3.0").items()
+
+
+def test_settled_has_a_scale_per_atom():
+    assert settled(60, 60, 7e-5, 1e-6, 12) and not settled(60, 60, 7e-5, 1e-6, 1) and settled(59, 60, None, 1e-6, 1)
+
+
+# ---- real files --------------------------------------------------------------------------------------------------------
+
+
+def test_dpdata_and_ase_read_the_same_vaspruns(samples):
+    import ase.io
+    import dpdata
+
+    for path in sorted(samples.glob("vasprun_xml/*.gz"))[:4] + [samples / "vasprun_xml/vasprun.h2o.md.xml"]:
+        ours = frames(path, "vasp/xml")
+        theirs = ase.io.read(path, index=":", format="vasp-xml")
+        for frame, atoms in zip(ours, theirs, strict=True):
+            assert frame.energy == pytest.approx(atoms.calc.results["free_energy"], abs=1e-9)
+            assert np.allclose(frame.forces, atoms.get_forces(apply_constraint=False), atol=1e-9)
+            assert np.allclose(frame.positions, atoms.positions, atol=1e-8) and np.allclose(frame.cell, atoms.cell[:], atol=1e-9)
+    path = samples / "vasprun_xml/vasprun.h2o.md.xml"
+    same_as_dpdata(frames(path, "vasp/xml"), dpdata.LabeledSystem(str(path), fmt="vasp/xml"), virial=1e-5)
+
+
+def test_the_hse06_run_that_dpdata_rejects_is_read(samples):
+    import dpdata
+
+    path = samples / "vasprun_xml/vasprun.hse06.xml.gz"
+    (frame,) = frames(path, "vasp/xml")
+    assert frame.energy == -133.1673823
+    local = path.parent / "vasprun.hse06.xml.gz"
+    unpacked = gzip.decompress(local.read_bytes())
+    assert unpacked.count(b"<scstep>") == 60  # NELM; the last of them changed the energy by 6e-6 eV/atom
+    assert dpdata is not None
+
+
+def test_dpdata_reads_the_same_outcars(samples):
+    import dpdata
+
+    for name in ("OUTCAR.h2o.md.10", "OUTCAR.Ge.vdw", "Ti-aimd-nwrite0/OUTCAR"):
+        path = samples / "vasp_outcar" / name
+        same_as_dpdata(frames(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar"), virial=1e-5)
+
+
+def test_the_ab_initio_steps_of_a_learned_run_are_dpdatas(samples):
+    import dpdata
+
+    path = samples / "vasp_outcar/OUTCAR.ch4.ml"
+    items, theirs = read(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar")
+    ours = [item for item in items if hasattr(item, "energy")]
+    assert (
+        len(items) == 10 and [f.energy for f in ours] == theirs["energies"].tolist()
+    )  # its cells are turned, so forces differ in direction
+    assert np.allclose([np.linalg.norm(f.forces) for f in ours], np.linalg.norm(theirs["forces"], axis=(1, 2)))
+
+
+def test_cells_are_not_turned(samples):
+    """dpdata turns this cell to lower triangular, with the positions; lengths, energy and pressure stay."""
+    import dpdata
+
+    path = samples / "vasp_outcar/OUTCAR_merged_numbers"
+    (ours,), theirs = frames(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar")
+    assert ours.cell[0] == pytest.approx([0.0, 2.327492543, 2.327492543]) and theirs["cells"][0][0, 1] == pytest.approx(0, abs=1e-9)
+    assert np.allclose(np.linalg.norm(ours.cell, axis=1), np.linalg.norm(theirs["cells"][0], axis=1))
+    assert ours.energy == theirs["energies"][0] and np.trace(ours.virial) == pytest.approx(np.trace(theirs["virials"][0]), abs=1e-6)
+
+
+def test_an_outcar_and_its_vasprun_agree(samples):
+    folder = samples / "vasp_outcar/Ti-aimd-nwrite0"
+    from_xml, from_outcar = frames(folder / "vasprun.xml", "vasp/xml"), frames(folder / "OUTCAR", "vasp/outcar")
+    assert len(from_xml) == 10 and len(from_outcar) == 2
+    for a, b in ((from_xml[0], from_outcar[0]), (from_xml[9], from_outcar[1])):
+        assert a.energy == b.energy and np.allclose(a.forces, b.forces, atol=1e-5) and np.allclose(a.virial, b.virial, atol=1e-4)
+
+
+def test_broken_vasp_files_are_rejected_step_by_step(samples):
+    assert reasons(read(samples / "broken/vasprun.unconverged.xml.gz", "vasp/xml")) == ["unconverged"] * 5
+    assert reasons(read(samples / "broken/vasprun.dfpt.unconverged.xml.gz", "vasp/xml")) == ["unconverged"]
+    assert len(frames(samples / "broken/vasprun.bad_random_seed.xml.gz", "vasp/xml")) == 264
+    assert reasons(read(samples / "broken/OUTCAR.ch4.1step", "vasp/outcar")) == ["unconverged"]
+    assert len(frames(samples / "broken/OUTCAR_merged_numbers2", "vasp/outcar")) == 1
+    with pytest.raises(SourceError, match="10 species out of 16"):
+        read(samples / "vasp_outcar/outcar.longit/OUTCAR", "vasp/outcar")
+
+
+def test_a_loop_that_converges_in_its_last_allowed_step_is_good(samples):
+    """The second step of this file ends at NELM with a change of 6e-7 eV, under its EDIFF; the first does not."""
+    items = read(samples / "broken/OUTCAR.ch4.unconverged", "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == ["unconverged", None, None]
+
+
+def test_an_enthalpy_under_pstress_is_brought_back_to_an_energy():
+    """ASE ships a run at PSTRESS = 1 kbar: the step's energy is E + pV, the last electronic step's is E."""
+    spec = SourceSpec(path="package://ase/test/testdata/vasp/vasprun_pstress.xml")
+    (file,) = expand(spec, base=Path())
+    (frame,) = read_all(file, spec, use=reader("vasp/xml"))
+    assert frame.energy == pytest.approx(-20.24695937, abs=2e-7)

@@ -1,0 +1,137 @@
+"""Commits are all or nothing, whoever writes at the same time and whatever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lamdata.errors import StoreError
+from lamdata.store import commit, commits, open_dataset, open_store, remove
+from tests.lamdata.stores import make_frames, write_store
+
+
+def test_writers_of_different_datasets_all_land(tmp_path):
+    frames = make_frames(5)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_store(tmp_path, frames, name=f"d{i}"), range(12)))
+    store = open_store(tmp_path)
+    assert sorted(store) == sorted(f"d{i}" for i in range(12)) and store.commit == 12
+
+
+def test_two_writers_of_one_dataset_one_is_refused(tmp_path, monkeypatch):
+    write_store(tmp_path, make_frames(5))
+    entries = [segment.entry for segment in open_dataset(tmp_path).segments]
+    read, raced = commits.read_index, []
+
+    def late(place):
+        index = read(place)
+        if len(raced) == 1:  # after we have looked, before we write
+            raced.append(True)
+            commit(str(tmp_path), "demo", entries, {"by": "the other"})
+            return read(place)
+        raced.append(True)
+        return index
+
+    monkeypatch.setattr(commits, "read_index", late)
+    with pytest.raises(StoreError, match="another writer changed dataset `demo`"):
+        commit(str(tmp_path), "demo", entries, {"by": "us"})
+    monkeypatch.undo()
+    assert open_store(tmp_path).meta("demo") == {"by": "the other"}
+
+
+def test_a_second_commit_of_the_same_changes_nothing(tmp_path):
+    for _ in range(2):
+        write_store(tmp_path, make_frames(5))
+    assert open_store(tmp_path).commit == 1 and len(list((tmp_path / "commits").iterdir())) == 2
+
+
+def test_old_commits_are_pruned_and_a_reader_that_listed_them_goes_on(tmp_path, monkeypatch):
+    write_store(tmp_path, make_frames(5))
+    entries = [segment.entry for segment in open_dataset(tmp_path).segments]
+    for i in range(20):
+        commit(str(tmp_path), "demo", entries, {"i": i})
+    assert len(list((tmp_path / "commits").glob("*.json"))) == commits.KEPT
+    newest, stale = commits._newest, iter((3, 4))
+    monkeypatch.setattr(commits, "_newest", lambda place: next(stale, None) or newest(place))
+    assert open_store(tmp_path).meta("demo") == {"i": 19}
+
+
+def test_a_removed_dataset_is_gone_and_the_rest_stays(tmp_path):
+    for name in ("a", "b"):
+        write_store(tmp_path, make_frames(5), name=name)
+    remove(str(tmp_path), "a")
+    assert list(open_store(tmp_path)) == ["b"]
+
+
+def test_a_store_of_a_thousand_datasets_opens_by_one_object(tmp_path):
+    write_store(tmp_path, make_frames(5), meta={"card": {"dataset": "d", "notes": "x" * 4000}})
+    index = commits.read_index(commits.open_place(tmp_path))
+    many = commits.Index(number=2, datasets={f"d{i:04d}": index.datasets["demo"] for i in range(1000)})
+    (tmp_path / "commits/00000002.json").write_bytes(many.to_bytes())
+    begin = time.process_time()
+    store = open_store(tmp_path)
+    assert len(store) == 1000 and store.meta("d0500")["card"]["dataset"] == "d"
+    assert time.process_time() - begin < 1.0
+
+
+def test_a_full_disk_ends_with_one_clear_line_and_an_intact_store(tmp_path, monkeypatch):
+    write_store(tmp_path, make_frames(5))
+    before = open_dataset(tmp_path).content_hash
+
+    def full(handle, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="cannot write: the disk is full"):
+        write_store(tmp_path, make_frames(9), segment="segment-1")
+    monkeypatch.undo()
+    assert open_dataset(tmp_path).content_hash == before
+    write_store(tmp_path, make_frames(9), segment="segment-1")
+    assert len(open_dataset(tmp_path)) == 9
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(StoreError, match="store.*cannot write"):
+        write_store(tmp_path / "store", make_frames(5))
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.lamdata.stores import make_frames, write_store
+write_store({store!r}, make_frames(40, seed=7), name="second")
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_writer_killed_anywhere_leaves_the_last_commit(tmp_path, first):
+    """Killed after a random time, run again until one gets through: the bytes are those of a writer that was never killed."""
+    root = str(Path(__file__).parents[3])
+    for store in ("killed", "whole"):
+        if first:
+            write_store(tmp_path / store, make_frames(20))
+    command = [sys.executable, "-c", KILLED.format(root=root, store=str(tmp_path / "killed"))]
+    delay = 0.15
+    while True:
+        process = subprocess.Popen(command)
+        try:
+            process.wait(timeout=delay)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if first:
+            assert "demo" in open_store(tmp_path / "killed")
+        delay *= 1.25
+    write_store(tmp_path / "whole", make_frames(40, seed=7), name="second")
+    assert _tree(tmp_path / "killed") == _tree(tmp_path / "whole")
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

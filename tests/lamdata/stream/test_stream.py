@@ -1,0 +1,106 @@
+"""The stream gives the same frames at the same slots, whoever asks, however often it was interrupted."""
+
+import numpy as np
+import pytest
+
+from lamdata.errors import ConfigError
+from lamdata.store import open_dataset
+from lamdata.stream import Stream, StreamHead
+from tests.lamdata.stores import make_frames, write_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    url = tmp_path_factory.mktemp("store")
+    for i, count in enumerate((400, 150, 90, 333, 64)):
+        write_store(url, make_frames(count, seed=i, decimals=None if i == 1 else 6), name=f"d{i}")
+    return url
+
+
+def heads_of(store, count=5, augment=None):
+    weights = (1.0, 2.0, 0.5, 0.25, 1.25)
+    return [StreamHead(name=f"h{i}", dataset=open_dataset(store, f"d{i}"), weight=weights[i], augment=augment) for i in range(count)]
+
+
+def taken(stream, batches):
+    """Everything that identifies `batches` batches, with positions."""
+    out = []
+    with stream:
+        for frames, _ in zip(stream, range(batches)):
+            out.append((stream.position, frames.head.tolist(), frames.index.tolist(), frames.epoch.tolist(), frames.positions.tobytes()))
+    return out
+
+
+def test_an_epoch_of_one_head_holds_every_frame_once(store):
+    head = heads_of(store, 1)
+    with Stream(head, seed=1, batch_frames=50, buffer_blocks=4) as stream:
+        batches = [frames for frames, _ in zip(stream, range(16))]
+    for epoch in (0, 1):
+        seen = np.concatenate([frames.index[frames.epoch == epoch] for frames in batches])
+        assert sorted(seen) == list(range(400))
+    first, second = (np.concatenate([b.index for b in batches[k : k + 8]]) for k in (0, 8))
+    assert (first != second).mean() > 0.9
+
+
+def test_frames_are_those_of_the_store(store):
+    dataset = open_dataset(store, "d0")
+    with Stream([StreamHead(name="h", dataset=dataset)], seed=1, batch_frames=64) as stream:
+        frames = next(iter(stream))
+    for frame, index in zip(frames, frames.index):
+        np.testing.assert_array_equal(frame.positions, dataset[int(index)].positions)
+        np.testing.assert_array_equal(frame.forces, dataset[int(index)].forces)
+        assert frame.energy == dataset[int(index)].energy
+
+
+@pytest.mark.parametrize("size", [{"batch_frames": 24}, {"batch_atoms": 300}])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_change_nothing(store, size, threads):
+    plain = taken(Stream(heads_of(store), seed=3, threads=0, buffer_blocks=4, **size), 60)
+    assert taken(Stream(heads_of(store), seed=3, threads=threads, buffer_blocks=4, **size), 60) == plain
+
+
+@pytest.mark.parametrize("size", [{"batch_frames": 24}, {"batch_atoms": 300}])
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_ranks_share_the_same_global_batches(store, size, world):
+    with Stream(heads_of(store), seed=3, **size) as stream:
+        whole = [frames for frames, _ in zip(stream, range(40))]
+    for rank in range(world):
+        with Stream(heads_of(store), seed=3, rank=rank, world=world, **size) as stream:
+            for frames, batch in zip(stream, whole):
+                mine = batch.take(np.arange(rank, len(batch), world))
+                assert (frames.index == mine.index).all() and (frames.head == mine.head).all()
+                assert frames.positions.tobytes() == mine.positions.tobytes()
+
+
+@pytest.mark.parametrize("size", [{"batch_frames": 24}, {"batch_atoms": 300}])
+def test_a_stream_resumes_at_any_position(store, size):
+    whole = taken(Stream(heads_of(store), seed=3, buffer_blocks=4, **size), 80)
+    for k in np.random.default_rng(0).integers(1, 60, 5):
+        state = {"position": whole[k - 1][0]}
+        stream = Stream(heads_of(store), seed=3, buffer_blocks=4, **size)
+        stream.load_state_dict(stream.state_dict() | state)
+        assert taken(stream, 10) == whole[k : k + 10]
+
+
+def test_the_position_of_another_mixture_is_refused(store):
+    state = Stream(heads_of(store), seed=3, batch_frames=8, threads=0).state_dict()
+    with pytest.raises(ConfigError, match="another seed, mixture"):
+        Stream(heads_of(store, 4), seed=3, batch_frames=8, threads=0).load_state_dict(state)
+
+
+def test_effective_epochs_are_known_beforehand(store):
+    with Stream(heads_of(store), seed=5, batch_frames=32) as stream:
+        expected = stream.effective_epochs(50)
+        seen = np.concatenate([frames.head for frames, _ in zip(stream, range(50))])
+    for h, head in enumerate(stream.heads):
+        assert expected[head.name] == pytest.approx((seen == h).sum() / len(head.dataset))
+
+
+def test_augmentation_sees_where_a_frame_comes_from_and_no_more(store):
+    def shift(frames):
+        """As noise would: a function of the frame's index and epoch."""
+        by_frame = (frames.index + 1000 * frames.epoch + frames.dataset % np.uint64(97)).astype(np.float64)
+        return frames.with_(positions=frames.positions + np.repeat(by_frame, frames.natoms)[:, None])
+
+    plain = taken(Stream(heads_of(store, augment=shift), seed=3, batch_frames=24, threads=0), 40)
+    assert taken(Stream(heads_of(store, augment=shift), seed=3, batch_frames=24, threads=3), 40) == plain

@@ -1,0 +1,101 @@
+"""Collation: order, types, labels, chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lamdata.errors import DataError
+from lamdata.frames import MASKED, Frames
+from lamtrain.data.batch import collate
+from tests.lamtrain.model_cases import model_config, structure
+
+CONFIG = model_config(heads={"dft": "energy_force", "relaxed": "denoise"})
+FRAMES = Frames.from_list([structure(9, seed=1), structure(1, periodic=(False,) * 3), structure(14, seed=2, periodic=(True, True, False))])
+
+
+def test_rows_are_the_callers_atoms_in_another_order():
+    batch = collate(FRAMES, CONFIG, chunk_atoms=5)
+    assert torch.equal(batch.rank[batch.order], torch.arange(24))
+    assert [chunk.start for chunk in batch.chunks] == [0, *(chunk.stop for chunk in batch.chunks)][:-1]
+    assert batch.chunks[-1].stop == 24
+    assert torch.equal(batch.frame, torch.tensor([0] * 9 + [1] + [2] * 14))
+
+
+def test_edges_join_atoms_of_one_frame_and_empty_slots_lie_beyond_the_cutoff():
+    batch = collate(FRAMES, CONFIG, chunk_atoms=5)
+    frame = batch.frame[batch.order]
+    for chunk in batch.chunks:
+        assert torch.equal(frame[chunk.neighbors], frame[chunk.start : chunk.stop].unsqueeze(1).expand_as(chunk.neighbors))
+        r = chunk.vectors.norm(dim=-1)
+        assert (r.diff(dim=1) >= 0).all() and ((r < 5.0) | (r == 6.0)).all()
+        assert not (r[:, chunk.repformer_width :] < 3.5).any()
+
+
+def test_an_edge_leads_to_its_neighbours_position_up_to_lattice_vectors():
+    batch = collate(FRAMES, CONFIG)
+    positions = torch.from_numpy(FRAMES.positions)[batch.order]
+    cell = torch.from_numpy(FRAMES.cell[0])
+    for chunk in batch.chunks:
+        steps = positions[chunk.neighbors] - positions[chunk.start : chunk.stop].unsqueeze(1) - chunk.vectors
+        first = (batch.frame[batch.order][chunk.start : chunk.stop] == 0).unsqueeze(1) & (chunk.vectors.norm(dim=-1) < 5.0)
+        whole = steps[first] @ torch.linalg.inv(cell)
+        assert (whole - whole.round()).abs().max() < 1e-9
+
+
+def test_types_follow_the_elements_of_the_model_and_hidden_atoms_come_last():
+    numbers = FRAMES.numbers.copy()
+    numbers[3] = MASKED
+    batch = collate(FRAMES.with_(numbers=numbers, clean_numbers=FRAMES.numbers), CONFIG)
+    assert batch.types[3] == CONFIG.masked_type == 3 and batch.masked.nonzero().tolist() == [[3]]
+    assert torch.equal(batch.clean_types, torch.from_numpy(np.searchsorted([1, 6, 8], FRAMES.numbers)))
+
+
+def test_an_element_outside_the_model_is_named():
+    strange = Frames.from_list([replace(structure(3), numbers=np.array([1, 26, 79], np.uint8))])
+    with pytest.raises(DataError, match="Fe, Au"):
+        collate(strange, CONFIG)
+
+
+def test_a_head_outside_the_model_is_an_error():
+    with pytest.raises(DataError, match="head 7"):
+        collate(FRAMES.with_(head=np.array([0, 7, 0], np.int32)), CONFIG)
+
+
+def test_labels_and_noise_come_through_in_the_callers_order():
+    rng = np.random.default_rng(0)
+    noise, forces = rng.normal(size=(24, 3)), rng.normal(size=(24, 3))
+    noised = rng.random(24) < 0.5
+    frames = FRAMES.with_(
+        noise=noise, noised=noised, forces=forces, energy=np.array([1.0, 2.0, 3.0]), has_energy=np.array([True, False, True])
+    )
+    batch = collate(frames, CONFIG, dtype=torch.float32)
+    assert torch.equal(batch.displacement, torch.from_numpy(-noise).float())
+    assert torch.equal(batch.forces, torch.from_numpy(forces).float())
+    assert batch.energy.dtype == torch.float64 and batch.has_energy.tolist() == [True, False, True]
+    assert torch.equal(batch.noised, torch.from_numpy(noised))
+
+
+def test_chunks_hold_frames_of_one_kind_of_head_only():
+    batch = collate(FRAMES.with_(head=np.array([1, 0, 0], np.int32)), CONFIG, chunk_atoms=4)
+    kinds = [set((batch.head[batch.frame[batch.order]][c.start : c.stop] == 0).tolist()) for c in batch.chunks]
+    assert kinds == [{c.with_forces} for c in batch.chunks] and {c.with_forces for c in batch.chunks} == {True, False}
+    by_name = {head.name: head for head in batch.heads}
+    assert len(by_name["relaxed"].rows) == 9 and len(by_name["dft"].rows) == 15
+    assert sum(len(rows) for rows in by_name["dft"].by_chunk) == 15
+
+
+def test_a_batch_counts_the_atoms_whose_lists_were_cut():
+    tight = model_config(repinit={"nsel": 10, "three_body_sel": 4}, repformer={"nsel": 4})
+    batch = collate(FRAMES, tight)
+    assert all(0 < count <= 24 for count in batch.truncated)
+    assert max(chunk.vectors.shape[1] for chunk in batch.chunks) == 10
+    assert max(chunk.repformer_width for chunk in batch.chunks) == 4
+
+
+def test_moving_a_batch_moves_every_tensor():
+    moved = collate(FRAMES, CONFIG).to("meta")
+    assert moved.types.device.type == moved.chunks[0].vectors.device.type == moved.heads[0].by_chunk[0].device.type == "meta"
