@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from ..files import replace_file
+from .files import replace_file
 
 ENERGY_FORCE = ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom")
 DENOISE = ("displacement_rmse_angstrom", "type_cross_entropy", "type_accuracy")
