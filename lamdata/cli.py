@@ -161,6 +161,35 @@ def overlap(
     print_json(report.to_json()) if json else print(report.text())
 
 
+@app.command("rm", rich_help_panel="Data", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
+def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset of it.")], json: Json = False) -> None:
+    """Take a dataset out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
+    from .store import remove as run
+
+    number = run(store, dataset)
+    if json:
+        print_json({"store": store, "dataset": dataset, "commit": number})
+    else:
+        print(f"removed {dataset} in commit {number} of {store}; its bytes stay until `lamdata gc {store} --keep 1`")
+
+
+@app.command("gc", rich_help_panel="Data", epilog="Example: lamdata gc stores/quickstart.zarr --dry-run")
+def collect_garbage(
+    store: StoreUrl,
+    keep: Annotated[int, typer.Option(min=1, help="Newest commits whose data stay; those before can no longer be opened.")] = 8,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Hours for which unnamed data stay after the last write: somebody may be at it.")
+    ] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would free and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete data that no kept commit names: of datasets removed or replaced, and of writers that never came back."""
+    from .store import gc as run
+
+    report = run(store, keep=keep, grace=3600 * grace, dry_run=dry_run)
+    print_json(report.to_json()) if json else print(report.text())
+
+
 @app.command(rich_help_panel="Start")
 def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card") -> None:
     """Print the JSON schema of cards or mixtures, for editors."""
