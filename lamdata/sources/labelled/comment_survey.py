@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .label_names import KEYS, split_name
+from ..build import marks_isolated
+from .label_names import KEYS
 
 SPLIT_KEYS = ("split", "subset", "data_split", "dataset_split", "partition", "set")
 SPLITS = {  # what a value of such a key stands for
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-KIND_KEYS = ("config_type", "configuration_type", "config", "tag")
-ISOLATED = {"isolatedatom", "isolatedatoms", "isolated", "freeatom", "singleatom", "atom"}
 ENOUGH = 10_000  # different values of one key: more are not counted
 
 
@@ -38,13 +37,8 @@ def survey_comments(comments: Iterable[tuple[Mapping[str, str], int]]) -> Commen
             for key, counts in table.items():
                 if key in info and len(counts) < ENOUGH:
                     counts[info[key]] += 1
-        if says_isolated(info, atoms):
+        if atoms == 1 and marks_isolated(info.get("config_type")):
             out.isolated.append(index)
     out.groups = {key: len(counts) for key, counts in groups.items() if counts and len(counts) < max(2, counts.total())}
     out.splits = {key: dict(counts) for key, counts in splits.items() if counts and all(value.lower() in SPLITS for value in counts)}
     return out
-
-
-def says_isolated(info: Mapping[str, str], atoms: int) -> bool:
-    """Say whether a comment calls its frame an isolated atom (`config_type=IsolatedAtom`, as MACE and GAP write it)."""
-    return atoms == 1 and any("".join(split_name(info[key])) in ISOLATED for key in KIND_KEYS if key in info)

@@ -2,7 +2,7 @@
 
 The comment line holds `key=value` pairs, `Lattice`, `pbc` and the columns as `Properties` (https://github.com/libAtoms/extxyz).
 Neither label names nor units are part of the format. Names: the card's `keys` (energy, forces, virial, stress, charge,
-multiplicity, group), else those in wide use; two that differ are a question to the card, and what is not read is said. Units: the
+multiplicity, group, split), else those in wide use; two that differ are a question to the card, and what is not read is said. Units: the
 card's `units`, else `energy_unit=...` or `units=...` of the comment (as dpdata and MatterSim write), else eV, Å, eV/Å, eV/Å^3.
 Stress has ASE's sign (virial = -V x stress); where a frame has both, they must agree.
 
@@ -25,7 +25,7 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 
-from ..build import NUMBERS, Unusable, build, rejects, tensor, whole
+from ..build import NUMBERS, Unusable, build, marks_isolated, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
 from ..unit_names import TABLES, canonical
 from .comment_survey import CommentSurvey, survey_comments
@@ -287,6 +287,8 @@ def _frame(
         positions=numbers_of(columns[layout.columns["pos"]]) * length,
         cell=cell if any(pbc) else None,
         pbc=pbc,
+        split=info.get(layout.info.get("split", ""), ""),
+        isolated=len(symbols) == 1 and marks_isolated(info.get("config_type")),
         forces=None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"],
         left_out=left_out,
         **labels,
