@@ -79,19 +79,7 @@ class ExtxyzReader:
                     layouts[key] = layout_of(info, spec, where=origin)
                     _see(asked, info, layouts[key])
                 yield _frame(info, rows, layouts[key], spec, file, origin=origin)
-        if asked.unseen and layouts:
-            if file.span is not None:
-                self._look_elsewhere(file, spec, asked)
-            asked.finish(where=file.name)
-
-    def _look_elsewhere(self, file: SourceFile, spec: SourceSpec, asked: AskedKeys) -> None:
-        """Look in the whole file for keys that its span lacks."""
-        with file.open() as stream:
-            for comment, _ in blocks(stream, file.name):
-                info = parse_comment(comment)
-                _see(asked, info, layout_of(info, spec, where=file.name))
-                if not asked.unseen:
-                    return
+        asked.finish(None if file.span is None else lambda: _look(file, spec, asked), where=file.name)
 
     def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
         """What the comments of the first frames say of groups, of a published split and of isolated atoms."""
@@ -193,8 +181,16 @@ def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layou
     )
 
 
-def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout) -> None:
-    asked.see([*layout.info, *(["forces"] if layout.forces else [])], names=(set(info) | set(layout.columns)) - {"Properties"})
+def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout) -> bool:
+    return asked.see([*layout.info, *(["forces"] if layout.forces else [])], names=(set(info) | set(layout.columns)) - {"Properties"})
+
+
+def _look(file: SourceFile, spec: SourceSpec, asked: AskedKeys) -> Iterator[bool]:
+    """See the frames of a whole file."""
+    with file.open() as stream:
+        for comment, _ in blocks(stream, file.name):
+            info = parse_comment(comment)
+            yield _see(asked, info, layout_of(info, spec, where=file.name))
 
 
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from lamdata.catalog import SourceSpec
@@ -73,22 +74,24 @@ class AskedKeys:
     """The keys that a card names, of which none may be missing from all frames of a file."""
 
     def __init__(self, spec: SourceSpec):
-        self.unseen = {label: key for label, key in spec.keys.items() if key}  # label -> key of what no frame had so far
-        self._names: list[str] = []
+        self._unseen = {label: key for label, key in spec.keys.items() if key}  # label -> key of what no frame had so far
+        self._names: tuple[str, ...] = ()
 
-    def see(self, present: Iterable[str], *, names: Iterable[str]) -> None:
-        """Take in a frame: the labels whose key it has, and all names in it."""
+    def see(self, present: Iterable[str], *, names: Iterable[str]) -> bool:
+        """Take in a frame: the labels whose key it has, and all names in it; return whether some key is still to be found."""
         for label in present:
-            self.unseen.pop(label, None)
-        if self.unseen and not self._names:
-            self._names = sorted(names)
+            self._unseen.pop(label, None)
+        if self._unseen and not self._names:
+            self._names = tuple(sorted(names)) or ("nothing",)
+        return bool(self._unseen)
 
-    def finish(self, *, where: str) -> None:
-        """Raise where a key was in none of the frames."""
-        for label, key in self.unseen.items():
-            raise SourceError(
-                f"no key {key!r} for {label} in any frame", where=where, hint=f"it has: {', '.join(self._names[:20]) or 'none'}"
-            )
+    def finish(self, elsewhere: Callable[[], Iterable[object]] | None = None, *, where: str) -> None:
+        """Raise where frames were seen and none had a key; `elsewhere` sees the frames of the other parts of the file, one by one."""
+        if self._unseen and self._names and elsewhere is not None:
+            for _ in itertools.takewhile(lambda _: self._unseen, elsewhere()):
+                pass
+        for label, key in self._unseen.items() if self._names else ():
+            raise SourceError(f"no key {key!r} for {label} in any frame", where=where, hint=f"it has: {', '.join(self._names[:20])}")
 
 
 def lacking(label: str, key: str) -> str:

@@ -24,7 +24,8 @@ from lamdata.frame import Frame, Rejection
 from ..build import build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.lmdb_pages import LmdbFile
-from ..bytes.torch_pickle import Refused, read_record
+from ..bytes.plain_pickle import Refused
+from ..bytes.torch_pickle import read_record
 from .deepmd_lmdb import is_lmdb
 from .extxyz import blocks, numbers_of, parse_columns, parse_comment
 
