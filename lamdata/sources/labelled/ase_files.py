@@ -33,7 +33,7 @@ from .extxyz import formula
 from .label_names import AskedKeys
 
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
-SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs", "data")
+SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs", "data", "constraints")
 OTHERS = ("dipole", "magmoms", "magmom", "charges")  # labels that are not stored: whether a row has them is all that is asked
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
 TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
@@ -239,8 +239,9 @@ def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:
         row["cell"] = row["cell"].reshape(3, 3)
     if isinstance(row.get("pbc"), int):
         row["pbc"] = [bool(row["pbc"] & bit) for bit in (1, 2, 4)]
-    if isinstance(row.get("key_value_pairs"), (str, bytes)):
-        row["key_value_pairs"] = parse(row["key_value_pairs"], where=where)
+    for name in ("key_value_pairs", "constraints"):
+        if isinstance(row.get(name), (str, bytes)) and row[name]:
+            row[name] = parse(row[name], where=where)
     if isinstance(row.get("data"), (str, bytes)):
         row["data"] = _data(row["data"], where=where)
     return row
@@ -291,4 +292,6 @@ def _steps(steps: UlmFile, file: SourceFile) -> Iterator[tuple[int, dict[str, An
         calculator = step.get("calculator")
         if isinstance(calculator, dict):
             row |= {name: calculator[name] for name in RESULTS if name in calculator}
+        constraints = step.get("constraints", first.get("constraints"))
+        row["constraints"] = parse(constraints, where=f"{file.name}#{i}") if isinstance(constraints, str) else constraints
         yield i, row | {"info": step.get("info")}

@@ -20,6 +20,7 @@ from lamdata.frame import F64, Frame, Rejection
 
 from ..build import Unusable, build, marks_isolated, rejects, tensor, whole
 from ..unit_names import TABLES
+from .fixed_atoms import ZEROED, are_zeroed, fixed_by_constraints
 from .label_names import KEYS, REFERENCE, label_in, lacking, unread_labels
 from .two_statements import same, virial_of_both
 
@@ -88,6 +89,11 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
     values, left_out = {label: plain_value(value) for label, value in found.values.items()}, found.left_out
     if lattice is None and not {"virial", "stress"}.isdisjoint(values):
         left_out = (*left_out, "virial: the frame is not periodic")
+    atoms = np.size(numbers)
+    forces = None if values.get("forces") is None else np.asarray(values["forces"], np.float64) * unit["force"]
+    held = fixed_by_constraints(row.get("constraints"), atoms)
+    if forces is not None and forces.size == 3 * atoms and are_zeroed(forces.reshape(-1, 3), held):
+        forces, left_out = None, (*left_out, ZEROED)
     return build(
         origin=origin,
         group=group,
@@ -96,12 +102,12 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
         cell=lattice,
         pbc=pbc if lattice is not None else (False,) * 3,
         energy=None if (energy := values.get("energy")) is None else float(np.asarray(energy).item()) * unit["energy"],
-        forces=None if (forces := values.get("forces")) is None else np.asarray(forces, np.float64) * unit["force"],
+        forces=forces,
         virial=None if lattice is None else _virial(values, unit, volume=abs(float(np.linalg.det(lattice)))),
         charge=whole(values["charge"], "charge") if "charge" in values else 0,
         multiplicity=whole(values["multiplicity"], "multiplicity") if "multiplicity" in values else None,
         split=str(values.get("split", "")),
-        isolated=len(np.ravel(numbers)) == 1 and marks_isolated(pairs_of(row).get("config_type")),
+        isolated=atoms == 1 and marks_isolated(pairs_of(row).get("config_type")),
         left_out=left_out,
     )
 

@@ -104,7 +104,7 @@ def _sound(system: System, block: dict[str, Numbers]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):  # of what is not finite
             good &= heights(block["box"].reshape(-1, 3, 3).astype(np.float64))[0] > SMALLEST_VOLUME
     types = _types(system, block)
-    known = (types < len(system.elements)) & (system.elements[np.clip(types, 0, len(system.elements) - 1)] > 0)
+    known = (types >= 0) & (types < len(system.elements)) & (system.elements[np.clip(types, 0, len(system.elements) - 1)] > 0)
     sound: NDArray[np.bool_] = good & (known | (types == PADDING)).all(axis=1) & (types >= 0).any(axis=1)
     return sound
 

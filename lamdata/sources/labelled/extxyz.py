@@ -30,6 +30,7 @@ from ..bytes.files import SourceFile, Span
 from ..unit_names import TABLES, canonical
 from .comment_survey import CommentSurvey, survey_comments
 from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, unit_in_name
+from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
 from .label_names import KEYS, REFERENCE, AskedKeys, lacking, unread_labels
 from .two_statements import same, virial_of_both
 
@@ -276,6 +277,9 @@ def _frame(
         left_out = (*left_out, "virial: the frame is not periodic")
     if "virial" in labels and "stress" in labels and cell is not None:
         labels["virial"] = virial_of_both(labels["virial"], labels.pop("stress"), volume=abs(float(np.linalg.det(cell))))
+    forces = None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"]
+    if forces is not None and "move_mask" in layout.columns and are_zeroed(forces, fixed_by_mask(columns[layout.columns["move_mask"]])):
+        forces, left_out = None, (*left_out, ZEROED)
     return build(
         origin=origin,
         group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
@@ -285,7 +289,7 @@ def _frame(
         pbc=pbc,
         split=info.get(layout.info.get("split", ""), ""),
         isolated=len(symbols) == 1 and marks_isolated(info.get("config_type")),
-        forces=None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"],
+        forces=forces,
         left_out=left_out,
         **labels,
     )
