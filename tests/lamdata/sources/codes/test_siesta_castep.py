@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lamdata.units import BOHR
+from lamdata.errors import SourceError
+from lamdata.units import BOHR, GPA
 from tests.lamdata.sources.reading import frames, read, reasons
 
 HEADER = """Siesta Version  : v4.1.5
@@ -102,3 +103,85 @@ def test_a_castep_cell_that_moves_alone_makes_steps(write):
 def test_a_castep_energy_without_an_scf_is_a_pair_potential(write):
     path = write(CASTEP + LATTICE.format(a=5.0) + ATOMS + "Final energy = -0.9E-005eV\n" + TIME, "x.castep")
     assert reasons(read(path, "castep/output")) == ["pair potential"]
+
+
+def test_castep_searches_for_a_transition_state_print_no_geometries(write):
+    """Four energies of which two are of geometries on the path."""
+    kind = " type of calculation                            : {}\n"
+    text = LATTICE.format(a=5.0) + ATOMS + "".join(FILLED.format(n=n) for n in range(4)) + TIME
+    items = read(write(CASTEP + kind.format("transition state search") + text, "x.castep"), "castep/output")
+    assert reasons(items) == ["the geometries of a transition state search are not known"] * 4
+    assert [item.value for item in items] == [-214.0, -214.1, -214.2, -214.3]
+    items = read(write(CASTEP + kind.format("single point energy") + text, "x.castep"), "castep/output")
+    assert reasons(items) == ["two energies for one geometry"]
+
+
+def test_castep_energies_after_the_forces_of_the_only_geometry_are_of_others(write):
+    """Displaced atoms of a phonon calculation are not printed."""
+    text = LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + FORCES.format(mark="") + FILLED.format(n=2) + FORCES.format(mark="") + TIME
+    items = read(write(CASTEP + text, "x.castep"), "castep/output")
+    assert [getattr(item, "energy", None) for item in items] == [-214.1, None] and items[0].forces[1, 2] == -0.25
+    assert reasons(items) == ["no geometry is printed for this energy"]
+
+
+def test_castep_cut_offs_on_the_way_to_that_of_the_run_are_passed_over(write):
+    start = "Calculating total energy with cut-off of  {}.000 eV.\n"
+    loops = "".join(start.format(380 + 10 * n) + FILLED.format(n=n) for n in range(3))
+    (frame,) = frames(write(CASTEP + LATTICE.format(a=5.0) + ATOMS + loops + FORCES.format(mark="") + TIME, "x.castep"), "castep/output")
+    assert frame.energy == -214.2 and frame.forces is not None
+
+
+def test_castep_loops_that_reached_their_limit_did_not_converge(write):
+    said = "*Warning* max. SCF cycles performed but system has not reached the groundstate.\n"
+    path = write(CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1).replace("Final", said + "Final") + TIME, "x.castep")
+    assert reasons(read(path, "castep/output")) == ["unconverged"]
+
+
+FORCES = """ ************************** Forces **************************
+ *           Cartesian components (eV/A)                    *
+ * -------------------------------------------------------- *
+ *                         x            y            z      *
+ * Si              1      0.00000{mark}    0.00000{mark}    0.25000{mark} *
+ * Si              2      0.00000{mark}    0.00000{mark}   -0.25000{mark} *
+ ************************************************************
+"""
+
+
+def test_castep_forces_of_constrained_atoms_are_named_and_left_out(write):
+    head = CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1)
+    (frame,) = frames(write(head + FORCES.format(mark="(cons'd)") + TIME, "x.castep"), "castep/output")
+    assert frame.forces is None and frame.left_out == ("forces: those of constrained atoms are not printed",)
+
+
+@pytest.mark.parametrize(
+    ("printed", "overflowed", "label"),
+    [
+        ("   0.25000 *", "*********** *", "forces"),
+        ("*  y      0.000000     -1.000000", "*  y      0.000000*************", "virial"),
+        ("-214.1000000000", "***************", "energy"),
+        ("0.250000   0.250000   0.250000", "0.250000***********   0.250000", "positions"),
+    ],
+)
+def test_castep_stars_refuse_their_step_and_say_where(write, printed, overflowed, label):
+    text = LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + FORCES.format(mark="") + STRESS + TIME
+    assert printed in text
+    items = read(write(CASTEP + text.replace(printed, overflowed), "x.castep"), "castep/output")
+    assert [(item.reason, item.value) for item in items] == [("nonfinite", label)]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("GPa", 1.0), ("kBar", 0.1), ("eV/A**3", 1 / GPA)])
+def test_castep_stress_is_in_the_unit_that_it_names(write, unit, factor):
+    named = STRESS.replace(" *  x", f" *        Cartesian components ({unit})        *\n *  x", 1)
+    (frame,) = frames(write(CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + named + TIME, "x.castep"), "castep/output")
+    assert frame.virial[0, 0] == pytest.approx(GPA * 125 * factor)
+    with pytest.raises(SourceError, match="unit of"):
+        read(
+            write(CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + named.replace(unit, "furlong") + TIME, "x.castep"),
+            "castep/output",
+        )
+
+
+def test_castep_charges_are_whole(write):
+    charge = " net charge of system                           :  0.500\n"
+    path = write(CASTEP + charge + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + TIME, "x.castep")
+    assert reasons(read(path, "castep/output")) == ["charge is not a whole number"]
