@@ -58,6 +58,95 @@ def test_siesta_fractions_are_of_the_cell_that_follows_them(write):
     assert (first.positions[1, 2], second.positions[1, 2]) == pytest.approx((2.0, 2.1))
 
 
+AT_END = """outcoor: {title} coordinates ({unit}):
+    {x}    {x}    {x}   1       1  H
+    {x}    {x}    {z}   1       2  H
+
+"""
+LABELS = (
+    END.replace(">> End of run:\n", "")
+    + """
+siesta: Stress tensor (static) (eV/Ang**3):
+siesta:    -0.020000    0.001000    0.000000
+siesta:     0.001000   -0.030000    0.000000
+siesta:     0.000000    0.000000   -0.040000
+
+>> End of run:
+"""
+)
+MOVE = "                        Begin CG opt. move =      0\n"
+OTHER = "printed at the end, beside another geometry than that of the step"
+
+
+@pytest.mark.parametrize(
+    ("title", "unit", "z", "c", "same"),
+    [
+        ("Relaxed atomic", "Ang", 1.5 * BOHR, 4.0, True),
+        ("Final (unrelaxed) atomic", "Ang", 1.5 * BOHR, 4.0, True),
+        ("Relaxed atomic", "Bohr", 1.5, 4.0, True),
+        ("Relaxed atomic", "fractional", 1.5 * BOHR / 4, 4.0, True),
+        ("Final (unrelaxed) atomic", "Ang", 1.6 * BOHR, 4.0, False),
+        ("Relaxed atomic", "Ang", 1.5 * BOHR, 4.2, False),
+        ("Relaxed atomic", "scaled", 1.5, 4.0, False),
+    ],
+)
+def test_siesta_labels_at_the_end_are_of_the_geometry_that_is_printed_with_them(write, title, unit, z, c, same):
+    last = AT_END.format(title=title, unit=unit, x="0.00000000", z=f"{z:.8f}") + CELL.format(c=f"{c:.6f}")
+    (frame,) = frames(write(HEADER + CELL.format(c="4.000000") + MOVE + SCF.format(n=1) + last + LABELS), "siesta/output")
+    assert frame.energy == -31.1 and frame.positions[1, 2] == pytest.approx(1.5 * BOHR) and frame.volume == pytest.approx(64)
+    if same:
+        assert frame.forces[1, 2] == 0.3 and np.diag(frame.virial) == pytest.approx([1.28, 1.92, 2.56]) and frame.left_out == ()
+    else:
+        assert frame.forces is None and frame.virial is None
+        assert frame.left_out == (f"forces: {OTHER}", f"virial: {OTHER}")
+
+
+def test_siesta_stress_in_six_components_alone_is_named(write):
+    voigt = "Stress-tensor-Voigt (kbar):        0.31        0.29       -0.05       -0.01        0.15       -0.24\n"
+    steps = HEADER + CELL.format(c=4.0) + SCF.format(n=1) + voigt
+    (frame,) = frames(write(steps + END), "siesta/output")
+    assert frame.virial is None and [text.partition(":")[0] for text in frame.left_out] == ["virial"]
+    (frame,) = frames(write(steps + LABELS), "siesta/output")
+    assert frame.virial is not None and frame.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("printed", "overflowed", "said"),
+    [
+        ("siesta:      2    0.000000    0.000000    0.300000", "siesta:      2    0.000000************    0.300000", "nonfinite"),
+        ("   -0.030000    0.000000\n", "************    0.000000\n", "nonfinite"),
+        ("-31.1000", "********", "nonfinite"),
+        ("Atomic number:           1", "Atomic number:          -1", "ghost atoms"),
+    ],
+)
+def test_siesta_steps_that_are_not_known_are_refused(write, printed, overflowed, said):
+    text = HEADER + CELL.format(c=4.0) + SCF.format(n=1) + LABELS
+    assert printed in text
+    assert reasons(read(write(text.replace(printed, overflowed)), "siesta/output")) == [said]
+
+
+def test_siesta_forces_beside_their_number_are_told_apart(write):
+    text = (
+        HEADER
+        + CELL.format(c=4.0)
+        + SCF.format(n=1)
+        + LABELS.replace("2    0.000000    0.000000    0.300000", "2-1000.250000    0.000000    0.300000")
+    )
+    assert frames(write(text), "siesta/output")[0].forces[1].tolist() == [-1000.25, 0.0, 0.3]
+
+
+@pytest.mark.parametrize(("stated", "charge"), [("1.0000", 1), ("-2.0000", -2), ("0.2500", None)])
+def test_siesta_states_the_charge(write, stated, charge):
+    net = f"redata: Net charge of the system         =     {stated} |e|\n"
+    (item,) = read(write(HEADER + net + CELL.format(c=4.0) + SCF.format(n=1) + END), "siesta/output")
+    assert getattr(item, "charge", None) == charge
+
+
+def test_two_energies_of_one_siesta_step_are_refused(write):
+    text = HEADER + CELL.format(c=4.0) + SCF.format(n=1) + "siesta: E_KS(eV) =              -31.9000\n" + END
+    assert reasons(read(write(text), "siesta/output")) == ["two energies for one geometry"]
+
+
 LATTICE = """        Real Lattice(A)                      Reciprocal Lattice(1/A)
      {a}     0.0000000     0.0000000        1.2  0.0 0.0
      0.0000000     {a}     0.0000000        0.0  1.2 0.0
