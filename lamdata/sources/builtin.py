@@ -11,7 +11,7 @@ BUILTIN: dict[str, str] = {
     "qe/cp": "codes.qe_cp:CpReader",
     "cp2k/aimd": "codes.cp2k_md:Cp2kMdReader",
     "cp2k/output": "codes.cp2k:Cp2kReader",
-    "vasp/xml": "codes.vasp_xml:VasprunReader",
+    "vasp/xml": "codes.vasp_xml:VASPRUN",
     "vasp/outcar": "codes.vasp_outcar:OUTCAR",
     "siesta/output": "codes.siesta:SIESTA",
     "fhi_aims/output": "codes.fhi_aims:AIMS",

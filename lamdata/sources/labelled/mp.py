@@ -20,7 +20,8 @@ from lamdata.units import KBAR
 from ..build import Unusable, build, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import lines, load, records
-from ..codes.vasp_theory import settled, theory_of
+from ..codes.vasp_labels import settled
+from ..codes.vasp_theory import theory_of
 from .pymatgen_json import structure_fields
 
 ENERGIES = {"free": "e_fr_energy", "without_entropy": "e_wo_entrp", "zero": "e_0_energy"}
