@@ -204,7 +204,7 @@ class Forces:
 def find_forces(file: SourceFile, titles: Sequence[Title]) -> tuple[Forces | None, str]:
     """The table of forces of a trajectory, whatever its name; or why there is none, "" where no file looks like one."""
     stem, number = stem_of(file), number_of_run(file)
-    beside = [one for one in file.siblings("*.xyz*") if re.search(r"(frc|forc).*\.xyz$", one.basename, re.IGNORECASE)]
+    beside = [one for one in file.siblings("*.xyz") if re.search(r"(frc|forc).*\.xyz$", one.basename, re.IGNORECASE)]
     beside = [one for one in beside if one.name != file.name]
     joined = (Forces(one, align(titles, read_titles(one))) for one in beside)
     found = [one for one in joined if any(place is not None for place in one.places)]

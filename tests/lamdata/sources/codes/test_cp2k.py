@@ -280,6 +280,17 @@ def test_forces_are_found_by_their_steps_whatever_their_name(md):
     assert {f.left_out for f in frames(md, "cp2k/aimd")} == {("forces: copy.frc.xyz and h2-all.force-frc-1.xyz both have its steps",)}
 
 
+def test_what_stands_beside_may_be_packed(md):
+    plain = frames(md, "cp2k/aimd")
+    for file in list(md.parent.iterdir()):
+        file.with_name(f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes()))
+        file.unlink()
+    packed = frames(md.with_name("h2-pos-1.xyz.xz"), "cp2k/aimd")
+    assert len(packed) == 4 and all(
+        np.array_equal(a.virial, b.virial) and np.array_equal(a.forces, b.forces) for a, b in zip(plain, packed)
+    )
+
+
 def test_forces_of_another_run_are_left_out_and_said(md):
     table = md.parent / "h2-frc-1.xyz"
     whole = table.read_text()
