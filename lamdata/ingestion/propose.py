@@ -130,6 +130,9 @@ def _describe(proposal: Proposal) -> None:
         frame = None
     if hasattr(use, "ignored") and (ignored := use.ignored(file)):
         proposal.notes.append(f"labels that are not read: {', '.join(ignored)}")
+    if hasattr(use, "usual_units") and (usual := use.usual_units(file)):
+        proposal.units = {quantity: f"{unit}?" for quantity, unit in usual.items()}
+        proposal.notes.append("units that the file does not state, as this format mostly has them")
     if frame is not None:
         proposal.labels = [name for name in ("energy", "forces", "virial") if getattr(frame, name) is not None]
         proposal.notes.append(f"first frame: {len(frame.numbers)} atoms, {', '.join(proposal.labels) or 'no labels'}")

@@ -54,6 +54,7 @@ class Reader(Protocol):
 
     A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units`, true where the
     format leaves units or keys open, so that a card may state them. Without them a card's `options`, `units` and `keys` pass unchecked.
+    Such a reader may have `usual_units(file)`, {quantity: unit} of what the file does not state, which `init` writes as a question.
     """
 
     name: str  # as in a card: "qe/pw"
