@@ -24,7 +24,7 @@ class AflowPrototypes:
     """pymatgen's `aflow_prototypes.json` (`aflow/prototypes`)."""
 
     name = "aflow/prototypes"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -43,7 +43,8 @@ class AflowPrototypes:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return "aflow_prototypes.json" in file.basename or (b'"snl"' in head and b'"aflow"' in head)
+        """The two parts of an entry."""
+        return head.lstrip()[:1] == b"[" and b'"snl"' in head and (b'"aflow"' in head or b'"tags"' in head)
 
 
 def _frame(entry: Any, origin: str) -> Frame | Rejection:
@@ -56,8 +57,8 @@ def _frame(entry: Any, origin: str) -> Frame | Rejection:
     return build(origin=origin, symbols=species, positions=inside, cell=cell, group=f"aflow/{tags['aflow']}")
 
 
-def _only(species: list[dict]) -> str:
+def _only(species: list[dict[str, Any]]) -> str:
     """The element of a site that one element fills."""
     if len(species) != 1 or species[0]["occu"] != 1:
         raise ValueError("a site is shared")
-    return species[0]["element"]
+    return str(species[0]["element"])
