@@ -15,6 +15,8 @@ GHOST = re.compile(r"^\s*[A-Z][a-z]?(?:\(\d+\))?\s*:\s+[-+.\d]", re.IGNORECASE |
 BLOCKS = {  # what the input puts around the atoms, or which of their states it asks the SCF for
     "point charges": re.compile(r"%\s*pointcharges\b", re.IGNORECASE),
     "broken symmetry": re.compile(r"^\s*(?:%\s*scf\b.*)?\b(?:brokensym|flipspin)\b", re.IGNORECASE | re.MULTILINE),
+    "fractional occupation": re.compile(r"^[^#\n]*\b(?:smeartemp|fracocc|fod)\b", re.IGNORECASE | re.MULTILINE),
+    "added potentials": re.compile(r"^\s*(?:%\s*geom\b.*)?\bpotentials\b", re.IGNORECASE | re.MULTILINE),
     "DeltaSCF": re.compile(r"^\s*!.*\bdeltascf\b", re.IGNORECASE | re.MULTILINE),
     "electric field": re.compile(r"^[^#\n]*\befield\b\s*=?\s*[-\d]", re.IGNORECASE | re.MULTILINE),
 }

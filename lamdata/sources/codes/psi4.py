@@ -47,6 +47,7 @@ class Psi4Run(JobRun):
         ended="*** tstop() called",
         derivative=("SCF GRAD", "SCF HESS"),
         correlated=("otal Energy  ", "otal Energy (a.u.)", "otal energy", " Root 0 energy"),
+        double_hybrid="@Final double-hybrid DFT total energy",
         excited=("EOM State ", "EOM-CC", "Excitation Energies", "TDSCF", " ADC("),
         gradient=("-Total Gradient:", "-Total gradient:", "## Total Gradient"),
         end="*** Psi4 exiting successfully",
@@ -141,6 +142,12 @@ class Psi4Run(JobRun):
         if self.step is not None and (found := psi4_total(line)):
             self.step.energy = float(found[2]) * HARTREE
             self.stage, self.method = "method", (found[1] or "MP2").removeprefix("DF-")
+
+    def on_double_hybrid(self, line: str) -> None:
+        """The functional's own, after that of the MP2 in it, which is not scaled."""
+        if self.step is not None:
+            self.step.energy = floats(line.partition("=")[2])[0] * HARTREE
+            self.stage, self.method = "method", None
 
     def on_excited(self, line: str) -> None:
         self.excited = self.step is not None and self.step.energy is not None

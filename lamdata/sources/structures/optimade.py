@@ -22,6 +22,15 @@ from ..bytes.files import SourceFile
 from ..bytes.json_items import lines, load, records
 from .stated import check_count, check_formula, check_ratios, unread_labels
 
+HEADERS = {
+    "x-optimade",
+    "meta",
+    "links",
+    "available_api_versions",
+    "available_endpoints",
+    "formats",
+    "properties",
+}  # of lines that are no entries
 HINT = "without `keys: {{{label}: {name}}}`, where it is an energy"
 
 
@@ -33,9 +42,9 @@ class OptimadeReader:
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the structures; entries of other types (references, info, files) are passed over."""
+        """Yield the structures; entries of other types (references, info, files) and headers are passed over."""
         for i, (key, entry) in enumerate(_entries(file)):
-            if isinstance(entry, dict) and entry.get("type", "structures") in ("structures", "structure") and _is_structure(entry):
+            if not _is_other(entry):
                 yield _frame(entry, spec, origin=f"{file.name}#{i}", group=f"{file.name}/{key}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
@@ -63,8 +72,12 @@ def _entries(file: SourceFile) -> Iterator[tuple[str, Any]]:
             yield key, entry
 
 
-def _is_structure(entry: dict[str, Any]) -> bool:
-    return "cartesian_site_positions" in entry or isinstance(entry.get("attributes"), dict) and "links" not in entry.get("attributes", {})
+def _is_other(entry: Any) -> bool:
+    """Say whether a record says that it is something else than a structure: what says nothing, and is none, is to be rejected by name."""
+    if not isinstance(entry, dict):
+        return False
+    kind = entry.get("type")
+    return (kind is not None and kind not in ("structures", "structure")) or (kind is None and bool(HEADERS & set(entry)))
 
 
 @rejects("an OPTIMADE structure")

@@ -307,6 +307,8 @@ def test_roots_that_did_not_converge_spoil_their_own_energy_alone(write):
         (("! HF STO-3G", "%scf", " EField 0.0, 0.0, 0.01", "end"), "", "electric field"),
         (("! UKS PBE STO-3G", "%scf BrokenSym 1,1 end"), "", "broken symmetry"),
         (("! DeltaSCF PBE STO-3G",), "", "DeltaSCF"),
+        (("! UKS PBE STO-3G", "%scf SmearTemp 5000 end"), "", "fractional occupation"),
+        (("! PBE STO-3G Opt", "%geom", " Potentials", "  {C 0 1 4.0}", " end", "end"), "", "added potentials"),
     ],
 )  # fmt: skip
 def test_what_is_around_the_atoms_of_orca_is_part_of_the_theory(write, lines, printed, state):
@@ -372,6 +374,16 @@ def test_two_functionals_of_psi4_for_one_geometry_are_refused(write):
     head = PSI4.rpartition(PSI4_GEOMETRY)[0]
     other = head.partition("release\n")[2].replace("B3LYP-D3BJ", "PBE").replace("-75.5", "-75.4")
     assert reasons(read(write(head + other + PSI4_END), "psi4/output")) == ["two energies for one geometry"]
+
+
+def test_the_energy_of_a_double_hybrid_of_psi4_is_its_own(write):
+    head, again, gradient = PSI4.replace("B3LYP-D3BJ", "B2PLYP").rpartition(PSI4_GEOMETRY)
+    mp2 = (
+        psi4_program("\t Total Energy              =     -75.9000000000000000 [Eh]\n")
+        + "    @Final double-hybrid DFT total energy =   -75.7000000000000000\n"
+    )
+    path = write(psi4_program(head) + mp2 + again + gradient + PSI4_END)
+    assert frames(path, "psi4/output")[0].energy == pytest.approx(-75.7 * HARTREE) and stated(path)[1]["functional"] == "B2PLYP"
 
 
 def test_another_basis_later_in_a_psi4_run_is_another_theory(write):
