@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 F64 = NDArray[np.float64]
+LABELS = ("energy", "forces", "virial")
 MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 LARGEST = 32_767  # charge or multiplicity: a store keeps them in two bytes
 
@@ -33,6 +34,7 @@ class Frame:
     converged: bool | None = None  # electronic self-consistency; None when the source does not say
     group: str = ""  # material or trajectory: a group never straddles a split
     origin: str = ""  # "file#index": where to look when this frame is suspect
+    left_out: tuple[str, ...] = ()  # labels that stand in the source and not here, each as "label: why"; not stored
 
     def __post_init__(self) -> None:
         atoms = len(self.numbers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,9 +218,11 @@ class Parsed:
     groups: Sequence[str]  # (F,) material or trajectory: a group never straddles a split
     origins: Sequence[str]  # (F,) "file#index"
     unconverged: NDArray[np.bool_]  # (F,) the source says that self-consistency was not reached
+    left_out: Sequence[tuple[str, ...]] = ()  # (F,) as `Frame.left_out`; () where no frame lacks a label that its source has
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
+        counts |= {"left_out": len(self.left_out)} if self.left_out else {}
         if len(set(counts.values())) > 1 or len(self.frames.numbers) != self.frames.natoms.sum() or not self.frames.natoms.all():
             raise DataError(f"frames do not fit together: {counts}, {len(self.frames.numbers)} atoms", where=next(iter(self.origins), None))
 
@@ -233,8 +236,9 @@ class Parsed:
 
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
-        for frame, group, origin, unconverged in zip(self.frames, self.groups, self.origins, self.unconverged):
-            yield replace(frame, group=group, origin=origin, converged=False if unconverged else None)
+        left_out = self.left_out or repeat(())
+        for frame, group, origin, unconverged, without in zip(self.frames, self.groups, self.origins, self.unconverged, left_out):
+            yield replace(frame, group=group, origin=origin, converged=False if unconverged else None, left_out=without)
 
     def take(self, rows: NDArray[np.integer]) -> Parsed:
         """Frames in the given order, copied."""
@@ -243,6 +247,7 @@ class Parsed:
             groups=[self.groups[row] for row in rows],
             origins=[self.origins[row] for row in rows],
             unconverged=self.unconverged[rows],
+            left_out=[self.left_out[row] for row in rows] if self.left_out else (),
         )
 
     @staticmethod
@@ -253,6 +258,7 @@ class Parsed:
             groups=[frame.group for frame in frames],
             origins=[frame.origin for frame in frames],
             unconverged=np.array([frame.converged is False for frame in frames]),
+            left_out=_or_none([frame.left_out for frame in frames]),
         )
 
     @staticmethod
@@ -265,7 +271,13 @@ class Parsed:
             groups=[group for part in parts for group in part.groups],
             origins=[origin for part in parts for origin in part.origins],
             unconverged=np.concatenate([part.unconverged for part in parts]),
+            left_out=_or_none([without for part in parts for without in part.left_out or [()] * len(part)]),
         )
+
+
+def _or_none(left_out: list[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """What frames left out; () where it is nothing, which is nearly always."""
+    return left_out if any(left_out) else ()
 
 
 def _small(numbers: np.ndarray) -> NDArray[np.uint8]:

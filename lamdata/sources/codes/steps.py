@@ -37,6 +37,7 @@ class Step:
     multiplicity: int | None = None
     converged: bool | None = None  # None where the program does not say
     complete: bool = False  # something follows that is printed only after a step
+    left_out: tuple[str, ...] = ()  # labels that stand in the file and not here: "label: why"
     reason: str | None = None  # why it must not be used, where that is already known
     value: object = None  # what decided
 
@@ -65,6 +66,7 @@ class Step:
             multiplicity=self.multiplicity,
             converged=self.converged,
             group=group,
+            left_out=self.left_out,
         )
 
 
