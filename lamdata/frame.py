@@ -34,6 +34,8 @@ class Frame:
     converged: bool | None = None  # electronic self-consistency; None when the source does not say
     group: str = ""  # material or trajectory: a group never straddles a split
     origin: str = ""  # "file#index": where to look when this frame is suspect
+    split: str = ""  # what the source calls its split, by the key that the card names; "" where it says nothing
+    isolated: bool = False  # a free atom by the source's own mark: its energy is a reference
     left_out: tuple[str, ...] = ()  # labels that stand in the source and not here, each as "label: why"; not stored
 
     def __post_init__(self) -> None:

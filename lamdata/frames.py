@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import repeat
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ FRAME_FIELDS = (
     "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "charge", "multiplicity",
     "shortest", "head", "dataset", "index", "epoch",
 )  # fmt: skip
+SELDOM = ("splits", "isolated", "left_out")  # of `Parsed`: empty where nothing is said
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True)
@@ -218,11 +221,13 @@ class Parsed:
     groups: Sequence[str]  # (F,) material or trajectory: a group never straddles a split
     origins: Sequence[str]  # (F,) "file#index"
     unconverged: NDArray[np.bool_]  # (F,) the source says that self-consistency was not reached
+    splits: Sequence[str] = ()  # (F,) as `Frame.split`; () where no source says anything
+    isolated: Sequence[bool] = ()  # (F,) as `Frame.isolated`; () where none is
     left_out: Sequence[tuple[str, ...]] = ()  # (F,) as `Frame.left_out`; () where no frame lacks a label that its source has
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
-        counts |= {"left_out": len(self.left_out)} if self.left_out else {}
+        counts |= {name: len(getattr(self, name)) for name in SELDOM if len(getattr(self, name))}
         if len(set(counts.values())) > 1 or len(self.frames.numbers) != self.frames.natoms.sum() or not self.frames.natoms.all():
             raise DataError(f"frames do not fit together: {counts}, {len(self.frames.numbers)} atoms", where=next(iter(self.origins), None))
 
@@ -236,9 +241,11 @@ class Parsed:
 
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
-        left_out = self.left_out or repeat(())
-        for frame, group, origin, unconverged, without in zip(self.frames, self.groups, self.origins, self.unconverged, left_out):
-            yield replace(frame, group=group, origin=origin, converged=False if unconverged else None, left_out=without)
+        seldom = zip(self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()))
+        for frame, group, origin, unconverged, rest in zip(self.frames, self.groups, self.origins, self.unconverged, seldom):
+            converged = False if unconverged else None
+            split, isolated, left_out = rest
+            yield replace(frame, group=group, origin=origin, converged=converged, split=split, isolated=isolated, left_out=left_out)
 
     def take(self, rows: NDArray[np.integer]) -> Parsed:
         """Frames in the given order, copied."""
@@ -247,6 +254,8 @@ class Parsed:
             groups=[self.groups[row] for row in rows],
             origins=[self.origins[row] for row in rows],
             unconverged=self.unconverged[rows],
+            splits=[self.splits[row] for row in rows] if self.splits else (),
+            isolated=[self.isolated[row] for row in rows] if self.isolated else (),
             left_out=[self.left_out[row] for row in rows] if self.left_out else (),
         )
 
@@ -258,6 +267,8 @@ class Parsed:
             groups=[frame.group for frame in frames],
             origins=[frame.origin for frame in frames],
             unconverged=np.array([frame.converged is False for frame in frames]),
+            splits=_or_none([frame.split for frame in frames]),
+            isolated=_or_none([frame.isolated for frame in frames]),
             left_out=_or_none([frame.left_out for frame in frames]),
         )
 
@@ -271,13 +282,15 @@ class Parsed:
             groups=[group for part in parts for group in part.groups],
             origins=[origin for part in parts for origin in part.origins],
             unconverged=np.concatenate([part.unconverged for part in parts]),
+            splits=_or_none([split for part in parts for split in part.splits or [""] * len(part)]),
+            isolated=_or_none([isolated for part in parts for isolated in part.isolated or [False] * len(part)]),
             left_out=_or_none([without for part in parts for without in part.left_out or [()] * len(part)]),
         )
 
 
-def _or_none(left_out: list[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
-    """What frames left out; () where it is nothing, which is nearly always."""
-    return left_out if any(left_out) else ()
+def _or_none(said: list[Said]) -> Sequence[Said]:
+    """What is said of frames; () where it is nothing, which is nearly always."""
+    return said if any(said) else ()
 
 
 def _small(numbers: np.ndarray) -> NDArray[np.uint8]:

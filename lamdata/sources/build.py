@@ -100,6 +100,11 @@ def build(
     )
 
 
+def marks_isolated(config_type: object) -> bool:
+    """Say whether this is the `config_type` of a free atom, as GAP and MACE write it ("IsolatedAtom", "isolated_atom")."""
+    return isinstance(config_type, str) and config_type.replace("_", "").casefold() == "isolatedatom"
+
+
 def atomic_numbers(values: Any) -> np.ndarray:
     """(A,) uint8, or `Unusable` where a value is no element."""
     values = np.asarray(values)

@@ -14,7 +14,7 @@ import numpy as np
 from lamdata.catalog import SourceSpec
 from lamdata.frame import Frame, Rejection
 
-from ..build import Unusable, build, rejects, tensor, whole
+from ..build import Unusable, build, marks_isolated, rejects, tensor, whole
 from ..unit_names import TABLES
 
 LABELS = ("energy", "forces", "stress")
@@ -41,6 +41,8 @@ def frame_of_row(row: Mapping[str, Any], spec: SourceSpec, *, origin: str, group
         forces=None if labels["forces"] is None else np.asarray(labels["forces"], np.float64) * unit["force"],
         stress=tensor(labels["stress"]) * unit["stress"] if periodic and labels["stress"] is not None else None,
         charge=whole(row["charge"], "charge") if row.get("charge") is not None else 0,
+        split=str(_label(row, "split", spec)) if spec.keys.get("split") else "",
+        isolated=len(np.ravel(numbers)) == 1 and marks_isolated(_pairs(row).get("config_type")),
     )
 
 
@@ -48,11 +50,16 @@ def _label(row: Mapping[str, Any], label: str, spec: SourceSpec) -> Any:
     """A label under the card's key or its own name, among the row's properties or its key-value pairs; None where it is absent."""
     key = spec.keys.get(label, label)
     value = row.get(key)
-    if value is None and isinstance(row.get("key_value_pairs"), Mapping):
-        value = row["key_value_pairs"].get(key)
+    if value is None:
+        value = _pairs(row).get(key)
     if value is None and spec.keys.get(label):
         raise Unusable(f"no {key!r} for {label}")
     return plain(value)
+
+
+def _pairs(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    pairs = row.get("key_value_pairs")
+    return pairs if isinstance(pairs, Mapping) else {}
 
 
 def _cell(value: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 The comment line holds `key=value` pairs, `Lattice`, `pbc` and the columns as `Properties` (https://github.com/libAtoms/extxyz).
 Neither label names nor units are part of the format. Names: the card's `keys` (energy, forces, virial, stress, charge,
-multiplicity, group), else those in wide use, below. Units: the card's `units`, else `energy_unit=...` of the comment (as dpdata and
+multiplicity, group, split), else those in wide use, below. Units: the card's `units`, else `energy_unit=...` of the comment (as dpdata and
 MatterSim write), else eV, Å, eV/Å, eV/Å^3. The virial wins over the stress; stress has ASE's sign (virial = -V x stress).
 
 Options: `stress: pressure` for a stress that is positive when compressed; `charge: -1` for all frames of the source, where the
@@ -24,7 +24,7 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import MAX_ATOMS, Frame, Rejection
 
-from ..build import NUMBERS, Unusable, build, rejects, tensor, whole
+from ..build import NUMBERS, Unusable, build, marks_isolated, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
 from ..unit_names import TABLES, canonical
 
@@ -36,6 +36,7 @@ KEYS = {
     "charge": ("charge", "total_charge"),
     "multiplicity": ("multiplicity", "spin_multiplicity"),
     "group": ("material_id", "mp_id", "mol_id", "molecule_id", "trajectory_id"),
+    "split": (),  # only where the card names it
 }
 REFERENCE = ("REF_", "ref_", "dft_", "DFT_")  # put before a name by those who keep a model's prediction under the plain one
 UNIT_KEYS = {"energy": ("energy", "energies"), "force": ("force", "forces"), "stress": ("stress", "stresses"), "length": ("length", "pos")}
@@ -256,6 +257,8 @@ def _frame(
         positions=numbers_of(columns[layout.columns["pos"]]) * length,
         cell=cell if any(pbc) else None,
         pbc=pbc,
+        split=info.get(layout.info.get("split", ""), ""),
+        isolated=len(symbols) == 1 and marks_isolated(info.get("config_type")),
         forces=None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"],
         **labels,
     )
