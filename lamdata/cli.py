@@ -57,6 +57,7 @@ def ingest(
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, as tcp://host:8786.")] = None,
     on_error: Annotated[Literal["stop", "skip"], typer.Option(help="What an unreadable file does.")] = "stop",
+    replace: Annotated[bool, typer.Option("--replace", help="Other frames under the name of a dataset take its place.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the source files and stop.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -64,6 +65,7 @@ def ingest(
     """Read raw files into a store; goes on where a killed run stopped, and does nothing twice."""
     from .catalog import open_card
     from .ingestion import ingest as run
+    from .listing import print_report
     from .sources import expand
 
     opened = [(path, open_card(path)) for path in cards]
@@ -71,21 +73,18 @@ def ingest(
         files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
         print_json({"files": files}) if json else print("\n".join(files))
         return
-    reports = [
-        run(card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, quiet=quiet)
-        for path, card in opened
-    ]
+    reports = []
+    for path, card in opened:
+        reports.append(
+            run(
+                card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, replace=replace,
+                quiet=quiet,
+            )
+        )  # fmt: skip
+        if not json:
+            print_report(reports[-1])
     if json:
         print_json([{name: getattr(report, name) for name in report.__slots__} for report in reports])
-        return
-    for report in reports:
-        rejected = sum(report.rejected.values())
-        reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
-        state = "" if report.new else ", already there"
-        held_out = f"{report.validation_frames} held out" + (
-            "" if report.validation_frames else " (try another `split.seed` or a larger share)"
-        )
-        print(f"{report.dataset}: {report.frames} frames, {held_out}, {rejected} rejected{reasons}{state}")
 
 
 @app.command("ls", rich_help_panel="Data", epilog="Example: lamdata ls catalogs/ --elements Li,O")
@@ -103,7 +102,7 @@ def list_(
     if json:
         print_json(rows)
         return
-    columns = ["dataset", "frames", "atoms", "elements", "theory", "license", "unknown"]
+    columns = ["dataset", "frames", "train", "validation", "test", "atoms", "elements", "theory", "license", "unknown"]
     table(str(place), columns, [[row[c] for c in columns] for row in rows])
 
 
@@ -166,7 +165,7 @@ def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Whic
     """Print the JSON schema of cards or mixtures, for editors."""
     from .catalog import Card, Mixture
 
-    print_json({"card": Card, "mixture": Mixture}[kind].model_json_schema())
+    print_json((Card if kind == "card" else Mixture).model_json_schema())
 
 
 def main() -> None:

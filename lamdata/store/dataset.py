@@ -140,14 +140,18 @@ class Dataset:
         """What was measured at ingest: of the split that this view holds, or of all of them."""
         from ..statistics import Statistics, merge
 
-        parts = self.meta["statistics"]
-        sides = [self.filter.split] if self.filter.split in parts else list(parts)
-        return merge([Statistics.from_json(parts[side]) for side in sides])
+        parts, side = self.meta["statistics"], self.filter.split  # a split without frames may have none
+        return merge([Statistics.from_json(part) for name, part in parts.items() if side in (None, name)])
 
     @property
     def references(self) -> Mapping | None:
         """Reference energies fitted at ingest, as committed; never subtracted in the store."""
         return self.meta.get("references")
+
+    @property
+    def isolated_atoms(self) -> dict[str, float]:
+        """Energies of free atoms in eV by element, as the sources or the card state them; {} where neither does."""
+        return {symbol: atom["energy"] for symbol, atom in self.meta.get("isolated_atoms", {}).items()}
 
     @property
     def elements(self) -> list[str]:
