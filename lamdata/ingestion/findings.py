@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict
@@ -99,7 +100,7 @@ def check_refusals(card: Card, ledger: Iterable[str], *, kept: int) -> None:
     """Refuse a dataset of whose frames a larger share is refused than its card allows, showing the first rows of the ledger."""
     rows = [row for line in ledger if (row := json.loads(line))["reason"] != UNREADABLE]
     allowed = card.checks.max_refused
-    if len(rows) <= allowed * (len(rows) + kept):
+    if len(rows) <= allowed * (len(rows) + kept) + 1e-9:
         return
     share = len(rows) / (len(rows) + kept)
     counts = Counter(row["reason"] for row in rows)
@@ -109,5 +110,5 @@ def check_refusals(card: Card, ledger: Iterable[str], *, kept: int) -> None:
         f"{len(rows)} of {len(rows) + kept} frames of {card.dataset} refused, {share:.1%} where at most {allowed:.1%} may be: {reasons}{shown}"
         + f"\n  and {len(rows) - ROWS_SHOWN} more" * (len(rows) > ROWS_SHOWN)
         + "\n  nothing was stored",
-        hint=f"mend the card or its files, or allow it by `checks: {{max_refused: {np.ceil(share * 100) / 100:g}}}`",
+        hint=f"mend the card or its files, or allow it by `checks: {{max_refused: {math.ceil(round(share * 100, 6)) / 100:g}}}`",
     )

@@ -42,7 +42,7 @@ class Theories:
     def _take(self, statement: Statement, value: Any, file: str) -> None:
         known, where = self._first.setdefault(statement, (value, file))
         name, of = statement
-        if not _agree(name, known, value):
+        if not _agree(statement, known, value):
             self._note(f"{name}{f' of {of}' * bool(of)} is {known} in {where} and {value} in {file}")
 
     def _note(self, line: str) -> None:
@@ -69,9 +69,8 @@ def _statements(stated: Mapping[str, Any]) -> Iterator[tuple[Statement, Any]]:
         if name == "core":
             yield from _of_elements(name, str(value))
         elif name == "hubbard_u":
-            used = str(value).casefold() != "none"
-            yield (name, ""), "used" if used else "none"
-            yield from _of_elements(name, str(value), of=str(stated.get("core"))) if used else ()
+            yield (name, ""), value
+            yield from () if _is_none(value) else _of_elements(name, str(value), of=str(stated.get("core")))
         else:
             yield (name, ""), value
 
@@ -87,10 +86,17 @@ def _of_elements(name: str, text: str, *, of: str = "") -> Iterator[tuple[Statem
         yield (name, of), text
 
 
-def _agree(name: str, one: Any, other: Any) -> bool:
-    if name in ("core", "hubbard_u"):
+def _agree(statement: Statement, one: Any, other: Any) -> bool:
+    name, of = statement
+    if statement == ("hubbard_u", ""):  # with or without; the values are compared by element
+        return _is_none(one) == _is_none(other)
+    if of or name == "core":
         return str(one).casefold().split() == str(other).casefold().split()
     return not Theory.model_validate({name: one}).conflicts({name: other})
+
+
+def _is_none(value: Any) -> bool:
+    return str(value).casefold() == "none"
 
 
 def check_theories(card: Card, theories: Theories) -> None:
