@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .command import make_app, print_json, run_app, show_version, table
-from .errors import DataError
+from .errors import ConfigError, DataError
 
 app = make_app("Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream.")
 
@@ -45,6 +45,8 @@ def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")],
 
     catalog = open_catalog(path)
     missing_sources(catalog)
+    if not catalog.cards and not catalog.mixtures:
+        raise ConfigError("no card and no mixture here", where=str(path), hint="`lamdata init FOLDER` writes a first one")
     summary = {"cards": sorted(catalog.cards), "mixtures": sorted(catalog.mixtures)}
     print_json(summary) if json else print(f"no errors; cards: {len(catalog.cards)}, mixtures: {len(catalog.mixtures)}")
 
@@ -111,12 +113,13 @@ def show(
     store: StoreUrl,
     dataset: Annotated[str | None, typer.Argument(help="One dataset of it.")] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames to print.")] = 0,
+    commit: Annotated[int | None, typer.Option(min=0, help="An older commit, by its number.")] = None,
     json: Json = False,
 ) -> None:
     """Show what a store holds: sizes, ranges of labels, reference energies, where its frames come from."""
     from .listing import describe, print_description
 
-    description = describe(store, dataset, frames=frames)
+    description = describe(store, dataset, frames=frames, commit=commit)
     print_json(description) if json else print_description(description)
 
 
@@ -141,7 +144,34 @@ def validate(
     else:
         print(report.text())
     if not report.ok:
-        raise DataError(f"{len(report.findings)} findings", where=store, hint="lamdata validate --repair")
+        raise DataError(f"{len(report.findings)} findings", where=store, hint=f"run `lamdata validate {store} --repair --catalog FOLDER`")
+
+
+@app.command(rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
+def rm(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="Dataset to take out.")], json: Json = False) -> None:
+    """Take a dataset out of a store; older commits keep it, and its bytes stay, until `lamdata gc`."""
+    from .store import remove
+
+    number = remove(store, dataset)
+    if json:
+        print_json({"store": store, "removed": dataset, "commit": number})
+    else:
+        print(f"removed {dataset}, commit {number}; older commits keep it: lamdata show {store} --commit {number - 1}")
+
+
+@app.command(rich_help_panel="Store", epilog="Example: lamdata gc stores/quickstart.zarr --keep 1 --dry-run")
+def gc(
+    store: StoreUrl,
+    keep: Annotated[int, typer.Option(min=1, help="Newest commits that are kept with all they name.")] = 8,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds that a segment without a name is left to its writer.")] = 86400.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete segments that no kept commit names, of datasets that were replaced or removed."""
+    from .store import gc as collect
+
+    report = collect(store, keep=keep, grace=grace, dry_run=dry_run)
+    print_json(report.to_json()) if json else print(report.text())
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")

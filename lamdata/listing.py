@@ -82,9 +82,9 @@ def _row(card: Card, *, frames: Any, atoms: int | None, elements: str | None) ->
     }
 
 
-def describe(store: str, dataset: str | None, *, frames: int = 0) -> dict[str, Any]:
-    """Everything a store says of its datasets, or of one."""
-    opened = open_store(store)
+def describe(store: str, dataset: str | None, *, frames: int = 0, commit: int | None = None) -> dict[str, Any]:
+    """Everything a store says of its datasets, or of one; as an older commit has it, where its number is given."""
+    opened = open_store(store, commit=commit)
     names = [dataset] if dataset else list(opened)
     return {"store": store, "commit": opened.commit, "datasets": {name: _describe(opened.open(name), frames) for name in names}}
 

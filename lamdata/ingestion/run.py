@@ -29,7 +29,7 @@ from ..sources import SourceFile, expand
 from ..statistics import Statistics, fit_references, merge
 from ..store.commits import commit, read_index
 from ..store.layout import SPLITS, SegmentPlan
-from ..store.shard import finished_shards, seal_segment, write_shard
+from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
 from .findings import CARD, IsolatedAtoms, LeftOut, check_refusals, isolated_atoms_of, merge_left_out
@@ -40,7 +40,6 @@ from .staging import Piece, Staging
 from .theories import Theories, check_theories
 from .workers import run_tasks
 
-LEDGER = "rejected.jsonl"
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 Files = Sequence[tuple[SourceFile, SourceSpec]]
