@@ -82,11 +82,12 @@ class SetupError(LamError, ImportError):
         return LamError.__str__(self)
 
 
-def need(module: str, *, extra: str) -> Any:
-    """Import `module`, or say which extra brings it."""
+def need(module: str, *, extra: str | None = None, hint: str | None = None) -> Any:
+    """Import `module`, or say which extra of ours brings it, or else how it is had."""
     import importlib
 
     try:
         return importlib.import_module(module)
     except ImportError as err:
-        raise SetupError(f"{module} is not installed", hint=f"pip install 'lam[{extra}]'") from err
+        how = f"pip install 'lam[{extra}]'" if extra else f"pip install {module.partition('.')[0]}"
+        raise SetupError(f"{module} is not installed", hint=hint or how) from err
