@@ -88,6 +88,11 @@ class Dataset:
         return self.meta.get("references")
 
     @property
+    def isolated_atoms(self) -> dict[str, float]:
+        """Energies of free atoms in eV by element, as the sources or the card state them; {} where neither does."""
+        return {symbol: atom["energy"] for symbol, atom in self.meta.get("isolated_atoms", {}).items()}
+
+    @property
     def elements(self) -> list[str]:
         """Symbols of the elements that occur in the whole dataset, those that this view leaves out left out, by atomic number."""
         present = {z for segment in self.segments for z in segment.entry.elements}
