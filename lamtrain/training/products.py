@@ -9,7 +9,6 @@ import torch
 
 from lamdata.errors import SetupError
 
-
 NAMES: dict[str, str] = {"ieee": "highest", "tf32": "high", "bf16": "medium"}  # torch's own words
 
 
