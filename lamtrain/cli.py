@@ -158,7 +158,7 @@ def export(
 ) -> None:
     """Write a DeePMD-kit model; refuse unless energies, forces and virials of the file are the model's."""
     need("torch", extra="train")
-    from .deepmd.export import export_model
+    from .deepmd.export_model import export_model
 
     deviations = export_model(model, store, output, head=head, frames=frames)
     rows = [[d.head, d.reader, d.energy, d.forces, d.virial] for d in deviations]
