@@ -19,9 +19,9 @@ from lamtrain.evaluation.metrics import Metrics
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.elements import NUMBERS
 from lamtrain.model.lam import LamModel
+from lamtrain.training.optimizer import build_optimizer
 from lamtrain.training.ranks import Ranks
 from lamtrain.training.schedule import Schedule
-from lamtrain.training.optimizer import build_optimizer
 from lamtrain.training.state import TrainState
 from lamtrain.training.step import train_step
 
