@@ -36,7 +36,7 @@ class ModelSpec(Spec):
     @classmethod
     def _fill_from_size(cls, data: Any) -> Any:
         """Take what a section leaves out from the size."""
-        size = data.get("size", "small") if isinstance(data, dict) else None
+        size = str(data.get("size", "small")) if isinstance(data, dict) else ""
         if size not in get_args(Size):
             return data
         base = getattr(ModelConfig, size)(elements=["H"]).model_dump(mode="json")
@@ -227,7 +227,7 @@ def _beside(path: str, folder: Path) -> str:
     return path if "://" in path or Path(path).is_absolute() else str(folder / path)
 
 
-def _override(data: dict, override: str) -> None:
+def _override(data: dict[str, Any], override: str) -> None:
     from lamdata.located import parse_yaml
 
     key, found, value = override.partition("=")

@@ -111,7 +111,7 @@ def set_references(model: LamModel, data: TrainingData, *, heads: Iterable[str])
     for head in heads:
         references = data.references(head)
         if references is not None:
-            bias = model.heads[head].bias
+            bias = model.energy_head(head).bias
             for symbol, energy in references.energies.items():
                 bias[model.config.elements.index(symbol)] = energy
 

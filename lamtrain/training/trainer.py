@@ -51,14 +51,15 @@ def train(
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
     with Stop(time_limit=time_limit) as stop, ranks:
-        data = open_training_data(config.mixture, config.store)
+        fitting = config.model.fitting
+        data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         state = start_run(config, data, out, resume=resume, ranks=ranks, quiet=quiet)
+        if ranks.first and resume == "never":
+            clear(out)
         look = Look(out, ranks, MetricsFile(out / "metrics.csv", data.heads, after=state.looked) if ranks.first else None)
         if state.step >= config.steps and state.looked >= state.step:
             return _left_alone(state, out, quiet=quiet or not ranks.first)
         if ranks.first:
-            if resume == "never":
-                clear(out)
             _write_config(state, out)
         checkpoints = Checkpoints(out, ranks, saved=state.step)
         if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
