@@ -339,7 +339,28 @@ def test_a_log_of_another_run_gives_nothing(md):
     assert all(f.virial is None and f.converged is None for f in steps)
     assert steps[0].left_out == ("virial: md.out has none of its energies",)
     (md.parent / "md.out").write_text(re.sub(r"(Project name +)h2", r"\1h3", text("md")))
-    assert all(f.virial is None and f.left_out == () for f in frames(md, "cp2k/aimd"))
+    assert {f.left_out for f in frames(md, "cp2k/aimd")} == {("virial: md.out has its energies, and is of project h3",)}
+    (md.parent / "md.out").write_text(re.sub(r"(Project name +)h2", r"\1h3", other))
+    assert {f.left_out for f in frames(md, "cp2k/aimd")} == {()}
+
+
+def test_a_log_in_ev_belongs_to_its_trajectory(md):
+    """CP2K's own factor is of 2006."""
+    in_ev = re.sub(r"energy \[a.u.\]: +(\S+)", lambda m: f"energy [eV]: {float(m[1]) * 27.2113838565563:.12f}", text("md"))
+    plain = frames(md, "cp2k/aimd")
+    (md.parent / "md.out").write_text(in_ev)
+    steps = frames(md, "cp2k/aimd")
+    assert [f.energy for f in steps] == [f.energy for f in plain] and all(f.virial is not None for f in steps)
+
+
+def test_positions_in_a_unit_that_no_input_states_are_refused(md):
+    lines = md.read_text().splitlines()
+    rows = [f"{w[0]} " + " ".join(f"{float(x) / BOHR:.10f}" for x in w[1:]) if len(w := line.split()) == 4 else line for line in lines]
+    md.write_text("\n".join(rows) + "\n")
+    with pytest.raises(SourceError, match="its positions are 1.8897 times those of its log: a UNIT"):
+        read(md, "cp2k/aimd")
+    (md.parent / "x.inp").write_text(INPUT.replace("&TRAJECTORY\n", "&TRAJECTORY\n   UNIT bohr\n", 1))
+    assert frames(md, "cp2k/aimd")[0].positions[1] == pytest.approx([0.3, 0.2, 0.9])
 
 
 def test_each_step_finds_itself_in_any_of_several_logs(md):
