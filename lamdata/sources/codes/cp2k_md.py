@@ -18,7 +18,7 @@ from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection
 from lamdata.units import BOHR, HARTREE
 
-from ..build import Unusable, build
+from ..build import NUMBERS, Unusable, build
 from ..bytes.files import SourceFile
 from .cp2k_beside import POSITIONS, Forces, Log, Title, find_forces, find_logs, number_of_run, read_titles, stem_of, xyz_steps
 from .cp2k_cells import Cells
@@ -133,8 +133,8 @@ def _join(file: SourceFile) -> _Joined:
     left_out += [f"virial: {near}"] if near else []
     left_out += [KINETIC] if file.sibling(f"{stem_of(file)}-{number_of_run(file)}.stress") else []
     length = (deck.unit("TRAJECTORY", "length") if deck else None) or 1.0
-    if logs and logs[0].places[0] == 0:
-        _check_length(file, run, length)
+    if logs:
+        _check_first(file, run, length)
     return _Joined(
         file=file,
         logs=logs,
@@ -149,15 +149,17 @@ def _join(file: SourceFile) -> _Joined:
     )
 
 
-def _check_length(file: SourceFile, run: Cp2kRun, length: float) -> None:
-    """Refuse positions in another unit than those with which the log begins: no file states the unit but the input."""
+def _check_first(file: SourceFile, run: Cp2kRun, length: float) -> None:
+    """Refuse atoms or a unit other than those with which the log begins: no file states the unit but the input."""
     _, symbols, table = next(xyz_steps(file))
-    if len(run.positions) == len(symbols):
-        ratio = float(np.linalg.norm(table)) * length / max(float(np.linalg.norm(run.positions)), 1e-9)
-        if min(abs(ratio * BOHR - 1.0), abs(ratio / BOHR - 1.0)) < 0.01:
-            raise SourceError(
-                f"its positions are {ratio:.4f} times those of its log: a UNIT that no input beside it states", where=file.name
-            )
+    if len(run.numbers) != len(symbols):  # the log lists the atoms of Quickstep alone
+        return
+    other = next((i for i, (number, symbol) in enumerate(zip(run.numbers, symbols)) if NUMBERS.get(symbol) != number), None)
+    if other is not None:
+        raise SourceError(f"atom {other + 1} is {symbols[other]}, and of number {run.numbers[other]} in its log", where=file.name)
+    ratio = float(np.linalg.norm(table)) * length / max(float(np.linalg.norm(run.positions)), 1e-9)
+    if min(abs(ratio * BOHR - 1.0), abs(ratio / BOHR - 1.0)) < 0.01:
+        raise SourceError(f"its positions are {ratio:.4f} times those of its log: a UNIT that no input beside it states", where=file.name)
 
 
 def _input(file: SourceFile, run: Cp2kRun | None) -> Cp2kInput | None:
