@@ -18,7 +18,7 @@ BUILTIN: dict[str, str] = {
     "castep/output": "codes.castep:CASTEP",
     "abacus/log": "codes.abacus:ABACUS",
     "gaussian/log": "codes.gaussian:GAUSSIAN",
-    "gaussian/fchk": "codes.gaussian:FchkReader",
+    "gaussian/fchk": "codes.gaussian_fchk:FchkReader",
     "orca/output": "codes.quantum_chemistry:ORCA",
     "psi4/output": "codes.quantum_chemistry:PSI4",
     "dftbplus/detailed": "codes.semiempirical:DftbPlusReader",
