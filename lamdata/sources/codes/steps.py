@@ -92,8 +92,13 @@ class Step:
             multiplicity=self.multiplicity,
             converged=self.converged,
             group=group,
-            left_out=self.left_out,
+            left_out=self._not_given(virial),
         )
+
+    def _not_given(self, virial: F64 | None) -> tuple[str, ...]:
+        """What is left out, but for what came after all."""
+        given = {"energy": self.energy, "forces": self.forces, "virial": virial}
+        return tuple(text for text in self.left_out if given.get(text.partition(":")[0]) is None)
 
 
 def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
