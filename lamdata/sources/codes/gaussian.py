@@ -30,7 +30,7 @@ from .gaussian_route import (
     join_route,
     route_words,
 )
-from .jobs import GHOSTS, JobRun, first_theory
+from .jobs import GHOSTS, UNTOLD, JobRun, first_theory
 from .steps import Step, TextReader, marks
 from .theory_words import built_in_dispersion
 
@@ -90,7 +90,7 @@ class GaussianRun(JobRun):
     standard: F64 | None = None  # along the principal ones
     cell: F64 | None = None
     moved: bool = False  # since the last SCF
-    words: dict[str, str] = field(default_factory=dict)  # of the route
+    route: dict[str, str] = field(default_factory=dict)  # its words
     surroundings: dict[str, str] = field(default_factory=dict)
     basis: str | None = None
     correction: str | None = None  # for dispersion, as the log has it
@@ -116,9 +116,9 @@ class GaussianRun(JobRun):
             lines.append(more)
         if "\\" in lines[-1]:
             return
-        self.words = route_words(join_route(lines))
-        self.surroundings = asked_surroundings(self.words)
-        self.basis, self.correction, self.ghosts = None, None, "counterpoise" in self.words
+        self.route = route_words(join_route(lines))
+        self.surroundings = asked_surroundings(self.route)
+        self.basis, self.correction, self.ghosts = None, None, "counterpoise" in self.route
 
     def on_charge(self, line: str) -> None:
         if found := re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line):
@@ -199,7 +199,7 @@ class GaussianRun(JobRun):
         elif found := re.search(r"EU(MP[23]) ?=|U(MP4\(\w+\))= |\b(MP5) =|\b((?:CC|QCI)SD\(T\))=", line):
             self.method = next(name for name in found.groups() if name)
         else:  # E(CORR)= and E(CI)= are of the method that the route names
-            self.method = correlated_method(self.words)
+            self.method = correlated_method(self.route)
 
     def on_excited_state(self, line: str) -> None:
         if found := re.match(r" Excited State +(\d+): +(\S+?)-", line):
@@ -212,13 +212,15 @@ class GaussianRun(JobRun):
         self.step.energy = floats(line.rpartition("=")[2])[0] * HARTREE
         kind = line.partition("E(")[2].partition(")")[0]
         if kind.startswith("EOM"):  # the list is of the guess
-            options = next((text for word, text in self.words.items() if word.startswith("eom")), "")
+            options = next((text for word, text in self.route.items() if word.startswith("eom")), "")
             root = re.search(r"root=(\d+)", options)
             self.method, self.state = "EOM-CCSD", f"EOM-CCSD root {root[1] if root else 1}"
         else:
             self.method = self.scf_method
             name = "TD" if kind.startswith("TD") else "CIS" if self.method == "HF" else "TDA"
-            self.state = f"{name} {self.seen_state or 'root not known'}"
+            self.state = f"{name} {self.seen_state}"
+            if not self.seen_state:
+                self.step.reason = UNTOLD
 
     def on_corrected(self, line: str) -> None:
         if self.step is not None:
@@ -242,7 +244,7 @@ class GaussianRun(JobRun):
         self.step.forces = forces * FORCE
         if self.positions is None:
             self.step.reason = "forces without the input orientation"
-        elif self.state is None and any(word in self.words for word in EXCITED):
+        elif self.state is None and any(word in self.route for word in EXCITED):
             self.step.reason = "forces of an excited state whose energy is not printed"
         return self.take()
 
@@ -254,9 +256,9 @@ class GaussianRun(JobRun):
 
     def theory(self) -> dict[str, Any]:
         """Return what the header, the route and the energies printed last say."""
-        changed = any(CHANGED_FUNCTIONAL.match(f"{word}({options}") for word, options in self.words.items() if word.startswith("iop"))
+        changed = any(CHANGED_FUNCTIONAL.match(f"{word}({options}") for word, options in self.route.items() if word.startswith("iop"))
         functional = None if changed else self.method
-        correction = self.correction or asked_dispersion(self.words) or built_in_dispersion(functional)
+        correction = self.correction or asked_dispersion(self.route) or built_in_dispersion(functional)
         around = self.surroundings
         solvent = f"{around['model']} {around['solvent']}" if "solvent" in around else None
         state = ", ".join(part for part in (self.state, solvent, around.get("field"), around.get("charges")) if part)

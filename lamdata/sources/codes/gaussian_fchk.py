@@ -21,7 +21,7 @@ from ..build import build
 from ..bytes.files import SourceFile
 from ..bytes.numbers import floats
 from .gaussian_route import CHANGED_FUNCTIONAL, asked_dispersion, asked_surroundings, bare_method, route_words
-from .jobs import GHOSTS
+from .jobs import GHOSTS, UNTOLD
 from .theory_words import built_in_dispersion
 
 FORCE = HARTREE / BOHR  # eV/Å
@@ -31,6 +31,7 @@ WANTED = (
     *NEEDED, "Charge", "Multiplicity", "Grdnt Energy", "Cartesian Gradient", "Nuclear charges", "External E-field",
     "Number of point charges in /Mol/", "ETran state values", "ETran scalars", "Number of translation vectors",
 )  # fmt: skip
+UNKNOWN = "root not known"
 SAME_STATE = 1e-5  # Hartree: nine digits are kept of a state's energy
 METHOD, BASIS = slice(10, 70), slice(70, None)  # of the second line
 PER_STATE = 16  # values, of which the first is the energy
@@ -54,6 +55,9 @@ class FchkReader:
         origin = f"{file.name}#0"
         if 0.0 in found.get("Nuclear charges", ()) or min(found["Atomic numbers"]) < 1:
             yield Rejection(origin=origin, reason=GHOSTS)
+            return
+        if self.theory(file).get("state", "").endswith(UNKNOWN):
+            yield Rejection(origin=origin, reason=UNTOLD)
             return
         if found.get("Number of translation vectors", [0])[0] > 0:
             yield Rejection(origin=origin, reason="a crystal, whose vectors are not read")
@@ -123,7 +127,7 @@ def _excited_state(method: str, found: dict[str, list[float]], reference: str, r
     total = found.get("Total Energy", [np.nan])[0]
     root = next((i for i, energy in enumerate(energies, 1) if abs(energy - total) < SAME_STATE), None)
     if root is None:
-        return f"{method} root not known"
+        return f"{method} {UNKNOWN}"
     options = route.get(method.lower())
     spin = "triplet" if options and "triplet" in options else "singlet" if options is not None and reference == "R" else None
     return f"{method} root {root}" + (f" ({spin})" if spin and "50-50" not in (options or "") else "")

@@ -18,6 +18,7 @@ from ..bytes.files import SourceFile
 from .steps import Run, Step
 
 COMPARED = ("functional", "core", "dispersion", "state")
+UNTOLD = "the energy of an excited state, and it is not told of which"
 GHOSTS = "ghost atoms: basis functions without a nucleus"
 
 
@@ -28,6 +29,7 @@ class JobRun(Run):
     code: str | None = None
     charge: int = 0
     multiplicity: int | None = None
+    of_step: dict[str, Any] | None = field(default=None, init=False)  # theory of the step, where what is read already is of the next
     first: dict[str, Any] | None = field(default=None, init=False)  # theory of the first step that has an energy
 
     def theory(self) -> dict[str, Any]:
@@ -49,15 +51,16 @@ class JobRun(Run):
 
     def compare(self, step: Step) -> None:
         """Name the first field in which the theory of `step` is not that of the file's first step."""
-        if step.energy is None:
+        if step.energy is None or step.reason is not None:
             return
-        now = self.theory()
+        now = self.of_step if self.of_step is not None else self.theory()
         if self.first is None:
             self.first = now
         for name in COMPARED:
             mine, others = now.get(name), self.first.get(name)
-            if str(mine).casefold() != str(others).casefold() and step.reason is None:
+            if str(mine).casefold() != str(others).casefold():
                 step.reason, step.value = "of another theory than the first step of its file", f"{name} {mine} after {others}"
+                return
 
     def set_energy(self, energy: float) -> None:
         """Take an energy in eV for the current step, which may have it already, but not another one."""
