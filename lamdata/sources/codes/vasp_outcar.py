@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lamdata.errors import SourceError
 from lamdata.frame import F64
+from lamdata.units import KBAR
 
 from ..bytes.files import SourceFile
 from ..bytes.numbers import columns, first_number, floats
