@@ -171,6 +171,42 @@ def test_aims_steps_that_did_not_converge_are_rejected(write):
         read(write(AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1)), "fhi_aims/output")
 
 
+@pytest.mark.parametrize(
+    ("printed", "changed", "reason"),
+    [
+        ("  0.200000000000000E+00 ", "  ********************* ", "nonfinite"),
+        ("E+03 eV", "E+03 eV", None),
+        ("-0.272000011000000E+03 eV", "********************* eV", "nonfinite"),
+        ("2: Species N ", "2: Empty   N ", "ghost atoms"),
+        ("0.90000000        0.90000000        0.90000000", "0.90000000        **********        0.90000000", "nonfinite"),
+    ],
+)
+def test_aims_steps_that_are_not_known_are_refused(write, printed, changed, reason):
+    text = AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1) + " Have a nice day.\n"
+    items = read(write(text.replace(printed, changed)), "fhi_aims/output")
+    assert [getattr(item, "reason", None) for item in items] == [reason]
+
+
+def test_aims_loops_whose_geometry_is_not_printed_have_none(write):
+    """A stress by differences strains the cell, and prints no cell."""
+    loops = [AIMS_STEP.format(kind="Re-initialization", scf=AIMS_GOOD, n=n) for n in range(3)]
+    items = read(write(AIMS + "".join(loops) + " Have a nice day.\n"), "fhi_aims/output")
+    assert [getattr(item, "reason", None) for item in items] == [None, "no positions", "no positions"]
+
+
+@pytest.mark.parametrize(("stated", "charge"), [("1.000000E+00: Charged system requested.", 1), ("-0.500000E+00: Charged system", None)])
+def test_aims_states_the_charge(write, stated, charge):
+    head = AIMS.replace("  Input geometry:", f"  Charge =   {stated}\n  Input geometry:")
+    (item,) = read(write(head + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1) + " Have a nice day.\n"), "fhi_aims/output")
+    assert getattr(item, "charge", None) == charge
+
+
+def test_aims_units_that_are_not_known_stop_the_file(write):
+    text = AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1).replace("[eV/Ang]", "[Ha/bohr]") + " Have a nice day.\n"
+    with pytest.raises(SourceError, match="unit of"):
+        read(write(text), "fhi_aims/output")
+
+
 def test_aims_states_its_theory(write):
     name, theory = stated(write(AIMS))
     assert (
@@ -342,19 +378,114 @@ def test_abacus_steps_that_did_not_converge_are_rejected(write):
     assert [getattr(item, "reason", None) for item in items] == ["unconverged", None]
 
 
+DUMP = """MDSTEP:  {n}
+LATTICE_CONSTANT: 10.0
+LATTICE_VECTORS
+ 1 0 0
+ 0 1 0
+ 0 0 1
+VIRIAL (KBAR)
+ 10.0000001 1 0
+ 1 20 0
+ 0 0 30
+INDEX    LABEL    POSITIONS    FORCE (eV/Angstrom)
+ 0 C 0 0 0 -0.1549951 -1.1147641 0.0834212
+ 1 H 0.1 0 0 0.1549951 1.1147641 -0.0834212
+
+
+"""
+
+
+def abacus_md(write, dump, *, steps=5):
+    """An md log, and what is dumped beside it."""
+    log = write(ABACUS + "".join(ABACUS_STEP.format(n=n, scf=ABACUS_GOOD) for n in range(steps)) + " !FINAL_ETOT_IS\n", "running_md.log")
+    if dump:
+        write(dump, "MD_dump")
+    return log
+
+
 def test_abacus_md_joins_the_dump_to_the_log(write):
-    log = write(ABACUS + "".join(ABACUS_STEP.format(n=n, scf=ABACUS_GOOD) for n in range(5)) + " !FINAL_ETOT_IS\n", "running_md.log")
     with pytest.raises(SourceError, match="MD_dump, which is not beside it"):
-        read(log, "abacus/log")
-    block = "MDSTEP:  {n}\nLATTICE_CONSTANT: 10.0\nLATTICE_VECTORS\n 1 0 0\n 0 1 0\n 0 0 1\nVIRIAL (KBAR)\n 10 0 0\n 0 10 0\n 0 0 10\nINDEX    LABEL    POSITIONS    FORCE (eV/Angstrom)\n 0 C 0 0 0 0 0 1\n 1 H 0.1 0 0 0 0 -1\n\n\n"
-    write(block.format(n=0) + block.format(n=3), "MD_dump")
-    first, second = frames(log, "abacus/log")
-    assert (first.energy, second.energy) == (-219.049914042766, -219.349914042766) and first.forces[1, 2] == -1
+        read(abacus_md(write, ""), "abacus/log")
+    first, second = frames(abacus_md(write, DUMP.format(n=0) + DUMP.format(n=3)), "abacus/log")
+    assert (first.energy, second.energy) == (-219.049914042766, -219.349914042766) and first.forces[1, 2] == -0.0834212
     assert first.cell[0, 0] == pytest.approx(10 * BOHR) and first.positions[1, 0] == pytest.approx(BOHR)
-    write(block.replace("10.0", "10.0 Angstrom").format(n=0), "MD_dump")
-    assert frames(log, "abacus/log")[0].positions[1, 0] == pytest.approx(0.1)  # since 3.1.4
-    write(block.format(n=0) + block.format(n=9), "MD_dump")
-    assert reasons(read(log, "abacus/log")) == ["truncated"]
+    new = DUMP.replace("10.0\n", "10.0 Angstrom\n").format(n=0)
+    assert frames(abacus_md(write, new), "abacus/log")[0].positions[1, 0] == pytest.approx(0.1)  # since 3.1.4
+    assert reasons(read(abacus_md(write, DUMP.format(n=0) + DUMP.format(n=9)), "abacus/log")) == ["truncated"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("0 0 30\n", "0 0 31\n"),
+        ("1 H 0.1 0 0 0.1549951", "1 H 0.1 0 0 0.2549951"),
+        ("1 H", "1 He"),
+        (" 1 H 0.1 0 0 0.1549951 1.1147641 -0.0834212\n", ""),
+    ],
+)
+def test_a_dump_of_another_abacus_run_is_refused(write, mine, others):
+    assert mine in DUMP
+    items = read(abacus_md(write, DUMP.format(n=0) + DUMP.replace(mine, others).format(n=1)), "abacus/log")
+    assert [getattr(item, "reason", None) for item in items] == [
+        None, "MD_dump is of another run than the log: their atoms, forces or stresses differ",
+    ]  # fmt: skip
+
+
+def test_what_an_abacus_dump_lacks_is_named_or_taken_from_the_log(write):
+    bare = re.sub(r"VIRIAL.*\n.*\n.*\n.*\n", "", DUMP)
+    (frame,) = frames(abacus_md(write, bare.format(n=0)), "abacus/log")
+    assert frame.virial[2, 2] == pytest.approx(30 * KBAR * frame.volume)
+    bare = re.sub(r"( [CH] \S+ \S+ \S+) .*", r"\1", DUMP.replace("    FORCE (eV/Angstrom)", ""))
+    (frame,) = frames(abacus_md(write, bare.format(n=0)), "abacus/log")
+    assert frame.forces is None and frame.left_out == ("forces: printed in the log, not in MD_dump",)
+    (item,) = read(abacus_md(write, re.sub(r"VIRIAL.*\n.*\n.*\n.*\n", "", bare).format(n=0)), "abacus/log")
+    assert item.reason.startswith("nothing shows that MD_dump and the log are of one run")
+
+
+def abacus(write, change, **named):
+    """Read a single point after a change to its text."""
+    text = ABACUS + ABACUS_STEP.format(n=1, scf=ABACUS_GOOD) + " !FINAL_ETOT_IS -219.2 eV\n"
+    changed = change(text)
+    assert changed != text
+    return read(write(changed, "running_scf.log"), "abacus/log", **named)
+
+
+@pytest.mark.parametrize(
+    ("printed", "changed", "reason"),
+    [
+        ("C1      -0.154995 ", "C1      ********* ", "nonfinite"),
+        ("    +1.0    +20.0", "    +1.0*********", "nonfinite"),
+        ("etot is -219.149914042766", "etot is ******************", "nonfinite"),
+        ("tauc_H1                 0.2 ", "tauc_H1                 *** ", "nonfinite"),
+        ("    TOTAL-FORCE (eV", " final etot is -217.0 eV\n    TOTAL-FORCE (eV", "two energies for one geometry"),
+        ("    +0.0    +0.0    +30.0\n", "    +0.0    +0.0    +30.0\n TOTAL-PRESSURE: +25.0 KBAR\n", "stress and pressure differ"),
+        (
+            " STEP OF",
+            " SETUP THE ELECTRONS NUMBER\n DONE\n STEP OF",
+            "the charge is not known: nelec is set, and the log does not say to what",
+        ),
+    ],
+)
+def test_abacus_steps_that_are_not_known_are_refused(write, printed, changed, reason):
+    assert reasons(abacus(write, lambda text: text.replace(printed, changed))) == [reason]
+
+
+def test_abacus_knows_a_charge_by_its_electrons(write):
+    counted = " SETUP THE ELECTRONS NUMBER\n      total electron number of element C = 4\n      total electron number of element H = 1\n"
+    assert abacus(write, lambda text: text.replace(" STEP OF", counted + " STEP OF"))[0].charge == 0
+    counted += "  nelec_delta is NOT zero\n                             nelec now:  = 4\n"
+    assert abacus(write, lambda text: text.replace(" STEP OF", counted + " STEP OF"))[0].charge == 1
+
+
+def test_abacus_numbers_that_ran_together_are_told_apart(write):
+    (frame,) = abacus(write, lambda text: text.replace("C1      -0.154995      -1.114764 ", "C1      -1000.154995-1000.114764 "))
+    assert frame.forces[0].tolist() == [-1000.154995, -1000.114764, 0.083421]
+
+
+def test_abacus_steps_that_print_no_geometry_are_not_given_the_one_before(write):
+    text = ABACUS + "".join(ABACUS_STEP.format(n=n, scf=ABACUS_GOOD) for n in (1, 2)) + " !FINAL_ETOT_IS\n"
+    assert [getattr(item, "reason", None) for item in read(write(text, "running_relax.log"), "abacus/log")] == [None, "no positions"]
 
 
 def test_abacus_states_its_theory(write):

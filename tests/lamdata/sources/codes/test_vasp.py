@@ -146,6 +146,14 @@ def test_components_of_the_stress_are_in_the_order_that_the_table_names(outcar):
         read(outcar(header.format("XY  YZ  YZ") + step(1), step(2)), "vasp/outcar")
 
 
+@pytest.mark.parametrize(("share", "reason"), [(1.0, None), (1.01, "virial and stress differ"), (-1.0, "virial and stress differ")])
+def test_the_virial_that_is_printed_is_compared_with_the_stress(outcar, share, reason):
+    volume = frames(outcar(step(1)), "vasp/outcar")[0].volume
+    total = "  Total " + "".join(f"{value * KBAR * volume * share:12.5f}" for value in (10, 20, 30, 1, 2, 3)) + "\n"
+    items = read(outcar(step(1).replace("  in kB", total + "  in kB"), step(2)), "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == [reason, None]
+
+
 def test_a_loop_that_says_it_did_not_converge_is_believed(outcar):
     said = "----- aborting loop EDIFF was not reached (unconverged) -----\n"
     items = read(outcar(step(1, loops=2, change=1e-9).replace("  in kB", said + "  in kB"), step(2)), "vasp/outcar")

@@ -51,6 +51,10 @@ def test_a_formula_holds_for_any_number_of_units():
     assert check_formula("Fe2 O3", [26] * 4 + [8] * 6) == 2.0
     assert check_formula("C0.333 N0.667", [6] * 1 + [7] * 2) == pytest.approx(3.0)
     assert check_formula(None, [1]) is None and check_formula("a polymer", [1]) is None
+    large = [6] * 296 + [1] * 252
+    assert check_formula("C74 H63", large) == 4.0
+    with pytest.raises(Unusable):
+        check_formula("C74 H63", large[:-1])  # one hydrogen of 252
     for numbers in ([26] * 4 + [8] * 5, [26, 26], [26, 26, 8, 8, 8, 1]):
         with pytest.raises(Unusable, match="composition differs") as raised:
             check_formula("Fe2 O3", numbers)
