@@ -163,6 +163,28 @@ def overlap(
     print_json(report.to_json()) if json else print(report.text())
 
 
+@app.command(rich_help_panel="Data", epilog="Example: lamdata export stores/quickstart.zarr qe-pbe -o qe-pbe.extxyz --split train")
+def export(
+    store: StoreUrl,
+    dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, validation or test.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")] = None,
+    natoms: Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a dataset to files that other programs read, with every label, group and origin, in eV and Angstrom."""
+    from .exporting import export as run
+
+    wanted = elements.split(",") if elements else None
+    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, quiet=quiet)
+    print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
+
+
 @app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
 def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset of it.")], json: Json = False) -> None:
     """Take a dataset out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
