@@ -39,7 +39,7 @@ class OrcaRun(JobRun):
         charge=" Total Charge           Charge ",
         multiplicity=" Multiplicity           Mult ",
         reference=" Hartree-Fock type      HFTyp ",
-        epsilon="^  Epsilon        ",
+        epsilon=("^  Epsilon        ", "^Epsilon        "),
         solvent="^Solvent:     ",
         model=("^SMD-CDS solvent descriptors", "^  Epsilon function type "),
         point_charges=("Reading point charges from", "^Point charges"),
@@ -93,7 +93,7 @@ class OrcaRun(JobRun):
         return done
 
     def on_used_basis(self, line: str) -> None:
-        self.basis = self.basis or line.partition(":")[2].strip() or None
+        self.basis = self.basis or line.partition(":")[2].strip(" ,\n") or None
 
     def on_positions(self, line: str) -> Step | None:
         done = self.take()
@@ -122,7 +122,8 @@ class OrcaRun(JobRun):
     def on_atomic_units(self, line: str) -> None:
         """The fourth column of an atom without a nucleus is zero."""
         self.skip(2)
-        self.ghosts = self.ghosts or any(len(row) > 5 and float(row[2]) == 0.0 for row in self.words(least=6))
+        for row in self.words(least=6):
+            self.ghosts = self.ghosts or row[2].rstrip("*") == "0.0000"  # a star marks an effective core
 
     def on_charge(self, line: str) -> None:
         """Said at the first step of a job alone."""
@@ -181,7 +182,7 @@ class OrcaRun(JobRun):
 
     def on_correction(self, line: str) -> None:
         """Added to the energies above it."""
-        self.grounds += [ground + floats(line)[0] for ground in self.grounds]
+        self.grounds += [ground + added for ground in self.grounds for added in floats(line)[:1]]
 
     def on_energy(self, line: str) -> None:
         if self.step is None:

@@ -185,6 +185,53 @@ def test_a_broken_route_is_put_together():
     assert route_words(route)["scrf"] == "smd,solvent=water" and {"b3lyp", "6-311++g", "nosymm"} <= set(route_words(route))
 
 
+def test_dummies_in_the_table_of_positions_are_no_atoms(write):
+    path = write(
+        gaussian("# hf/sto-3g opt=z-matrix")
+        + axes().replace("      2          1 ", "      2         -1 ")
+        + scf(-75.5, "RHF")
+        + FORCES
+        + END
+    )
+    assert reasons(read(path, "gaussian/log")) == ["dummy atoms in the table of positions"]
+
+
+@pytest.mark.parametrize(("asked", "dispersion"), [("em=gd3bj", "D3(BJ)"), ("", "none")])
+def test_the_frequencies_after_an_optimization_are_of_its_theory(write, asked, dispersion):
+    """Gaussian writes the route of the second half itself, and leaves the correction out of it."""
+    opt = gaussian(f"# opt freq b3lyp/6-31g(d) {asked}") + axes() + scf(-75.5, "RB3LYP") + FORCES + END
+    freq = gaussian("#N Geom=AllCheck Guess=TCheck SCRF=Check GenChk RB3LYP/6-31G(d) Freq") + axes() + scf(-75.5, "RB3LYP") + FORCES + END
+    assert len(frames(write(opt + freq), "gaussian/log")) == 2 and stated(write(opt + freq))[1]["dispersion"] == dispersion
+    assert "dispersion" not in stated(write(freq))[1]  # the half alone does not say
+
+
+def test_a_hybrid_is_called_by_its_name_in_old_logs(write):
+    assert stated(write(gaussian("# rb3lyp/6-31g(d)") + axes() + scf(-75.5, "RB+HF-LYP") + END))[1]["functional"] == "B3LYP"
+    assert "functional" not in stated(write(gaussian("# oldhybrid/6-31g(d)") + axes() + scf(-75.5, "RB+HF-LYP") + END))[1]
+
+
+def test_a_step_in_a_field_of_a_numerical_derivative_is_not_of_the_rest(write):
+    second = " The following finite field(s) will be applied:\n An electric field of    0.0019    0.0000    0.0000\n"
+    items = read(
+        write(
+            gaussian("# raman b3lyp/6-31g(d)")
+            + axes()
+            + scf(-75.5, "RB3LYP")
+            + FORCES
+            + second
+            + axes()
+            + scf(-75.6, "RB3LYP")
+            + FORCES
+            + END
+        ),
+        "gaussian/log",
+    )
+    assert (
+        reasons(items) == ["of another theory than the first step of its file"]
+        and items[1].value == "state electric field 0.0019 0 0 after None"
+    )
+
+
 # ---- formatted checkpoints -----------------------------------------------------------------------------------------------
 
 
@@ -328,6 +375,12 @@ def test_ghosts_of_orca_are_not_atoms(write):
     assert reasons(read(write(orca("! HF STO-3G", between=bohr) + ORCA_END), "orca/output")) == ghost
 
 
+def test_effective_cores_of_orca_are_no_ghosts(write):
+    bohr = "CARTESIAN COORDINATES (A.U.)\n----\n  NO LB      ZA    FRAG\n   0 N    17.0000*   0    14.007    0.0 0.0 0.0\n   1 H     1.0000    0     1.008    0.0 0.0 1.9\n\n"
+    heading = "Dispersion correction            ... done\n"
+    assert len(frames(write(orca("! HF STO-3G", between=bohr + heading) + ORCA_END), "orca/output")) == 1
+
+
 def test_the_charge_of_orca_holds_for_all_steps_of_a_job(write):
     charged = " Total Charge           Charge          ....   -1\n Multiplicity           Mult            ....    2\n"
     later = orca("! PBE STO-3G Opt", energy=-75.6).partition("*\n")[2].partition("---")[2]
@@ -399,6 +452,18 @@ def test_what_is_around_the_atoms_of_psi4_is_part_of_the_theory(write):
         ("  ==> External Potential Field <==\n", "external potential"),
     ):
         assert stated(write(head.replace("  Energy and", printed + "  Energy and") + again + gradient + PSI4_END))[1]["state"] == state
+
+
+def test_older_words_of_psi4_are_known(write):
+    old = PSI4.replace("Psi4 1.6.1 release", "PSI 4.0.0-beta5 Driver").replace(
+        "=> Composite Functional: B3LYP-D3BJ <=", "=> B3LYP Composite Functional <="
+    )
+    old = "          PSI4: An Open-Source Ab Initio Electronic Structure Package\n" + old.replace(
+        "    Blend: DEF2-SVP", "  Basis Set: DEF2-SVP\n  Basis Set: DEF2-SVP-JKFIT"
+    )
+    vacuum = old.replace("  Energy and", "    PCM Polarization Energy =               0.0000000000000000\n  Energy and")
+    expected = {"code": "Psi4 4.0.0-beta5", "functional": "B3LYP", "core": "DEF2-SVP"}
+    assert stated(write(vacuum + "*** PSI4 exiting successfully.\n")) == ("psi4/output", expected)
 
 
 def test_nothing_but_numbers_moves_where_nothing_is_said(write):
