@@ -30,6 +30,7 @@ class SiestaRun(Run):
     """A SIESTA output."""
 
     marks = marks(
+        label="System Label:",
         species="Species number:",
         charge="^redata: Net charge of the system",
         first="^siesta: Atomic coordinates (Bohr) and species",
@@ -51,11 +52,16 @@ class SiestaRun(Run):
     positions: F64 | None = None  # of the current step, as far as they are printed
     fractions: F64 | None = None
     cell: F64 | None = None
+    beside: str | None = None  # where the forces of the last step stand too
     charge: float = 0.0
     ghosts: bool = False
     begun: bool = False
     ended: bool = False  # what comes now is printed once more
     moved: bool = False  # ... and is of another geometry
+
+    def on_label(self, line: str) -> None:
+        name = next(iter(line.partition("System Label:")[2].split()), "siesta")
+        self.beside = f"{name}.FA" if self.file.sibling(f"{name}.FA") is not None else None
 
     def on_species(self, line: str) -> None:
         if "Atomic number:" not in line:
@@ -179,6 +185,8 @@ class SiestaRun(Run):
             positions = self.positions if self.fractions is None or self.cell is None else self.fractions @ self.cell
             self.step = Step([self.numbers.get(s, 0) for s in self.species], positions, self.cell)
             self.step.state_charge(self.charge)
+            if self.beside:
+                self.step.leave_out("forces", "those of the last step stand in the .FA file beside it, which is not read")
             if self.ghosts:
                 self.step.refuse("ghost atoms")
         self.step.cell = self.cell

@@ -135,6 +135,15 @@ def test_siesta_forces_beside_their_number_are_told_apart(write):
     assert frames(write(text), "siesta/output")[0].forces[1].tolist() == [-1000.25, 0.0, 0.3]
 
 
+def test_siesta_forces_in_a_file_beside_are_named(write):
+    text = HEADER.replace(" Species", "reinit: System Label: water        \n Species", 1) + CELL.format(c=4.0) + SCF.format(n=1)
+    write("2\n", "water.FA")
+    (frame,) = frames(write(text + ">> End of run:\n"), "siesta/output")
+    assert frame.left_out == ("forces: those of the last step stand in the .FA file beside it, which is not read",)
+    assert frames(write(text + END), "siesta/output")[0].left_out == ()
+    assert frames(write(text.replace("water", "ice") + ">> End of run:\n"), "siesta/output")[0].left_out == ()
+
+
 @pytest.mark.parametrize(("stated", "charge"), [("1.0000", 1), ("-2.0000", -2), ("0.2500", None)])
 def test_siesta_states_the_charge(write, stated, charge):
     net = f"redata: Net charge of the system         =     {stated} |e|\n"
