@@ -203,7 +203,7 @@ def test_aims_states_the_charge(write, stated, charge):
 
 def test_aims_units_that_are_not_known_stop_the_file(write):
     text = AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1).replace("[eV/Ang]", "[Ha/bohr]") + " Have a nice day.\n"
-    with pytest.raises(SourceError, match="unit of"):
+    with pytest.raises(SourceError, match="expected eV/A"):
         read(write(text), "fhi_aims/output")
 
 
@@ -469,6 +469,14 @@ def abacus(write, change, **named):
 )
 def test_abacus_steps_that_are_not_known_are_refused(write, printed, changed, reason):
     assert reasons(abacus(write, lambda text: text.replace(printed, changed))) == [reason]
+
+
+def test_abacus_tables_are_in_the_units_that_their_titles_name(write):
+    (frame,) = abacus(write, lambda text: re.sub(r"    TOTAL-FORCE \(Ry.*\n.*\n", "", text).replace("(eV/Angstrom)", "(Ry/Bohr)"))
+    assert frame.forces is None and frame.left_out == ("forces: printed in Ry/Bohr alone, which is not read",)
+    for known, other in (("(eV/Angstrom)", "(nN)"), ("(KBAR)", "(PSI)")):
+        with pytest.raises(SourceError, match="expected"):
+            abacus(write, lambda text, known=known, other=other: text.replace(known, other))
 
 
 def test_abacus_knows_a_charge_by_its_electrons(write):
