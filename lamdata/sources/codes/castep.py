@@ -182,7 +182,7 @@ class CastepRun(Run):
         return self.take() if self.step is not None and self.step.energy is not None else None
 
     def at_end(self) -> Step | None:
-        if self.step is not None and self.step.forces is not None:
+        if self.step is not None and (self.step.forces is not None or self.step.left_out):
             self.step.complete = True
         return self.step
 
