@@ -1,13 +1,15 @@
 """SIESTA, FHI-aims, CASTEP and ABACUS: signs of the stress, steps of runs, what is not converged or not DFT."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import reader
-from lamdata.sources.codes.steps import TextReader, marks
+from lamdata.sources import Reader, SourceFile, expand, reader
+from lamdata.sources.codes.steps import Step, TextReader, marks
 from lamdata.units import BOHR, GPA, KBAR
 from tests.lamdata.sources.reading import frames, read, reasons, same_as_dpdata, stated
 
@@ -28,6 +30,32 @@ def test_every_title_has_its_method():
         assert isinstance(found, TextReader)
         assert all(title and hasattr(found.run, f"on_{method}") for title, method in found.run.marks.items())
     assert marks(a="^x", b=("y", "z")) == {"\nx": "a", "y": "b", "z": "b"}
+
+
+class Two:
+    """Steps of another kind of file than a text: any object that has them will do."""
+
+    def __init__(self, file, spec):
+        self.name = file.name
+
+    def steps(self):
+        step = Step(["H"], np.zeros((1, 3)), complete=True, left_out=("forces: of another run", "charge: not stated"))
+        step.state_energy(-1.0)
+        step.state_energy(-1.000001)
+        yield step
+        yield Step(["H"], np.zeros((1, 3)), complete=True, energy=-1.0, forces=np.ones((1, 3)), left_out=step.left_out)
+        step.state_energy(-2.0)
+        yield step
+
+
+def test_a_reader_of_steps_is_data(write):
+    found = TextReader(name="two", run=Two, states=lambda file: {}, signs=(b"one", (b"two", b"parts")), endings=(".a", ".b"))
+    (file,) = expand(SourceSpec(path=str(write("x", "x.a"))), base=Path())
+    assert isinstance(found, Reader) and found.guess(file, b"the one") and found.guess(file, b"parts, two")
+    assert not found.guess(file, b"two") and not found.guess(SourceFile(name="x.c", path="x.c"), b"the one")
+    first, second, third = found.read(file, SourceSpec(path="x"))
+    assert first.left_out == ("forces: of another run", "charge: not stated") and second.left_out == ("charge: not stated",)
+    assert third.reason == "two energies for one geometry" and third.origin == f"{file.name}#2"
 
 
 # ---- SIESTA ------------------------------------------------------------------------------------------------------------
