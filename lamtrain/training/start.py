@@ -103,7 +103,18 @@ def new_model(config: TrainConfig, data: TrainingData, *, quiet: bool = False) -
         _say_truncated(batches, model_config)
         _say_unreferenced(data)
     set_references(model, data, heads=data.heads)
+    _begin_at_references(model, data)
     return model
+
+
+@torch.no_grad()
+def _begin_at_references(model: LamModel, data: TrainingData) -> None:
+    """Let the nets of new energy heads add nothing at first: random ones are off by an eV an atom, which short runs do not make good."""
+    for head, kind in data.heads.items():
+        if kind == "energy_force":
+            last = model.energy_head(head).last
+            for parameter in last.parameters():
+                parameter.zero_()
 
 
 def set_references(model: LamModel, data: TrainingData, *, heads: Iterable[str]) -> None:
