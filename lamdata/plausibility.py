@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .distances import heights
 from .energy_work import Pair, WorkSums, name_factor, neighbouring_pairs
 from .frame import F64, LABELS
 from .frames import Frames, Parsed
@@ -165,7 +166,7 @@ class Plausibility:
     def _add_virials(self, frames: Frames, origins: Sequence[str], virial: F64, squares: F64) -> None:
         """Take in the largest component of each virial and the sum of squares of the forces, (F,)."""
         full = np.flatnonzero(frames.has_virial & frames.pbc.all(axis=1))
-        volume = np.abs(np.linalg.det(frames.cell[full]))
+        volume = heights(frames.cell[full])[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             self.high.add([origins[f] for f in full[virial[full] > HIGHEST * volume].tolist()])
             # Pairs r apart with forces of this size and no order among them give sqrt(N) r F.
