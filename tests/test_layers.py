@@ -80,6 +80,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         augment places
         catalog
         sources checks statistics
+        energy_work plausibility
         store
         stream
         ingestion
