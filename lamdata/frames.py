@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .errors import DataError
 from .frame import Frame
+from .notebook import facts_table, listed, sentence, symbols
 
+LABELS = ("energy", "forces", "virial")
 MASKED = 0  # the atomic number that stands for "type hidden": no element has it
 
 ATOM_FIELDS = ("numbers", "positions", "forces", "noise", "noised", "clean_numbers")
@@ -59,6 +61,24 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.natoms)
+
+    def __repr__(self) -> str:
+        return sentence("Frames", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_table("Frames", self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        labels = {name: int(np.count_nonzero(getattr(self, f"has_{name}"))) for name in LABELS}
+        return {
+            "frames": f"{len(self):,}",
+            "atoms": f"{len(self.numbers):,}",
+            "elements": listed(symbols(self.numbers), separator=" "),
+            "labels": listed([name if count == len(self) else f"{name} (of {count:,})" for name, count in labels.items() if count]),
+            "displaced atoms": None if self.noised is None else f"{np.count_nonzero(self.noised):,}",
+            "hidden elements": None if self.clean_numbers is None else f"{np.count_nonzero(self.numbers == MASKED):,}",
+            "floats": self.positions.dtype,
+        }
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -106,7 +126,7 @@ class Frames:
             values[name] = None if value is None else value[atoms]
         return Frames(**values)
 
-    def with_(self, **changes) -> Frames:
+    def with_(self, **changes: Any) -> Frames:
         """A copy with some arrays replaced."""
         return replace(self, **changes)
 
@@ -124,7 +144,9 @@ class Frames:
     @staticmethod
     def concatenate(parts: Sequence[Frames]) -> Frames:
         """One after the other; where only some parts carry noise or masks, the others are clean."""
-        values = {}
+        if not parts:
+            return Frames.empty()
+        values: dict[str, Any] = {}
         for field in fields(Frames):
             arrays = [getattr(part, field.name) for part in parts]
             if all(array is None for array in arrays):
@@ -134,9 +156,17 @@ class Frames:
         return Frames(**values)
 
     @staticmethod
+    def empty(dtype: DTypeLike = np.float64) -> Frames:
+        """No frames: what a rank gets that is left without one."""
+        none = Frames.from_arrays(numbers=np.empty(0, np.uint8), positions=np.empty((0, 3)), natoms=np.empty(0, np.int32))
+        return none.with_(**{name: getattr(none, name).astype(dtype) for name in ("positions", "forces", "cell", "virial")})
+
+    @staticmethod
     def from_list(frames: Iterable[Frame], *, shortest: Sequence[float] | None = None) -> Frames:
         """Stack single frames (float64)."""
         frames = list(frames)
+        if not frames:
+            return Frames.empty()
         zero3, counts = np.zeros((3, 3)), np.array([len(f.numbers) for f in frames], np.int32)
         n = len(frames)
         return Frames(
@@ -204,7 +234,7 @@ class Frames:
                 numbers=self.numbers[atoms],
                 positions=np.asarray(self.positions[atoms], np.float64),
                 cell=np.asarray(self.cell[f], np.float64) if self.cell[f].any() else None,
-                pbc=tuple(bool(p) for p in self.pbc[f]),
+                pbc=(bool(self.pbc[f, 0]), bool(self.pbc[f, 1]), bool(self.pbc[f, 2])),
                 energy=float(self.energy[f]) if self.has_energy[f] else None,
                 forces=np.asarray(self.forces[atoms], np.float64) if self.has_forces[f] else None,
                 virial=np.asarray(self.virial[f], np.float64) if self.has_virial[f] else None,

@@ -73,7 +73,8 @@ def test_the_model_imports_only_torch_and_itself() -> None:
 LEVELS = {  # the way of the data, in each package and in its rooms; a line imports from its own and earlier lines only
     "lamdata": """
         errors units elements counter
-        located frame progress command
+        located progress command notebook
+        frame
         frames theory images
         distances
         augment places

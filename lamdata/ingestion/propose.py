@@ -173,7 +173,7 @@ def _keys_of_extxyz(proposal: Proposal, file: SourceFile) -> set[str]:
 
 def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
     """Sources that differ only in the file become one with a pattern, where a pattern names exactly these files."""
-    groups: dict[tuple, list[Proposal]] = {}
+    groups: dict[tuple[str | None, ...], list[Proposal]] = {}
     for one in proposals:
         alike = (one.format, one.members, posixpath.dirname(one.path), str(one.keys), str(one.units), str(one.options))
         groups.setdefault(alike, []).append(one)

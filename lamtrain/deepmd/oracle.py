@@ -19,7 +19,7 @@ WARNINGS = ("missing keys", "unexpected keys")
 
 def evaluate_deepmd(path: Path, frames: Frames, *, elements: list[str], head: str | None = None) -> Output:
     """Evaluate every frame with DeePMD-kit's `DeepPot`; its warning about keys is an error here."""
-    infer = need("deepmd.infer", extra="deepmd")
+    infer = need("deepmd.infer", hint="pip install deepmd-kit")
     heard = _Listener()
     logging.getLogger("deepmd").addHandler(heard)
     try:

@@ -80,7 +80,7 @@ def lines(file: SourceFile) -> Iterator[tuple[str, Any]]:
 
 def _big(file: SourceFile, head: bytes, under: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Records of a file too big to be parsed whole; an object must have its list first, or be a table of records."""
-    ijson = need("ijson", extra="json")
+    ijson = need("ijson")
     listed = head[:1] == b"["
     prefix = next((f"{key}.item" for key in under if b'"%s"' % key.encode() in head[:256]), None)
     with file.open() as stream:
