@@ -288,6 +288,27 @@ def test_a_key_of_the_card_that_no_frame_has_is_an_error(tmp_path, label, key):
         read(tmp_path, 3 * ROW.format(f"{CELL} {COLUMNS} energy=-1.5"), keys={label: key})
 
 
+def test_an_ingest_whose_card_names_a_key_that_is_not_there_stores_nothing(tmp_path):
+    from lamdata import ingest
+    from lamdata.catalog import Card
+
+    (tmp_path / "a.xyz").write_text("".join(ROW.format(f"{CELL} {COLUMNS} energy=-1.5 traj_id={i}") for i in range(20)))
+    source = SourceSpec(path="a.xyz", format="extxyz", keys={"forces": "F_dft"})
+    with pytest.raises(SourceError, match="no key 'F_dft' for forces in any frame; it has: .*forces"):
+        ingest(Card(dataset="a", title="a", sources=[source]), str(tmp_path / "s.zarr"), base=tmp_path, quiet=True)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+@pytest.mark.parametrize(("moved", "kept"), [("F T T", True), ("F F T", False)])
+def test_forces_of_fixed_atoms_that_were_set_to_zero_are_no_forces(tmp_path, moved, kept):
+    columns = "Properties=species:S:1:pos:R:3:move_mask:L:1:REF_forces:R:3"
+    first, second, third = moved.split()
+    text = f"3\n{CELL} {columns} energy=-3\nH 0 0 0 {first} {'-0.2 0 0' if kept else '0 0 0'}\nH 1 0 0 {second} 0 0 0\nH 1 1 1 {third} 0.2 0 0\n"
+    (frame,) = read(tmp_path, text)
+    assert (frame.forces is not None) is kept
+    assert frame.left_out == (() if kept else ("forces: those of fixed atoms were set to zero",))
+
+
 def test_a_key_of_the_card_that_some_frames_lack_is_said_of_these(tmp_path):
     text = ROW.format(f"{CELL} {COLUMNS} E_dft=-1.5") + ROW.format(f"{CELL} {COLUMNS} energy=-2")
     first, second = read(tmp_path, text, keys={"energy": "E_dft"})
