@@ -54,13 +54,13 @@ def train(
         fitting = config.model.fitting
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         state = start_run(config, data, out, resume=resume, ranks=ranks, quiet=quiet)
-        if ranks.first and resume == "never":
-            clear(out)
-        look = Look(out, ranks, MetricsFile(out / "metrics.csv", data.heads, after=state.looked) if ranks.first else None)
         if state.step >= config.steps and state.looked >= state.step:
             return _left_alone(state, out, quiet=quiet or not ranks.first)
         if ranks.first:
+            if resume == "never":
+                clear(out)
             _write_config(state, out)
+        look = Look(out, ranks, MetricsFile(out / "metrics.csv", data.heads, after=state.looked) if ranks.first else None)
         checkpoints = Checkpoints(out, ranks, saved=state.step)
         if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
             look.look(state, {})
