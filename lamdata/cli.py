@@ -34,7 +34,10 @@ def init(
     from .ingestion.example import write_example
 
     written = write_example(folder, from_files=from_ or [])
-    print_json({"written": [str(path) for path in written]}) if json else print("\n".join(f"wrote {path}" for path in written))
+    if json:
+        print_json({"written": [str(path) for path in written.files], "notes": written.notes})
+    else:
+        print("\n".join([*(f"wrote {path}" for path in written.files), *written.notes]))
 
 
 @app.command(rich_help_panel="Start", epilog="Example: lamdata check catalogs/")

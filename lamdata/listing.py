@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,7 @@ def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
         "references": dataset.meta["references"],
         "isolated_atoms": dict(dataset.meta.get("isolated_atoms", {})),
         "left_out": dict(dataset.meta.get("left_out", {})),
+        "implausible": list(dataset.meta.get("implausible", [])),
         "splits": {side: _numbers(part) for side, part in sides.items()},
     }
     if frames:
@@ -145,16 +146,17 @@ def print_report(report: IngestReport) -> None:
     words = f"; {', '.join(report.changed)} of its card written anew" if report.changed else ""
     state = "" if report.new else f", already there{words}"
     print(f"{report.dataset}: {report.frames} frames ({sides}), {rejected} rejected{reasons}{state}")
-    print("".join(f"  {line}\n" for line in _findings(report.left_out, report.isolated_atoms)), end="")
+    print("".join(f"  {line}\n" for line in _findings(report.left_out, report.implausible, report.isolated_atoms)), end="")
 
 
 def _in_groups(count: int | None) -> str:
     return "" if not count else f" in {count} group{'s' * (count != 1)}"
 
 
-def _findings(left_out: LeftOut, atoms: IsolatedAtoms) -> Iterator[str]:
-    """Labels that stand in the files and are not in the store, and reference energies."""
+def _findings(left_out: LeftOut, implausible: Iterable[str], atoms: IsolatedAtoms) -> Iterator[str]:
+    """Labels that stand in the files and are not in the store, what cannot be right, and reference energies."""
     yield from say_left_out(left_out)
+    yield from (f"implausible: {finding}" for finding in implausible)
     if atoms:
         named = ", ".join(f"{symbol} {atom['energy']:.6g} eV ({atom['origin']})" for symbol, atom in atoms.items())
         yield f"isolated atoms, kept as reference energies and not as frames: {named}"
@@ -176,7 +178,7 @@ def print_description(description: Mapping[str, Any]) -> None:
             )
         if data["rejected"]:
             print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
-        print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["isolated_atoms"])), end="")
+        print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["implausible"], data["isolated_atoms"])), end="")
         for frame in data.get("first_frames", []):
             print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -112,3 +112,11 @@ def check_refusals(card: Card, ledger: Iterable[str], *, kept: int) -> None:
         + "\n  nothing was stored",
         hint=f"mend the card or its files, or allow it by `checks: {{max_refused: {math.ceil(round(share * 100, 6)) / 100:g}}}`",
     )
+
+
+def check_plausible(card: Card, findings: Sequence[str]) -> None:
+    """Refuse what cannot be right, where the card asks for that."""
+    if findings and card.checks.implausible == "refuse":
+        raise DataError(
+            f"{card.dataset} is implausible: {'; '.join(findings)}", hint="mend its files or units, or say `checks: {implausible: report}`"
+        )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..frame import Rejection
 from ..frames import Frames, Parsed
+from ..plausibility import Plausibility
 from ..statistics import Statistics
 from ..store.layout import SPLITS
 from ..store.rows import copy_rows
@@ -75,6 +76,7 @@ class PieceFacts:
     left_out: LeftOut = field(default_factory=dict)
     isolated: IsolatedAtoms = field(default_factory=dict)
     theories: Theories = field(default_factory=Theories)
+    plausibility: Plausibility = field(default_factory=Plausibility)
     met: set[str] = field(default_factory=set)  # lines of the lists of the split that name a frame here
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class PieceFacts:
             "left_out": self.left_out,
             "isolated": self.isolated,
             "theories": self.theories.to_json(),
+            "plausibility": self.plausibility.to_json(),
             "met": sorted(self.met),
         }
 
@@ -97,6 +100,7 @@ class PieceFacts:
             left_out=data["left_out"],
             isolated=data["isolated"],
             theories=Theories.from_json(data["theories"]),
+            plausibility=Plausibility.from_json(data["plausibility"]),
             met=set(data["met"]),
         )
 
@@ -132,6 +136,7 @@ class PieceWriter:
             row[0] |= 1 << side | DEALT * by_hash
             row[1] += 1
         count_left_out(self.facts.left_out, parsed)
+        self.facts.plausibility.add(parsed)
         extra: dict[str, NDArray[Any]] = {"split": sides}
         for name, texts in (("group", parsed.groups), ("origin", parsed.origins)):
             words = [text.encode() for text in texts]

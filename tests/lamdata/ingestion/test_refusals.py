@@ -36,6 +36,9 @@ def test_the_share_that_the_card_states_holds(tmp_path: Path) -> None:
     assert run(card).rejected == {"max_force": 7}
     card.write_text(card.read_text().replace("0.28", "0.5"))
     assert not run(card).new  # how many may be refused changes no frame
+    card.write_text(card.read_text().replace("0.5", "0.1"))
+    with pytest.raises(DataError, match="7 of 25 frames of co refused"):
+        run(card)
 
 
 def test_a_refused_ingest_leaves_what_the_store_had(tmp_path: Path) -> None:
@@ -120,3 +123,16 @@ def test_a_key_that_no_frame_has_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="F_dft"):
         run(card)
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_what_cannot_be_right_in_the_whole_is_said_and_refused_only_where_the_card_asks(tmp_path: Path) -> None:
+    card = write(tmp_path, groups=8)
+    (tmp_path / "co-9.xyz").write_text("".join(frame(60.0 + i, stretch=0.01 * i) for i in range(2)))
+    report = run(card)
+    assert any("eV/atom from all others" in line and "co-9.xyz#" in line for line in report.implausible)
+    card.write_text(card.read_text() + "checks: {implausible: refuse}\n")
+    with pytest.raises(DataError, match="co is implausible"):  # of what is there already, too
+        run(card)
+    (tmp_path / "co-9.xyz").write_text(frame(70.0))
+    with pytest.raises(DataError, match="co is implausible: .*co-9.xyz#0"):
+        run(card, replace=True)
