@@ -41,7 +41,10 @@ class Proposal:
 
 def card_text(proposals: Sequence[Proposal], unread: Sequence[str]) -> str:
     """Write a card; the files that no reader knows are named at its end."""
-    name = re.sub(r"[^A-Za-z0-9._+()-]+", "-", posixpath.basename(proposals[0].path.rstrip("/")).split(".")[0].replace("*", "")) or "mine"
+    name = (
+        re.sub(r"[^A-Za-z0-9._+()-]+", "-", posixpath.basename(proposals[0].path.rstrip("/")).split(".")[0].replace("*", "")).strip("-._")
+        or "mine"
+    )
     name = name if name[0].isalnum() else f"data{name}"
     lines = [
         "# A proposal: look at each `# guess`, and take the question mark from each unit that is right.",
