@@ -125,8 +125,9 @@ class CheckSpec(Spec):
     max_refused: float = Field(default=0.05, ge=0, le=1)
     """Largest share of frames that may be refused; with more, nothing is stored: a reader, a unit or a check is probably wrong."""
 
-    implausible: Literal["report", "refuse"] = "report"
-    """What becomes of a dataset that cannot be right as a whole: energies far from all others, labels of exactly zero, wrong units."""
+    implausible: Literal["report", "fail"] = "report"
+    """What becomes of a dataset in which something is implausible though every frame passed: energies far from all others, one energy
+    in many frames, labels of exactly zero, units or signs that the work of forces and virials contradicts. It is said, or nothing is stored."""
 
     later = ("max_refused", "implausible")
 

@@ -10,7 +10,7 @@ from .catalog import Card, open_catalog
 from .command import table
 from .elements import SYMBOLS
 from .errors import ConfigError
-from .ingestion.findings import IsolatedAtoms, LeftOut, say_left_out
+from .ingestion.findings import Implausible, IsolatedAtoms, LeftOut, say_implausible, say_left_out
 from .located import did_you_mean
 from .places import open_place
 from .statistics import Statistics, merge
@@ -157,10 +157,10 @@ def _in_groups(count: int | None) -> str:
     return "" if not count else f" in {count} group{'s' * (count != 1)}"
 
 
-def _findings(left_out: LeftOut, implausible: Iterable[str], atoms: IsolatedAtoms) -> Iterator[str]:
+def _findings(left_out: LeftOut, implausible: Iterable[Implausible], atoms: IsolatedAtoms) -> Iterator[str]:
     """Labels that stand in the files and are not in the store, what cannot be right, and reference energies."""
     yield from say_left_out(left_out)
-    yield from (f"implausible: {finding}" for finding in implausible)
+    yield from say_implausible(implausible)
     if atoms:
         named = ", ".join(f"{symbol} {atom['energy']:.6g} eV ({atom['origin']})" for symbol, atom in atoms.items())
         yield f"isolated atoms, kept as reference energies and not as frames: {named}"

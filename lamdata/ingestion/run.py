@@ -24,7 +24,6 @@ from ..catalog import Card, SourceSpec
 from ..errors import ConfigError, DataError, LamError
 from ..places import open_place
 from ..places.local import explained
-from ..plausibility import Plausibility
 from ..progress import track
 from ..sources import SourceFile, expand
 from ..statistics import Statistics, fit_references, merge
@@ -33,7 +32,17 @@ from ..store.layout import SPLITS, SegmentPlan
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
-from .findings import CARD, IsolatedAtoms, LeftOut, check_plausible, check_refusals, isolated_atoms_of, merge_left_out
+from .findings import (
+    CARD,
+    Implausible,
+    IsolatedAtoms,
+    LeftOut,
+    check_plausible,
+    check_refusals,
+    implausible_in,
+    isolated_atoms_of,
+    merge_left_out,
+)
 from .parse import parse_part, parts_of
 from .replacement import refuse_foreign_folder, refuse_to_replace, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
@@ -58,7 +67,7 @@ class IngestReport:
     groups: dict[str, int]  # groups of each split; {} where the store had exactly this before
     rejected: dict[str, int]  # reason -> frames
     left_out: LeftOut  # labels that stand in the files and not in the frames: "label: why" -> frames, and one of them
-    implausible: list[str]  # what in the whole dataset cannot be right, with some of its frames
+    implausible: list[Implausible]  # what of the whole dataset cannot be right, for a person to judge
     isolated_atoms: IsolatedAtoms  # element -> energy in eV, and who says so
     references: dict[str, Any] | None  # fitted to the training frames
     ledger: str  # where rejected.jsonl is
@@ -221,12 +230,9 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tup
         "statistics": {side: part.to_json() for side, part in statistics.items() if part.frames or side != "test"},
         "references": None if references is None else references.to_json(),
     }
-    plausibility = Plausibility()
-    for fact in facts:
-        plausibility.merge(fact.plausibility)
     said = {
-        "implausible": [str(finding) for finding in plausibility.findings()],
         "left_out": merge_left_out(fact.left_out for fact in facts),
+        "implausible": implausible_in(fact.plausibility for fact in facts),
         "isolated_atoms": isolated_atoms_of(card, (fact.isolated for fact in facts)),
     }
     return meta | {name: value for name, value in said.items() if value}, survey

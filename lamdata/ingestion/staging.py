@@ -73,10 +73,10 @@ class PieceFacts:
 
     statistics: dict[str, Statistics] = field(default_factory=lambda: {side: Statistics() for side in SPLITS})
     survey: Survey | None = None
+    plausibility: Plausibility = field(default_factory=Plausibility)
     left_out: LeftOut = field(default_factory=dict)
     isolated: IsolatedAtoms = field(default_factory=dict)
     theories: Theories = field(default_factory=Theories)
-    plausibility: Plausibility = field(default_factory=Plausibility)
     met: set[str] = field(default_factory=set)  # lines of the lists of the split that name a frame here
 
     def to_json(self) -> dict[str, Any]:
@@ -84,10 +84,10 @@ class PieceFacts:
         return {
             "statistics": {side: statistics.to_json() for side, statistics in self.statistics.items()},
             "survey": None if self.survey is None else self.survey.to_json(),
+            "plausibility": self.plausibility.to_json(),
             "left_out": self.left_out,
             "isolated": self.isolated,
             "theories": self.theories.to_json(),
-            "plausibility": self.plausibility.to_json(),
             "met": sorted(self.met),
         }
 
@@ -97,10 +97,10 @@ class PieceFacts:
         return PieceFacts(
             statistics={side: Statistics.from_json(part) for side, part in data["statistics"].items()},
             survey=None if data["survey"] is None else Survey.from_json(data["survey"]),
+            plausibility=Plausibility.from_json(data["plausibility"]),
             left_out=data["left_out"],
             isolated=data["isolated"],
             theories=Theories.from_json(data["theories"]),
-            plausibility=Plausibility.from_json(data["plausibility"]),
             met=set(data["met"]),
         )
 

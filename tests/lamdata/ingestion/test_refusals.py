@@ -123,16 +123,3 @@ def test_a_key_that_no_frame_has_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="F_dft"):
         run(card)
     assert not (tmp_path / "s.zarr").exists()
-
-
-def test_what_cannot_be_right_in_the_whole_is_said_and_refused_only_where_the_card_asks(tmp_path: Path) -> None:
-    card = write(tmp_path, groups=8)
-    (tmp_path / "co-9.xyz").write_text("".join(frame(60.0 + i, stretch=0.01 * i) for i in range(2)))
-    report = run(card)
-    assert any("eV/atom from all others" in line and "co-9.xyz#" in line for line in report.implausible)
-    card.write_text(card.read_text() + "checks: {implausible: refuse}\n")
-    with pytest.raises(DataError, match="co is implausible"):  # of what is there already, too
-        run(card)
-    (tmp_path / "co-9.xyz").write_text(frame(70.0))
-    with pytest.raises(DataError, match="co is implausible: .*co-9.xyz#0"):
-        run(card, replace=True)
