@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -240,6 +241,21 @@ class Card(Spec):
     later = ("isolated_atoms", "allow_theory")
 
 
+TASKS = ("energy_force", "denoise")
+TASK_ENTRY_POINTS = "lamtrain.tasks"
+
+
+def _known_task(name: str) -> str:
+    """Refuse a kind of task that neither comes with lamtrain nor is installed; nothing is imported."""
+    known = [*TASKS, *(point.name for point in entry_points(group=TASK_ENTRY_POINTS))]
+    if name not in known:
+        raise ValueError(did_you_mean(name, known).rstrip("?"))
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known_task)]
+
+
 class TaskSpec(Spec):
     """One dataset feeding one head of a mixture."""
 
@@ -247,8 +263,8 @@ class TaskSpec(Spec):
     """Output branch of the model; several datasets may feed one head if their theories agree."""
     dataset: Name
     """Name of a card."""
-    task: Literal["energy_force", "denoise"]
-    """Learn energies, forces and virials; or undo noise and masks."""
+    task: TaskName
+    """Learn energies, forces and virials (energy_force); undo noise and masks (denoise); or a kind that was added by an entry point."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the training: a task is drawn with probability weight / sum of weights."""
     augment: AugmentSpec | None = None

@@ -159,33 +159,6 @@ def validate(
         raise DataError(f"{len(report.findings)} findings", where=store, hint=f"run `lamdata validate {store} --repair --catalog FOLDER`")
 
 
-@app.command(rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
-def rm(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="Dataset to take out.")], json: Json = False) -> None:
-    """Take a dataset out of a store; older commits keep it, and its bytes stay, until `lamdata gc`."""
-    from .store import remove
-
-    number = remove(store, dataset)
-    if json:
-        print_json({"store": store, "removed": dataset, "commit": number})
-    else:
-        print(f"removed {dataset}, commit {number}; older commits keep it: lamdata show {store} --commit {number - 1}")
-
-
-@app.command(rich_help_panel="Store", epilog="Example: lamdata gc stores/quickstart.zarr --keep 1 --dry-run")
-def gc(
-    store: StoreUrl,
-    keep: Annotated[int, typer.Option(min=1, help="Newest commits that are kept with all they name.")] = 8,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds that a segment without a name is left to its writer.")] = 86400.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed and stop.")] = False,
-    json: Json = False,
-) -> None:
-    """Delete segments that no kept commit names, of datasets that were replaced or removed."""
-    from .store import gc as collect
-
-    report = collect(store, keep=keep, grace=grace, dry_run=dry_run)
-    print_json(report.to_json()) if json else print(report.text())
-
-
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
 def overlap(
     store: StoreUrl,
@@ -199,6 +172,57 @@ def overlap(
     from .overlap import overlap as run
 
     report = run(store, dataset, other, tolerance=tolerance, quiet=quiet)
+    print_json(report.to_json()) if json else print(report.text())
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata export stores/quickstart.zarr qe-pbe -o qe-pbe.extxyz --split train")
+def export(
+    store: StoreUrl,
+    dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, validation or test.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")] = None,
+    natoms: Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a dataset to files that other programs read, with every label, group and origin, in eV and Angstrom."""
+    from .exporting import export as run
+
+    wanted = elements.split(",") if elements else None
+    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, quiet=quiet)
+    print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
+
+
+@app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
+def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset of it.")], json: Json = False) -> None:
+    """Take a dataset out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
+    from .store import remove as run
+
+    number = run(store, dataset)
+    if json:
+        print_json({"store": store, "dataset": dataset, "commit": number})
+    else:
+        print(f"removed {dataset} in commit {number} of {store}; its bytes stay until `lamdata gc {store} --keep 1`")
+
+
+@app.command("gc", rich_help_panel="Store", epilog="Example: lamdata gc stores/quickstart.zarr --dry-run")
+def collect_garbage(
+    store: StoreUrl,
+    keep: Annotated[int, typer.Option(min=1, help="Newest commits whose data stay; those before can no longer be opened.")] = 8,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Hours for which unnamed data stay after the last write: somebody may be at it.")
+    ] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would free and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete data that no kept commit names: of datasets removed or replaced, and of writers that never came back."""
+    from .store import gc as run
+
+    report = run(store, keep=keep, grace=3600 * grace, dry_run=dry_run)
     print_json(report.to_json()) if json else print(report.text())
 
 

@@ -19,7 +19,7 @@ from .distances import heights
 from .frame import F64
 from .frames import Frames
 
-MOST_PAIRS, MOST_TRIED = 24, 48  # of the frames that are added at once
+MOST_TRIED = 32  # pairs with one cell, and pairs with two, of the frames that are added at once
 FURTHEST, MOST_STRAIN = 0.4, 0.08  # Å and 1; beyond it the third order counts
 LEAST_WORK = 1e-3  # eV, below which the digits of an energy end
 ENOUGH, EXPLAINED = 5, 0.85  # pairs, and the share of the energies' differences that the fit must explain
@@ -95,7 +95,7 @@ def neighbouring_pairs(frames: Frames) -> list[Pair]:
     inverses = [heights(cell)[2] for cell in (cells, after, 0.5 * (cells + after))]
     for i, cell, cell_after, *inverse in zip(rows.tolist(), cells, after, *inverses):
         one, two = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
-        if len(out) == MOST_PAIRS or not np.array_equal(frames.numbers[one], frames.numbers[two]):
+        if not np.array_equal(frames.numbers[one], frames.numbers[two]):
             continue
         start, end = (np.asarray(frames.positions[atoms], np.float64) for atoms in (one, two))
         moved, strain = end - start, np.zeros((3, 3))
@@ -127,7 +127,15 @@ def _alike(frames: Frames) -> NDArray[np.int64]:
     full = np.logical_and.reduce(frames.pbc, axis=1)
     none = ~np.logical_or.reduce(frames.pbc, axis=1)
     same = (full[1:] & full[:-1]) | (none[1:] & none[:-1])
-    return np.flatnonzero((frames.natoms[1:] == frames.natoms[:-1]) & labelled[1:] & labelled[:-1] & same)[:MOST_TRIED]
+    rows = np.flatnonzero((frames.natoms[1:] == frames.natoms[:-1]) & labelled[1:] & labelled[:-1] & same)
+    strained = np.abs(frames.cell[rows + 1] - frames.cell[rows]).max(axis=(1, 2), initial=0.0) > 1e-6
+    virials = frames.has_virial[rows] & frames.has_virial[rows + 1]
+    return np.concatenate([_some(rows[~strained]), _some(rows[strained & virials])])
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `MOST_TRIED` of them, from all over."""
+    return rows if len(rows) <= MOST_TRIED else rows[np.linspace(0, len(rows) - 1, MOST_TRIED).astype(np.int64)]
 
 
 def name_factor(factor: float, table: Mapping[str, float]) -> str:

@@ -190,6 +190,9 @@ def _describe(proposal: Proposal) -> None:
     frame = _first_frames(proposal)
     if hasattr(use, "ignored") and (ignored := use.ignored(file)):
         proposal.notes.append(f"labels that are not read: {', '.join(ignored)}")
+    if hasattr(use, "usual_units") and (usual := use.usual_units(file)):
+        proposal.units = {quantity: f"{unit}?" for quantity, unit in usual.items()}
+        proposal.notes.append("units that the file does not state, as this format mostly has them")
     if frame is not None:
         proposal.labels = [name for name in LABELS if getattr(frame, name) is not None]
         proposal.structures = not proposal.labels

@@ -18,10 +18,10 @@ from ..places import Place, open_place
 from .commits import KEPT, kept_commits, named_segments, prune, read_index
 from .layout import COLUMNS
 from .metadata import block_arrays
-from .shard import LEDGER, MANIFEST
+from .shard import LEDGER, MANIFEST, RECEIPTS
 
 GRACE = 24 * 3600.0  # s
-PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, "receipts", LEDGER}  # of a segment, whole or begun
+PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, RECEIPTS, LEDGER}  # of a segment, whole or begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def _segments(place: Place) -> Iterator[Segment]:
         for name in place.list(dataset) if dataset != "commits" else ():
             path = f"{dataset}/{name}"
             parts = place.list(path)
-            if parts and PARTS.issuperset(parts):
+            if PARTS.issuperset(parts):
                 found = _look(place, path)
                 if found is not None:
                     yield found
@@ -107,18 +107,18 @@ def _segments(place: Place) -> Iterator[Segment]:
 
 def _look(place: Place, path: str) -> Segment | None:
     objects = place.objects(path)
-    if not objects:
+    if not objects or (objects[0].path == path and objects[0].size):  # nothing, or a file
         return None
     return Segment(path=path, size=sum(x.size for x in objects), objects=len(objects), modified=max(x.modified for x in objects))
 
 
 def _remove(place: Place, segment: Segment, *, grace: float) -> bool:
-    """Delete a segment that is still nobody's; its manifest first, so that none is ever whole by name and not in fact."""
+    """Delete a segment that is still nobody's: first what says that it, or a shard of it, is finished, then the rest."""
     again = _look(place, segment.path)
     if again is None or time.time() - again.modified < grace or segment.path in named_segments(place, kept_commits(place)):
         return False
-    place.remove(f"{segment.path}/{MANIFEST}")
-    place.remove(segment.path)
+    for path in (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}", segment.path):
+        place.remove(path)
     return True
 
 

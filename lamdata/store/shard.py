@@ -22,6 +22,7 @@ from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
 from .metadata import block_arrays, segment_documents
 
 LEDGER = "rejected.jsonl"  # what ingest refused, beside the shards
+RECEIPTS = "receipts"  # a folder with one for each shard that is finished, until the segment is sealed
 MANIFEST = "manifest.json"  # last object of a sealed segment: what it holds, with hashes
 
 
@@ -90,7 +91,7 @@ def shard_path(array: ArrayPlan, shard: int) -> str:
 
 def finished_shards(segment_url: str) -> set[int]:
     """Numbers of the shards that need not be written again."""
-    return {int(name.removesuffix(".json")) for name in open_place(segment_url).list("receipts")}
+    return {int(name.removesuffix(".json")) for name in open_place(segment_url).list(RECEIPTS)}
 
 
 def seal_segment(segment_url: str, plan: SegmentPlan, *, path: str, attributes: Mapping[str, Any]) -> SegmentEntry:
@@ -103,7 +104,7 @@ def seal_segment(segment_url: str, plan: SegmentPlan, *, path: str, attributes: 
         _seal(place, plan, path=path, attributes=attributes)
     else:
         place.write(MANIFEST, place.read(MANIFEST))  # its age is that of the last who wanted it, which `gc` goes by
-    place.remove("receipts")
+    place.remove(RECEIPTS)
     return SegmentEntry.from_json(json.loads(place.read(MANIFEST))["entry"])
 
 
@@ -220,7 +221,7 @@ def _block_objects(blocks: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
 
 
 def _receipt_path(shard: int) -> str:
-    return f"receipts/{shard:06d}.json"
+    return f"{RECEIPTS}/{shard:06d}.json"
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from ..store import Dataset
 
 OF_STREAM = ("seed", "batch_frames", "batch_atoms", "buffer_blocks")
 HASH, HASH_SHOWN = 64, 12  # characters of a sha256, and of what is said of it
-OF_HEAD = {"dataset": "dataset", "filter": "filter", "frames": "number of frames", "content_hash": "content"}
+OF_HEAD = {"dataset": "dataset", "frames": "number of frames", "content_hash": "content"}
 
 Augment = AugmentSpec | Callable[[Frames], Frames]
 
@@ -57,10 +57,10 @@ def _head_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any])
     for key, word in OF_HEAD.items():
         if old[key] != new[key]:
             yield _changed(f"{word} of head `{name}`", old[key], new[key])
-    if old["augment"] != new["augment"]:
-        before, now = dict(_flat(old["augment"])), dict(_flat(new["augment"]))
+    for part in ("filter", "augment"):
+        before, now = dict(_flat(old[part])), dict(_flat(new[part]))
         keys = [key for key in before | now if before.get(key) != now.get(key)]
-        yield from (_changed(f"augment of head `{name}`, {key}", before.get(key), now.get(key)) for key in keys)
+        yield from (_changed(f"{part} of head `{name}`, {key}", before.get(key), now.get(key)) for key in keys)
 
 
 def _by_name(heads: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

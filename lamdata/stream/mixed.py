@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..augment import AugmentSpec, augment
 from ..errors import ConfigError
 from ..frames import Frames
+from ..notebook import listed, sentence
 from ..store import Dataset
 from ..store.batching import cut_points
 from ..store.gather import gather, reorder
@@ -127,6 +128,13 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        shares = [f"{head.name} {share:.3g}%" for head, share in zip(self.heads, (100 * self._mixture.shares).tolist())]
+        sizes = [f"{size:,} {unit}" for size, unit in ((self.batch_frames, "frames"), (self.batch_atoms, "atoms")) if size is not None]
+        rank = f"{self._rank} of {self._world}" if self._world > 1 else None
+        facts = {"heads": listed(shares), "batch": ", ".join(sizes), "position": f"{self.position:,}", "seed": self.seed, "rank": rank}
+        return sentence("Stream", facts)
 
     def close(self) -> None:
         """Stop the threads and call off what was asked for."""

@@ -10,7 +10,14 @@ import torch
 from lamdata.errors import LamError
 
 # What the allocators say: torch's for CPU tensors, oneDNN's and MKL's workspaces, C++'s.
-COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory", "bad_alloc")
+COMPLAINTS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "could not create a memory",
+    "bad_alloc",
+    "Resource temporarily unavailable",  # a thread of the backward pass whose stack finds no room
+)
 
 
 class OutOfMemory(LamError, MemoryError):

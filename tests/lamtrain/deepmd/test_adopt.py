@@ -16,7 +16,7 @@ from lamtrain.checkpoint import load
 from lamtrain.config import read_config
 from lamtrain.data.batch import collate
 from lamtrain.deepmd import adopt_input, adopt_model
-from lamtrain.deepmd.export import export_model
+from lamtrain.deepmd.export_model import export_model
 from lamtrain.evaluation.report import test_model as measure
 from lamtrain.training.trainer import train
 

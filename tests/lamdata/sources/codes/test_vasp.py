@@ -1,18 +1,16 @@
 """VASP: the free energy, cells as they are, convergence by what changed last, and learned labels kept apart."""
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import expand, guess_format, read_all, reader
-from lamdata.sources.codes.vasp_theory import settled, theory_of
+from lamdata.sources import expand, guess_format, reader
+from lamdata.sources.codes.vasp_labels import settled
+from lamdata.sources.codes.vasp_theory import theory_of
 from lamdata.units import KBAR
 from tests.lamdata.sources.codes.outcars import HEAD, learned, step
-from tests.lamdata.sources.reading import frames, read, reasons, same_as_dpdata
+from tests.lamdata.sources.reading import frames, read, reasons
 
 
 @pytest.fixture
@@ -106,6 +104,86 @@ def test_more_species_than_vasp_prints_need_the_poscar(outcar):
 
 def test_a_charged_cell_is_known_by_its_electrons(outcar):
     assert frames(outcar(step(1), head=HEAD.replace("8.0000  ", "9.0000  ")), "vasp/outcar")[0].charge == -1
+
+
+def test_columns_that_ran_together_are_told_apart_by_their_decimals(outcar):
+    """A cell longer than 100 Å fills its column."""
+    long = step(1).replace("0.000000000  0.000000000  5.000000000 ", "0.000000000  0.000000000213.500000125 ")
+    assert frames(outcar(long), "vasp/outcar")[0].cell[2].tolist() == [0.0, 0.0, 213.500000125]
+    glued = step(1).replace("0.500000     -0.500000", "0.500000123456.500000")
+    assert frames(outcar(glued), "vasp/outcar")[0].forces[0].tolist() == [0.5, 123456.5, -1000.5]
+
+
+@pytest.mark.parametrize(
+    ("printed", "overflowed", "label"),
+    [
+        ("    10.00000    20.00000", "************    20.00000", "virial"),
+        ("    10.00000    20.00000", "************************", "virial"),
+        ("  0.000000000  5.000000000     0.0", "  0.000000000*************     0.0", "cell"),
+        ("     0.500000     -0.5", "**************    -0.5", "forces"),
+        ("  free  energy   TOTEN  =         -14.00000000", "  free  energy   TOTEN  =   ******************", "energy"),
+    ],
+)
+def test_stars_refuse_their_step_and_say_where(outcar, printed, overflowed, label):
+    assert printed in step(1)
+    items = read(outcar(step(1), step(1).replace(printed, overflowed), step(3)), "vasp/outcar")
+    assert [(getattr(item, "reason", None), getattr(item, "value", None)) for item in items] == [
+        (None, None),
+        ("nonfinite", label),
+        (None, None),
+    ]
+
+
+def test_components_of_the_stress_are_in_the_order_that_the_table_names(outcar):
+    header = "  Direction    XX          YY          ZZ          {}\n"
+    usual, turned = (frames(outcar(header.format(order) + step(1)), "vasp/outcar")[0] for order in ("XY  YZ  ZX", "YZ  ZX  XY"))
+    assert usual.virial[0, 1] == turned.virial[1, 2] == pytest.approx(KBAR * usual.volume)
+    assert usual.virial[1, 2] == turned.virial[0, 2] == pytest.approx(2 * KBAR * usual.volume)
+    with pytest.raises(SourceError, match="the stress has components"):
+        read(outcar(header.format("XY  YZ  YZ") + step(1), step(2)), "vasp/outcar")
+
+
+@pytest.mark.parametrize(("share", "reason"), [(1.0, None), (1.01, "virial and stress differ"), (-1.0, "virial and stress differ")])
+def test_the_virial_that_is_printed_is_compared_with_the_stress(outcar, share, reason):
+    volume = frames(outcar(step(1)), "vasp/outcar")[0].volume
+    total = "  Total " + "".join(f"{value * KBAR * volume * share:12.5f}" for value in (10, 20, 30, 1, 2, 3)) + "\n"
+    items = read(outcar(step(1).replace("  in kB", total + "  in kB"), step(2)), "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == [reason, None]
+
+
+def test_a_loop_that_says_it_did_not_converge_is_believed(outcar):
+    said = "----- aborting loop EDIFF was not reached (unconverged) -----\n"
+    items = read(outcar(step(1, loops=2, change=1e-9).replace("  in kB", said + "  in kB"), step(2)), "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == ["unconverged", None]
+    believed = "----- aborting loop because EDIFF is reached -----\n"  # VASP 5 says so at NELM too
+    items = read(outcar(step(1, loops=3, change=0.5).replace("  in kB", believed + "  in kB")), "vasp/outcar")
+    assert reasons(items) == ["unconverged"]
+
+
+def test_energies_over_a_fixed_density_are_refused(outcar, vasprun):
+    head = HEAD + "   ICHARG =     11    charge: 1-file 2-atom 10-const\n"
+    tag = '<i name="ICHARG" type="int"> 11</i>'
+    for items in (read(outcar(step(1), head=head), "vasp/outcar"), read(vasprun(calculation(), incar=tag), "vasp/xml")):
+        assert reasons(items) == ["the charge density is that of a file: not self-consistent"]
+
+
+@pytest.mark.parametrize(("electrons", "charge"), [(9.0, -1), (6.0, 2), (8.0004, 0), (7.5, None)])
+def test_both_outputs_know_the_charge(outcar, vasprun, electrons, charge):
+    head = HEAD.replace("8.0000  ", f"{electrons:.4f}  ")
+    tag = f'<i name="NELECT">{electrons:.8f}</i>'
+    for items in (read(outcar(step(1), head=head), "vasp/outcar"), read(vasprun(calculation(), incar=tag), "vasp/xml")):
+        assert [getattr(item, "charge", None) for item in items] == [charge]
+        assert reasons(items) == ([] if charge is not None else ["charge is not a whole number"])
+
+
+def test_a_charge_that_cannot_be_told_is_named(outcar):
+    head = "\n".join(line for line in HEAD.split("\n") if "ZVAL" not in line)
+    assert frames(outcar(step(1), head=head), "vasp/outcar")[0].left_out == (
+        "charge: NELECT is stated, the valences of the species are not",
+    )
+    short = head + "   ZVAL   =   6.00  1.00\n"  # what NWRITE=0 prints
+    frame = frames(outcar(step(1), head=short.replace("8.0000  ", "9.0000  ")), "vasp/outcar")[0]
+    assert frame.charge == -1 and frame.left_out == ()
 
 
 # ---- a small vasprun.xml -----------------------------------------------------------------------------------------------
@@ -234,6 +312,22 @@ def test_memory_does_not_grow_with_bands_and_projections(vasprun):
     assert peak < path.stat().st_size / 2
 
 
+@pytest.mark.parametrize(("choice", "energy"), [("free", -14.0), ("sigma0", -14.05)])
+def test_under_pstress_the_energy_is_without_pv(vasprun, choice, energy):
+    path = vasprun(calculation(), incar='<i name="PSTRESS"> 25.0</i>')
+    volume = frames(path, "vasp/xml")[0].volume
+    assert frames(path, "vasp/xml", options={"energy": choice})[0].energy == pytest.approx(energy - 25.0 * KBAR * volume)
+
+
+def test_a_table_of_xml_that_ran_together_is_told_apart(vasprun):
+    path = vasprun(calculation().replace("<v>0.5 0 0</v>", "<v>0.50000000-100000.125000003.00000000</v>"), calculation())
+    assert frames(path, "vasp/xml")[0].forces[0].tolist() == [0.5, -100000.125, 3.0]
+    path = vasprun(calculation().replace("<v>0.5 0 0</v>", "<v>0.5 0</v>"), calculation())
+    assert [getattr(item, "reason", None) for item in read(path, "vasp/xml")] == [
+        "a table cannot be read (rows of [2, 3] numbers in varray[@name='forces'])", None,
+    ]  # fmt: skip
+
+
 # ---- theory ------------------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +355,10 @@ def test_both_outputs_state_the_same_theory(outcar, vasprun):
         ({"IVDW": "12"}, {"dispersion": "D3(BJ)"}),
         ({"LUSE_VDW": "T"}, {"dispersion": "nonlocal"}),
         ({"LNONCOLLINEAR": "T"}, {"spin": "noncollinear"}),
+        ({"GGA": "ZZ", "LEXCH": "PE"}, {"functional": "GGA = ZZ"}),
+        ({"NUPDOWN": "2.0", "EFIELD": "0.0"}, {"state": "moment fixed (NUPDOWN = 2)"}),
+        ({"EFIELD": "0.05", "NUPDOWN": "-1.0000"}, {"state": "in a field (EFIELD = 0.05)"}),
+        ({"ISMEAR": "-2"}, {"state": "occupations fixed (ISMEAR = -2)"}),
         (
             {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "5.30000000 0.0", "LDAUJ": "0.0 0.0"},
             {"hubbard_u": "DFT+U, L = 2 -1; U = 5.3 0; J = 0 0"},
@@ -273,96 +371,3 @@ def test_tags_say_the_functional_and_its_corrections(tags, expected):
 
 def test_settled_has_a_scale_per_atom():
     assert settled(60, 60, 7e-5, 1e-6, 12) and not settled(60, 60, 7e-5, 1e-6, 1) and settled(59, 60, None, 1e-6, 1)
-
-
-# ---- real files --------------------------------------------------------------------------------------------------------
-
-
-def test_dpdata_and_ase_read_the_same_vaspruns(samples):
-    import ase.io
-    import dpdata
-
-    for path in sorted(samples.glob("vasprun_xml/*.gz"))[:4] + [samples / "vasprun_xml/vasprun.h2o.md.xml"]:
-        ours = frames(path, "vasp/xml")
-        theirs = ase.io.read(path, index=":", format="vasp-xml")
-        for frame, atoms in zip(ours, theirs, strict=True):
-            assert frame.energy == pytest.approx(atoms.calc.results["free_energy"], abs=1e-9)
-            assert np.allclose(frame.forces, atoms.get_forces(apply_constraint=False), atol=1e-9)
-            assert np.allclose(frame.positions, atoms.positions, atol=1e-8) and np.allclose(frame.cell, atoms.cell[:], atol=1e-9)
-    path = samples / "vasprun_xml/vasprun.h2o.md.xml"
-    same_as_dpdata(frames(path, "vasp/xml"), dpdata.LabeledSystem(str(path), fmt="vasp/xml"), virial=1e-5)
-
-
-def test_the_hse06_run_that_dpdata_rejects_is_read(samples):
-    import dpdata
-
-    path = samples / "vasprun_xml/vasprun.hse06.xml.gz"
-    (frame,) = frames(path, "vasp/xml")
-    assert frame.energy == -133.1673823
-    local = path.parent / "vasprun.hse06.xml.gz"
-    unpacked = gzip.decompress(local.read_bytes())
-    assert unpacked.count(b"<scstep>") == 60  # NELM; the last of them changed the energy by 6e-6 eV/atom
-    assert dpdata is not None
-
-
-def test_dpdata_reads_the_same_outcars(samples):
-    import dpdata
-
-    for name in ("OUTCAR.h2o.md.10", "OUTCAR.Ge.vdw", "Ti-aimd-nwrite0/OUTCAR"):
-        path = samples / "vasp_outcar" / name
-        same_as_dpdata(frames(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar"), virial=1e-5)
-
-
-def test_the_ab_initio_steps_of_a_learned_run_are_dpdatas(samples):
-    import dpdata
-
-    path = samples / "vasp_outcar/OUTCAR.ch4.ml"
-    items, theirs = read(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar")
-    ours = [item for item in items if hasattr(item, "energy")]
-    assert (
-        len(items) == 10 and [f.energy for f in ours] == theirs["energies"].tolist()
-    )  # its cells are turned, so forces differ in direction
-    assert np.allclose([np.linalg.norm(f.forces) for f in ours], np.linalg.norm(theirs["forces"], axis=(1, 2)))
-
-
-def test_cells_are_not_turned(samples):
-    """dpdata turns this cell to lower triangular, with the positions; lengths, energy and pressure stay."""
-    import dpdata
-
-    path = samples / "vasp_outcar/OUTCAR_merged_numbers"
-    (ours,), theirs = frames(path, "vasp/outcar"), dpdata.LabeledSystem(str(path), fmt="vasp/outcar")
-    assert ours.cell[0] == pytest.approx([0.0, 2.327492543, 2.327492543]) and theirs["cells"][0][0, 1] == pytest.approx(0, abs=1e-9)
-    assert np.allclose(np.linalg.norm(ours.cell, axis=1), np.linalg.norm(theirs["cells"][0], axis=1))
-    assert ours.energy == theirs["energies"][0] and np.trace(ours.virial) == pytest.approx(np.trace(theirs["virials"][0]), abs=1e-6)
-
-
-def test_an_outcar_and_its_vasprun_agree(samples):
-    folder = samples / "vasp_outcar/Ti-aimd-nwrite0"
-    from_xml, from_outcar = frames(folder / "vasprun.xml", "vasp/xml"), frames(folder / "OUTCAR", "vasp/outcar")
-    assert len(from_xml) == 10 and len(from_outcar) == 2
-    for a, b in ((from_xml[0], from_outcar[0]), (from_xml[9], from_outcar[1])):
-        assert a.energy == b.energy and np.allclose(a.forces, b.forces, atol=1e-5) and np.allclose(a.virial, b.virial, atol=1e-4)
-
-
-def test_broken_vasp_files_are_rejected_step_by_step(samples):
-    assert reasons(read(samples / "broken/vasprun.unconverged.xml.gz", "vasp/xml")) == ["unconverged"] * 5
-    assert reasons(read(samples / "broken/vasprun.dfpt.unconverged.xml.gz", "vasp/xml")) == ["unconverged"]
-    assert len(frames(samples / "broken/vasprun.bad_random_seed.xml.gz", "vasp/xml")) == 264
-    assert reasons(read(samples / "broken/OUTCAR.ch4.1step", "vasp/outcar")) == ["unconverged"]
-    assert len(frames(samples / "broken/OUTCAR_merged_numbers2", "vasp/outcar")) == 1
-    with pytest.raises(SourceError, match="10 species out of 16"):
-        read(samples / "vasp_outcar/outcar.longit/OUTCAR", "vasp/outcar")
-
-
-def test_a_loop_that_converges_in_its_last_allowed_step_is_good(samples):
-    """The second step of this file ends at NELM with a change of 6e-7 eV, under its EDIFF; the first does not."""
-    items = read(samples / "broken/OUTCAR.ch4.unconverged", "vasp/outcar")
-    assert [getattr(item, "reason", None) for item in items] == ["unconverged", None, None]
-
-
-def test_an_enthalpy_under_pstress_is_brought_back_to_an_energy():
-    """ASE ships a run at PSTRESS = 1 kbar: the step's energy is E + pV, the last electronic step's is E."""
-    spec = SourceSpec(path="package://ase/test/testdata/vasp/vasprun_pstress.xml")
-    (file,) = expand(spec, base=Path())
-    (frame,) = read_all(file, spec, use=reader("vasp/xml"))
-    assert frame.energy == pytest.approx(-20.24695937, abs=2e-7)

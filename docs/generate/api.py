@@ -1,0 +1,47 @@
+"""The public names of lamdata -> the page of the Python API, whose text mkdocstrings takes from the docstrings."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+INTRODUCTION = """Everything here is imported from `lamdata` itself, and nothing else of the package is a promise:
+
+```python
+from lamdata import open_dataset, Stream, StreamHead
+```
+
+Units are eV, Å and eV/Å; a missing label is `None`. `lamtrain` is used by its commands.
+"""
+
+
+def api_page() -> str:
+    """One section a name."""
+    import lamdata
+
+    parts = ["# Python API\n", INTRODUCTION]
+    for name in lamdata.__all__:
+        value = getattr(lamdata, name)
+        path = f"lamdata.{lamdata._PUBLIC[name]}.{name}"
+        parts += _dataclass(path, value) if dataclasses.is_dataclass(value) else [f"::: {path}\n"]
+    return "\n".join(parts)
+
+
+def _dataclass(path: str, value: Any) -> Iterator[str]:
+    """A dataclass, whose fields are explained by the comments beside them, then its methods."""
+    yield f"::: {path}\n    options: {{members: false}}\n"
+    yield f"```python\n{_fields(value)}\n```\n"
+    for name, member in vars(value).items():
+        if not name.startswith("_") and (callable(member) or isinstance(member, (property, classmethod, staticmethod))):
+            yield f"::: {path}.{name}\n    options: {{heading_level: 3}}\n"
+
+
+def _fields(value: Any) -> str:
+    lines = inspect.getsource(value).splitlines()
+    body = ast.parse(inspect.cleandoc("\n".join(lines))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    fields = [node for node in body.body if isinstance(node, ast.AnnAssign)]
+    return inspect.cleandoc("\n".join(lines[fields[0].lineno - 1 : fields[-1].end_lineno]))

@@ -1,0 +1,90 @@
+"""The registry of readers -> the page of formats that are read."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from typing import Any
+
+from tables import code, table
+
+ROOMS = {
+    "codes": "What programs print",
+    "labelled": "Collections with labels",
+    "structures": "Collections of structures",
+}
+INTRODUCTION = """A source of a card names its format (`format: NAME`) or leaves it to be guessed (`format: auto`) from the file's name and first bytes, the
+more telling signs first. Archives (tar, zip) and compressed files (gzip, bzip2, xz, zstandard) are read as they are. Numbers come out in eV, Å and eV/Å; where a
+format leaves its units open, the card states them (`units`), and where it names labels freely, the card may say which (`keys`). A file that states its own theory is
+compared with the card.
+
+A reader of another format is one object, registered under the entry point `lamdata.readers`: see [contributing](contributing.md).
+"""
+
+
+def formats_page() -> str:
+    """All formats, by what they are files of."""
+    from lamdata.sources import readers
+    from lamdata.sources.builtin import BUILTIN
+
+    found = {name: readers()[name] for name in BUILTIN}
+    parts = ["# Formats read\n", INTRODUCTION]
+    for room, title in ROOMS.items():
+        mine = {name: reader for name, reader in found.items() if BUILTIN[name].startswith(room)}
+        parts += [f"## {title}\n", table(["Format", "What it is", "Known by"], [[code(n), _what(r), known_by(r)] for n, r in mine.items()])]
+        parts += [_section(name, reader, BUILTIN[name]) for name, reader in mine.items()]
+    return "\n".join(parts)
+
+
+def _section(name: str, reader: Any, place: str) -> str:
+    text = inspect.cleandoc(_docstring(reader))
+    facts = [f"Module `lamdata/sources/{place.partition(':')[0].replace('.', '/')}.py`: {_first_line(_module(reader, place))}"]
+    facts += [f"Options: {_options(reader.options)}." if getattr(reader, "options", None) else "No options."]
+    facts += [
+        "Units and keys may be stated in the card." if getattr(reader, "open_units", False) else "Units and keys are the format's own."
+    ]
+    facts += ["Large files are read by several workers at once."] if hasattr(reader, "spans") else []
+    return f"### {name}\n\n{text}\n\n" + "".join(f"- {fact}\n" for fact in facts)
+
+
+def _options(options: dict[str, Any]) -> str:
+    return "; ".join(f"`{name}`" + (f" ({', '.join(map(code, values))})" if values else " (any value)") for name, values in options.items())
+
+
+def _what(reader: Any) -> str:
+    return _first_line(_docstring(reader))
+
+
+def _docstring(reader: Any) -> str:
+    """What a reader says of itself; the one for all text outputs lets what reads a run say it."""
+    run = getattr(reader, "run", None)
+    return (run.__doc__ if run is not None else type(reader).__doc__) or ""
+
+
+def _module(reader: Any, place: str) -> str:
+    return sys.modules[f"lamdata.sources.{place.partition(':')[0]}"].__doc__ or ""
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0]
+
+
+def known_by(reader: Any) -> str:
+    """What tells a format: the docstring of its guess, else the signs that the guess looks for."""
+    signs = getattr(reader, "signs", None)
+    text = None if signs else inspect.getdoc(reader.guess)
+    if text:
+        return text
+    return "signs: " + ", ".join(map(_shown, signs or _constants(reader.guess)))
+
+
+def _constants(function: Any) -> list[str | bytes]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))]
+    return [value for value in found if value.strip()]
+
+
+def _shown(sign: str | bytes) -> str:
+    return code((sign.decode("utf-8", "replace") if isinstance(sign, bytes) else sign).strip("\n").replace("\n", "\\n"))
