@@ -299,11 +299,12 @@ class Mixture(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All cards and mixtures of a folder, by name, with the file each stands in."""
+    """All cards and mixtures of a folder, by name, with the file each stands in; a card and a mixture may have one name."""
 
     cards: dict[str, Card]
     mixtures: dict[str, Mixture]
-    files: dict[str, Path]
+    files: dict[str, Path]  # of cards
+    mixture_files: dict[str, Path]
 
     def card(self, dataset: str) -> Card:
         """Return a card, or say which names there are."""
@@ -321,6 +322,7 @@ def open_catalog(path: str | Path) -> Catalog:
     cards: dict[str, Card] = {}
     mixtures: dict[str, Mixture] = {}
     files: dict[str, Path] = {}
+    mixture_files: dict[str, Path] = {}
     places: dict[str, Places] = {}
     for file in _yaml_files(path):
         try:
@@ -334,26 +336,27 @@ def open_catalog(path: str | Path) -> Catalog:
         if spec is None:
             continue
         name = spec.dataset if isinstance(spec, Card) else spec.mixture
-        if name in (cards if isinstance(spec, Card) else mixtures):
-            errors.append(ConfigError(f"{name!r} is defined twice, also in {files[name]}", where=f"{file}:1:1"))
+        known = files if isinstance(spec, Card) else mixture_files
+        if name in known:
+            errors.append(ConfigError(f"{name!r} is defined twice, also in {known[name]}", where=f"{file}:1:1"))
+        known[name] = file
         if isinstance(spec, Card):
             cards[name] = spec
         else:
-            mixtures[name] = spec
-        files[name], places[name] = file, where
+            mixtures[name], places[name] = spec, where
     if not errors:
         for name, mixture in mixtures.items():
-            errors += _mixture_errors(mixture, cards, files[name], places[name])
+            errors += _mixture_errors(mixture, cards, mixture_files[name], places[name])
     if errors:
         raise ConfigErrors(errors)
-    return Catalog(cards, mixtures, files)
+    return Catalog(cards, mixtures, files, mixture_files)
 
 
 def open_mixture(path: str | Path) -> tuple[Mixture, Catalog]:
     """Read one mixture file and the cards beside it."""
     catalog = open_catalog(path)
     for name, mixture in catalog.mixtures.items():
-        if catalog.files[name] == Path(path):
+        if catalog.mixture_files[name] == Path(path):
             return mixture, catalog
     raise ConfigError("not a mixture", where=str(path), hint="a mixture starts with `mixture: NAME`")
 

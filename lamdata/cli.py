@@ -34,7 +34,10 @@ def init(
     from .ingestion.example import write_example
 
     written = write_example(folder, from_files=from_ or [])
-    print_json({"written": [str(path) for path in written]}) if json else print("\n".join(f"wrote {path}" for path in written))
+    if json:
+        print_json({"written": [str(path) for path in written.files], "notes": written.notes})
+    else:
+        print("\n".join([*(f"wrote {path}" for path in written.files), *written.notes]))
 
 
 @app.command(rich_help_panel="Start", epilog="Example: lamdata check catalogs/")
@@ -71,6 +74,11 @@ def ingest(
     from .sources import expand
 
     opened = [(path, open_card(path)) for path in cards]
+    for i, (path, card) in enumerate(opened):
+        if twin := next((other for other, before in opened[:i] if before.dataset == card.dataset), None):
+            raise ConfigError(
+                f"dataset {card.dataset} is also that of {twin}", where=str(path), hint="give each card a `dataset:` of its own"
+            )
     if dry_run:
         files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
         print_json({"files": files}) if json else print("\n".join(files))
@@ -103,6 +111,10 @@ def list_(
     rows = list_datasets(place, elements=elements.split(",") if elements else None, functional=functional, license=license_)
     if json:
         print_json(rows)
+        return
+    if not rows:
+        asked = elements or functional or license_
+        print(f"{place}: no dataset{' has what was asked for; without options `lamdata ls` lists all' if asked else ''}")
         return
     columns = ["dataset", "frames", "train", "validation", "test", "atoms", "elements", "theory", "license", "unknown"]
     table(str(place), columns, [[row[c] for c in columns] for row in rows])

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .catalog import Card, open_catalog
 from .command import table
+from .elements import SYMBOLS
 from .errors import ConfigError
 from .ingestion.findings import Implausible, IsolatedAtoms, LeftOut, say_implausible, say_left_out
+from .located import did_you_mean
 from .places import open_place
 from .statistics import Statistics, merge
 from .store import Dataset, open_store
@@ -27,6 +29,8 @@ def list_datasets(
 ) -> list[dict[str, Any]]:
     """One row for each dataset of a store, or of a catalog folder."""
     rows = _of_store(place) if _is_store(place) else _of_catalog(place)
+    if wrong := [symbol for symbol in elements or [] if symbol not in SYMBOLS[1:]]:
+        raise ConfigError(f"{wrong[0]!r} is no element", where="--elements", hint=did_you_mean(wrong[0], SYMBOLS[1:]))
     if elements:
         rows = [row for row in rows if row["elements"] and set(elements) <= set(row["elements"].split())]
     if functional:

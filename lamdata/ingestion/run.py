@@ -102,7 +102,6 @@ def ingest(
     done = _already_there(card, store, segment)
     if done is not None:
         _remove(_staging_folder(store, segment, staging))  # of a run that was killed between its commit and its end
-        check_plausible(card, done.implausible)
         return done
     if not replace:
         refuse_to_replace(card, store, segment, hashes, profile)
@@ -183,6 +182,9 @@ def _already_there(card: Card, store: str, segment: str) -> IngestReport | None:
     if [part.path for part in entry.segments] != [segment]:
         return None
     meta, changed = dict(entry.meta), said_otherwise(card, entry)
+    ledger = open_place(store).read(f"{segment}/{LEDGER}").decode().splitlines() if meta["rejected"] else []
+    check_refusals(card, ledger, kept=sum(part["frames"] for part in meta["statistics"].values()))
+    check_plausible(card, meta.get("implausible", []))
     if changed:
         marked = {symbol: atom for symbol, atom in meta.pop("isolated_atoms", {}).items() if atom["origin"] != CARD}
         atoms = isolated_atoms_of(card, [marked])

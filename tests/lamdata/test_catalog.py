@@ -166,3 +166,10 @@ def test_a_card_that_says_nothing_possible_is_one_line(tmp_path: Path, text: str
     write(tmp_path, a=f"dataset: a\ntitle: t\n{text}\n")
     (line,) = problems(tmp_path)
     assert message in line and line.startswith(f"{tmp_path}/a.yaml:3:") and len(line) < len(str(tmp_path)) + 200
+
+
+def test_a_card_and_a_mixture_of_one_name_each_know_their_file(tmp_path: Path) -> None:
+    write(tmp_path, one="dataset: one\ntitle: t\n", two="mixture: one\nheads: [{head: a, dataset: one, task: energy_force}]\n")
+    catalog = open_catalog(tmp_path)
+    assert catalog.files == {"one": tmp_path / "one.yaml"} and catalog.mixture_files == {"one": tmp_path / "two.yaml"}
+    assert open_mixture(tmp_path / "two.yaml")[0].mixture == "one"
