@@ -26,7 +26,7 @@ __all__ = list(_PUBLIC)  # noqa: PLE0605
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `lamdata --help` stays quick."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lamdata' has no attribute {name!r}")

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .augment import AugmentSpec
+from .elements import SYMBOLS
 from .errors import ConfigError, ConfigErrors
-from .located import Spec, did_you_mean, read_yaml, validate
+from .located import Places, Spec, did_you_mean, read_yaml, validate
 from .theory import Theory
 from .units import ENERGY, FORCE, LENGTH, STRESS
 
@@ -20,7 +21,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+()-]*$", max_leng
 """A name that is safe as a folder, a key and a command-line word."""
 
 
-def _unit(table: Mapping[str, float]):
+SplitName = Literal["train", "validation", "test"]
+KEYS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "group", "split")  # what a card may name in a source
+
+
+def _check_unit(table: Mapping[str, float]) -> AfterValidator:
     def check(unit: str) -> str:
         if unit.endswith("?"):
             raise ValueError(f"a guess to be confirmed; write {unit[:-1]!r} without the question mark if it is right")
@@ -28,19 +33,44 @@ def _unit(table: Mapping[str, float]):
             raise ValueError(f"unknown unit; {did_you_mean(unit, list(table))}")
         return unit
 
-    return Annotated[str, AfterValidator(check)]
+    return AfterValidator(check)
+
+
+def _check_keys(keys: dict[str, str]) -> dict[str, str]:
+    for key in keys:
+        if key not in KEYS:
+            raise ValueError(f"no label is called {key!r}; {did_you_mean(key, list(KEYS))}")
+    return keys
+
+
+def _check_atoms(energies: dict[str, float]) -> dict[str, float]:
+    for symbol in energies:
+        if symbol not in SYMBOLS[1:]:
+            raise ValueError(f"{symbol!r} is no element; {did_you_mean(symbol, SYMBOLS[1:])}")
+    return energies
+
+
+def _check_share(held: float | str) -> float | str:
+    if not isinstance(held, str) and not 0 <= held < 1:
+        raise ValueError("a share is at least 0 and less than 1")
+    if held == "":
+        raise ValueError("expected a share or the name of a file")
+    return held
+
+
+Held = Annotated[float | str, AfterValidator(_check_share)]
 
 
 class UnitSpec(Spec):
     """Units of a source whose format leaves them open (extxyz, ASE databases). Left out: the format's own."""
 
-    energy: _unit(ENERGY) | None = None  # type: ignore[valid-type]
+    energy: Annotated[str, _check_unit(ENERGY)] | None = None
     """Unit of energies."""
-    length: _unit(LENGTH) | None = None  # type: ignore[valid-type]
+    length: Annotated[str, _check_unit(LENGTH)] | None = None
     """Unit of positions and cells."""
-    force: _unit(FORCE) | None = None  # type: ignore[valid-type]
+    force: Annotated[str, _check_unit(FORCE)] | None = None
     """Unit of forces."""
-    stress: _unit(STRESS) | None = None  # type: ignore[valid-type]
+    stress: Annotated[str, _check_unit(STRESS)] | None = None
     """Unit of stresses."""
 
 
@@ -55,12 +85,20 @@ class SourceSpec(Spec):
     """Name of a reader, or "auto"."""
     group: Literal["reader", "file", "folder", "frame"] = "reader"
     """What makes frames belong together (and stay on one side of a split): what the reader says, the file, its folder, nothing."""
-    keys: dict[str, str] = {}
-    """Names of labels in the source, as {energy: REF_energy}; a label set to "" is not read."""
+    split: SplitName | None = None
+    """All frames of this source are of this split; it outranks the `split` of the card."""
+    keys: Annotated[dict[str, str], AfterValidator(_check_keys)] = {}
+    """Names of labels in the source, as {energy: REF_energy}; a label set to "" is not read. `split` names the key whose value says
+    of each frame whether it is train, validation or test."""
     units: UnitSpec = UnitSpec()
     """Units, where the format does not fix them."""
     options: dict[str, str | float | bool] = {}
     """Choices that a reader offers, by its documentation, as {energy: free}."""
+    isolated_atoms: Literal["marked", "all", "also frames"] = "marked"
+    """Which frames are free atoms, kept as reference energies and not as frames: those that the file marks (as extxyz does by
+    `config_type=IsolatedAtom`), or all. "also frames": the marked ones are frames of the train split as well."""
+
+    later = ("split", "isolated_atoms")
 
 
 class CheckSpec(Spec):
@@ -84,9 +122,13 @@ class CheckSpec(Spec):
     """Smallest and largest cell volume per atom, Å^3 (three-dimensional cells only)."""
     elements: list[str] | None = None
     """Elements that may occur."""
+    max_refused: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of frames that may be refused; with more, nothing is stored: a reader, a unit or a check is probably wrong."""
+
+    later = ("max_refused",)
 
     @model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> CheckSpec:
         for name in ("energy_per_atom", "volume_per_atom"):
             pair = getattr(self, name)
             if pair is not None and pair[0] >= pair[1]:
@@ -95,17 +137,47 @@ class CheckSpec(Spec):
 
 
 class SplitSpec(Spec):
-    """How groups are dealt out; a pure function of (seed, group), so that appending never moves a frame."""
+    """What is held out: shares of the groups, a pure function of (seed, group), so that appending never moves a frame; or published lists.
 
-    validation: float = Field(default=0.1, ge=0, lt=1)
-    """Expected share of the groups held out."""
+    A list is a text file beside the card; a line is a frame ("file#index" as in the store), a file or a group. What a list or a
+    source names, or the key `split` of a source, is where it is said to be; shares are of the groups that are left.
+    """
+
+    validation: Held = 0.1
+    """Held out to choose the best checkpoint: expected share of the groups, or a file that lists them."""
+    test: Held = 0.0
+    """Held out for the numbers that are shown: expected share of the groups, or a file that lists them. 0.1 where the card has no `split`."""
     seed: int = Field(default=0, ge=0)
     """Changes the deal."""
 
-    def is_validation(self, group: str) -> bool:
-        """Say on which side of the split a group falls."""
+    later = ("test",)
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> SplitSpec:
+        if sum(self.shares) >= 1:
+            raise ValueError("validation and test are shares of the groups, and leave none to train on")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Share of the groups dealt to validation and to test; 0 where a file lists them."""
+        validation, test = (0.0 if isinstance(part, str) else part for part in (self.validation, self.test))
+        return validation, test
+
+    @property
+    def lists(self) -> dict[SplitName, str]:
+        """The files that list a split."""
+        named: tuple[tuple[SplitName, float | str], ...] = (("validation", self.validation), ("test", self.test))
+        return {name: part for name, part in named if isinstance(part, str)}
+
+    def deal(self, group: str) -> SplitName:
+        """Say in which split a group falls by its hash."""
+        validation, test = self.shares
         digest = hashlib.blake2b(f"{self.seed}/{group}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") < self.validation * 2**64
+        place = int.from_bytes(digest, "big")
+        if place < validation * 2**64:
+            return "validation"
+        return "test" if place >= (1 - test) * 2**64 else "train"
 
 
 class Count(Spec):
@@ -150,12 +222,18 @@ class Card(Spec):
     """Raw files; none for a dataset that can only be described."""
     checks: CheckSpec = CheckSpec()
     """What a frame must satisfy."""
-    split: SplitSpec = SplitSpec()
+    split: SplitSpec = SplitSpec(test=0.1)
     """What is held out."""
+    isolated_atoms: Annotated[dict[str, float], AfterValidator(_check_atoms)] = {}
+    """Energies of free atoms by this theory, as {Si: -0.81}, eV: reference energies, where the sources have none."""
+    allow_theory: list[str] = []
+    """Why files whose theories differ may be in this dataset."""
     known_defects: list[str] = []
     """What is wrong with it, as known."""
     notes: list[str] = []
     """Anything else, facts only."""
+
+    later = ("isolated_atoms", "allow_theory")
 
 
 class TaskSpec(Spec):
@@ -173,9 +251,13 @@ class TaskSpec(Spec):
     """Noise, masks and transformations put on as frames are read."""
     allow_theory: list[str] = []
     """Why this dataset may share its head although its theory differs."""
+    references: Literal["fitted", "isolated"] = "fitted"
+    """Reference energies: fitted to the training frames, or those of the dataset's isolated atoms."""
+
+    later = ("references",)
 
     @model_validator(mode="after")
-    def _denoise_has_something_to_undo(self):
+    def _denoise_has_something_to_undo(self) -> TaskSpec:
         noisy = self.augment is not None and (self.augment.noise is not None or self.augment.mask is not None)
         if (self.task == "denoise") != noisy:
             raise ValueError("task denoise needs `augment` with noise or mask" if not noisy else "noise and mask belong to task denoise")
@@ -219,7 +301,7 @@ def open_catalog(path: str | Path) -> Catalog:
     cards: dict[str, Card] = {}
     mixtures: dict[str, Mixture] = {}
     files: dict[str, Path] = {}
-    places: dict[str, Any] = {}
+    places: dict[str, Places] = {}
     for file in _yaml_files(path):
         try:
             spec, where = _read_any(file)
@@ -232,10 +314,13 @@ def open_catalog(path: str | Path) -> Catalog:
         if spec is None:
             continue
         name = spec.dataset if isinstance(spec, Card) else spec.mixture
-        table = cards if isinstance(spec, Card) else mixtures
-        if name in table:
+        if name in (cards if isinstance(spec, Card) else mixtures):
             errors.append(ConfigError(f"{name!r} is defined twice, also in {files[name]}", where=f"{file}:1:1"))
-        table[name], files[name], places[name] = spec, file, where
+        if isinstance(spec, Card):
+            cards[name] = spec
+        else:
+            mixtures[name] = spec
+        files[name], places[name] = file, where
     if not errors:
         for name, mixture in mixtures.items():
             errors += _mixture_errors(mixture, cards, files[name], places[name])
@@ -265,17 +350,19 @@ def _yaml_files(path: Path) -> list[Path]:
     return sorted([*path.parent.glob("*.yaml"), *path.parent.glob("cards/*.yaml")])
 
 
-def _read_any(file: Path) -> tuple[Card | Mixture | None, dict]:
+def _read_any(file: Path) -> tuple[Card | Mixture | None, Places]:
     data, places = read_yaml(file)
-    kinds = {"dataset": Card, "mixture": Mixture, "results": None, "train": None}
     kind = next(iter(data), None) if isinstance(data, dict) else None
-    if kind not in kinds:
+    if kind == "dataset":
+        return validate(data, Card, where=str(file), places=places), places
+    if kind == "mixture":
+        return validate(data, Mixture, where=str(file), places=places), places
+    if kind not in ("results", "train"):
         raise ConfigError("the first key says what a file is: `dataset:` (a card) or `mixture:`", where=f"{file}:1:1")
-    model = kinds[kind]
-    return (None if model is None else validate(data, model, where=str(file), places=places)), places
+    return None, places
 
 
-def _mixture_errors(mixture: Mixture, cards: dict[str, Card], file: Path, places: dict) -> list[ConfigError]:
+def _mixture_errors(mixture: Mixture, cards: dict[str, Card], file: Path, places: Places) -> list[ConfigError]:
     """Datasets that do not exist, heads with two tasks, theories that do not agree."""
     errors = []
     first: dict[str, TaskSpec] = {}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .command import make_app, print_json, run_app, show_version, table
-from .errors import DataError
+from .errors import ConfigError, DataError
 
 app = make_app("Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream.")
 
@@ -45,6 +45,8 @@ def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")],
 
     catalog = open_catalog(path)
     missing_sources(catalog)
+    if not catalog.cards and not catalog.mixtures:
+        raise ConfigError("no card and no mixture here", where=str(path), hint="`lamdata init FOLDER` writes a first one")
     summary = {"cards": sorted(catalog.cards), "mixtures": sorted(catalog.mixtures)}
     print_json(summary) if json else print(f"no errors; cards: {len(catalog.cards)}, mixtures: {len(catalog.mixtures)}")
 
@@ -57,6 +59,7 @@ def ingest(
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, as tcp://host:8786.")] = None,
     on_error: Annotated[Literal["stop", "skip"], typer.Option(help="What an unreadable file does.")] = "stop",
+    replace: Annotated[bool, typer.Option("--replace", help="Other frames under the name of a dataset take its place.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the source files and stop.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -64,6 +67,7 @@ def ingest(
     """Read raw files into a store; goes on where a killed run stopped, and does nothing twice."""
     from .catalog import open_card
     from .ingestion import ingest as run
+    from .listing import print_report
     from .sources import expand
 
     opened = [(path, open_card(path)) for path in cards]
@@ -71,21 +75,18 @@ def ingest(
         files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
         print_json({"files": files}) if json else print("\n".join(files))
         return
-    reports = [
-        run(card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, quiet=quiet)
-        for path, card in opened
-    ]
+    reports = []
+    for path, card in opened:
+        reports.append(
+            run(
+                card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, replace=replace,
+                quiet=quiet,
+            )
+        )  # fmt: skip
+        if not json:
+            print_report(reports[-1])
     if json:
         print_json([{name: getattr(report, name) for name in report.__slots__} for report in reports])
-        return
-    for report in reports:
-        rejected = sum(report.rejected.values())
-        reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
-        state = "" if report.new else ", already there"
-        held_out = f"{report.validation_frames} held out" + (
-            "" if report.validation_frames else " (try another `split.seed` or a larger share)"
-        )
-        print(f"{report.dataset}: {report.frames} frames, {held_out}, {rejected} rejected{reasons}{state}")
 
 
 @app.command("ls", rich_help_panel="Data", epilog="Example: lamdata ls catalogs/ --elements Li,O")
@@ -103,7 +104,7 @@ def list_(
     if json:
         print_json(rows)
         return
-    columns = ["dataset", "frames", "atoms", "elements", "theory", "license", "unknown"]
+    columns = ["dataset", "frames", "train", "validation", "test", "atoms", "elements", "theory", "license", "unknown"]
     table(str(place), columns, [[row[c] for c in columns] for row in rows])
 
 
@@ -112,12 +113,13 @@ def show(
     store: StoreUrl,
     dataset: Annotated[str | None, typer.Argument(help="One dataset of it.")] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames to print.")] = 0,
+    commit: Annotated[int | None, typer.Option(min=0, help="An older commit, by its number.")] = None,
     json: Json = False,
 ) -> None:
     """Show what a store holds: sizes, ranges of labels, reference energies, where its frames come from."""
     from .listing import describe, print_description
 
-    description = describe(store, dataset, frames=frames)
+    description = describe(store, dataset, frames=frames, commit=commit)
     print_json(description) if json else print_description(description)
 
 
@@ -142,7 +144,7 @@ def validate(
     else:
         print(report.text())
     if not report.ok:
-        raise DataError(f"{len(report.findings)} findings", where=store, hint="lamdata validate --repair")
+        raise DataError(f"{len(report.findings)} findings", where=store, hint=f"run `lamdata validate {store} --repair --catalog FOLDER`")
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
@@ -161,12 +163,41 @@ def overlap(
     print_json(report.to_json()) if json else print(report.text())
 
 
+@app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
+def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset of it.")], json: Json = False) -> None:
+    """Take a dataset out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
+    from .store import remove as run
+
+    number = run(store, dataset)
+    if json:
+        print_json({"store": store, "dataset": dataset, "commit": number})
+    else:
+        print(f"removed {dataset} in commit {number} of {store}; its bytes stay until `lamdata gc {store} --keep 1`")
+
+
+@app.command("gc", rich_help_panel="Store", epilog="Example: lamdata gc stores/quickstart.zarr --dry-run")
+def collect_garbage(
+    store: StoreUrl,
+    keep: Annotated[int, typer.Option(min=1, help="Newest commits whose data stay; those before can no longer be opened.")] = 8,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Hours for which unnamed data stay after the last write: somebody may be at it.")
+    ] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would free and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete data that no kept commit names: of datasets removed or replaced, and of writers that never came back."""
+    from .store import gc as run
+
+    report = run(store, keep=keep, grace=3600 * grace, dry_run=dry_run)
+    print_json(report.to_json()) if json else print(report.text())
+
+
 @app.command(rich_help_panel="Start")
 def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card") -> None:
     """Print the JSON schema of cards or mixtures, for editors."""
     from .catalog import Card, Mixture
 
-    print_json({"card": Card, "mixture": Mixture}[kind].model_json_schema())
+    print_json((Card if kind == "card" else Mixture).model_json_schema())
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def frame_keys(seed: int, *, dataset: NDArray[np.uint64], index: NDArray[np.int6
     return philox(np.concatenate([_split(epoch), named[2:]]), named[:2])
 
 
-def _split(wide: NDArray) -> U32:
+def _split(wide: NDArray[np.integer]) -> U32:
     """(N,) 64-bit integers -> (2, N) low and high words."""
     bits = np.ascontiguousarray(wide).astype(np.uint64)
     return np.stack([bits.astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)])
@@ -103,7 +103,7 @@ def below(words: U32, bound: NDArray[np.integer]) -> NDArray[np.int64]:
 
 def uniform(words: U32) -> F64:
     """Map words onto the open interval (-1, 1)."""
-    return words * 2.0**-31 + (2.0**-32 - 1.0)
+    return words * np.float64(2.0**-31) + np.float64(2.0**-32 - 1.0)
 
 
 def normal(words: U32, *, cut: float | None = None) -> F64:
@@ -113,7 +113,7 @@ def normal(words: U32, *, cut: float | None = None) -> F64:
     the top bits of the float *are* the row. Magnitudes stay under 6.4.
     """
     lowest = 0.0 if cut is None else NormalDist().cdf(-cut)
-    tail = (words & np.uint32(0x7FFFFFFF)) * ((0.5 - lowest) * 2.0**-31)
+    tail = (words & np.uint32(0x7FFFFFFF)) * np.float64((0.5 - lowest) * 2.0**-31)
     tail += lowest + (0.5 - lowest) * 2.0**-32
     size = _quantile(tail)
     if cut is not None:
@@ -130,12 +130,16 @@ def _quantile(tail: F64) -> F64:
     low = table.take(row)
     row += 1
     fraction *= table.take(row) - low
-    return np.add(low, fraction, out=low)
+    low += fraction
+    return low
 
 
 @cache
 def _quantile_table() -> F64:
     """Quantiles at 2**_STEPS knots in each octave, rounded so that the last bit of a platform's log does not matter."""
     knots = [2.0 ** (octave - 1 - _OCTAVES) * (1 + step / 2**_STEPS) for octave in range(_OCTAVES) for step in range(2**_STEPS)]
-    table = np.array([-NormalDist().inv_cdf(knot) for knot in knots] + [0.0])
-    return np.round(table * 2.0**40) / 2.0**40
+    table: F64 = np.array([-NormalDist().inv_cdf(knot) for knot in knots] + [0.0])
+    table *= 2.0**40
+    np.round(table, out=table)
+    table *= 2.0**-40  # exact, as the division is
+    return table

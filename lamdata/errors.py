@@ -5,6 +5,8 @@ Each error also inherits the built-in exception that a caller of the Python API 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LamError(Exception):
     """Base of every error that is the user's to mend.
@@ -22,7 +24,7 @@ class LamError(Exception):
         line = f"{self.where}: {self.message}" if self.where else self.message
         return f"{line}; {self.hint}" if self.hint else line
 
-    def __reduce__(self):  # keyword-only arguments survive a trip through a worker process
+    def __reduce__(self) -> tuple[Any, ...]:  # keyword-only arguments survive a trip through a worker process
         return _rebuild, (type(self), self.message, self.where, self.hint)
 
 
@@ -43,7 +45,7 @@ class ConfigErrors(ConfigError):
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = errors
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return ConfigErrors, (self.errors,)
 
 
@@ -80,11 +82,12 @@ class SetupError(LamError, ImportError):
         return LamError.__str__(self)
 
 
-def need(module: str, *, extra: str):
-    """Import `module`, or say which extra brings it."""
+def need(module: str, *, extra: str | None = None, hint: str | None = None) -> Any:
+    """Import `module`, or say which extra of ours brings it, or else how it is had."""
     import importlib
 
     try:
         return importlib.import_module(module)
     except ImportError as err:
-        raise SetupError(f"{module} is not installed", hint=f"pip install 'lam[{extra}]'") from err
+        how = f"pip install 'lam[{extra}]'" if extra else f"pip install {module.partition('.')[0]}"
+        raise SetupError(f"{module} is not installed", hint=hint or how) from err

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 F64 = NDArray[np.float64]
+LABELS = ("energy", "forces", "virial")
 MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 LARGEST = 32_767  # charge or multiplicity: a store keeps them in two bytes
 
@@ -33,6 +38,9 @@ class Frame:
     converged: bool | None = None  # electronic self-consistency; None when the source does not say
     group: str = ""  # material or trajectory: a group never straddles a split
     origin: str = ""  # "file#index": where to look when this frame is suspect
+    split: str = ""  # what the source calls its split, by the key that the card names; "" where it says nothing
+    isolated: bool = False  # a free atom by the source's own mark: its energy is a reference
+    left_out: tuple[str, ...] = ()  # labels that stand in the source and not here, each as "label: why"; not stored
 
     def __post_init__(self) -> None:
         atoms = len(self.numbers)
@@ -57,9 +65,9 @@ class Frame:
         if self.cell is None:
             return None
         (ax, ay, az), (bx, by, bz), (cx, cy, cz) = np.asarray(self.cell, np.float64).tolist()  # in NumPy it takes ten times as long
-        return abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
+        return float(abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)))
 
-    def to_ase(self):
+    def to_ase(self) -> Atoms:
         """Return `ase.Atoms`, labels in a `SinglePointCalculator` (stress in eV/Å^3, ASE's sign)."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
@@ -74,7 +82,8 @@ class Frame:
             stress = -self.virial / self.volume
             labels["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
         if labels:
-            atoms.calc = SinglePointCalculator(atoms, **labels)
+            calculator: Any = SinglePointCalculator
+            atoms.calc = calculator(atoms, **labels)
         return atoms
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .errors import DataError
 from .frame import Frame
+from .notebook import facts_table, listed, sentence, symbols
 
+LABELS = ("energy", "forces", "virial")
 MASKED = 0  # the atomic number that stands for "type hidden": no element has it
 
 ATOM_FIELDS = ("numbers", "positions", "forces", "noise", "noised", "clean_numbers")
@@ -21,6 +25,8 @@ FRAME_FIELDS = (
     "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "charge", "multiplicity",
     "shortest", "head", "dataset", "index", "epoch",
 )  # fmt: skip
+SELDOM = ("splits", "isolated", "left_out")  # of `Parsed`: empty where nothing is said
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True)
@@ -55,6 +61,24 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.natoms)
+
+    def __repr__(self) -> str:
+        return sentence("Frames", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_table("Frames", self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        labels = {name: int(np.count_nonzero(getattr(self, f"has_{name}"))) for name in LABELS}
+        return {
+            "frames": f"{len(self):,}",
+            "atoms": f"{len(self.numbers):,}",
+            "elements": listed(symbols(self.numbers), separator=" "),
+            "labels": listed([name if count == len(self) else f"{name} (of {count:,})" for name, count in labels.items() if count]),
+            "displaced atoms": None if self.noised is None else f"{np.count_nonzero(self.noised):,}",
+            "hidden elements": None if self.clean_numbers is None else f"{np.count_nonzero(self.numbers == MASKED):,}",
+            "floats": self.positions.dtype,
+        }
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -102,7 +126,7 @@ class Frames:
             values[name] = None if value is None else value[atoms]
         return Frames(**values)
 
-    def with_(self, **changes) -> Frames:
+    def with_(self, **changes: Any) -> Frames:
         """A copy with some arrays replaced."""
         return replace(self, **changes)
 
@@ -120,7 +144,9 @@ class Frames:
     @staticmethod
     def concatenate(parts: Sequence[Frames]) -> Frames:
         """One after the other; where only some parts carry noise or masks, the others are clean."""
-        values = {}
+        if not parts:
+            return Frames.empty()
+        values: dict[str, Any] = {}
         for field in fields(Frames):
             arrays = [getattr(part, field.name) for part in parts]
             if all(array is None for array in arrays):
@@ -130,9 +156,17 @@ class Frames:
         return Frames(**values)
 
     @staticmethod
+    def empty(dtype: DTypeLike = np.float64) -> Frames:
+        """No frames: what a rank gets that is left without one."""
+        none = Frames.from_arrays(numbers=np.empty(0, np.uint8), positions=np.empty((0, 3)), natoms=np.empty(0, np.int32))
+        return none.with_(**{name: getattr(none, name).astype(dtype) for name in ("positions", "forces", "cell", "virial")})
+
+    @staticmethod
     def from_list(frames: Iterable[Frame], *, shortest: Sequence[float] | None = None) -> Frames:
         """Stack single frames (float64)."""
         frames = list(frames)
+        if not frames:
+            return Frames.empty()
         zero3, counts = np.zeros((3, 3)), np.array([len(f.numbers) for f in frames], np.int32)
         n = len(frames)
         return Frames(
@@ -200,7 +234,7 @@ class Frames:
                 numbers=self.numbers[atoms],
                 positions=np.asarray(self.positions[atoms], np.float64),
                 cell=np.asarray(self.cell[f], np.float64) if self.cell[f].any() else None,
-                pbc=tuple(bool(p) for p in self.pbc[f]),
+                pbc=(bool(self.pbc[f, 0]), bool(self.pbc[f, 1]), bool(self.pbc[f, 2])),
                 energy=float(self.energy[f]) if self.has_energy[f] else None,
                 forces=np.asarray(self.forces[atoms], np.float64) if self.has_forces[f] else None,
                 virial=np.asarray(self.virial[f], np.float64) if self.has_virial[f] else None,
@@ -217,9 +251,13 @@ class Parsed:
     groups: Sequence[str]  # (F,) material or trajectory: a group never straddles a split
     origins: Sequence[str]  # (F,) "file#index"
     unconverged: NDArray[np.bool_]  # (F,) the source says that self-consistency was not reached
+    splits: Sequence[str] = ()  # (F,) as `Frame.split`; () where no source says anything
+    isolated: Sequence[bool] = ()  # (F,) as `Frame.isolated`; () where none is
+    left_out: Sequence[tuple[str, ...]] = ()  # (F,) as `Frame.left_out`; () where no frame lacks a label that its source has
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
+        counts |= {name: len(getattr(self, name)) for name in SELDOM if len(getattr(self, name))}
         if len(set(counts.values())) > 1 or len(self.frames.numbers) != self.frames.natoms.sum() or not self.frames.natoms.all():
             raise DataError(f"frames do not fit together: {counts}, {len(self.frames.numbers)} atoms", where=next(iter(self.origins), None))
 
@@ -233,8 +271,11 @@ class Parsed:
 
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
-        for frame, group, origin, unconverged in zip(self.frames, self.groups, self.origins, self.unconverged):
-            yield replace(frame, group=group, origin=origin, converged=False if unconverged else None)
+        seldom = zip(self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()))
+        for frame, group, origin, unconverged, rest in zip(self.frames, self.groups, self.origins, self.unconverged, seldom):
+            converged = False if unconverged else None
+            split, isolated, left_out = rest
+            yield replace(frame, group=group, origin=origin, converged=converged, split=split, isolated=isolated, left_out=left_out)
 
     def take(self, rows: NDArray[np.integer]) -> Parsed:
         """Frames in the given order, copied."""
@@ -243,6 +284,9 @@ class Parsed:
             groups=[self.groups[row] for row in rows],
             origins=[self.origins[row] for row in rows],
             unconverged=self.unconverged[rows],
+            splits=[self.splits[row] for row in rows] if self.splits else (),
+            isolated=[self.isolated[row] for row in rows] if self.isolated else (),
+            left_out=[self.left_out[row] for row in rows] if self.left_out else (),
         )
 
     @staticmethod
@@ -253,6 +297,9 @@ class Parsed:
             groups=[frame.group for frame in frames],
             origins=[frame.origin for frame in frames],
             unconverged=np.array([frame.converged is False for frame in frames]),
+            splits=_or_none([frame.split for frame in frames]),
+            isolated=_or_none([frame.isolated for frame in frames]),
+            left_out=_or_none([frame.left_out for frame in frames]),
         )
 
     @staticmethod
@@ -265,7 +312,15 @@ class Parsed:
             groups=[group for part in parts for group in part.groups],
             origins=[origin for part in parts for origin in part.origins],
             unconverged=np.concatenate([part.unconverged for part in parts]),
+            splits=_or_none([split for part in parts for split in part.splits or [""] * len(part)]),
+            isolated=_or_none([isolated for part in parts for isolated in part.isolated or [False] * len(part)]),
+            left_out=_or_none([without for part in parts for without in part.left_out or [()] * len(part)]),
         )
+
+
+def _or_none(said: list[Said]) -> Sequence[Said]:
+    """What is said of frames; () where it is nothing, which is nearly always."""
+    return said if any(said) else ()
 
 
 def _small(numbers: np.ndarray) -> NDArray[np.uint8]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .catalog import Card, open_catalog
 from .command import table
 from .errors import ConfigError
+from .ingestion.findings import IsolatedAtoms, LeftOut, say_left_out
 from .places import open_place
-from .statistics import Statistics
+from .statistics import Statistics, merge
 from .store import Dataset, open_store
 from .store.commits import read_index
+from .store.layout import SPLITS
+
+if TYPE_CHECKING:
+    from .ingestion import IngestReport
 
 KNOWN_OF_A_CARD = ("license", "doi", "url", "citations", "elements", "counts", "native_format")
 
@@ -42,16 +47,19 @@ def _of_store(url: str) -> list[dict[str, Any]]:
     rows = []
     for name in store:
         meta = store.meta(name)
-        sides = [Statistics.from_json(part) for part in meta["statistics"].values()]
-        frames, atoms = sum(s.frames for s in sides), sum(s.atoms for s in sides)
-        symbols = " ".join(dict.fromkeys(symbol for s in sides for symbol in s.elements))
-        rows.append(_row(Card.model_validate(meta["card"]), frames=frames, atoms=atoms, elements=symbols))
+        sides = {side: Statistics.from_json(part) for side, part in meta["statistics"].items()}
+        total = merge(sides.values())
+        row = _row(Card.model_validate(meta["card"]), frames=total.frames, atoms=total.atoms, elements=" ".join(total.elements))
+        rows.append(row | {side: sides[side].frames if side in sides else 0 for side in SPLITS})
     return rows
 
 
 def _of_catalog(folder: str) -> list[dict[str, Any]]:
     cards = open_catalog(folder).cards.values()
-    return [_row(card, frames=_stated_frames(card), atoms=None, elements=" ".join(card.elements or []) or None) for card in cards]
+    return [
+        _row(card, frames=_stated_frames(card), atoms=None, elements=" ".join(card.elements or []) or None) | dict.fromkeys(SPLITS)
+        for card in cards
+    ]
 
 
 def _stated_frames(card: Card) -> str | None:
@@ -74,16 +82,16 @@ def _row(card: Card, *, frames: Any, atoms: int | None, elements: str | None) ->
     }
 
 
-def describe(store: str, dataset: str | None, *, frames: int = 0) -> dict[str, Any]:
-    """Everything a store says of its datasets, or of one."""
-    opened = open_store(store)
+def describe(store: str, dataset: str | None, *, frames: int = 0, commit: int | None = None) -> dict[str, Any]:
+    """Everything a store says of its datasets, or of one; as an older commit has it, where its number is given."""
+    opened = open_store(store, commit=commit)
     names = [dataset] if dataset else list(opened)
     return {"store": store, "commit": opened.commit, "datasets": {name: _describe(opened.open(name), frames) for name in names}}
 
 
 def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
     card = dataset.card
-    sides = {side: dataset.select(split=side).statistics for side in ("train", "validation")}
+    sides = {side: dataset.select(split=side).statistics for side in SPLITS}
     out: dict[str, Any] = {
         "title": card.title,
         "license": card.license,
@@ -92,6 +100,8 @@ def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
         "profile": "lossless" if dataset.lossless else "fast",
         "rejected": dict(dataset.meta["rejected"]),
         "references": dataset.meta["references"],
+        "isolated_atoms": dict(dataset.meta.get("isolated_atoms", {})),
+        "left_out": dict(dataset.meta.get("left_out", {})),
         "splits": {side: _numbers(part) for side, part in sides.items()},
     }
     if frames:
@@ -125,6 +135,31 @@ def _frame(frame: Any) -> dict[str, Any]:
     }
 
 
+def print_report(report: IngestReport) -> None:
+    """What an ingest did, in a few lines."""
+    frames = {"train": report.frames - report.validation_frames - report.test_frames}
+    frames |= {"validation": report.validation_frames, "test": report.test_frames}
+    sides = ", ".join(f"{side} {count}{_in_groups(report.groups.get(side))}" for side, count in frames.items())
+    rejected = sum(report.rejected.values())
+    reasons = f" ({', '.join(f'{n} {reason}' for reason, n in report.rejected.items())}; see {report.ledger})" if rejected else ""
+    words = f"; {', '.join(report.changed)} of its card written anew" if report.changed else ""
+    state = "" if report.new else f", already there{words}"
+    print(f"{report.dataset}: {report.frames} frames ({sides}), {rejected} rejected{reasons}{state}")
+    print("".join(f"  {line}\n" for line in _findings(report.left_out, report.isolated_atoms)), end="")
+
+
+def _in_groups(count: int | None) -> str:
+    return "" if not count else f" in {count} group{'s' * (count != 1)}"
+
+
+def _findings(left_out: LeftOut, atoms: IsolatedAtoms) -> Iterator[str]:
+    """Labels that stand in the files and are not in the store, and reference energies."""
+    yield from say_left_out(left_out)
+    if atoms:
+        named = ", ".join(f"{symbol} {atom['energy']:.6g} eV ({atom['origin']})" for symbol, atom in atoms.items())
+        yield f"isolated atoms, kept as reference energies and not as frames: {named}"
+
+
 def print_description(description: Mapping[str, Any]) -> None:
     """The same as tables."""
     for name, data in description["datasets"].items():
@@ -141,6 +176,7 @@ def print_description(description: Mapping[str, Any]) -> None:
             )
         if data["rejected"]:
             print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
+        print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["isolated_atoms"])), end="")
         for frame in data.get("first_frames", []):
             print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .errors import ConfigError, ConfigErrors
 
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML, Node, ScalarNode
+
 MAX_BYTES = 4 << 20  # a config is written by a person; more is a mistake or an attack
 Place = tuple[int, int]  # line, column, 1-based
+KeyPath = tuple[str | int, ...]
+Places = dict[KeyPath, Place]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -23,6 +28,13 @@ class Spec(BaseModel):
     """Base of everything that YAML can say: immutable, and no key passes unread."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    later: ClassVar[tuple[str, ...]] = ()  # fields that are written only where they say something: older files keep their bytes
+
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        plain = [name for name in self.later if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True)]
+        return {name: value for name, value in data.items() if name not in plain}
 
 
 def read_spec(path: str | Path, model: type[Model]) -> Model:
@@ -31,7 +43,7 @@ def read_spec(path: str | Path, model: type[Model]) -> Model:
     return validate(data, model, where=str(path), places=places)
 
 
-def read_yaml(path: str | Path) -> tuple[Any, dict[tuple, Place]]:
+def read_yaml(path: str | Path) -> tuple[Any, Places]:
     """Return the plain data of a YAML file and the place of each key path."""
     path = Path(path)
     try:
@@ -48,7 +60,7 @@ def read_yaml(path: str | Path) -> tuple[Any, dict[tuple, Place]]:
     return parse_yaml(text, where=str(path))
 
 
-def parse_yaml(text: str, *, where: str) -> tuple[Any, dict[tuple, Place]]:
+def parse_yaml(text: str, *, where: str) -> tuple[Any, Places]:
     """Parse YAML text; `where` names it in errors."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -56,7 +68,7 @@ def parse_yaml(text: str, *, where: str) -> tuple[Any, dict[tuple, Place]]:
     loader = YAML(typ="safe", pure=True)
     try:
         node = loader.compose(text)
-        places: dict[tuple, Place] = {}
+        places: Places = {}
         return (None if node is None else _plain(node, loader, (), places, where)), places
     except MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
@@ -68,7 +80,7 @@ def parse_yaml(text: str, *, where: str) -> tuple[Any, dict[tuple, Place]]:
         raise ConfigError("nested too deeply", where=where) from None
 
 
-def _plain(node, loader, path: tuple, places: dict[tuple, Place], where: str) -> Any:
+def _plain(node: Node, loader: YAML, path: KeyPath, places: Places, where: str) -> Any:
     from ruamel.yaml import MappingNode, ScalarNode, SequenceNode
 
     place = (node.start_mark.line + 1, node.start_mark.column + 1)
@@ -95,7 +107,7 @@ def _plain(node, loader, path: tuple, places: dict[tuple, Place], where: str) ->
 SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 
 
-def _scalar(node, loader, spot: str) -> Any:
+def _scalar(node: ScalarNode, loader: YAML, spot: str) -> Any:
     if str(node.tag) == "tag:yaml.org,2002:timestamp":  # a date is text to us: no field holds one
         return node.value
     if str(node.tag) not in SCALARS:
@@ -103,7 +115,7 @@ def _scalar(node, loader, spot: str) -> Any:
     return loader.constructor.construct_object(node)
 
 
-def validate(data: Any, model: type[Model], *, where: str, places: dict[tuple, Place]) -> Model:
+def validate(data: Any, model: type[Model], *, where: str, places: Places) -> Model:
     """Check plain data against `model`; each error names its place in the file."""
     if not isinstance(data, dict):
         raise ConfigError(f"expected keys and values, found {type(data).__name__}", where=where)
@@ -113,7 +125,7 @@ def validate(data: Any, model: type[Model], *, where: str, places: dict[tuple, P
         raise ConfigErrors([_located(e, model, where, places) for e in err.errors()]) from None
 
 
-def _located(error: Any, model: type[BaseModel], where: str, places: dict[tuple, Place]) -> ConfigError:
+def _located(error: Any, model: type[BaseModel], where: str, places: Places) -> ConfigError:
     loc = tuple(error["loc"])
     known = _known_prefix(loc, places)
     line, column = places.get(known, (1, 1))
@@ -131,16 +143,16 @@ def _located(error: Any, model: type[BaseModel], where: str, places: dict[tuple,
     return ConfigError(f"`{dotted}`: {message}" if dotted else message, where=spot)
 
 
-def _known_prefix(loc: tuple, places: dict[tuple, Place]) -> tuple:
+def _known_prefix(loc: KeyPath, places: Places) -> KeyPath:
     """The longest part of an error's location that the file has (pydantic adds union members to it)."""
-    path: tuple = ()
+    path: KeyPath = ()
     for part in loc:
         if (*path, part) in places:
             path = (*path, part)
     return path
 
 
-def _keys(model: Any, path: tuple) -> list[str]:
+def _keys(model: Any, path: KeyPath) -> list[str]:
     """The keys allowed at `path` below `model`."""
     models = [model]
     for part in path:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15.0
@@ -17,15 +20,16 @@ class Progress:
     def __init__(self, title: str, *, total: int, unit: str, done: int = 0, quiet: bool = False):
         self.title, self.total, self.unit, self.done, self.note = title, total, unit, done, ""
         self._first, self._start, self._last_line = done, time.monotonic(), time.monotonic()
-        self._quiet, self._bar, self._task = quiet, None, None
+        self._quiet = quiet
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
-            self._bar, self._task = _rich_bar(self.title, self.total, self.done, self.unit)
+            self._bar = _rich_bar(self.title, self.total, self.done)
             self._bar.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         elif not self._quiet and self.done > self._first:
@@ -35,7 +39,7 @@ class Progress:
         """Count `amount` more done."""
         self.done += amount
         if self._bar:
-            self._bar.update(self._task, completed=self.done, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note)
+            self._bar.update(self._bar.task_ids[0], completed=self.done, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note)
         elif not self._quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._line()
 
@@ -51,7 +55,7 @@ class Progress:
         print(f"{self.title}: {self.done}/{self.total} {self.unit}, {self.rate:.3g}/s{eta} {self.note}".rstrip(), file=sys.stderr)
 
 
-def _rich_bar(title: str, total: int, done: int, unit: str):
+def _rich_bar(title: str, total: int, done: int) -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -65,7 +69,8 @@ def _rich_bar(title: str, total: int, done: int, unit: str):
         TextColumn("{task.fields[note]}"),
     )
     bar = Bar(*columns, console=Console(stderr=True), transient=True)
-    return bar, bar.add_task(title, total=total, completed=done, rate="", note="")
+    bar.add_task(title, total=total, completed=done, rate="", note="")
+    return bar
 
 
 def track(items: Iterable[Item], title: str, *, total: int, unit: str, quiet: bool = False) -> Iterator[Item]:

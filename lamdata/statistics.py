@@ -8,14 +8,17 @@ least-squares reference energies and the energy left after them follow exactly f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .elements import NUMBERS, SYMBOLS
+from .frame import F64
 from .frames import Frames
+
+ITERATIONS, CLOSEST = 50, 1e-2  # of a robust fit, and eV/atom
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class Statistics:
         self.atoms += int(natoms.sum())
         self.smallest = min(self.smallest or int(natoms.min()), int(natoms.min()))
         self.largest = max(self.largest, int(natoms.max()))
-        elements, kinds, kind = _compositions(frames)
+        elements, kinds, kind = compositions_of(frames)
         of_kind = np.bincount(kind)  # frames of each composition
         _add_counts(self.element_atoms, dict(zip(elements, (of_kind @ kinds).tolist())))
         _add_counts(self.element_frames, dict(zip(elements, (of_kind @ (kinds > 0)).tolist())))
@@ -95,7 +98,7 @@ class Statistics:
         with_energy = with_energy[np.argsort(kind[with_energy], kind="stable")]
         ends = np.flatnonzero(np.diff(kind[with_energy], append=-1)) + 1
         for rows in np.split(with_energy, ends[:-1]) if len(ends) else ():
-            formula = _formula({e: n for e, n in zip(elements, kinds[kind[rows[0]]].tolist()) if n})
+            formula = formula_of({e: n for e, n in zip(elements, kinds[kind[rows[0]]].tolist()) if n})
             self.energies.setdefault(formula, Moments()).add(frames.energy[rows])
         self.force.add(frames.forces if frames.has_forces.all() else frames.forces[np.repeat(frames.has_forces, natoms)])
         self.virial.add((frames.virial / natoms[:, None, None])[frames.has_virial])
@@ -138,10 +141,19 @@ class Statistics:
     @staticmethod
     def from_json(data: dict[str, Any]) -> Statistics:
         """Back from `to_json`."""
-        plain = {name: data[name] for name in ("frames", "atoms", "smallest", "largest")}
-        counts = {name: dict(data[name]) for name in ("element_atoms", "element_frames", "labels")}
-        moments = {name: Moments.from_json(data[name]) for name in ("force", "virial", "shortest")}
-        return Statistics(**plain, **counts, **moments, energies={k: Moments.from_json(v) for k, v in data["energies"].items()})
+        return Statistics(
+            frames=data["frames"],
+            atoms=data["atoms"],
+            smallest=data["smallest"],
+            largest=data["largest"],
+            element_atoms=dict(data["element_atoms"]),
+            element_frames=dict(data["element_frames"]),
+            labels=dict(data["labels"]),
+            energies={formula: Moments.from_json(moments) for formula, moments in data["energies"].items()},
+            force=Moments.from_json(data["force"]),
+            virial=Moments.from_json(data["virial"]),
+            shortest=Moments.from_json(data["shortest"]),
+        )
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:
@@ -178,7 +190,7 @@ def fit_references(statistics: Statistics) -> References | None:
     moments = [statistics.energies[f] for f in formulas]
     counts = np.zeros((len(formulas), len(elements)))
     for row, formula in enumerate(formulas):
-        for symbol, number in _parse(formula).items():
+        for symbol, number in parse_formula(formula).items():
             counts[row, column[symbol]] = number
     root = np.sqrt([m.count for m in moments])
     mean = np.array([m.mean for m in moments])
@@ -190,6 +202,37 @@ def fit_references(statistics: Statistics) -> References | None:
         std_before=_spread(moments, mean / atoms, atoms),
         std_after=_spread(moments, left / atoms, atoms),
     )
+
+
+def robust_residuals(cells: Sequence[tuple[Mapping[str, int], int, float]]) -> F64:
+    """(C,) eV/atom that reference energies leave of cells (atoms of each element, frames, mean energy in eV).
+
+    The references are those of the least absolute deviation, by least squares that are weighted again and again, so that what is far
+    from the rest, up to nearly half of the frames, does not pull them.
+    """
+    column = {symbol: i for i, symbol in enumerate(sorted({symbol for counts, _, _ in cells for symbol in counts}))}
+    share, energy = np.zeros((len(cells), len(column))), np.zeros(len(cells))
+    for row, (counts, _, mean) in enumerate(cells):
+        atoms = sum(counts.values())
+        energy[row] = mean / atoms
+        for symbol, number in counts.items():
+            share[row, column[symbol]] = number / atoms
+    frames = np.array([count for _, count, _ in cells], np.float64)
+    weight, left = frames, energy
+    for _ in range(ITERATIONS):
+        scaled = share * weight[:, None]
+        normal = scaled.T @ share
+        ridge = 1e-12 * max(float(np.trace(normal)), 1e-300) * np.eye(len(column))
+        left = energy - share @ np.linalg.lstsq(normal + ridge, scaled.T @ energy, rcond=None)[0]
+        weight = frames / np.maximum(np.abs(left), CLOSEST)
+    return left
+
+
+def weighted_median(values: F64, weights: F64) -> float:
+    """The value in the middle, each counted `weights` times."""
+    order = np.argsort(values, kind="stable")
+    ends = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(ends, ends[-1] / 2)]])
 
 
 def _spread(moments: list[Moments], centre: np.ndarray, atoms: np.ndarray) -> float:
@@ -205,7 +248,7 @@ def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
         into[key] = into.get(key, 0) + value
 
 
-def _compositions(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
+def compositions_of(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Elements present, the compositions (K, elements) in atoms, and which of them each frame has (F,)."""
     present, column = np.unique(frames.numbers, return_inverse=True)
     places = np.repeat(np.arange(len(frames)), frames.natoms) * len(present) + column
@@ -214,9 +257,11 @@ def _compositions(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [SYMBOLS[z] for z in present], kinds, kind.ravel()
 
 
-def _formula(counts: dict[str, int]) -> str:
+def formula_of(counts: dict[str, int]) -> str:
+    """A composition as text, "Cu3 Au1"."""
     return " ".join(f"{symbol}{number}" for symbol, number in counts.items())
 
 
-def _parse(formula: str) -> dict[str, int]:
+def parse_formula(formula: str) -> dict[str, int]:
+    """Back from `formula_of`."""
     return {(symbol := word.rstrip("0123456789")): int(word[len(symbol) :]) for word in formula.split()}

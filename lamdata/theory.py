@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .located import Spec
+
+SAY_THEIR_STATE = ("Gaussian", "ORCA", "Psi4")  # programs whose readers state `state` wherever it is another than the usual one
+USUAL = "the ground state, in vacuum"
 
 
 class Theory(Spec):
@@ -26,6 +31,14 @@ class Theory(Spec):
     """Hubbard U scheme and values, "none" where there is none."""
     spin: str | None = None
     """"none", "collinear" or "noncollinear"."""
+    state: str | None = None
+    """What else the energy is of than the ground state of the atoms alone, as "TD root 1 (singlet)" or "SMD water"; left out where it is that."""
+
+    @model_serializer(mode="wrap")
+    def _without_usual_state(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `state` out where nothing is said, so that what is made of a card before there was the field is the same to the byte."""
+        out: dict[str, Any] = dump(self)
+        return out if self.state is not None else {name: value for name, value in out.items() if name != "state"}
 
     def differences(self, other: Theory) -> list[str]:
         """Say where two theories disagree, or cannot be shown to agree, one line a field."""
@@ -36,27 +49,29 @@ class Theory(Spec):
                 if name == "functional":
                     out.append("functional is unknown in both")
             elif not _same(_program(mine), _program(theirs)) if name == "code" else not _same(mine, theirs):
-                out.append(f"{name}: {_say(mine)} against {_say(theirs)}")
+                out.append(f"{name}: {_say(name, mine)} against {_say(name, theirs)}")
         return out
 
-    def conflicts(self, stated: dict[str, Any]) -> list[str]:
-        """Say where a source file contradicts this theory; what either leaves open is no conflict."""
+    def conflicts(self, stated: Mapping[str, Any]) -> list[str]:
+        """Say where a source file contradicts this theory; what either leaves open is no conflict, but what the energy is of is never open."""
+        if _program(stated.get("code")) in SAY_THEIR_STATE:
+            stated = {**stated, "state": stated.get("state")}
         out = []
         for name, found in stated.items():
             mine = getattr(self, name)
-            if mine is None or found is None or _agrees(name, mine, found):
-                continue
-            out.append(f"{name} is {_say(found)} in the file, {_say(mine)} in the card")
+            is_open = name != "state" and (mine is None or found is None)
+            if not is_open and not _agrees(name, mine, found):
+                out.append(f"{name} is {_say(name, found)} in the file, {_say(name, mine)} in the card")
         return out
 
     def summary(self) -> str:
         """One short line for tables: "PBE, Quantum ESPRESSO 6.7"."""
-        return ", ".join(part for part in (self.functional, self.code) if part) or "unknown"
+        return ", ".join(part for part in (self.functional, self.state, self.code) if part) or "unknown"
 
 
 def _agrees(name: str, mine: Any, found: Any) -> bool:
     if name == "cutoff":
-        return abs(float(found) - mine) <= 1e-3 * mine
+        return abs(float(found) - float(mine)) <= 1e-3 * float(mine)
     if name == "core":  # a file names the potentials of its own elements only
         return set(str(found).casefold().replace(",", " ").split()) <= set(str(mine).casefold().replace(",", " ").split())
     if name == "code":
@@ -65,8 +80,8 @@ def _agrees(name: str, mine: Any, found: Any) -> bool:
 
 
 def _program(code: str | None) -> str | None:
-    """The program without its version: another release of a code is the same theory."""
-    return code and " ".join(word for word in code.split() if not word[0].isdigit() and not word[1:2].isdigit())
+    """The program without its version, as "6.7", "v6.7" or "16 A.03": another release of a code is the same theory."""
+    return code and " ".join(word for word in code.split() if not re.match(r"[A-Za-z]?\.?\d", word))
 
 
 def _same(a: object, b: object) -> bool:
@@ -75,5 +90,5 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
-def _say(value: object) -> str:
-    return "unknown" if value is None else str(value)
+def _say(name: str, value: object) -> str:
+    return str(value) if value is not None else USUAL if name == "state" else "unknown"

@@ -6,7 +6,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,15 +35,17 @@ class Checkpoint:
     sums: dict[str, dict[str, float]] = field(default_factory=dict)  # training errors since the last row of metrics.csv
     loss: list[float] = field(default_factory=list)  # losses since that row
     best: float | None = None  # lowest validation score so far
+    looked: int | None = None  # the step of the last row of metrics.csv; None in files from before it was kept: that of the file
+    skipped: int = 0  # batches passed over because their gradient was not finite
+    truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since that row
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
     format: int = FORMAT
 
-    def build(self, *, precision: str | None = None, device: str | torch.device = "cpu") -> LamModel:
+    def build(self, *, precision: Literal["float64", "float32"] | None = None, device: str | torch.device = "cpu") -> LamModel:
         """The model with its weights, ready to be evaluated, in its own precision unless another is named."""
         config = ModelConfig.model_validate(self.model_config)
         if precision is not None:
-            parts = {name: getattr(config, name).model_copy(update={"precision": precision}) for name in ("descriptor", "fitting")}
-            config = config.model_copy(update=parts)
+            config = config.in_precision(precision)
         model = LamModel(config)
         model.load_state_dict(self.model)
         return model.to(device).eval()

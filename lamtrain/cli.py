@@ -62,22 +62,31 @@ def init(
 def train(
     config: Annotated[Path, typer.Argument(help="Training config.")],
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint.")] = "auto",
-    runs: Annotated[Path, typer.Option(help="Folder of the run's folder.")] = Path("runs"),
+    runs: Annotated[str, typer.Option(help="Folder of the run's folder, on this machine.")] = "runs",
     name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
     device: Device = "auto",
+    time_limit: Annotated[
+        str | None, typer.Option(help="Save and stop after HH:MM:SS, or after so many seconds; the same command goes on.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train; a run that was stopped goes on by the same command, and a finished one is left alone."""
+    """Train; a run that was stopped goes on by the same command, and a finished one is left alone.
+
+    Ctrl-C, SIGTERM and SIGUSR1 stop it between two steps, saved, with exit code 130. Several GPUs or machines: `torchrun -m lamtrain train ...`.
+    """
     from .config import read_config
 
     overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
     checked = read_config(config, overrides=overrides)
+    limit = None if time_limit is None else seconds_of(time_limit)
+    if "://" in runs:
+        raise ConfigError("a run is written to a folder of this machine", where=f"--runs {runs}", hint="copy it from there afterwards")
     need("torch", extra="train")
     from .training.trainer import train as run
 
-    folder = run(checked, out=runs / checked.train, resume=resume, device=device, quiet=quiet)
+    folder = run(checked, out=Path(runs) / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
 
 
@@ -88,7 +97,8 @@ def test(
     head: Annotated[str | None, typer.Option(help="One head only.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's, or one in it for a part."),
     ] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
     device: Device = "auto",
@@ -97,13 +107,17 @@ def test(
 ) -> None:
     """Measure errors on held-out groups, head by head, beside the spread of the labels; write test.json and pictures."""
     need("torch", extra="train")
-    from .evaluation.report import TABLE_COLUMNS, table_rows, test_model
+    from .device import device_of
+    from .evaluation.report import table_of, test_model
 
-    result = test_model(model, store, output=output or model.parent, head=head, dataset=dataset, device=device, quiet=quiet)
+    place = device_of(device)
+    part = "-".join(["test", *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
+    folder = output or (model.parent / part if head or dataset else model.parent)
+    result = test_model(model, store, output=folder, head=head, dataset=dataset, device=place, quiet=quiet)
     if json:
         print_json(result)
     else:
-        table("held-out groups", TABLE_COLUMNS, table_rows(result))
+        table("held-out groups", *table_of(result))
     limit = max_force_rmse or float("inf")
     worst = {
         h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit
@@ -175,6 +189,21 @@ def import_(
         print("\n".join([f"wrote {output} with heads {', '.join(info.read.values())}", *info.notes]))
 
 
+def seconds_of(text: str) -> float:
+    """Seconds of `HH:MM:SS`, `MM:SS` or a number of seconds."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+        if len(parts) > 3 or min(parts) < 0:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time", where="--time-limit", hint="as 1:30:00, or a number of seconds") from None
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
 def main() -> None:
     """Entry point of `lamtrain`."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

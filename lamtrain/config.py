@@ -4,38 +4,63 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from lamdata.errors import ConfigError
 from lamdata.located import Spec, read_yaml, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
+from lamtrain.tasks import Pair
+from lamtrain.tasks.denoise import DenoiseLoss
+from lamtrain.tasks.energy_force import EnergyForceLoss
 
-Pair = tuple[float, float]
+Size = Literal["tiny", "small", "medium", "large", "student"]
 
 
 class ModelSpec(Spec):
     """The network: a named size, and whatever differs from it."""
 
-    size: Literal["tiny", "small", "medium", "large"] = "small"
-    """DPA-2 as DeePMD-kit ships it (small, medium, large), or one for a laptop (tiny)."""
+    size: Size = "small"
+    """DPA-2 as DeePMD-kit ships it (small, medium, large), or one for a laptop (tiny); or DPA-1 without attention (student)."""
     descriptor: DescriptorConfig | None = None
-    """Replaces the descriptor of the size."""
+    """What differs from the descriptor of the size; a whole descriptor where its `type` is another."""
     fitting: FittingConfig | None = None
-    """Replaces the energy heads of the size."""
+    """What differs from the energy heads of the size."""
     denoise: DenoiseConfig | None = None
-    """Replaces the denoise heads of the size."""
+    """What differs from the denoise heads of the size."""
     elements: list[str] | None = None
     """Elements the model knows; by default those of its datasets."""
 
-    def resolve(self, *, elements: list[str], heads: dict[str, str], precision: str) -> ModelConfig:
-        """Return the full model config for the elements and heads of a mixture."""
-        base = getattr(ModelConfig, self.size)(elements=self.elements or elements, heads=heads)
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_size(cls, data: Any) -> Any:
+        """Take what a section leaves out from the size."""
+        size = data.get("size", "small") if isinstance(data, dict) else None
+        if size not in get_args(Size):
+            return data
+        base = getattr(ModelConfig, size)(elements=["H"]).model_dump(mode="json")
+        parts = {name: data[name] for name in ("descriptor", "fitting", "denoise") if isinstance(data.get(name), dict)}
+        return data | {name: _filled(part, base[name]) for name, part in parts.items()}
+
+    def resolve(self, *, elements: list[str], heads: dict[str, str], precision: Literal["float64", "float32"]) -> ModelConfig:
+        """Return the full model config for the elements and heads of a mixture; raises ConfigError where they do not go together."""
+        base: ModelConfig = getattr(ModelConfig, self.size)(elements=self.elements or elements)
         parts = {name: getattr(self, name) or getattr(base, name) for name in ("descriptor", "fitting", "denoise")}
+        values = {name: part.model_dump(mode="json") for name, part in parts.items()}
         for name in ("descriptor", "fitting"):
-            parts[name] = parts[name].model_copy(update={"precision": precision})
-        return base.model_copy(update=parts)
+            values[name]["precision"] = precision
+        return validate(values | {"elements": base.elements, "heads": heads}, ModelConfig, where="model", places={})
+
+
+def _filled(part: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """`part` with what it leaves out from `base`, section by section; another type of descriptor leaves nothing out."""
+    if part.get("type", base.get("type")) != base.get("type"):
+        return part
+    return base | {
+        key: _filled(value, base[key]) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in part.items()
+    }
 
 
 class BatchSpec(Spec):
@@ -49,7 +74,7 @@ class BatchSpec(Spec):
     """Atoms that a process holds at once, at most (at least one frame): the step is done in parts and, but for rounding, stays the same."""
 
     @model_validator(mode="after")
-    def _one_of_them(self):
+    def _one_of_them(self) -> Self:
         if (self.frames is None) == (self.atoms is None):
             raise ValueError("give either `frames` or `atoms`")
         return self
@@ -65,29 +90,32 @@ class LearningRateSpec(Spec):
     decay_steps: int = Field(default=5000, ge=1)
     """Steps between two lowerings."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the rate first grows from nothing."""
+    """Steps over which the rate first grows in a line; fewer than all."""
+    warmup_start_factor: float = Field(default=0.0, ge=0, le=1)
+    """Share of `start` that the warm-up begins at."""
 
 
-class LossSpec(Spec):
+class LossSpec(EnergyForceLoss, DenoiseLoss):
     """Prefactors [start, limit]; each goes from start to limit as the learning rate falls (DPA-2 paper, and DeePMD-kit's `ener` loss)."""
 
-    energy: Pair = (0.02, 1.0)
-    """Of (dE)^2 / N, eV."""
-    force: Pair = (1000.0, 1.0)
-    """Of the mean (dF)^2 over components, eV/Å."""
-    virial: Pair = (0.0, 0.0)
-    """Of the mean (dV)^2 / N over components, eV."""
-    displacement: Pair = (1.0, 1.0)
-    """Of the smooth-L1 distance between predicted and true displacement on displaced atoms, Å."""
-    types: Pair = (1.0, 1.0)
-    """Of the cross-entropy of hidden types."""
+    more: dict[str, Pair] = {}
+    """Prefactors of terms of other kinds of tasks; by default those of the kind."""
     huber: float = Field(default=1.0, gt=0)
     """Where the smooth-L1 loss of displacements turns from square to straight, Å."""
 
+    def pair(self, term: str) -> Pair:
+        """The prefactors of a term."""
+        if term in self.more:
+            return self.more[term]
+        known: Pair | None = getattr(self, term, None)
+        if known is None:
+            raise ConfigError(f"no prefactors for {term!r}", where="loss", hint=f"add `more: {{{term}: [1, 1]}}`")
+        return known
+
     @model_validator(mode="after")
-    def _not_negative(self):
-        for name in ("energy", "force", "virial", "displacement", "types"):
-            if min(getattr(self, name)) < 0:
+    def _not_negative(self) -> Self:
+        for name, pair in (self.model_dump(exclude={"more", "huber"}) | self.more).items():
+            if min(pair) < 0:
                 raise ValueError(f"prefactor {name} is negative")
         return self
 
@@ -101,6 +129,21 @@ class ValidationSpec(Spec):
     """Frames of each dataset, at most."""
 
 
+class StartSpec(Spec):
+    """Another model to start from, instead of random weights."""
+
+    model: str
+    """Its checkpoint; relative to the file this stands in."""
+    heads: dict[str, str] = {}
+    """Head of this run -> head of that model whose net it takes, or `new`; a head that is not named takes the one of its own name."""
+    references: Literal["refit", "keep"] = "refit"
+    """Reference energies of heads that are taken: fitted to the training frames of this run, or those of that model."""
+    train: Literal["all", "heads"] | list[str] = "all"
+    """What is trained: everything, the heads alone, or parameters by pattern of name, as `heads.*`."""
+    lr_scale: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Pattern of parameter names -> factor on the learning rate; the first that fits counts."""
+
+
 class TrainConfig(Spec):
     """A training run. Paths are relative to the file they stand in."""
 
@@ -112,6 +155,8 @@ class TrainConfig(Spec):
     """Folder or URL of the store that holds the datasets."""
     model: ModelSpec = ModelSpec()
     """The network."""
+    start: StartSpec | None = None
+    """Another model to start from."""
     steps: int = Field(ge=1)
     """Optimizer steps."""
     batch: BatchSpec = BatchSpec(frames=8)
@@ -132,15 +177,31 @@ class TrainConfig(Spec):
     """Of the weights, the order of the data and the noise."""
     validation: ValidationSpec = ValidationSpec()
     """Looks at held-out groups."""
+    skip_nonfinite: int = Field(default=0, ge=0)
+    """Batches whose gradient is not finite that are passed over, at most; one more ends the run, and names the frames."""
     checkpoint_every: int = Field(default=1000, ge=1)
     """Steps between two checkpoints."""
+    checkpoint_keep: int = Field(default=3, ge=1)
+    """Newest checkpoints that are kept; the best is kept besides."""
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics.csv."""
 
     @model_validator(mode="after")
-    def _only_float32_is_rounded(self):
+    def _only_float32_is_rounded(self) -> Self:
         if self.precision == "float64" and self.matmul != "ieee":
             raise ValueError(f"matmul {self.matmul} rounds float32 products, but precision is float64")
+        return self
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        if self.start is not None and self.model != ModelSpec():
+            raise ValueError("`start.model` brings its own network: leave `model` out")
+        return self
+
+    @model_validator(mode="after")
+    def _something_follows_the_warm_up(self) -> Self:
+        if self.learning_rate.warmup_steps >= self.steps:
+            raise ValueError(f"learning_rate.warmup_steps ({self.learning_rate.warmup_steps}) must be below steps ({self.steps})")
         return self
 
 
@@ -152,7 +213,9 @@ def read_config(path: str | Path, *, overrides: list[str] | None = None) -> Trai
         _override(data, override)
     config = validate(data, TrainConfig, where=str(path), places=places)
     here = path.parent
-    changes = {"mixture": _beside(config.mixture, here), "store": _beside(config.store, here)}
+    changes: dict[str, Any] = {"mixture": _beside(config.mixture, here), "store": _beside(config.store, here)}
+    if config.start is not None:
+        changes["start"] = config.start.model_copy(update={"model": _beside(config.start.model, here)})
     for override in overrides or []:  # what is typed in a shell is relative to where the shell is
         key, value = override.split("=", 1)
         if key in changes:

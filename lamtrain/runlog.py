@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .files import replace_file
-
-ENERGY_FORCE = ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom")
-DENOISE = ("displacement_rmse_angstrom", "type_cross_entropy", "type_accuracy")
+from .tasks import task_kind
 
 
 def columns(heads: dict[str, str]) -> list[str]:
-    """Column names: step, learning rate, loss, then `HEAD.train.ERROR` and `HEAD.validation.ERROR`; units are in the names."""
-    out = ["step", "learning_rate", "loss"]
+    """Column names: step, learning rate, loss, the share of atoms whose neighbour list was cut, then `HEAD.train.ERROR` and `HEAD.validation.ERROR`; units are in the names."""
+    out = ["step", "learning_rate", "loss", "truncated"]
     for head, task in heads.items():
         for side in ("train", "validation"):
-            out += [f"{head}.{side}.{name}" for name in (ENERGY_FORCE if task == "energy_force" else DENOISE)]
+            out += [f"{head}.{side}.{name}" for name in task_kind(task).logged]
     return out
 
 
@@ -37,7 +37,7 @@ class MetricsFile:
     def append(self, row: dict[str, object]) -> None:
         """Add a row; values absent stay empty."""
         text = io.StringIO()
-        values = {name: repr(value) if isinstance(value, float) else value for name, value in row.items()}
+        values = {name: repr(value) if isinstance(value, float) else value for name, value in row.items() if value is not None}
         csv.DictWriter(text, self.columns, lineterminator="\n").writerow(values)
         with open(self.path, "a") as file:
             file.write(text.getvalue())
@@ -50,7 +50,8 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     return [row for row in csv.DictReader(io.StringIO(whole)) if row["step"] and None not in row.values()]
 
 
-def flatten(table: dict[str, dict[str, float]], side: str) -> dict[str, float]:
-    """Errors of each head as columns of one side."""
-    known = {*ENERGY_FORCE, *DENOISE}
-    return {f"{head}.{side}.{name}": value for head, errors in table.items() for name, value in errors.items() if name in known}
+def flatten(table: Mapping[str, Mapping[str, Any]], side: str, heads: Mapping[str, str]) -> dict[str, Any]:
+    """Errors of each head (head -> kind of task) as columns of one side."""
+    return {
+        f"{head}.{side}.{name}": errors[name] for head, errors in table.items() for name in task_kind(heads[head]).logged if name in errors
+    }

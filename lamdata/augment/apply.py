@@ -25,11 +25,10 @@ def augment(frames: Frames, spec: AugmentSpec, *, seed: int) -> Frames:
         frames = repeat(frames, max_atoms=spec.supercell.max_atoms)
     if spec.rotate:
         frames = rotate(frames, keys=keys)
-    moved = None
     if spec.noise is not None:
         frames, moved = displace(frames, spec.noise, keys=keys)
-    if spec.same_atoms:
-        return _mask(frames, moved)
+        if spec.same_atoms:
+            return _mask(frames, moved)
     if spec.mask is not None:
         return _mask(frames, _masked_atoms(frames, spec.mask, keys=keys))
     return frames

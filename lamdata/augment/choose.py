@@ -17,8 +17,9 @@ _FEW_FRAMES = 24  # a NumPy pass over fewer frames than this is slower than a lo
 def wanted(natoms: NDArray[np.integer], *, probability: float | None, number: int | None) -> NDArray[np.int64]:
     """Return (F,) how many atoms to choose: max(1, int(probability N)), or min(number, N)."""
     if number is not None:
-        return np.minimum(natoms, number).astype(np.int64)
-    return np.maximum(1, (probability * natoms.astype(np.float64)).astype(np.int64))
+        return np.minimum(natoms.astype(np.int64), np.int64(number))
+    assert probability is not None, "the specs check that one of the two is given"
+    return np.maximum(np.int64(1), (probability * natoms.astype(np.float64)).astype(np.int64))
 
 
 def choose(natoms: NDArray[np.integer], count: NDArray[np.int64], *, keys: U32, purpose: Purpose) -> NDArray[np.bool_]:

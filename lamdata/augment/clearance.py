@@ -17,6 +17,9 @@ from ..frames import Frames
 from ..images import pairs_over_images
 from .ragged import chunks, products
 
+I64 = NDArray[np.int64]
+Floats = NDArray[np.floating]
+
 _HASH_LENGTH = 64.0  # Å after which coordinates of a molecule wrap; it only sorts pairs out, so that any length is right
 _NARROW = 0.49  # of a cell's width: for a longer limit the nearest image of a pair is not the only one to look at
 _LARGE = 2000  # atoms from which a tree is faster than all pairs
@@ -79,7 +82,7 @@ def _cells(frames: Frames, used: NDArray[np.int64], *, limit: NDArray[np.float64
     return _Cells(frame=used, limit=limit[used], cell=cell, reciprocal=reciprocal, window=window)
 
 
-def _candidates(frames: Frames, positions, atoms, local, cells: _Cells):
+def _candidates(frames: Frames, positions: Floats, atoms: I64, local: I64, cells: _Cells) -> tuple[I64, I64, I64]:
     """Return (first, second, row of `cells`) of the pairs that no coordinate rules out; `local` is the row of each of `atoms`."""
     natoms = frames.natoms[cells.frame].astype(np.int64)
     start, base = frames.starts[cells.frame], np.cumsum(natoms) - natoms
@@ -105,7 +108,7 @@ def _turns(positions: NDArray[np.floating], reciprocal: NDArray[np.float64], nat
     return turns
 
 
-def _sieve(turns, own, *, first, count, reach):
+def _sieve(turns: NDArray[np.uint32], own: I64, *, first: I64, count: I64, reach: NDArray[np.uint32]) -> tuple[I64, I64]:
     """Return (row of `own`, member) of pairs whose three coordinates all differ by at most `reach`; uint32 subtraction wraps.
 
     Each of `own` meets `count` members from `first` on; `turns` (3, B), `reach` (3, rows of `own`).
@@ -122,7 +125,7 @@ def _sieve(turns, own, *, first, count, reach):
     return asked[other], member[other]
 
 
-def _measured(positions, cells: _Cells, first, second, local) -> Pairs:
+def _measured(positions: Floats, cells: _Cells, first: I64, second: I64, local: I64) -> Pairs:
     """Keep the pairs whose nearest image is closer than their limit."""
     delta = positions[first].astype(np.float64) - positions[second]
     turns = np.rint(np.einsum("pij,pj->pi", cells.reciprocal[local], delta))

@@ -13,7 +13,8 @@ _BLOCK = 1 << 13  # vectors at a time, so that the temporaries stay in the cache
 def ranks(counts: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return 0 .. counts[0] - 1, 0 .. counts[1] - 1, ... in one array."""
     ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+    inside: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+    return inside
 
 
 def chunks(counts: NDArray[np.integer], *, size: int) -> Iterator[slice]:

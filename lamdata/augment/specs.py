@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from ..located import Spec
 
+Some = TypeVar("Some", "NoiseSpec", "MaskSpec")
 
-def _probability_or_number(spec):
+
+def _probability_or_number(spec: Some) -> Some:
     """Validate that exactly one says how many atoms."""
     if (spec.probability is None) == (spec.number is None):
         raise ValueError("give either `probability` or `number` of atoms" + ("" if spec.number is None else ", not both"))
@@ -67,7 +69,7 @@ class AugmentSpec(Spec):
     """Repeat small cells."""
 
     @model_validator(mode="after")
-    def _same_atoms_says_it_all(self):
+    def _same_atoms_says_it_all(self) -> Self:
         if self.same_atoms and self.noise is None:
             raise ValueError("same_atoms masks the displaced atoms: it needs `noise`")
         if self.same_atoms and self.mask is not None:

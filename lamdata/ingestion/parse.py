@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from ..errors import SourceError
 from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..sources import Reader, SourceFile, guess_format, read_items, read_theory, reader
+from .findings import UNREADABLE, add_atoms, as_isolated_atom
+from .splits import Splitter, mark_split
 from .staging import Piece, PieceWriter
 
 FILES_PER_PART = 128  # a piece costs as much as some frames: with 64 small files in each, a tenth of the whole
@@ -32,6 +33,7 @@ class Part:
     number: int
     card: Card
     staging: Path
+    splitter: Splitter
     on_error: Literal["stop", "skip"]
     files: list[tuple[SourceFile, SourceSpec]] = field(default_factory=list)
 
@@ -41,7 +43,9 @@ class Part:
         return self.staging / f"piece-{self.number:06d}"
 
 
-def parts_of(files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, staging: Path, on_error: Literal["stop", "skip"]) -> list[Part]:
+def parts_of(
+    files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, splitter: Splitter, staging: Path, on_error: Literal["stop", "skip"]
+) -> list[Part]:
     """Deal files out in order, and large ones in spans; the deal depends on nothing but the files."""
     size = min(max(sum(file.size for file, _ in files) // PARTS, LEAST_PART), LARGEST_PART)
     parts: list[Part] = []
@@ -49,7 +53,7 @@ def parts_of(files: Sequence[tuple[SourceFile, SourceSpec]], *, card: Card, stag
     for file, spec in files:
         for share in _shares(file, spec, size=size):
             if filled >= size or len(parts[-1].files) >= FILES_PER_PART:
-                parts.append(Part(number=len(parts), card=card, staging=staging, on_error=on_error))
+                parts.append(Part(number=len(parts), card=card, splitter=splitter, staging=staging, on_error=on_error))
                 filled = 0
             parts[-1].files.append((share, spec))
             filled += file.size if share.span is None else size
@@ -76,23 +80,37 @@ def parse_part(part: Part) -> Piece:
     if part.folder.is_dir():
         return Piece(part.folder)
     with PieceWriter(part.folder) as piece:
-        for parsed, unread in _gather(_items(part)):
-            _store(parsed, unread, part.card, piece)
+        for parsed, unread in _gather(_items(part, piece)):
+            _store(parsed, unread, part, piece)
     return Piece(part.folder)
 
 
-def _items(part: Part) -> Iterator[Frame | Parsed | Rejection]:
-    """What the files of a part hold, in order."""
+def _items(part: Part, piece: PieceWriter) -> Iterator[Frame | Parsed | Rejection]:
+    """What the files of a part hold, in order; what they state of their theory goes into the facts of the piece."""
     for file, spec in part.files:
         file = file.hold()
         try:
             use = _reader_of(file, spec)
-            _agree_on_theory(file, use, part.card)
-            yield from read_items(file, spec, use=use)
+            stated = read_theory(file, use=use)
+            _agree_on_theory(file, stated, part.card)
+            piece.facts.theories.add(file.name, stated)
+            for item in read_items(file, spec, use=use):
+                yield from (item,) if isinstance(item, Rejection) else _as_frames(mark_split(item, spec), spec)
         except SourceError as err:
             if part.on_error == "stop":
                 raise
-            yield Rejection(origin=f"{file.name}#", reason="unreadable", value=err.message)
+            yield Rejection(origin=f"{file.name}#", reason=UNREADABLE, value=err.message)
+
+
+def _as_frames(item: Frame | Parsed, spec: SourceSpec) -> Iterator[Frame | Parsed]:
+    """Free atoms as the source's `isolated_atoms` has them."""
+    if spec.isolated_atoms == "all":
+        yield replace(item, isolated=True) if isinstance(item, Frame) else replace(item, isolated=[True] * len(item))
+        return
+    yield item
+    if spec.isolated_atoms == "also frames":
+        marked = [item] if isinstance(item, Frame) else item
+        yield from (replace(one, isolated=False, split="train") for one in marked if one.isolated)
 
 
 def _gather(items: Iterable[Frame | Parsed | Rejection]) -> Iterator[tuple[Parsed | None, list[tuple[int, Rejection]]]]:
@@ -115,27 +133,59 @@ def _gather(items: Iterable[Frame | Parsed | Rejection]) -> Iterator[tuple[Parse
 
 
 def _stack(items: Sequence[Frame | Parsed]) -> Parsed | None:
-    runs = groupby(items, lambda item: isinstance(item, Parsed))
-    parts = [part for many, run in runs for part in (run if many else [Parsed.from_list(list(run))])]
+    parts: list[Parsed] = []
+    singles: list[Frame] = []
+    for item in items:
+        if isinstance(item, Frame):
+            singles.append(item)
+            continue
+        if singles:
+            parts.append(Parsed.from_list(singles))
+            singles = []
+        parts.append(item)
+    if singles:
+        parts.append(Parsed.from_list(singles))
     return Parsed.concatenate(parts) if parts else None
 
 
-def _store(parsed: Parsed | None, unread: list[tuple[int, Rejection]], card: Card, piece: PieceWriter) -> None:
-    """Check frames and write those that pass; the ledger keeps the order of the source."""
-    refused, shortest = check(parsed, card.checks) if parsed is not None else ({}, np.empty(0))
-    for _, rejection in sorted([*unread, *refused.items()], key=lambda row: row[0]):
+def _store(parsed: Parsed | None, unread: list[tuple[int, Rejection]], part: Part, piece: PieceWriter) -> None:
+    """Check frames and write those that pass; the ledger keeps the order of the source; free atoms become reference energies."""
+    if parsed is not None and any(parsed.isolated):
+        parsed, unread = _set_atoms_apart(parsed, unread, piece)
+    refused, shortest = check(parsed, part.card.checks) if parsed is not None else ({}, np.empty(0))
+    ledger = [rejection for _, rejection in sorted([*unread, *refused.items()], key=lambda row: row[0])]
+    for rejection in ledger:
         piece.reject(rejection)
+    piece.facts.met |= part.splitter.met(rejection.origin for rejection in ledger)
     if parsed is None:
         return
+    piece.facts.met |= part.splitter.met(parsed.origins, parsed.groups)
     if refused:
         rows = np.flatnonzero(~np.isin(np.arange(len(parsed)), list(refused)))
         parsed, shortest = parsed.take(rows), shortest[rows]
-    held_out = {group: card.split.is_validation(group) for group in set(parsed.groups)}
-    piece.add(parsed, shortest=shortest, validation=np.array([held_out[group] for group in parsed.groups], bool))
+    sides, dealt = part.splitter.sides(parsed)
+    piece.add(parsed, shortest=shortest, sides=sides, dealt=dealt)
 
 
-def _agree_on_theory(file: SourceFile, use: Reader, card: Card) -> None:
-    conflicts = card.theory.conflicts(read_theory(file, use=use))
+def _set_atoms_apart(
+    parsed: Parsed, unread: list[tuple[int, Rejection]], piece: PieceWriter
+) -> tuple[Parsed | None, list[tuple[int, Rejection]]]:
+    """Put the energies of free atoms into the facts of a piece; return what is left, and what was not read or gives no energy."""
+    atoms = np.asarray(parsed.isolated, bool)
+    before = np.concatenate([[0], np.cumsum(~atoms)]).tolist()  # frames that are none, before each row
+    apart = [(before[number], rejection) for number, rejection in unread]
+    rows = np.flatnonzero(atoms)
+    for row, frame in zip(rows.tolist(), parsed.take(rows)):
+        found = as_isolated_atom(frame)
+        if isinstance(found, Rejection):
+            apart.append((before[row], found))
+        else:
+            add_atoms(piece.facts.isolated, dict([found]))
+    return None if atoms.all() else parsed.take(np.flatnonzero(~atoms)), apart
+
+
+def _agree_on_theory(file: SourceFile, stated: dict[str, Any], card: Card) -> None:
+    conflicts = card.theory.conflicts(stated)
     if conflicts:
         raise SourceError(
             f"theory differs from the card of {card.dataset}: {'; '.join(conflicts)}",

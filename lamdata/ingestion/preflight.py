@@ -1,25 +1,68 @@
-"""Preflight: what a catalog promises that is not there."""
+"""Preflight: what a catalog promises that is not there, and files of a card whose theories differ."""
 
 from __future__ import annotations
 
-from ..catalog import Catalog
-from ..errors import ConfigError, ConfigErrors, SourceError
-from ..sources import expand, reader
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ..catalog import Card, Catalog, SourceSpec
+from ..errors import ConfigError, ConfigErrors, LamError
+from ..sources import SourceFile, expand, guess_format, read_items, read_theory, reader
+from .splits import read_splitter
+from .theories import Theories, check_theories
+
+SAMPLED = 20  # files of a source whose theory is read, spread over it; ingest reads all
+TRIED = 3  # files of a source of which the first frame is read, so that a key that is not there is found
 
 
 def missing_sources(catalog: Catalog) -> None:
-    """Raise every source that matches no file and every format that no reader has; remote sources are not asked for."""
+    """Raise what cannot be read as its card says, and theories that differ; of a sample of files, remote ones not asked for."""
     errors: list[ConfigError] = []
     for name, card in catalog.cards.items():
-        file = catalog.files[name]
-        for i, spec in enumerate(card.sources):
-            where = f"{file} (sources.{i})"
-            try:
-                if spec.format != "auto":
-                    reader(spec.format)
-                if "://" not in spec.path or spec.path.startswith("package://"):
-                    expand(spec, base=file.parent)
-            except (ConfigError, SourceError) as err:
-                errors.append(ConfigError(err.message, where=where, hint=err.hint))
+        errors += _of_card(card, catalog.files[name])
     if errors:
         raise ConfigErrors(errors)
+
+
+def _of_card(card: Card, file: Path) -> Iterator[ConfigError]:
+    theories = Theories()
+    for i, spec in enumerate(card.sources):
+        where = f"{file} (sources.{i})"
+        try:
+            _look_at(card, spec, file.parent, theories)
+        except LamError as err:
+            inside = f"{err.where}: " if err.where else ""
+            yield ConfigError(f"{inside}{err.message}", where=where, hint=err.hint)
+    try:
+        read_splitter(card, file.parent)
+        check_theories(card, theories)
+    except LamError as err:
+        yield ConfigError(err.message, where=err.where or str(file), hint=err.hint)
+
+
+def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> None:
+    """Find the files of one source, read the first frames of some and the theory of more."""
+    if spec.format != "auto":
+        reader(spec.format)
+    if "://" in spec.path and not spec.path.startswith("package://"):
+        return
+    files = expand(spec, base=base)
+    for number, file in enumerate(_spread(files, SAMPLED)):
+        use = reader(guess_format(file) if spec.format == "auto" else spec.format)
+        stated = read_theory(file, use=use)
+        if conflicts := card.theory.conflicts(stated):
+            raise ConfigError(
+                f"theory differs from the card: {'; '.join(conflicts)}", where=file.name, hint="mend the card, or leave the file out"
+            )
+        theories.add(file.name, stated)
+        if number < TRIED:
+            for _ in islice(read_items(file, spec, use=use), 1):
+                pass
+
+
+def _spread(files: list[SourceFile], count: int) -> list[SourceFile]:
+    """At most `count` of them, the first and the last among them."""
+    if len(files) <= count:
+        return files
+    return [files[round(i * (len(files) - 1) / (count - 1))] for i in range(count)]

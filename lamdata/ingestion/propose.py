@@ -130,6 +130,9 @@ def _describe(proposal: Proposal) -> None:
         frame = None
     if hasattr(use, "ignored") and (ignored := use.ignored(file)):
         proposal.notes.append(f"labels that are not read: {', '.join(ignored)}")
+    if hasattr(use, "usual_units") and (usual := use.usual_units(file)):
+        proposal.units = {quantity: f"{unit}?" for quantity, unit in usual.items()}
+        proposal.notes.append("units that the file does not state, as this format mostly has them")
     if frame is not None:
         proposal.labels = [name for name in ("energy", "forces", "virial") if getattr(frame, name) is not None]
         proposal.notes.append(f"first frame: {len(frame.numbers)} atoms, {', '.join(proposal.labels) or 'no labels'}")
@@ -173,7 +176,7 @@ def _keys_of_extxyz(proposal: Proposal, file: SourceFile) -> set[str]:
 
 def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
     """Sources that differ only in the file become one with a pattern, where a pattern names exactly these files."""
-    groups: dict[tuple, list[Proposal]] = {}
+    groups: dict[tuple[str | None, ...], list[Proposal]] = {}
     for one in proposals:
         alike = (one.format, one.members, posixpath.dirname(one.path), str(one.keys), str(one.units), str(one.options))
         groups.setdefault(alike, []).append(one)

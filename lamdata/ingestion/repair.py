@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..catalog import Card
-from ..errors import DataError
+from ..errors import DataError, StoreError
 from ..places import Place, open_place
 from ..store.commits import DatasetEntry, read_index
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage
 from .run import Crew, attributes_of, facts_of, fill_shards, hash_files, parse_files, plan_shards, segment_name, source_files, staged
+from .splits import Splitter, read_splitter
 
 
 def repair(
@@ -33,25 +34,29 @@ def repair(
     metadata are. Nothing is replaced before its new bytes have the hash that was committed.
     """
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
-    committed, files = read_index(open_place(store)).entry(card.dataset), source_files(card, base)
+    index = read_index(open_place(store))
+    if index is None or card.dataset not in index.datasets:
+        raise StoreError(f"there is no dataset {card.dataset} to repair", where=store, hint="`lamdata ls STORE` lists what is there")
+    committed, files, splitter = index.entry(card.dataset), source_files(card, base), read_splitter(card, base)
     hashes = hash_files(files, crew)
-    segment = _segment_of(committed, card, hashes, where=store)
+    segment = _segment_of(committed, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
-        pieces = parse_files(files, card, folder, "skip", crew)
+        pieces = parse_files(files, card, splitter, folder, "skip", crew)
         _, survey = facts_of(card, pieces, hashes)
         plan, order = plan_shards(pieces, survey, segment.path, segment.plan.profile)
         scratch = str(folder / "again")
+        shards = {found.shard for found in damaged if found.shard is not None}
         everything = any(found.shard is None for found in damaged)
-        fill_shards(scratch, plan, pieces, order, set(range(plan.shards)) if everything else {found.shard for found in damaged}, crew)
+        fill_shards(scratch, plan, pieces, order, set(range(plan.shards)) if everything else shards, crew)
         if everything:
             seal_segment(scratch, plan, path=segment.path, attributes=attributes_of(card))
         return _replace(scratch, store, segment, None if everything else {found.object for found in damaged})
 
 
-def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], *, where: str) -> SegmentEntry:
+def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], splitter: Splitter, *, where: str) -> SegmentEntry:
     """The segment that these files gave when they were ingested."""
     for segment in committed.segments:
-        if segment.path == f"{card.dataset}/{segment_name(card, hashes, segment.plan.profile)}":
+        if segment.path == f"{card.dataset}/{segment_name(card, hashes, segment.plan.profile, splitter)}":
             return segment
     changed = sorted(name for name, digest in committed.meta.get("sources", {}).items() if hashes.get(name) != digest)
     what = f"source files changed or are gone: {', '.join(changed[:5])}" if changed else "it was ingested with another card"

@@ -12,11 +12,11 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -28,15 +28,20 @@ from ..progress import track
 from ..sources import SourceFile, expand
 from ..statistics import Statistics, fit_references, merge
 from ..store.commits import commit, read_index
-from ..store.layout import SegmentPlan
-from ..store.shard import finished_shards, seal_segment, write_shard
+from ..store.layout import SPLITS, SegmentPlan
+from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
+from .findings import CARD, IsolatedAtoms, LeftOut, check_refusals, isolated_atoms_of, merge_left_out
 from .parse import parse_part, parts_of
+from .replacement import refuse_foreign_folder, refuse_to_replace, said_otherwise
+from .splits import Splitter, check_splits, read_splitter
 from .staging import Piece, Staging
+from .theories import Theories, check_theories
 from .workers import run_tasks
 
-LEDGER = "rejected.jsonl"
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 Files = Sequence[tuple[SourceFile, SourceSpec]]
 
 
@@ -48,10 +53,15 @@ class IngestReport:
     segment: str  # path of the segment below the store; its name is a hash of everything that decides its content
     frames: int
     validation_frames: int
+    test_frames: int
+    groups: dict[str, int]  # groups of each split; {} where the store had exactly this before
     rejected: dict[str, int]  # reason -> frames
+    left_out: LeftOut  # labels that stand in the files and not in the frames: "label: why" -> frames, and one of them
+    isolated_atoms: IsolatedAtoms  # element -> energy in eV, and who says so
     references: dict[str, Any] | None  # fitted to the training frames
     ledger: str  # where rejected.jsonl is
-    new: bool  # False when the store had exactly this before
+    new: bool  # False when the store had these frames before
+    changed: tuple[str, ...] = ()  # words of its card that were written anew, the frames being there already
 
 
 def ingest(
@@ -63,29 +73,36 @@ def ingest(
     workers: int = 1,
     scheduler: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
+    replace: bool = False,
     staging: Path | None = None,
     quiet: bool = False,
 ) -> IngestReport:
     """Bring a dataset into a store; `base` is the folder that the card's paths are relative to.
 
-    Doing it again does nothing; a changed card or source replaces the dataset. A file that cannot be read stops everything with
+    Doing it again does nothing; where the store has other frames under this name, they are replaced only if `replace` says so. A file that cannot be read stops everything with
     nothing written (`on_error="stop"`), or becomes a row of the ledger (`"skip"`). A calculation that did not converge, or a frame
     that fails a check, is always a row of the ledger.
     """
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
-    files = source_files(card, base)
+    refuse_foreign_folder(store)
+    files, splitter = source_files(card, base), read_splitter(card, base)
     hashes = hash_files(files, crew)
-    segment = f"{card.dataset}/{segment_name(card, hashes, profile)}"
-    done = _already_there(card.dataset, store, segment)
+    segment = f"{card.dataset}/{segment_name(card, hashes, profile, splitter)}"
+    done = _already_there(card, store, segment)
     if done is not None:
         _remove(_staging_folder(store, segment, staging))  # of a run that was killed between its commit and its end
         return done
+    if not replace:
+        refuse_to_replace(card, store, segment, hashes, profile)
     with staged(store, segment, staging) as folder:
-        pieces = parse_files(files, card, folder, on_error, crew)
+        pieces = parse_files(files, card, splitter, folder, on_error, crew)
         meta, survey = facts_of(card, pieces, hashes)
+        check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
+        check_refusals(card, _ledger(pieces), kept=survey.frames)
+        groups = check_splits(card, splitter, pieces)
         plan, order = plan_shards(pieces, survey, segment, profile)
         fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
-        return _publish(store, card, segment, plan, pieces, meta)
+        return _publish(store, card, segment, plan, pieces, meta, groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +114,7 @@ class Crew:
     scheduler: str | None
     quiet: bool
 
-    def do(self, function: Callable, tasks: Sequence, doing: str, unit: str) -> Iterator:
+    def do(self, function: Callable[[Work], Result], tasks: Sequence[Work], doing: str, unit: str) -> Iterator[Result]:
         """Yield the result of each task, in no particular order, behind a bar."""
         done = run_tasks(function, tasks, workers=self.workers, scheduler=self.scheduler)
         return iter(track(done, f"{self.title}: {doing}", total=len(tasks), unit=unit, quiet=self.quiet))
@@ -117,8 +134,8 @@ def _hash_of(file: SourceFile) -> tuple[str, str]:
     return file.name, file.sha256
 
 
-def parse_files(files: Files, card: Card, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
-    parts = parts_of(files, card=card, staging=folder, on_error=on_error)
+def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
+    parts = parts_of(files, card=card, splitter=splitter, staging=folder, on_error=on_error)
     return sorted(crew.do(parse_part, parts, "parsing", "parts"), key=lambda piece: piece.folder)
 
 
@@ -135,20 +152,29 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
     _remove(folder)
 
 
-def segment_name(card: Card, hashes: dict[str, str], profile: str) -> str:
+def segment_name(card: Card, hashes: dict[str, str], profile: str, splitter: Splitter) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
     decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
+    decides["checks"].pop("max_refused", None)  # decides whether there is a segment, not what is in it
+    decides |= {"lists": dict(splitter.digests)} if splitter.digests else {}
     return hashlib.sha256(json.dumps([decides, hashes, profile], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _already_there(dataset: str, store: str, segment: str) -> IngestReport | None:
+def _already_there(card: Card, store: str, segment: str) -> IngestReport | None:
+    """The report of what is there, where it is exactly this; a card that changed in its words only is committed anew."""
     index = read_index(open_place(store))
-    if index is None or dataset not in index.datasets:
+    if index is None or card.dataset not in index.datasets:
         return None
-    entry = index.entry(dataset)
+    entry = index.entry(card.dataset)
     if [part.path for part in entry.segments] != [segment]:
         return None
-    return _report(store, dataset, segment, entry.meta, new=False)
+    meta, changed = dict(entry.meta), said_otherwise(card, entry)
+    if changed:
+        marked = {symbol: atom for symbol, atom in meta.pop("isolated_atoms", {}).items() if atom["origin"] != CARD}
+        atoms = isolated_atoms_of(card, [marked])
+        meta |= {"card": card.model_dump(mode="json")} | ({"isolated_atoms": atoms} if atoms else {})
+        commit(store, card.dataset, entry.segments, meta)
+    return _report(store, card.dataset, segment, meta, new=False, groups={}, changed=changed)
 
 
 def _staging_folder(store: str, segment: str, staging: Path | None) -> Path:
@@ -169,27 +195,34 @@ def _remove(folder: Path) -> None:
 
 def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tuple[dict[str, Any], Survey]:
     """What the store says of a dataset, and what the writing of its segment must know."""
-    train, validation, surveys = zip(*(piece.summary() for piece in pieces))
-    rejected = Counter(json.loads(line)["reason"] for piece in pieces for line in piece.rejected().splitlines())
-    surveys = [survey for survey in surveys if survey is not None]
+    facts = [piece.facts() for piece in pieces]
+    rejected = Counter(json.loads(line)["reason"] for line in _ledger(pieces))
+    surveys = [fact.survey for fact in facts if fact.survey is not None]
     if not surveys:
-        first = next(line for piece in pieces for line in piece.rejected().splitlines())
-        raise DataError(
-            f"no frame of {card.dataset} passed: {_counts(rejected)}", where=json.loads(first)["origin"], hint="see `checks:` in its card"
-        )
+        first = next((json.loads(line)["origin"] for line in _ledger(pieces)), None)
+        what = _counts(rejected) or "all of them are isolated atoms"
+        raise DataError(f"no frame of {card.dataset} passed: {what}", where=first, hint="see `checks:` and `sources:` in its card")
     survey = surveys[0]
     for other in surveys[1:]:
         survey = survey.merge(other)
-    statistics = {"train": merge(train), "validation": merge(validation)}
+    statistics = {side: merge(fact.statistics[side] for fact in facts) for side in SPLITS}
     references = fit_references(statistics["train"])
-    meta = {
+    meta: dict[str, Any] = {
         "card": card.model_dump(mode="json"),
         "sources": hashes,
         "rejected": dict(sorted(rejected.items())),
-        "statistics": {side: part.to_json() for side, part in statistics.items()},
+        "statistics": {side: part.to_json() for side, part in statistics.items() if part.frames or side != "test"},
         "references": None if references is None else references.to_json(),
     }
-    return meta, survey
+    said = {
+        "left_out": merge_left_out(fact.left_out for fact in facts),
+        "isolated_atoms": isolated_atoms_of(card, (fact.isolated for fact in facts)),
+    }
+    return meta | {name: value for name, value in said.items() if value}, survey
+
+
+def _ledger(pieces: Sequence[Piece]) -> Iterator[str]:
+    return (line for piece in pieces for line in piece.rejected().splitlines())
 
 
 def _counts(rejected: Counter[str]) -> str:
@@ -231,28 +264,37 @@ def _write(task: _Shard) -> int:
     return task.number
 
 
-def _publish(store: str, card: Card, segment: str, plan: SegmentPlan, pieces: Sequence[Piece], meta: dict[str, Any]) -> IngestReport:
+def _publish(
+    store: str, card: Card, segment: str, plan: SegmentPlan, pieces: Sequence[Piece], meta: dict[str, Any], groups: dict[str, int]
+) -> IngestReport:
     """Write the ledger, seal the segment, make it visible."""
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
     entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
     commit(store, card.dataset, [entry], meta)
-    return _report(store, card.dataset, segment, meta, new=True)
+    return _report(store, card.dataset, segment, meta, new=True, groups=groups)
 
 
 def attributes_of(card: Card) -> dict[str, str]:
     return {"title": card.title, "dataset": card.dataset}
 
 
-def _report(store: str, dataset: str, segment: str, meta: Any, *, new: bool) -> IngestReport:
-    train, validation = (Statistics.from_json(meta["statistics"][side]) for side in ("train", "validation"))
+def _report(
+    store: str, dataset: str, segment: str, meta: Mapping[str, Any], *, new: bool, groups: dict[str, int], changed: tuple[str, ...] = ()
+) -> IngestReport:
+    frames = {side: Statistics.from_json(part).frames for side, part in meta["statistics"].items()}
     return IngestReport(
         dataset=dataset,
         segment=segment,
-        frames=train.frames + validation.frames,
-        validation_frames=validation.frames,
+        frames=sum(frames.values()),
+        validation_frames=frames["validation"],
+        test_frames=frames.get("test", 0),
+        groups=groups,
         rejected=dict(meta["rejected"]),
+        left_out=dict(meta.get("left_out", {})),
+        isolated_atoms=dict(meta.get("isolated_atoms", {})),
         references=meta["references"],
         ledger=f"{store.rstrip('/')}/{segment}/{LEDGER}",
         new=new,
+        changed=changed,
     )

@@ -6,22 +6,29 @@ there is complete and a killed ingest goes on with the next one. Segments are th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..frame import Rejection
 from ..frames import Frames, Parsed
 from ..statistics import Statistics
+from ..store.layout import SPLITS
 from ..store.rows import copy_rows
 from ..store.survey import Survey
+from .findings import IsolatedAtoms, LeftOut, count_left_out
+from .theories import Theories
 
 WINDOW = 1 << 20  # bytes of a file that are read together, about
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
@@ -50,13 +57,57 @@ COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
 }
 
 
+GROUP = np.dtype([("key", "<u8"), ("sides", "u1"), ("frames", "<i8")])  # of a group: hash of its name, bits of its splits, frames
+DEALT = 1 << len(SPLITS)  # the bit of a group with frames that were dealt by hash
+
+
+def group_key(group: str) -> int:
+    """The hash that stands for a group, so that a hundred million of them fit in memory."""
+    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(slots=True, kw_only=True)
+class PieceFacts:
+    """What is known of the frames of a piece beside the frames themselves."""
+
+    statistics: dict[str, Statistics] = field(default_factory=lambda: {side: Statistics() for side in SPLITS})
+    survey: Survey | None = None
+    left_out: LeftOut = field(default_factory=dict)
+    isolated: IsolatedAtoms = field(default_factory=dict)
+    theories: Theories = field(default_factory=Theories)
+    met: set[str] = field(default_factory=set)  # lines of the lists of the split that name a frame here
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "statistics": {side: statistics.to_json() for side, statistics in self.statistics.items()},
+            "survey": None if self.survey is None else self.survey.to_json(),
+            "left_out": self.left_out,
+            "isolated": self.isolated,
+            "theories": self.theories.to_json(),
+            "met": sorted(self.met),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> PieceFacts:
+        """Back from `to_json`."""
+        return PieceFacts(
+            statistics={side: Statistics.from_json(part) for side, part in data["statistics"].items()},
+            survey=None if data["survey"] is None else Survey.from_json(data["survey"]),
+            left_out=data["left_out"],
+            isolated=data["isolated"],
+            theories=Theories.from_json(data["theories"]),
+            met=set(data["met"]),
+        )
+
+
 class PieceWriter:
     """Writes one piece; use as a context manager, nothing is visible before it ends without an error."""
 
     def __init__(self, folder: Path):
         self.folder, self.hidden = folder, folder.with_name(f".{folder.name}.{os.getpid()}")
-        self.statistics = {"train": Statistics(), "validation": Statistics()}
-        self.survey: Survey | None = None
+        self.facts = PieceFacts()
+        self._groups: dict[str, list[int]] = {}  # group -> bits of its splits, frames
 
     def __enter__(self) -> PieceWriter:
         shutil.rmtree(self.hidden, ignore_errors=True)
@@ -65,34 +116,41 @@ class PieceWriter:
         self._rejected = open(self.hidden / "rejected.jsonl", "w", encoding="utf-8")  # noqa: SIM115
         return self
 
-    def add(self, parsed: Parsed, *, shortest: np.ndarray, validation: np.ndarray) -> None:
-        """Append frames, with their shortest distances (F,) in Å and (F,) which of them are held out."""
+    def add(self, parsed: Parsed, *, shortest: NDArray[np.float64], sides: NDArray[np.uint8], dealt: NDArray[np.bool_]) -> None:
+        """Append frames, with their shortest distances (F,) in Å, their splits (F,) and which of them were dealt by hash (F,)."""
         if not len(parsed):
             return
         frames = parsed.frames.with_(shortest=shortest.astype(np.float32))
-        for side, rows in (("train", np.flatnonzero(~validation)), ("validation", np.flatnonzero(validation))):
-            self.statistics[side].add(frames if len(rows) == len(frames) else frames.take(rows), shortest=shortest[rows])
+        for number, side in enumerate(SPLITS):
+            rows = np.flatnonzero(sides == number)
+            if len(rows):
+                self.facts.statistics[side].add(frames if len(rows) == len(frames) else frames.take(rows), shortest=shortest[rows])
         survey = Survey.of(frames, parsed.groups, parsed.origins)
-        self.survey = survey if self.survey is None else self.survey.merge(survey)
-        extra = {"split": validation}
+        self.facts.survey = survey if self.facts.survey is None else self.facts.survey.merge(survey)
+        for group, side, by_hash in zip(parsed.groups, sides.tolist(), dealt.tolist()):
+            row = self._groups.setdefault(group, [0, 0])
+            row[0] |= 1 << side | DEALT * by_hash
+            row[1] += 1
+        count_left_out(self.facts.left_out, parsed)
+        extra: dict[str, NDArray[Any]] = {"split": sides}
         for name, texts in (("group", parsed.groups), ("origin", parsed.origins)):
-            rows = [text.encode() for text in texts]
-            extra[f"{name}_length"] = np.array([len(row) for row in rows], np.int32)
-            extra[name] = np.frombuffer(b"".join(rows), np.uint8)
+            words = [text.encode() for text in texts]
+            extra[f"{name}_length"] = np.array([len(word) for word in words], np.int32)
+            extra[name] = np.frombuffer(b"".join(words), np.uint8)
         for name, (dtype, _, _) in COLUMNS.items():
             values = extra[name] if name in extra else getattr(frames, name)
-            self._files[name].write(np.ascontiguousarray(values, dtype))
+            self._files[name].write(np.ascontiguousarray(values, dtype).tobytes())
 
     def reject(self, rejection: Rejection) -> None:
         """Append a row to the ledger."""
         row = {"origin": rejection.origin, "reason": rejection.reason, "value": rejection.value}
         self._rejected.write(json.dumps(row, default=str) + "\n")
 
-    def __exit__(self, kind, value, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
-            summary = {side: statistics.to_json() for side, statistics in self.statistics.items()}
-            summary["survey"] = None if self.survey is None else self.survey.to_json()
-            (self.hidden / "summary.json").write_text(json.dumps(summary))
+            (self.hidden / "summary.json").write_text(json.dumps(self.facts.to_json()))
+            rows = [(group_key(group), sides, frames) for group, (sides, frames) in self._groups.items()]
+            np.save(self.hidden / "groups.npy", np.array(rows, GROUP))
         for file in (*self._files.values(), self._rejected):
             file.close()
         if kind is None:
@@ -108,7 +166,7 @@ class Piece:
 
     folder: Path
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> NDArray[Any]:
         """A whole column, mapped, not read."""
         dtype, shape, _ = COLUMNS[name]
         path = self.folder / f"{name}.bin"
@@ -116,11 +174,28 @@ class Piece:
             return np.empty((0, *shape), dtype)
         return np.memmap(path, dtype, "r").reshape(-1, *shape)
 
-    def summary(self) -> tuple[Statistics, Statistics, Survey | None]:
-        """Statistics of its training and of its validation frames, and its survey; `None` when it has no frame."""
-        data = json.loads((self.folder / "summary.json").read_text())
-        survey = None if data["survey"] is None else Survey.from_json(data["survey"])
-        return Statistics.from_json(data["train"]), Statistics.from_json(data["validation"]), survey
+    def facts(self) -> PieceFacts:
+        """What is known of its frames."""
+        return PieceFacts.from_json(json.loads((self.folder / "summary.json").read_text()))
+
+    def groups(self) -> NDArray[np.void]:
+        """One row a group, as `GROUP`."""
+        table: NDArray[np.void] = np.load(self.folder / "groups.npy", allow_pickle=False)
+        return table
+
+    def rows_of_groups(self, keys: set[int]) -> Iterator[tuple[str, str, int]]:
+        """Group, origin and split of each frame of the groups that these hashes stand for."""
+        if not keys & set(self.groups()["key"].tolist()):
+            return
+        for group, origin, side in zip(self._texts("group"), self._texts("origin"), self.column("split").tolist()):
+            if group_key(group) in keys:
+                yield group, origin, side
+
+    def _texts(self, name: str) -> Iterator[str]:
+        data, at = self.column(name).tobytes(), 0
+        for length in self.column(f"{name}_length").tolist():
+            yield data[at : at + length].decode()
+            at += length
 
     def rejected(self) -> str:
         """Its part of the ledger."""
@@ -138,8 +213,8 @@ class Staging:
     def __len__(self) -> int:
         return len(self.natoms)
 
-    def take(self, rows: np.ndarray) -> tuple[Frames, np.ndarray, list[str], list[str]]:
-        """Read frames at `rows`: the frames, their split (0 train, 1 validation), groups and origins, in that order."""
+    def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], list[str], list[str]]:
+        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), groups and origins, in that order."""
         n, frame_fields = len(rows), Frames.__dataclass_fields__
         natoms = self.natoms[rows]
         values = {
@@ -156,14 +231,14 @@ class Staging:
         )
         return frames, self._column("split", rows), self._texts("group", rows), self._texts("origin", rows)
 
-    def _parts(self, rows: np.ndarray) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
+    def _parts(self, rows: NDArray[Any]) -> Iterator[tuple[Piece, NDArray[Any], NDArray[Any]]]:
         """Each piece that holds some of `rows`, their places in `rows`, and their rows in the piece."""
         piece_of = np.searchsorted(self._first, rows, side="right") - 1
         for number in np.unique(piece_of):
             places = np.flatnonzero(piece_of == number)
             yield self.pieces[number], places, rows[places] - self._first[number]
 
-    def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
+    def _column(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
         """A column with one value a frame."""
         dtype, shape, _ = COLUMNS[name]
         out = np.empty((len(rows), *shape), dtype)
@@ -171,12 +246,12 @@ class Staging:
             out[places] = piece.column(name)[local]
         return out
 
-    def _texts(self, name: str, rows: np.ndarray) -> list[str]:
+    def _texts(self, name: str, rows: NDArray[Any]) -> list[str]:
         lengths = self._column(f"{name}_length", rows)
         data, ends = self._ragged(name, f"{name}_length", lengths, rows).tobytes(), np.cumsum(lengths)
         return [data[end - length : end].decode() for end, length in zip(ends, lengths)]
 
-    def _ragged(self, name: str, counts_name: str, counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def _ragged(self, name: str, counts_name: str, counts: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
         """The values of a column with `counts` values a row, one row after the other, each read to where it belongs.
 
         Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
@@ -195,19 +270,19 @@ class Staging:
         return out.view(dtype).reshape(-1, *shape)
 
 
-def _read_rows(file: BinaryIO, begins: np.ndarray, lengths: np.ndarray, out: np.ndarray, targets: np.ndarray) -> None:
+def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: NDArray[Any], targets: NDArray[Any]) -> None:
     """Read `lengths` bytes from each of `begins`, which ascend, to each of `targets` in `out`.
 
     Those that lie in one window are read together, bytes between them and all, where they are a good part of it.
     """
     borders = [0, *(np.flatnonzero(np.diff(begins // WINDOW)) + 1).tolist(), len(begins)]
-    view, room = memoryview(out), np.empty(0, np.uint8)
+    view, room = memoryview(out.data), np.empty(0, np.uint8)
     for some in map(slice, borders, borders[1:]):
         first, span = int(begins[some][0]), int(begins[some][-1] + lengths[some][-1] - begins[some][0])
         if span <= DENSE * lengths[some].sum():
             room = room if len(room) >= span else np.empty(max(span, 2 * WINDOW), np.uint8)
             file.seek(first)
-            file.readinto(memoryview(room)[:span])
+            file.readinto(memoryview(room.data)[:span])
             copy_rows(room[:span], begins[some] - first, lengths[some], out, targets[some])
         else:
             for begin, length, target in zip(begins[some].tolist(), lengths[some].tolist(), targets[some].tolist()):

@@ -27,7 +27,7 @@ def run_tasks(
         yield from _in_processes(function, tasks, workers)
 
 
-def _in_processes(function, tasks, workers: int) -> Iterator:
+def _in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
@@ -52,7 +52,7 @@ def _in_processes(function, tasks, workers: int) -> Iterator:
     raise SetupError(f"worker processes died {RETRIES + 1} times", hint="use fewer --workers, or look for what kills them (memory?)")
 
 
-def _on_dask(function, tasks, scheduler: str) -> Iterator:
+def _on_dask(function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str) -> Iterator[Result]:
     distributed = need("distributed", extra="dask")
     try:
         client = distributed.Client(scheduler, timeout="10s")

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..frame import F64, Frame
 from ..progress import track
 from ..store import Dataset, open_store
-from ..store.selection import SPLITS
+from ..store.layout import SPLITS
 from .duplicates import TOLERANCE, Match, Sets, match_fingerprints
 from .fingerprint import Fingerprints, fingerprints
 from .report import CopySet, Member, OverlapReport

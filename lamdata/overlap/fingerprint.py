@@ -117,7 +117,7 @@ def environments(points: Points, *, cutoff: float = CUTOFF, depth: int | None = 
 
 def _vectors(points: Points) -> list[NDArray[np.float32]]:
     """Reduce environments over the atoms of each element of each frame."""
-    vectors: list = [None] * len(points.cell)
+    vectors = [np.empty(0, np.float32)] * len(points.cell)
     for part in environments(points):
         order = np.lexsort((part.element, part.own, part.frame))
         kinds = np.stack([part.frame, part.own, part.element])[:, order]

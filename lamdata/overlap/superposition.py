@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from ..frame import F64, Frame
 from .fingerprint import environments
 from .points import Points
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 DEEP, DEEP_RANKS = 10.0, 256  # Å and distances: how far environments are compared where nearer ones are alike
 AMBIGUOUS = 2  # atoms of equal environment, from which on it is cheaper to look deeper than to try each
@@ -45,7 +49,8 @@ class Structure:
     @property
     def lattice(self) -> F64:
         """(P, 3) Å, lattice vectors of the compact cell along axes with a period."""
-        return self.cell[self.cell.any(axis=1)]
+        rows: F64 = self.cell[self.cell.any(axis=1)]
+        return rows
 
     @property
     def extent(self) -> float:
@@ -65,7 +70,7 @@ class Structure:
         return part.distances.reshape(len(self), -1)
 
     @cached_property
-    def _places(self):
+    def _places(self) -> cKDTree:
         from scipy.spatial import cKDTree
 
         row, near = self.points.images(SHELL)
@@ -143,7 +148,7 @@ def _equally_dense(first: Structure, second: Structure) -> bool:
 
 def _alike(first: Structure, second: Structure, *, within: float) -> NDArray[np.bool_] | None:
     """(N, n) which atoms have equal environments; `None` where an atom of either has no like."""
-    alike = first.numbers[:, None] == second.numbers
+    alike: NDArray[np.bool_] = first.numbers[:, None] == second.numbers
     for rows in ("rows", "deep_rows"):
         mine, theirs = getattr(first, rows), getattr(second, rows)
         if mine.shape[1] != theirs.shape[1]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .local import LocalPlace
-from .place import Place, Range
+from .place import Object, Place, Range
 from .remote import RemotePlace
 
-__all__ = ["Place", "Range", "open_place"]
+__all__ = ["Object", "Place", "Range", "open_place"]
 
 
 def open_place(url: str | Path) -> Place:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .place import Place, Range
+from .place import Object, Place, Range
 
 PAGE = 1 << 20  # bytes
 FOLDER, BOUND = "LAM_PAGE_CACHE", "LAM_PAGE_CACHE_GB"
@@ -37,8 +37,8 @@ class CachedPlace:
         sizes = {path: self._source.size(path) or 0 for path in {path for path, _ in missing}}
         wanted = [(path, number * PAGE, min((number + 1) * PAGE, sizes[path])) for path, number in missing]
         for page, data in zip(missing, self._source.read_ranges([request for request in wanted if request[1] < request[2]])):
-            found[page] = bytes(data)
-            self._save(*page, found[page])
+            found[page] = whole = bytes(data)
+            self._save(*page, whole)
         return [self._cut(found, *request) for request in ranges]
 
     def forget(self, path: str) -> None:
@@ -46,12 +46,30 @@ class CachedPlace:
         for file in self._folder.glob(f"{self._key(path)}-*"):
             file.unlink(missing_ok=True)
 
-    def __getattr__(self, name: str):
-        return getattr(self._source, name)  # read, write, create, list, size, remove
+    def read(self, path: str) -> bytes:
+        return self._source.read(path)
 
-    def _cut(self, found: dict, path: str, start: int, stop: int) -> memoryview:
+    def write(self, path: str, data: bytes) -> None:
+        self._source.write(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        return self._source.create(path, data)
+
+    def list(self, path: str) -> list[str]:
+        return self._source.list(path)
+
+    def size(self, path: str) -> int | None:
+        return self._source.size(path)
+
+    def objects(self, path: str) -> Sequence[Object]:
+        return self._source.objects(path)
+
+    def remove(self, path: str) -> None:
+        self._source.remove(path)
+
+    def _cut(self, found: Mapping[tuple[str, int], bytes | None], path: str, start: int, stop: int) -> memoryview:
         first = start // PAGE
-        joined = b"".join(found[path, number] for number in range(first, -(-stop // PAGE)))
+        joined = b"".join(found[path, number] or b"" for number in range(first, -(-stop // PAGE)))
         return memoryview(joined)[start - first * PAGE : stop - first * PAGE]
 
     def _key(self, path: str) -> str:

@@ -6,15 +6,14 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import DiskError, LamError, StoreError
-from .place import Range
+from .place import Object, Range
 from .pool import POOL
 
 _REASONS = {
@@ -45,7 +44,7 @@ class LocalPlace:
         for path, some in groupby(ranges, key=itemgetter(0)):
             with self.opened(path) as fill:
                 for _, start, stop in some:
-                    data = memoryview(POOL.take((stop - start,), np.uint8))
+                    data = POOL.bytes(stop - start).data
                     fill(start, [data])
                     yield data
 
@@ -70,10 +69,14 @@ class LocalPlace:
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path
         with explained(target):
-            if not _link_new(target, data) and target.read_bytes() != data:
-                aside = _aside(target)
-                _link_new(aside, data)
-                os.replace(aside, target)
+            if _link_new(target, data):
+                return
+            if target.read_bytes() == data:
+                os.utime(target)  # as new as if it had been written: its writer is at work
+                return
+            aside = _aside(target)
+            _link_new(aside, data)
+            os.replace(aside, target)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._root / path
@@ -91,6 +94,15 @@ class LocalPlace:
             return (self._root / path).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def objects(self, path: str) -> Sequence[Object]:
+        found = []
+        for folder, _, names in os.walk(self._root / path):
+            for file in (Path(folder) / name for name in names):
+                with suppress(FileNotFoundError):  # renamed or deleted meanwhile
+                    state = file.stat()
+                    found.append(Object(str(file.relative_to(self._root)), state.st_size, state.st_mtime))
+        return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:
         target = self._root / path
@@ -148,7 +160,7 @@ def _aside(target: Path) -> Path:
     return target.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}-{target.name}"
 
 
-def _write_all(file, data: bytes) -> None:
+def _write_all(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

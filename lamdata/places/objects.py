@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from .place import Object
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "created")  # what listings of fsspec call it
 TIMEOUT = "30s"  # of one request; a try that hangs longer is given up and made again
 
 # What obstore calls what fsspec's configuration of s3 may hold
@@ -16,10 +24,10 @@ _S3_NAMES = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "tok
 class ObjectReader(Protocol):
     """Reads below a URL. A missing object is `FileNotFoundError`."""
 
-    def read(self, path: str) -> Any:
-        """The whole object, bytes-like."""
+    def read(self, path: str) -> bytes:
+        """The whole object."""
 
-    def read_range(self, path: str, start: int, stop: int) -> Any:
+    def read_range(self, path: str, start: int, stop: int) -> Buffer:
         """Bytes `start:stop`."""
 
     def list(self, path: str) -> list[str]:
@@ -27,6 +35,9 @@ class ObjectReader(Protocol):
 
     def size(self, path: str) -> int:
         """Bytes of an object."""
+
+    def objects(self, path: str) -> Sequence[Object]:
+        """All below a path."""
 
 
 def object_reader(url: str, files: FsspecFiles) -> ObjectReader:
@@ -46,15 +57,18 @@ class FsspecFiles:
         """File system and full path; fsspec keeps the file systems it has made."""
         import fsspec
 
-        return fsspec.core.url_to_fs(f"{self._url}/{path}" if path else self._url)
+        files, full = fsspec.core.url_to_fs(f"{self._url}/{path}" if path else self._url)
+        return files, full
 
     def read(self, path: str) -> bytes:
         files, full = self._at(path)
-        return files.cat_file(full)
+        data: bytes = files.cat_file(full)
+        return data
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         files, full = self._at(path)
-        return files.cat_file(full, start=start, end=stop)
+        data: bytes = files.cat_file(full, start=start, end=stop)
+        return data
 
     def list(self, path: str) -> list[str]:
         files, full = self._at(path)
@@ -64,6 +78,13 @@ class FsspecFiles:
         files, full = self._at(path)
         files.invalidate_cache()
         return int(files.size(full))
+
+    def objects(self, path: str) -> Sequence[Object]:
+        files, full = self._at(path)
+        files.invalidate_cache()
+        root = self._at("")[1].rstrip("/")
+        found = files.find(full, detail=True)
+        return [Object(name[len(root) :].strip("/"), int(entry["size"]), _seconds(files, name, entry)) for name, entry in found.items()]
 
     def write(self, path: str, data: bytes) -> None:
         """Put a whole object."""
@@ -101,15 +122,16 @@ class ObstoreObjects:
     def _at(self, path: str) -> str:
         return "/".join(part for part in (self._prefix, path) if part)
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str) -> bytes:
         try:
             return bytes(self._api.get(self._store, self._at(path)).bytes())
         except self._missing as err:
             raise FileNotFoundError(path) from err
 
-    def read_range(self, path: str, start: int, stop: int) -> Any:
+    def read_range(self, path: str, start: int, stop: int) -> Buffer:
         try:
-            return self._api.get_range(self._store, self._at(path), start=start, end=stop)
+            data: Buffer = self._api.get_range(self._store, self._at(path), start=start, end=stop)
+            return data
         except self._missing as err:
             raise FileNotFoundError(path) from err
 
@@ -118,11 +140,23 @@ class ObstoreObjects:
         names = [entry["path"] for entry in found["objects"]] + list(found["common_prefixes"])
         return [name.rstrip("/").rsplit("/", 1)[-1] for name in names]
 
+    def objects(self, path: str) -> Sequence[Object]:
+        entries = [entry for some in self._api.list(self._store, self._at(path)) for entry in some]
+        skip = len(self._prefix) + 1 if self._prefix else 0
+        return [Object(entry["path"][skip:], int(entry["size"]), entry["last_modified"].timestamp()) for entry in entries]
+
     def size(self, path: str) -> int:
         try:
-            return self._api.head(self._store, self._at(path))["size"]
+            return int(self._api.head(self._store, self._at(path))["size"])
         except self._missing as err:
             raise FileNotFoundError(path) from err
+
+
+def _seconds(files: Any, name: str, entry: Mapping[str, Any]) -> float:
+    """When an object was last written: of a listing where it says so, else asked for."""
+    found = next((entry[key] for key in MODIFIED if entry.get(key)), None) or files.modified(name)
+    moment = datetime.fromisoformat(found) if isinstance(found, str) else found
+    return float(moment) if isinstance(moment, (int, float)) else moment.timestamp()
 
 
 def _s3_store(bucket: str) -> Any:
@@ -141,7 +175,7 @@ def _make_s3_store(bucket: str, settings: tuple[tuple[str, Any], ...]) -> Any:
     except ImportError:
         return None
     given = dict(settings)
-    config = {theirs: str(given[ours]) for ours, theirs in _S3_NAMES.items() if given.get(ours)}
+    config: dict[str, Any] = {theirs: str(given[ours]) for ours, theirs in _S3_NAMES.items() if given.get(ours)}
     endpoint = config.pop("aws_endpoint", None) or given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
     if endpoint:
         config |= {"aws_endpoint": endpoint, "client_options": {"allow_http": endpoint.startswith("http://"), "timeout": TIMEOUT}}
@@ -157,5 +191,5 @@ def _make_s3_store(bucket: str, settings: tuple[tuple[str, Any], ...]) -> Any:
     )
 
 
-def _hashable(settings: dict) -> dict[str, Any]:
+def _hashable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if isinstance(value, (str, bool))}

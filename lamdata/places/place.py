@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Range = tuple[str, int, int]  # path below the place, first byte, end
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a place says of an object without reading it."""
+
+    path: str  # below the place
+    size: int  # bytes
+    modified: float  # s since 1970-01-01 UTC, by the place's own clock
 
 
 class Place(Protocol):
@@ -31,6 +41,9 @@ class Place(Protocol):
 
     def size(self, path: str) -> int | None:
         """Bytes of the object, or `None`."""
+
+    def objects(self, path: str) -> Sequence[Object]:
+        """All objects below `path`, sorted; empty if there is no such folder."""
 
     def remove(self, path: str) -> None:
         """Delete one object or folder; nothing if there is none."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 SMALLEST = 1 << 16  # bytes; malloc serves smaller arrays from memory it already has
 KEPT = 64  # arrays of a size remembered at most; those in use beyond that are simply not used again
@@ -38,7 +39,11 @@ class Pool:
         self._owners: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # size -> arrays of it
         self._lock = threading.Lock()
 
-    def take(self, shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
+    def bytes(self, count: int) -> NDArray[np.uint8]:
+        """Return `count` bytes whose content is arbitrary."""
+        return self.take((count,), np.uint8)
+
+    def take(self, shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
         """Return an array whose content is arbitrary."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from ..errors import StoreError
 from .objects import FsspecFiles, object_reader
-from .place import Range
+from .place import Object, Range
 
 T = TypeVar("T")
 
@@ -72,6 +72,12 @@ class RemotePlace:
             return self._again(path, "read", lambda: self._objects.size(path))
         except FileNotFoundError:
             return None
+
+    def objects(self, path: str) -> Sequence[Object]:
+        try:
+            return sorted(self._again(path, "list", lambda: self._objects.objects(path)), key=lambda entry: entry.path)
+        except FileNotFoundError:
+            return []
 
     def remove(self, path: str) -> None:
         with suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..catalog import SourceSpec
 from ..errors import ConfigError, LamError, SourceError
-from ..frame import Frame, Rejection
+from ..frame import LABELS, Frame, Rejection
 from ..frames import Parsed
 from ..located import did_you_mean
 from .builtin import BUILTIN
@@ -44,11 +44,17 @@ _loaded: dict[str, Reader] = {}
 class Reader(Protocol):
     """Reads one format. Any object with these names will do; third parties register it under the entry point above.
 
+    A label that stands in the source and cannot be given (its unit is not stated, its file belongs to another run, its name is not one
+    that is read) is named in `left_out` of the frame, as "virial: the unit of its column is not stated": the label, a colon, why, in the
+    same words for every frame of a kind, since `init` shows them and an ingest counts them. Share one tuple among frames. A label that
+    is stars or nan is not left out: it refuses its frame as `nonfinite`.
+
     A reader of large files may also have `spans(file, size)`: the `Span`s of about `size` bytes each that together are all its frames,
     or none where they are not cheaply found. It then reads `file.span` of a file that has one, with origins as in the whole.
 
     A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units`, true where the
     format leaves units or keys open, so that a card may state them. Without them a card's `options`, `units` and `keys` pass unchecked.
+    Such a reader may have `usual_units(file)`, {quantity: unit} of what the file does not state, which `init` writes as a question.
     """
 
     name: str  # as in a card: "qe/pw"
@@ -204,19 +210,28 @@ def _check_choices(use: Reader, spec: SourceSpec) -> None:
 
 
 def _as_the_card_says(item: Frame | Parsed, file: SourceFile, spec: SourceSpec) -> Frame | Parsed:
-    """Leave out labels, and change the group."""
-    without = [name for name in ("energy", "forces", "virial") if spec.keys.get(name) == ""]
+    """Leave out labels, about which then nothing needs to be said, and change the group."""
+    without = [name for name in LABELS if spec.keys.get(name) == ""]
     if isinstance(item, Frame):
         changes: dict[str, Any] = dict.fromkeys(without)
+        if item.left_out and without:
+            changes["left_out"] = _but(item.left_out, without)
         if spec.group != "reader":
             changes["group"] = {"file": file.name, "folder": file.folder, "frame": item.origin}[spec.group]
     else:
         changes = {"frames": item.frames.without(without)} if without else {}
+        if item.left_out and without:
+            changes["left_out"] = [_but(texts, without) for texts in item.left_out]
         if spec.group != "reader":
             changes["groups"] = (
                 item.origins if spec.group == "frame" else [{"file": file.name, "folder": file.folder}[spec.group]] * len(item)
             )
     return replace(item, **changes) if changes else item
+
+
+def _but(left_out: tuple[str, ...], without: list[str]) -> tuple[str, ...]:
+    """What is said of the labels that the card asks for."""
+    return tuple(text for text in left_out if text.partition(":")[0] not in without)
 
 
 def _refused(item: Frame | Rejection) -> Rejection | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import elements
 from ..frame import F64, MAX_ATOMS, Frame, Rejection
@@ -67,7 +68,7 @@ def element(label: str) -> str:
 
 @rejects("a structure")
 def build(
-    *, origin: str, positions: Any, symbols: Sequence | None = None, numbers: Any = None, cell: Any = None, **labels: Any
+    *, origin: str, positions: Any, symbols: Sequence[Any] | None = None, numbers: Any = None, cell: Any = None, **labels: Any
 ) -> Frame | Rejection:
     """Return the frame that the values describe, or why they describe none.
 
@@ -78,9 +79,12 @@ def build(
     atoms = len(positions)
     if not 0 < atoms <= MAX_ATOMS:
         raise Unusable("no atoms" if atoms == 0 else "too many atoms", atoms)
-    numbers = atomic_numbers([NUMBERS.get(s) or number_of(s) for s in symbols] if numbers is None else numbers)
+    if numbers is None:
+        numbers = [NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols or ()]
+    numbers = atomic_numbers(numbers)
     cell = array(cell, (3, 3), "cell")
-    pbc = tuple(bool(p) for p in labels.pop("pbc", None) or (cell is not None,) * 3)
+    along_a, along_b, along_c = labels.pop("pbc", None) or (cell is not None,) * 3
+    pbc = (bool(along_a), bool(along_b), bool(along_c))
     volume = 0.0 if cell is None else abs(float(np.linalg.det(cell)))
     if all(pbc) and cell is not None and volume < SMALLEST_VOLUME:
         raise Unusable("zero volume", volume)
@@ -89,7 +93,7 @@ def build(
         virial = array(-volume * tensor(stress), (3, 3), "virial")
     return Frame(
         numbers=numbers,
-        positions=array(positions, (atoms, 3), "positions"),
+        positions=finite(positions, (atoms, 3), "positions"),
         cell=cell,
         pbc=pbc,
         energy=scalar(labels.pop("energy", None), "energy"),
@@ -100,21 +104,29 @@ def build(
     )
 
 
-def atomic_numbers(values: Any) -> np.ndarray:
+def marks_isolated(config_type: object) -> bool:
+    """Say whether this is the `config_type` of a free atom, as GAP and MACE write it ("IsolatedAtom", "isolated_atom")."""
+    return isinstance(config_type, str) and config_type.replace("_", "").casefold() == "isolatedatom"
+
+
+def atomic_numbers(values: Any) -> NDArray[np.uint8]:
     """(A,) uint8, or `Unusable` where a value is no element."""
-    values = np.asarray(values)
-    if values.ndim != 1 or values.dtype.kind not in "iu":
+    found: NDArray[Any] = np.asarray(values)
+    if found.ndim != 1 or found.size and found.dtype.kind not in "iu":
         raise Unusable("atomic numbers are not a list of integers")
-    if values.size and not (values.min() >= 1 and values.max() <= 118):
-        raise Unusable("unknown element", int(values[(values < 1) | (values > 118)][0]))
-    return values.astype(np.uint8)
+    if found.size and not (found.min() >= 1 and found.max() <= 118):
+        raise Unusable("unknown element", int(found[(found < 1) | (found > 118)][0]))
+    return found.astype(np.uint8)
 
 
 def array(value: Any, shape: tuple[int, ...], name: str) -> F64 | None:
     """`value` as finite float64 of the shape, or None where there is none."""
-    if value is None:
-        return None
-    out = np.array(value, dtype=np.float64)
+    return None if value is None else finite(value, shape, name)
+
+
+def finite(value: Any, shape: tuple[int, ...], name: str) -> F64:
+    """`value` as finite float64 of the shape."""
+    out: F64 = np.array(value, dtype=np.float64)
     if out.shape != shape:
         if out.size != math.prod(shape):
             raise Unusable(f"{name} has shape {out.shape}, expected {shape}")

@@ -5,12 +5,14 @@ survey -> layout (a plan) -> shard (written) -> commits (visible) -> dataset (op
 
 from .batching import cut_batches
 from .commits import commit, remove
-from .dataset import Dataset, Store, dataset_key, open_dataset, open_store
+from .dataset import Dataset, dataset_key
+from .garbage import GarbageReport, gc
 from .layout import SegmentPlan
 from .shard import SegmentEntry, finished_shards, seal_segment, write_shard
+from .store import Store, open_dataset, open_store
 from .survey import Survey, plan_segment
 
 __all__ = [
-    "Dataset", "SegmentEntry", "SegmentPlan", "Store", "Survey", "commit", "cut_batches", "dataset_key", "finished_shards",
+    "Dataset", "GarbageReport", "SegmentEntry", "SegmentPlan", "Store", "Survey", "commit", "cut_batches", "dataset_key", "finished_shards", "gc",
     "open_dataset", "open_store", "plan_segment", "remove", "seal_segment", "write_shard",
 ]  # fmt: skip

@@ -16,10 +16,10 @@ def cut_points(natoms: NDArray[np.integer], *, batch_frames: int | None = None, 
 
     A batch takes frames until the next would pass either limit; a frame larger than `batch_atoms` is a batch of its own.
     """
-    if batch_frames is None and batch_atoms is None:
-        raise ConfigError("a batch needs a size", hint="give batch_frames or batch_atoms")
     if batch_atoms is None:
-        return [*range(batch_frames, len(natoms), batch_frames), len(natoms)]
+        if batch_frames is None:
+            raise ConfigError("a batch needs a size", hint="give batch_frames or batch_atoms")
+        return [*range(batch_frames, len(natoms), batch_frames), len(natoms)] if len(natoms) else []
     ends = np.cumsum(natoms, dtype=np.int64)
     points, start = [], 0
     while start < len(natoms):

@@ -13,6 +13,7 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .lattice import Lattice
 from .layout import ArrayPlan
 
 try:
@@ -41,7 +42,7 @@ class ChecksumError(ValueError):
 
 def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
     """Compress one full block, values of `array.dtype`, and append its crc32c."""
-    stored = values if array.lattice is None else _to_integers(values, array)
+    stored = values if array.lattice is None else _to_integers(values, array.lattice, name=array.column.name)
     if array.blosc is None:
         body = stored.tobytes()
     else:
@@ -49,7 +50,7 @@ def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
         if array.lattice is not None and _bytes_will_do(stored, compressor, level):
             shuffle = BY_BYTES
         body = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
-    return body + int(crc32c(body)).to_bytes(CRC, "little")
+    return body + checksum(body)
 
 
 def _bytes_will_do(stored: np.ndarray, compressor: str, level: int) -> bool:
@@ -80,9 +81,14 @@ def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
         np.subtract(out, out.dtype.type(array.lattice.shift), out=out)
 
 
-def check(body: memoryview, checksum: bytes | memoryview) -> None:
+def checksum(body: bytes) -> bytes:
+    """The crc32c that is stored behind some bytes."""
+    return int(crc32c(body)).to_bytes(CRC, "little")
+
+
+def check(body: memoryview, stored: bytes | bytearray | memoryview) -> None:
     """Compare bytes with the crc32c that was stored behind them."""
-    if len(checksum) != CRC or crc32c(body) != int.from_bytes(checksum, "little"):
+    if len(stored) != CRC or crc32c(body) != int.from_bytes(stored, "little"):
         raise ChecksumError("crc32c does not match")
 
 
@@ -93,7 +99,7 @@ def pack_shard(chunks: Sequence[bytes], slots: int) -> bytes:
     index[: len(chunks), 0] = index_bytes(slots) + np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.uint64)
     index[: len(chunks), 1] = sizes
     head = index.tobytes()
-    return b"".join([head, int(crc32c(head)).to_bytes(CRC, "little"), *chunks])
+    return b"".join([head, checksum(head), *chunks])
 
 
 def index_bytes(slots: int) -> int:
@@ -108,8 +114,8 @@ def unpack_index(data: bytes | memoryview, slots: int) -> NDArray[np.uint64]:
     return np.frombuffer(bytes(view[:-CRC]), "<u8").reshape(slots, 2)  # a copy: the index outlives what it was read with
 
 
-def _to_integers(values: np.ndarray, array: ArrayPlan) -> np.ndarray:
-    integers = array.lattice.to_integers(values)
-    if not np.array_equal(array.lattice.to_values(integers), values):
-        raise DataError(f"{array.column.name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
-    return integers + integers.dtype.type(array.lattice.shift)
+def _to_integers(values: np.ndarray, lattice: Lattice, *, name: str) -> np.ndarray:
+    integers = lattice.to_integers(values)
+    if not np.array_equal(lattice.to_values(integers), values):
+        raise DataError(f"{name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
+    return integers + integers.dtype.type(lattice.shift)

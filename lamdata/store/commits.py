@@ -7,13 +7,16 @@ creating the next number; where another writer took it first, it merges and trie
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
 
 from ..errors import StoreError
 from ..places import Place, open_place
 from .metadata import group_document
-from .shard import SegmentEntry
+from .shard import MANIFEST, SegmentEntry
 
 FORMAT, VERSION = "lamdata", 2
 KEPT = 8  # commits left for readers that listed before newer ones came
@@ -26,13 +29,13 @@ class DatasetEntry:
     """What an index says of a dataset: its segments in order, and the `meta` its writer gave (plain JSON)."""
 
     segments: tuple[SegmentEntry, ...]
-    meta: Mapping
+    meta: Mapping[str, Any]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {"segments": [segment.to_json() for segment in self.segments], "meta": dict(self.meta)}
 
     @staticmethod
-    def from_json(data: Mapping) -> DatasetEntry:
+    def from_json(data: Mapping[str, Any]) -> DatasetEntry:
         return DatasetEntry(segments=tuple(SegmentEntry.from_json(x) for x in data["segments"]), meta=data["meta"])
 
 
@@ -41,10 +44,18 @@ class Index:
     """One commit. Entries stay plain JSON until they are asked for: a store of 1,000 datasets opens by parsing one document."""
 
     number: int = 0
-    datasets: Mapping[str, Mapping] = field(default_factory=dict)
+    datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def entry(self, name: str) -> DatasetEntry:
         return DatasetEntry.from_json(self.datasets[name])
+
+    def known(self, name: str, *, where: str) -> Mapping[str, Any]:
+        """What it says of a dataset, as plain JSON; an error that helps where it has no such dataset."""
+        if name not in self.datasets:
+            close = get_close_matches(name, self.datasets, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(self.datasets) or 'none'}"
+            raise StoreError(f"no dataset `{name}`", where=where, hint=hint)
+        return self.datasets[name]
 
     def to_bytes(self) -> bytes:
         body = {"format": FORMAT, "version": VERSION, "commit": self.number, "datasets": dict(sorted(self.datasets.items()))}
@@ -81,13 +92,29 @@ def read_index(place: Place) -> Index | None:
     raise StoreError("commits vanish faster than they can be read", where=place.url)
 
 
-def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta: Mapping, *, append: bool = False) -> int:
+def read_commit(place: Place, number: int) -> Index:
+    """Return an old commit, as long as it is kept."""
+    try:
+        return Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
+    except FileNotFoundError as err:
+        newest = _newest(place)
+        if newest is None:
+            raise StoreError("there is no store here", where=place.url, hint="make one with `lamdata ingest`") from err
+        kept = kept_commits(place) or [newest]
+        raise StoreError(f"there is no commit {number}", where=place.url, hint=f"it keeps {', '.join(map(str, kept))}") from err
+
+
+def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta: Mapping[str, Any], *, append: bool = False) -> int:
     """Make `segments` the content of `dataset` (or add them to it) and return the commit's number.
 
     `meta` is plain JSON and replaces the earlier one. Committing what is already there changes nothing.
     """
+    place = open_place(store_url)
+    for segment in segments:
+        if place.size(f"{segment.path}/{MANIFEST}") is None:
+            raise StoreError("is not there, or not sealed", where=f"{place.url}/{segment.path}", hint="run the command again")
 
-    def change(old: Mapping | None) -> Mapping:
+    def change(old: Mapping[str, Any] | None) -> Mapping[str, Any]:
         kept = [] if old is None or not append else old["segments"]
         added = [segment.to_json() for segment in segments]
         known = {segment["path"] for segment in added}
@@ -97,24 +124,31 @@ def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta:
 
 
 def remove(store_url: str, dataset: str) -> int:
-    """Take `dataset` out of the index; its segments stay until `compact.clean`."""
+    """Take `dataset` out of the newest commit and return its number; older ones keep it, and the bytes stay until `gc`."""
+    index = read_index(open_place(store_url))
+    if index is None:
+        raise StoreError("there is no store here", where=store_url)
+    index.known(dataset, where=store_url)
     return _land(store_url, dataset, lambda old: None)
 
 
-def referenced_segments(store_url: str) -> set[str]:
-    """Paths of all segments that any kept commit names: a reader may still be at an older one."""
-    place = open_place(store_url)
-    found = set()
-    for number in _numbers(place):
-        try:
+def named_segments(place: Place, numbers: Iterable[int]) -> set[str]:
+    """Paths of all segments that some commits name; a commit that is pruned meanwhile names none."""
+    found: set[str] = set()
+    for number in numbers:
+        with suppress(FileNotFoundError):
             index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
-        except FileNotFoundError:
-            continue
-        found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
+            found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
     return found
 
 
-def _land(store_url: str, dataset: str, change: Callable[[Mapping | None], Mapping | None]) -> int:
+def prune(place: Place, *, keep: int) -> None:
+    """Forget all but the newest commits."""
+    for number in kept_commits(place)[:-keep]:
+        place.remove(_path(number))
+
+
+def _land(store_url: str, dataset: str, change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]) -> int:
     """Create the next commit with `dataset` changed; merge with other writers, refuse if they changed the same dataset."""
     place = open_place(store_url)
     based_on = _dataset(read_index(place), dataset)
@@ -137,20 +171,20 @@ def _land(store_url: str, dataset: str, change: Callable[[Mapping | None], Mappi
     raise StoreError(f"other writers took {ATTEMPTS} commits in a row", where=store_url, hint="run the command again")
 
 
-def _dataset(index: Index | None, name: str) -> Mapping | None:
+def _dataset(index: Index | None, name: str) -> Mapping[str, Any] | None:
     return None if index is None else index.datasets.get(name)
 
 
 def _tidy(place: Place, newest: int) -> None:
     """Prune old commits and refresh the hint; a kill before or in here leaves a valid store, and the next writer goes on."""
-    for number in _numbers(place):
+    for number in kept_commits(place):
         if number <= newest - KEPT:
             place.remove(_path(number))
     place.write(HINT, str(newest).encode())
 
 
 def _newest(place: Place) -> int | None:
-    numbers = _numbers(place)
+    numbers = kept_commits(place)
     if numbers:
         return numbers[-1]
     try:
@@ -159,7 +193,8 @@ def _newest(place: Place) -> int | None:
         return None
 
 
-def _numbers(place: Place) -> list[int]:
+def kept_commits(place: Place) -> list[int]:
+    """Numbers of the commits that can still be opened, ascending; none where a place cannot list."""
     return sorted(int(name.removesuffix(".json")) for name in place.list("commits") if name.endswith(".json"))
 
 

@@ -1,17 +1,18 @@
-"""Compact: many segments of a dataset -> one, and the removal of segments that nothing names any more."""
+"""Compact: many segments of a dataset -> one."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 
 from ..frames import Frames
-from ..places import open_place
-from .commits import commit, referenced_segments
-from .dataset import Dataset, open_dataset
-from .shard import MANIFEST, finished_shards, seal_segment, write_shard
+from .commits import commit
+from .dataset import Dataset
+from .shard import finished_shards, seal_segment, write_shard
+from .store import open_dataset
 from .survey import Survey, plan_segment
 
 PIECE = 32 * 1024  # frames read at a time
@@ -20,7 +21,7 @@ PIECE = 32 * 1024  # frames read at a time
 def compact(store_url: str, dataset: str) -> int:
     """Rewrite all segments of a dataset as one, frames in the same order, and commit it; return the commit's number.
 
-    Idempotent: a compaction that was killed goes on where it stopped. The old segments stay until `clean`.
+    Idempotent: a compaction that was killed goes on where it stopped. The old segments stay until `gc`.
     """
     old = open_dataset(store_url, dataset)
     path = f"{dataset}/{hashlib.sha256(old.content_hash.encode()).hexdigest()[:16]}"
@@ -38,27 +39,13 @@ def compact(store_url: str, dataset: str) -> int:
     return commit(store_url, dataset, [entry], old.meta)
 
 
-def clean(store_url: str) -> list[str]:
-    """Delete segments that no kept commit names, and return their paths. Not while a writer is at work: its segment has no name yet."""
-    place = open_place(store_url)
-    named, removed = referenced_segments(store_url), []
-    for dataset in set(place.list("")) - {"commits", "zarr.json"}:
-        for segment in place.list(dataset):
-            path = f"{dataset}/{segment}"
-            if path not in named and place.size(f"{path}/{MANIFEST}") is not None:
-                place.remove(path)
-                removed.append(path)
-    return sorted(removed)
-
-
 def _survey(old: Dataset) -> tuple[Survey, np.ndarray]:
-    survey, splits = None, []
+    surveys, splits = [], []
     for start, stop in _pieces(len(old)):
         groups, origins, split = old.labels(start, stop)
-        piece = Survey.of(_double(old.frames(start, stop)), groups, origins)
-        survey = piece if survey is None else survey.merge(piece)
+        surveys.append(Survey.of(_double(old.frames(start, stop)), groups, origins))
         splits.append(split)
-    return survey, np.concatenate(splits)
+    return reduce(Survey.merge, surveys), np.concatenate(splits)
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:

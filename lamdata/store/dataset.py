@@ -1,8 +1,4 @@
-"""Store and Dataset: what a URL holds, listed by one object and read frame by frame or in bulk.
-
-To write: `Survey.of` per piece, `plan_segment` once, `write_shard` for each shard in any process, `seal_segment`, then
-`commit`. To read: `open_store`, `open_dataset`.
-"""
+"""Dataset: frames of a store, or a filtered view of them, frame by frame, in bulk, or as named arrays."""
 
 from __future__ import annotations
 
@@ -10,25 +6,33 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import chain
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..elements import NUMBERS, SYMBOLS
-from ..errors import ConfigError, StoreError
+from ..errors import ConfigError
 from ..frame import Frame
 from ..frames import Frames
+from ..notebook import facts_table, sentence
 from ..places import Place, open_place
 from ..places.cache import with_cache
 from ..places.local import LocalPlace
-from .commits import DatasetEntry, Index, read_index
+from .arrays import frame_values, to_xarray
+from .commits import DatasetEntry
+from .layout import FRAMES_PER_BLOCK, TEXTS
 from .load import Part, begin_load
 from .segment import Segment
 from .selection import Filter, Selection, select
+from .shown import dataset_facts
 
 if TYPE_CHECKING:
+    import xarray
+    from ase import Atoms
+
     from ..catalog import Card
     from ..statistics import Statistics
     from ..theory import Theory
@@ -36,80 +40,9 @@ if TYPE_CHECKING:
 READ_AT_ONCE = 8  # blocks decoded together by the bulk methods: bounds their memory
 
 
-def open_store(url: str | Path) -> Store:
-    """Open the store at a local path or any fsspec URL, as its newest commit has it."""
-    place = open_place(url)
-    index = read_index(place)
-    if index is None:
-        raise StoreError("there is no store here", where=place.url, hint="make one with `lamdata ingest`")
-    return Store(place, index)
-
-
-def open_dataset(
-    url: str | Path,
-    name: str | None = None,
-    *,
-    split: str | None = None,
-    elements: Sequence[int | str] | None = None,
-    natoms: tuple[int, int] | None = None,
-) -> Dataset:
-    """Open a dataset of a store, or the frames of it that pass a filter; `name` may be left out where there is only one.
-
-    `elements` keeps frames made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest).
-    """
-    store = open_store(url)
-    if name is None:
-        if len(store) != 1:
-            raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {', '.join(store)}")
-        name = next(iter(store))
-    return store.open(name, split=split, elements=elements, natoms=natoms)
-
-
 def dataset_key(name: str) -> int:
     """The 64-bit hash of a dataset's name that enters the key of its frames' noise."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-
-
-class Store(Mapping[str, "Dataset"]):
-    """Datasets by name, as one commit lists them."""
-
-    def __init__(self, place: Place, index: Index):
-        self.url, self.commit = place.url, index.number
-        self._place, self._index = place, index
-
-    def __getitem__(self, name: str) -> Dataset:
-        return self.open(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._index.datasets
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._index.datasets)
-
-    def __len__(self) -> int:
-        return len(self._index.datasets)
-
-    def meta(self, name: str) -> Mapping:
-        """The plain JSON that was committed with a dataset; nothing is read for it."""
-        return self._index.datasets[name]["meta"]
-
-    def open(
-        self,
-        name: str,
-        *,
-        split: str | None = None,
-        elements: Sequence[int | str] | None = None,
-        natoms: tuple[int, int] | None = None,
-    ) -> Dataset:
-        """Open one dataset, filtered as `open_dataset` says."""
-        if name not in self:
-            from difflib import get_close_matches
-
-            close = get_close_matches(name, self, n=1)
-            raise StoreError(
-                f"no dataset `{name}`", where=self.url, hint=f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(self)}"
-            )
-        return Dataset(self._place, name, self._index.entry(name), Filter()).select(split=split, elements=elements, natoms=natoms)
 
 
 class Dataset:
@@ -122,6 +55,7 @@ class Dataset:
         self.segments = [Segment(_below(place, segment.path), segment) for segment in entry.segments]
         self._first_index = np.cumsum([0, *(segment.entry.frames for segment in self.segments)])
         self._load_one = lru_cache(maxsize=4)(self._load_block)
+        self._texts_of = lru_cache(maxsize=4)(self._labels)
 
     @cached_property
     def card(self) -> Card:
@@ -137,22 +71,32 @@ class Dataset:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """What was measured at ingest: of the split that this view holds, or of all of them."""
+        """Of the frames of this view: as measured at ingest, or measured now where it holds some elements or sizes only."""
         from ..statistics import Statistics, merge
 
-        parts = self.meta["statistics"]
-        sides = [self.filter.split] if self.filter.split in parts else list(parts)
-        return merge([Statistics.from_json(parts[side]) for side in sides])
+        if self.filter.elements is None and self.filter.natoms is None:
+            sides = self.meta["statistics"].items()
+            return merge(Statistics.from_json(part) for side, part in sides if self.filter.split in (None, side))
+        found = Statistics()
+        for frames in self.batches(batch_frames=READ_AT_ONCE * FRAMES_PER_BLOCK):
+            found.add(frames, shortest=frames.shortest)
+        return found
 
     @property
-    def references(self) -> Mapping | None:
+    def references(self) -> Mapping[str, Any] | None:
         """Reference energies fitted at ingest, as committed; never subtracted in the store."""
         return self.meta.get("references")
 
     @property
+    def isolated_atoms(self) -> dict[str, float]:
+        """Energies of free atoms in eV by element, as the sources or the card state them; {} where neither does."""
+        return {symbol: atom["energy"] for symbol, atom in self.meta.get("isolated_atoms", {}).items()}
+
+    @property
     def elements(self) -> list[str]:
-        """Symbols of the elements that occur in the whole dataset, by atomic number."""
-        return [SYMBOLS[z] for z in sorted({z for segment in self.segments for z in segment.entry.elements})]
+        """Symbols of the elements that occur in the whole dataset, those that this view leaves out left out, by atomic number."""
+        present = {z for segment in self.segments for z in segment.entry.elements}
+        return [SYMBOLS[z] for z in sorted(present if self.filter.elements is None else present & self.filter.elements)]
 
     @property
     def content_hash(self) -> str:
@@ -165,7 +109,7 @@ class Dataset:
     ) -> Dataset:
         """Return the view of the whole dataset that passes a filter, as `open_dataset` has it."""
         numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
-        wanted = Filter(split=split, elements=numbers, natoms=None if natoms is None else tuple(natoms))
+        wanted = Filter(split=split, elements=numbers, natoms=None if natoms is None else (natoms[0], natoms[1]))
         return Dataset(self._place, self.name, self._entry, wanted)
 
     @property
@@ -194,31 +138,75 @@ class Dataset:
     def __len__(self) -> int:
         return int(self.block_counts.sum())
 
-    def __getitem__(self, i: int) -> Frame:
-        """One frame, with its group and origin."""
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"frame {i} of {len(self)}")
-        block, row = self._locate(i % len(self))
+    @overload
+    def __getitem__(self, i: int | np.integer) -> Frame: ...
+
+    @overload
+    def __getitem__(self, i: slice | Sequence[int] | NDArray[np.integer | np.bool_]) -> list[Frame]: ...
+
+    def __getitem__(self, i: int | np.integer | slice | Sequence[int] | NDArray[np.integer | np.bool_]) -> Frame | list[Frame]:
+        """One frame with its group and origin; a list of them for a slice, a list of rows or an array of flags.
+
+        Negative rows count from the end. `frames(start, stop)` gives the same rows as flat arrays, which take less memory.
+
+        >>> dataset[0], dataset[-1]  # doctest: +SKIP
+        >>> dataset[:3], dataset[[5, 2]], dataset[dataset.natoms < 10]  # doctest: +SKIP
+        """
+        if isinstance(i, SupportsIndex) and not isinstance(i, np.ndarray):
+            [row] = checked_rows([index(i)], len(self), of=self.name).tolist()
+            return self._frame(row)
+        rows = np.arange(len(self))[i] if isinstance(i, slice) else checked_rows(i, len(self), of=self.name)
+        return self._frames_at(rows)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame of the view, in store order."""
+        return map(self._frame, range(len(self)))
+
+    def _frame(self, i: int) -> Frame:
+        block, row = self._locate(i)
         frame = next(iter(self._load_one(block).part(row, row + 1)))
-        groups, origins, _ = self._labels(block)
+        groups, origins, _ = self._texts_of(block)
         return replace(frame, group=groups[row], origin=origins[row])
+
+    def _frames_at(self, rows: NDArray[np.int64]) -> list[Frame]:
+        """Frames in the order asked for, each block that holds any decoded once."""
+        found: dict[int, Frame] = {}
+        wanted = np.unique(rows)
+        of = np.searchsorted(self._frame_starts, wanted, side="right") - 1
+        for block in np.unique(of).tolist():
+            local = wanted[of == block] - self._frame_starts[block]
+            groups, origins, _ = self._labels(block)
+            for row, frame in zip(local.tolist(), self.load([block], local)):
+                found[int(self._frame_starts[block]) + row] = replace(frame, group=groups[row], origin=origins[row])
+        return [found[row] for row in rows.tolist()]
 
     def labels(self, start: int, stop: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
         """Groups, origins and splits (0 train, 1 validation, 2 test) of frames `start:stop`."""
-        (first, skip), (last, _) = self._locate(start), self._locate(stop - 1)
-        groups, origins, splits = zip(*(self._labels(block) for block in range(first, last + 1)))
-        wanted = slice(skip, skip + stop - start)
-        return sum(groups, [])[wanted], sum(origins, [])[wanted], np.concatenate(splits)[wanted]
+        self._check_range(start, stop)
+        if start == stop:
+            return [], [], np.empty(0, np.uint8)
+        blocks, begin, _ = self.blocks_of(start, stop)
+        groups, origins, splits = zip(*map(self._labels, blocks))
+        wanted = slice(start - begin, stop - begin)
+        return list(chain(*groups))[wanted], list(chain(*origins))[wanted], np.concatenate(splits)[wanted]
 
     def _labels(self, block: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
         """The same of the selected frames of one block."""
-        s, local = self._block_places[block]
-        segment = self.segments[s]
-        read = segment.read(("group", "origin", "split"), [local])
-        rows = self._selections[s].rows.get(local, slice(0, int(self.block_counts[block])))
-        texts = ([bytes(row).rstrip(b"\0").decode() for row in read[name][0][rows]] for name in ("group", "origin"))
+        segment, local, rows = self.locate_block(block)
+        read = segment.read((*TEXTS, "split"), [local])
+        groups, origins = ([bytes(row).rstrip(b"\0").decode() for row in read[name][0][rows]] for name in TEXTS)
         split = read["split"][0][rows] if "split" in read else np.full(self.block_counts[block], segment.array("split").constant, np.uint8)
-        return *texts, split
+        return groups, origins, split
+
+    def locate_block(self, b: int) -> tuple[Segment, int, slice | NDArray[np.int64]]:
+        """Selected block number `b` of the view: its segment, its number there, and its selected rows."""
+        s, block = self._block_places[b]
+        return self.segments[s], block, self._selections[s].rows.get(block, slice(0, int(self.block_counts[b])))
+
+    def blocks_of(self, start: int, stop: int) -> tuple[range, int, int]:
+        """The blocks that hold frames `start:stop`, at least one of them, with the first frame and the end of these blocks."""
+        first, last = self._locate(start)[0], self._locate(stop - 1)[0] + 1
+        return range(first, last), int(self._frame_starts[first]), int(self._frame_starts[last])
 
     def _locate(self, i: int) -> tuple[int, int]:
         block = int(np.searchsorted(self._frame_starts, i, side="right")) - 1
@@ -260,16 +248,20 @@ class Dataset:
     def frames(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start:stop` of the view as one `Frames`."""
         stop = len(self) if stop is None else min(stop, len(self))
-        if not 0 <= start < stop:
-            raise IndexError(f"frames {start}:{stop} of {len(self)}")
-        (first, _), (last, _) = self._locate(start), self._locate(stop - 1)
-        parts = []
-        for b in range(first, last + 1, READ_AT_ONCE):
-            blocks = range(b, min(b + READ_AT_ONCE, last + 1))
+        self._check_range(start, stop)
+        if start == stop:
+            return Frames.empty(np.float64 if self.lossless else np.float32)
+        of, parts = self.blocks_of(start, stop)[0], []
+        for b in range(of.start, of.stop, READ_AT_ONCE):
+            blocks = range(b, min(b + READ_AT_ONCE, of.stop))
             begin = int(self._frame_starts[b])
             counted = min(int(self._frame_starts[blocks.stop]), stop) - begin
             parts.append(self.load(blocks, np.arange(max(start - begin, 0), counted)))
         return Frames.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _check_range(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"there are no frames {start}:{stop}: {self.name} holds {len(self)} here")
 
     def batches(
         self, *, batch_frames: int | None = None, batch_atoms: int | None = None, rank: int = 0, world: int = 1
@@ -287,29 +279,47 @@ class Dataset:
     @cached_property
     def natoms(self) -> NDArray[np.int32]:
         """(F,) atoms of each frame of the view."""
-        counts = []
-        for segment, selection in zip(self.segments, self._selections):
-            array, blocks = segment.array("natoms"), selection.blocks.tolist()
-            read = None if array.constant is not None else segment.read(("natoms",), blocks)["natoms"]
-            for i, (block, count) in enumerate(zip(blocks, selection.counts.tolist())):
-                rows = selection.rows.get(block, slice(0, count))
-                counts.append(np.full(count, array.constant, np.int32) if read is None else read[i][rows])
-        return np.concatenate(counts)
+        return frame_values(self, "natoms", range(len(self.block_counts)))
 
-    def to_ase(self, i: int):
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(F,) row in the whole dataset of each frame of the view."""
+        first = dict(zip(self.segments, self._first_index.tolist()))
+        places = (self.locate_block(b) for b in range(len(self.block_counts)))
+        parts = [first[s] + block * s.plan.block_frames + np.arange(s.plan.block_frames)[kept] for s, block, kept in places]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def to_ase(self, i: int) -> Atoms:
         """Frame `i` as `ase.Atoms`."""
         return self[i].to_ase()
 
-    def to_xarray(self, segment: int = 0):
-        """One segment as an `xarray.Dataset` (lazy, unfiltered): named dimensions, units, long names."""
-        import warnings
+    def to_xarray(self) -> xarray.Dataset:
+        """The frames of the view as an `xarray.Dataset`, read when looked at: named dimensions, units; what a frame lacks is NaN."""
+        return to_xarray(self)
 
-        import xarray
-        from zarr.errors import ZarrUserWarning
+    def __repr__(self) -> str:
+        return sentence(f"Dataset {self.name}", dataset_facts(self))
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)  # fixedscaleoffset is numcodecs' name for a codec, not Zarr's own
-            return xarray.open_zarr(self.segments[segment].url, consolidated=True, chunks=None)
+    def _repr_html_(self) -> str:
+        return facts_table(f"Dataset {self.name}", dataset_facts(self))
+
+
+def checked_rows(wanted: Sequence[int] | NDArray[np.integer | np.bool_], count: int, *, of: str) -> NDArray[np.int64]:
+    """Row numbers, negative ones from the end, or flags for each of `count` rows -> row numbers; an error that says what does not fit."""
+    rows = np.asarray(wanted)
+    if rows.size == 0:
+        return np.empty(0, np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iub":
+        raise TypeError(f"a frame is asked for by its row, frames by a slice, a list of rows or an array of flags, not by {wanted!r:.60}")
+    if rows.dtype.kind == "b":
+        if len(rows) != count:
+            raise IndexError(f"{len(rows)} flags for the {count} frames of {of}")
+        return np.flatnonzero(rows)
+    rows = rows.astype(np.int64)
+    outside = rows[(rows < -count) | (rows >= count)]
+    if len(outside):
+        raise IndexError(f"there is no frame {outside[0]}: {of} holds {count} here")
+    return np.where(rows < 0, rows + count, rows)
 
 
 def _below(place: Place, path: str) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ def gather(parts: Sequence[Frames], order: NDArray[np.integer]) -> Frames:
 
     As in `Frames.concatenate`, float64 if any part is, and where only some parts carry noise or masks, the others are clean.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for name in FRAME_FIELDS:
         columns = [getattr(part, name) for part in parts]
         values[name] = np.take(columns[0] if len(parts) == 1 else np.concatenate(columns), order, axis=0)
@@ -36,13 +37,14 @@ def gather(parts: Sequence[Frames], order: NDArray[np.integer]) -> Frames:
         rows, starts = order[places] - before, part.starts
         ranges.append((starts[rows], part.natoms[rows].astype(np.int64), targets[places]))
         before += len(part)
+    atoms = int(ends[-1]) if len(ends) else 0
     for name in ATOM_FIELDS:
         columns = [getattr(part, name) for part in parts]
         if all(column is None for column in columns):
             values[name] = None
             continue
         columns = [part.clean(name) if column is None else column for part, column in zip(parts, columns)]
-        values[name] = POOL.take((int(ends[-1]), *columns[0].shape[1:]), np.result_type(*columns))
+        values[name] = POOL.take((atoms, *columns[0].shape[1:]), np.result_type(*columns))
         for column, (begins, lengths, places) in zip(columns, ranges):
             copy_rows(column, begins, lengths, values[name], places)
     return Frames(**values)

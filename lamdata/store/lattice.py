@@ -79,11 +79,12 @@ class Lattice:
 
     def to_integers(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
         """Return n for each value; exactness is the caller's to check with `to_values`."""
-        return np.rint(values / self.factor * self.scale).astype(self.dtype)
+        integers: NDArray[np.integer] = np.rint(values / self.factor * self.scale).astype(self.dtype)
+        return integers
 
     def to_values(self, integers: NDArray[np.integer], *, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return the float64 values: a correctly rounded division, then the reader's own multiplication."""
-        values = np.true_divide(integers, self.scale, out=out)
+        values: NDArray[np.float64] = np.true_divide(integers, self.scale, out=out)
         if self.factor != 1.0:
             np.multiply(values, self.factor, out=values)
         return values

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +142,7 @@ class SegmentPlan:
             plain=self.profile == "fast" and name not in NOT_STREAMED,
         )
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives the same plan back."""
         lattices = {k: [x.unit, x.factor, x.decimals, x.least, x.largest] for k, x in sorted(self.lattices.items())}
         return {
@@ -156,7 +157,7 @@ class SegmentPlan:
         }
 
     @staticmethod
-    def from_json(data: Mapping) -> SegmentPlan:
+    def from_json(data: Mapping[str, Any]) -> SegmentPlan:
         names = ("unit", "factor", "decimals", "least", "largest")
         lattices = {k: Lattice(**dict(zip(names, values))) for k, values in data["lattices"].items()}
         return SegmentPlan(**{**data, "lattices": lattices})

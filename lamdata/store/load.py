@@ -38,17 +38,17 @@ def begin_load(parts: Sequence[Part], rows: I64, *, dataset: int, head: int = 0,
 
     The result is float64 if any of the parts is. `dataset` is the hash of the dataset's name.
     """
-    asked = [(part, *part.segment.begin(part.blocks, ("natoms", *FRAME_ARRAYS), ATOM_ARRAYS)) for part in parts]
+    asked = [(part, part.segment.begin(part.blocks, ("natoms", *FRAME_ARRAYS), ATOM_ARRAYS)) for part in parts]
 
     def finish() -> Frames:
-        table, begins = _frame_table([(part, of_frames) for part, of_frames, _ in asked])
+        table, begins = _frame_table([(part, of_frames) for part, (of_frames, _) in asked])
         values = {name: _rows_of(column, rows) for name, column in table.items()}
         ends = np.cumsum(values["natoms"], dtype=np.int64)
         lengths, targets = np.zeros_like(begins), np.zeros_like(begins)  # of rows that are not wanted, no atom is copied
         lengths[rows], targets[rows] = values["natoms"], ends - values["natoms"]
         for name in ATOM_ARRAYS:
             values[name] = _allocate(name, parts, int(ends[-1]))
-        for part, _, of_atoms in asked:
+        for part, (_, of_atoms) in asked:
             _put_atoms(part, of_atoms, (begins, lengths, targets), values)
         for name in FRAME_ARRAYS:
             if name not in table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _CRC = {"name": "crc32c"}
 
 
-def segment_documents(plan: SegmentPlan, attributes: Mapping) -> dict[str, bytes]:
+def segment_documents(plan: SegmentPlan, attributes: Mapping[str, Any]) -> dict[str, bytes]:
     """Return path -> bytes of each `zarr.json` of the segment; the group's own holds a copy of all (consolidated)."""
     arrays = {name: array_document(plan, name) for name in COLUMNS}
     arrays |= {name: block_array_document(name, shape, dtype) for name, (shape, dtype) in block_arrays(plan.blocks).items()}
@@ -25,12 +26,12 @@ def segment_documents(plan: SegmentPlan, attributes: Mapping) -> dict[str, bytes
     return documents
 
 
-def group_document(attributes: Mapping) -> dict:
+def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """A Zarr group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
 
 
-def array_document(plan: SegmentPlan, name: str) -> dict:
+def array_document(plan: SegmentPlan, name: str) -> dict[str, Any]:
     """A sharded array over frames or atoms."""
     array = plan.array(name)
     length = plan.frames if array.column.axis == "frame" else plan.blocks * plan.atom_width
@@ -70,7 +71,7 @@ _BLOCK_TEXTS = {
 }
 
 
-def block_array_document(name: str, shape: tuple[int, ...], dtype: str) -> dict:
+def block_array_document(name: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     """An array over blocks, in one chunk."""
     dimension, long_name = _BLOCK_TEXTS[name]
     return _array(
@@ -84,7 +85,16 @@ def block_array_document(name: str, shape: tuple[int, ...], dtype: str) -> dict:
     )
 
 
-def _array(*, shape, chunk_shape, dtype, fill, codecs, attributes, dimensions) -> dict:
+def _array(
+    *,
+    shape: Sequence[int],
+    chunk_shape: Sequence[int],
+    dtype: np.dtype[Any],
+    fill: float | int | bool | None,
+    codecs: Sequence[Mapping[str, Any]],
+    attributes: Mapping[str, Any],
+    dimensions: Sequence[str],
+) -> dict[str, Any]:
     zero = {"b": False, "f": 0.0}.get(dtype.kind, 0)
     return {
         "zarr_format": 3,
@@ -101,7 +111,7 @@ def _array(*, shape, chunk_shape, dtype, fill, codecs, attributes, dimensions) -
     }
 
 
-def _attributes(array: ArrayPlan) -> dict:
+def _attributes(array: ArrayPlan) -> dict[str, Any]:
     """Units and names after the CF conventions (https://cfconventions.org, sections 3.1, 3.2, 8.1 and 9.3.3)."""
     attributes: dict[str, object] = {"long_name": array.column.long_name}
     if array.column.units:
@@ -114,7 +124,7 @@ def _attributes(array: ArrayPlan) -> dict:
     return attributes
 
 
-def _chunk_codecs(array: ArrayPlan) -> list[dict]:
+def _chunk_codecs(array: ArrayPlan) -> list[dict[str, Any]]:
     if array.blosc is None:
         return [_bytes(array.stored), _CRC]
     compressor, level, shuffle = array.blosc
@@ -128,9 +138,9 @@ def _chunk_codecs(array: ArrayPlan) -> list[dict]:
     return [*({"name": "numcodecs.fixedscaleoffset", "configuration": each} for each in filters), *codecs]
 
 
-def _bytes(dtype: np.dtype) -> dict:
+def _bytes(dtype: np.dtype) -> dict[str, Any]:
     return _BYTES if dtype.itemsize > 1 else {"name": "bytes"}
 
 
-def _json(document: Mapping) -> bytes:
+def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=1).encode()

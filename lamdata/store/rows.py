@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .lattice import Lattice
 
+compiled: ModuleType | None
 try:
     from . import _rows as compiled
 except ImportError:

@@ -40,6 +40,7 @@ class Segment:
     def __init__(self, place: Place, entry: SegmentEntry):
         self.entry, self.plan = entry, entry.plan
         self._place, self.url = place, place.url
+        self._disk = place if isinstance(place, LocalPlace) else None
         self._indexes: dict[tuple[str, int], NDArray[np.uint64]] = {}  # array and shard -> offset and length of its chunks
         self._arrays: dict[str, ArrayPlan] = {}
 
@@ -71,12 +72,12 @@ class Segment:
         return [self._begin(arrays, blocks) for arrays in some]
 
     def _begin(self, arrays: Sequence[ArrayPlan], blocks: Sequence[int]) -> Reading:
-        plain = [array for array in arrays if array.blosc is None and isinstance(self._place, LocalPlace)]
+        plain = [array for array in arrays if array.blosc is None and self._disk is not None]
         others = [array.column.name for array in arrays if array.blosc is not None or not plain]
         fetched = self._fetch(others, blocks) if others else ()
 
         def decoded() -> Iterator[Decoded]:
-            room = POOL.take((max([self._place.request_bytes if plain else 0, *(array.block_bytes for array in arrays)]),), np.uint8)
+            room = POOL.bytes(max([self._place.request_bytes if plain else 0, *(array.block_bytes for array in arrays)]))
             for array in plain:
                 yield from self._read_plain(array, blocks, room)
             places = {block: i for i, block in enumerate(blocks)}
@@ -88,18 +89,19 @@ class Segment:
 
         return decoded
 
-    def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], room: np.ndarray) -> Iterator[Decoded]:
+    def _read_plain(self, array: ArrayPlan, blocks: Sequence[int], room: NDArray[np.uint8]) -> Iterator[Decoded]:
         """Read uncompressed blocks from a disk, as many neighbours at a time as there is room for."""
+        assert self._disk is not None
         name, size = array.column.name, array.block_bytes
         most = min(len(room) // size, len(blocks))
         values = room[: most * size].view(array.stored).reshape(most, *array.block_shape)
-        whole = memoryview(room)
+        whole = room.data
         bodies, checksums = [whole[at : at + size] for at in range(0, most * size, size)], [bytearray(CRC) for _ in range(most)]
         targets = [part for chunk in zip(bodies, checksums) for part in chunk]
         stretches = self._stretches(blocks, longest=most)
         for shard, some in groupby(stretches, key=lambda stretch: stretch[0] // self.plan.shard_blocks):
             index = self._indexes[name, shard]
-            with self._place.opened(shard_path(array, shard)) as fill:
+            with self._disk.opened(shard_path(array, shard)) as fill:
                 for block, first, count in some:
                     fill(int(index[block % self.plan.shard_blocks, 0]), targets[: 2 * count])
                     for k in range(count):
@@ -171,7 +173,7 @@ class Segment:
                 except ChecksumError as err:
                     failed.append(key)
                     self._place.forget(path)
-                    if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
+                    if attempt + 1 == FETCHES or self._disk is not None:
                         raise self._damaged(path, f"shard index: {err}") from err
             missing = failed
 
@@ -184,7 +186,7 @@ class Segment:
             try:
                 return decode_block(data, array, out)
             except ChecksumError as err:
-                if attempt + 1 == FETCHES or isinstance(self._place, LocalPlace):
+                if attempt + 1 == FETCHES or self._disk is not None:
                     raise self._damaged_block(array, block, err) from err
             self._place.forget(shard_path(array, block // self.plan.shard_blocks))
             data = next(iter(self._fetch([array.column.name], [block])))[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ class Filter:
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in SPLITS:
             raise ConfigError(f"unknown split {self.split!r}", hint=f"one of {', '.join(SPLITS)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, equal for equal filters."""
+        elements = None if self.elements is None else sorted(self.elements)
+        return {"split": self.split, "elements": elements, "natoms": None if self.natoms is None else list(self.natoms)}
 
     @property
     def trivial(self) -> bool:
@@ -96,4 +102,5 @@ def _column(segment: Segment, name: str, block: int, size: int) -> np.ndarray:
     array = segment.array(name)
     if array.constant is not None:
         return np.full(size, array.constant, array.dtype)
-    return segment.read([name], [block])[name][0][:size]
+    column: np.ndarray = segment.read([name], [block])[name][0]
+    return column[:size]

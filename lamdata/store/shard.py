@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from ..errors import DataError, StoreError
 from ..frames import Frames
 from ..places import Place, open_place
-from .codec import CRC, crc32c, encode_block, pack_shard
+from .codec import checksum, encode_block, pack_shard
 from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
 from .metadata import block_arrays, segment_documents
 
+LEDGER = "rejected.jsonl"  # what ingest refused, beside the shards
+RECEIPTS = "receipts"  # a folder with one for each shard that is finished, until the segment is sealed
 MANIFEST = "manifest.json"  # last object of a sealed segment: what it holds, with hashes
 
 
@@ -35,12 +38,12 @@ class SegmentEntry:
     hash: str  # sha256 over the names and hashes of all objects
     plan: SegmentPlan
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in ("path", "frames", "atoms", "hash")}
         return values | {"splits": list(self.splits), "elements": list(self.elements), "plan": self.plan.to_json()}
 
     @staticmethod
-    def from_json(data: Mapping) -> SegmentEntry:
+    def from_json(data: Mapping[str, Any]) -> SegmentEntry:
         changed = {"splits": tuple(data["splits"]), "elements": tuple(data["elements"]), "plan": SegmentPlan.from_json(data["plan"])}
         return SegmentEntry(**{**data, **changed})
 
@@ -54,7 +57,7 @@ def write_shard(
     groups: Sequence[str],
     origins: Sequence[str],
     split: NDArray[np.integer],
-) -> dict:
+) -> dict[str, Any]:
     """Write all objects of shard number `shard` and return its receipt (plain JSON: hashes and block statistics).
 
     `records` are the frames `plan.shard_frames(shard)` in final order, float64; `split` is (F,) with 0 train, 1 validation,
@@ -88,10 +91,10 @@ def shard_path(array: ArrayPlan, shard: int) -> str:
 
 def finished_shards(segment_url: str) -> set[int]:
     """Numbers of the shards that need not be written again."""
-    return {int(name.removesuffix(".json")) for name in open_place(segment_url).list("receipts")}
+    return {int(name.removesuffix(".json")) for name in open_place(segment_url).list(RECEIPTS)}
 
 
-def seal_segment(segment_url: str, plan: SegmentPlan, *, path: str, attributes: Mapping) -> SegmentEntry:
+def seal_segment(segment_url: str, plan: SegmentPlan, *, path: str, attributes: Mapping[str, Any]) -> SegmentEntry:
     """Write metadata, block statistics and the manifest of a segment whose shards are all written; idempotent.
 
     `path` is the segment's place below its store; `attributes` go into its Zarr group.
@@ -99,11 +102,13 @@ def seal_segment(segment_url: str, plan: SegmentPlan, *, path: str, attributes: 
     place = open_place(segment_url)
     if place.size(MANIFEST) is None:
         _seal(place, plan, path=path, attributes=attributes)
-    place.remove("receipts")
+    else:
+        place.write(MANIFEST, place.read(MANIFEST))  # its age is that of the last who wanted it, which `gc` goes by
+    place.remove(RECEIPTS)
     return SegmentEntry.from_json(json.loads(place.read(MANIFEST))["entry"])
 
 
-def _seal(place: Place, plan: SegmentPlan, *, path: str, attributes: Mapping) -> None:
+def _seal(place: Place, plan: SegmentPlan, *, path: str, attributes: Mapping[str, Any]) -> None:
     missing = sorted(set(range(plan.shards)) - finished_shards(place.url))
     if missing:
         raise StoreError(f"{len(missing)} of {plan.shards} shards are not written, first {missing[0]}", where=place.url)
@@ -117,25 +122,28 @@ def _seal(place: Place, plan: SegmentPlan, *, path: str, attributes: Mapping) ->
     place.write(MANIFEST, _json({"entry": entry.to_json(), "objects": dict(sorted(objects.items()))}))
 
 
-def _entry(plan: SegmentPlan, blocks: Sequence[Mapping], *, path: str, digest: str) -> SegmentEntry:
+def _entry(plan: SegmentPlan, blocks: Sequence[Mapping[str, Any]], *, path: str, digest: str) -> SegmentEntry:
     present = np.bitwise_or.reduce([np.frombuffer(bytes.fromhex(block["elements"]), np.uint8) for block in blocks])
+    splits = [sum(block["splits"][i] for block in blocks) for i in range(len(SPLITS))]
     return SegmentEntry(
         path=path,
         frames=plan.frames,
         atoms=sum(block["atoms"] for block in blocks),
-        splits=tuple(sum(block["splits"][i] for block in blocks) for i in range(len(SPLITS))),
+        splits=(splits[0], splits[1], splits[2]),
         elements=tuple(int(z) for z in np.flatnonzero(np.unpackbits(present, bitorder="little"))),
         hash=digest,
         plan=plan,
     )
 
 
-def digest(objects: Mapping[str, Sequence]) -> str:
+def digest(objects: Mapping[str, Sequence[Any]]) -> str:
     """Hash of the segment's content: its objects in the order of their names."""
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, (_, digest) in sorted(objects.items())).encode()).hexdigest()
 
 
-def _columns(plan: SegmentPlan, records: Frames, groups, origins, split) -> dict[str, np.ndarray]:
+def _columns(
+    plan: SegmentPlan, records: Frames, groups: Sequence[str], origins: Sequence[str], split: NDArray[np.integer]
+) -> dict[str, np.ndarray]:
     """Every array of the shard, frame arrays (F, ...) and atom arrays (A, ...), in the types of the plan."""
     columns = {name: getattr(records, name) for name in COLUMNS if hasattr(records, name)}
     columns["split"] = np.asarray(split)
@@ -178,7 +186,7 @@ def _check_constant(values: np.ndarray, array: ArrayPlan) -> None:
         raise DataError(f"{array.column.name} is not {array.constant} throughout", hint="plan the segment from a survey of all its frames")
 
 
-def _statistics(plan: SegmentPlan, records: Frames, split: NDArray[np.integer]) -> list[dict]:
+def _statistics(plan: SegmentPlan, records: Frames, split: NDArray[np.integer]) -> list[dict[str, Any]]:
     """For each block: elements (hex bit mask), smallest and largest frame, atoms, frames in each split."""
     starts, found = records.starts, []
     for first in range(0, len(records), plan.block_frames):
@@ -197,7 +205,7 @@ def _statistics(plan: SegmentPlan, records: Frames, split: NDArray[np.integer]) 
     return found
 
 
-def _block_objects(blocks: Sequence[Mapping]) -> dict[str, bytes]:
+def _block_objects(blocks: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """The one chunk of each array over blocks."""
     values = {
         "block_elements": [list(bytes.fromhex(block["elements"])) for block in blocks],
@@ -208,13 +216,13 @@ def _block_objects(blocks: Sequence[Mapping]) -> dict[str, bytes]:
     objects = {}
     for name, (shape, dtype) in block_arrays(len(blocks)).items():
         body = np.array(values[name], dtype).tobytes()
-        objects[f"{name}/c/0" + "/0" * (len(shape) - 1)] = body + int(crc32c(body)).to_bytes(CRC, "little")
+        objects[f"{name}/c/0" + "/0" * (len(shape) - 1)] = body + checksum(body)
     return objects
 
 
 def _receipt_path(shard: int) -> str:
-    return f"receipts/{shard:06d}.json"
+    return f"{RECEIPTS}/{shard:06d}.json"
 
 
-def _json(data: Mapping) -> bytes:
+def _json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, indent=0, separators=(",", ":")).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Survey:
             text_widths={name: max(self.text_widths[name], other.text_widths[name]) for name in TEXTS},
         )
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives the same survey back."""
         return {
             "frames": self.frames,
@@ -71,12 +72,12 @@ class Survey:
         }
 
     @staticmethod
-    def from_json(data: Mapping) -> Survey:
+    def from_json(data: Mapping[str, Any]) -> Survey:
         lattices = {
             name: {u: Lattice(unit=u, factor=f, decimals=d, least=a, largest=b) for u, (f, d, a, b) in found.items()}
             for name, found in data["lattices"].items()
         }
-        ranges = {name: tuple(float("nan") if x is None else float(x) for x in ends) for name, ends in data["ranges"].items()}
+        ranges = {name: (_number(low), _number(high)) for name, (low, high) in data["ranges"].items()}
         return Survey(frames=data["frames"], lattices=lattices, ranges=ranges, text_widths=data["text_widths"])
 
 
@@ -125,6 +126,10 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _join(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     return float(np.minimum(a[0], b[0])), float(np.maximum(a[1], b[1]))  # NaN stays NaN: such an array is never constant
+
+
+def _number(plain: float | str | None) -> float:
+    return float("nan") if plain is None else float(plain)
 
 
 def _plain(value: float) -> float | str | None:

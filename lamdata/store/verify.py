@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import StoreError
 from ..places import Place, open_place
@@ -68,27 +68,27 @@ def _verify_segment(place: Place, dataset: str, entry: SegmentEntry) -> Iterator
 
 
 def _verify_object(place: Place, dataset: str, entry: SegmentEntry, path: str, expected: str) -> list[Damage]:
-    common = {"dataset": dataset, "segment": entry.path, "object": path}
+    whole = Damage(dataset=dataset, segment=entry.path, object=path, problem="is missing")
     try:
         data = place.read(path)
     except FileNotFoundError:
-        return _whole_shard(entry, common, "is missing")
+        return _whole_shard(entry, whole)
     except OSError as err:
-        return _whole_shard(entry, common, str(err))
+        return _whole_shard(entry, replace(whole, problem=str(err)))
     if hashlib.sha256(data).hexdigest() == expected:
         return []
     array, *rest = path.split("/")
     if array not in COLUMNS or rest[0] != "c":
-        return [Damage(**common, problem="does not have the hash that was written")]
-    return _damaged_chunks(entry, common, int(rest[1]), data)
+        return [replace(whole, problem="does not have the hash that was written")]
+    return _damaged_chunks(entry, whole, int(rest[1]), data)
 
 
-def _damaged_chunks(entry: SegmentEntry, common: dict, shard: int, data: bytes) -> list[Damage]:
+def _damaged_chunks(entry: SegmentEntry, whole: Damage, shard: int, data: bytes) -> list[Damage]:
     plan = entry.plan
     try:
         index = unpack_index(data[: index_bytes(plan.shard_blocks)], plan.shard_blocks).tolist()
     except ChecksumError as err:
-        return _whole_shard(entry, common, str(err))
+        return _whole_shard(entry, replace(whole, problem=str(err)))
     damaged, first = [], shard * plan.shard_blocks
     for block in range(first, min(first + plan.shard_blocks, plan.blocks)):
         offset, length = index[block - first]
@@ -97,14 +97,14 @@ def _damaged_chunks(entry: SegmentEntry, common: dict, shard: int, data: bytes) 
             check(chunk[:-CRC], chunk[-CRC:])
         except ChecksumError as err:
             frames = range(block * plan.block_frames, min((block + 1) * plan.block_frames, plan.frames))
-            damaged.append(Damage(**common, problem=str(err), block=block, frames=frames, shard=shard))
-    return damaged or [Damage(**common, problem="differs outside its chunks", shard=shard)]
+            damaged.append(replace(whole, problem=str(err), block=block, frames=frames, shard=shard))
+    return damaged or [replace(whole, problem="differs outside its chunks", shard=shard)]
 
 
-def _whole_shard(entry: SegmentEntry, common: dict, problem: str) -> list[Damage]:
+def _whole_shard(entry: SegmentEntry, damage: Damage) -> list[Damage]:
     """An object of which nothing can be told apart."""
-    array, *rest = common["object"].split("/")
+    array, *rest = damage.object.split("/")
     if array not in COLUMNS or rest[0] != "c":
-        return [Damage(**common, problem=problem)]
+        return [damage]
     shard = int(rest[1])
-    return [Damage(**common, problem=problem, shard=shard, frames=entry.plan.shard_frames(shard))]
+    return [replace(damage, shard=shard, frames=entry.plan.shard_frames(shard))]

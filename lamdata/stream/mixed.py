@@ -7,23 +7,28 @@ of (seed, slot).
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..augment import AugmentSpec, augment
 from ..errors import ConfigError
 from ..frames import Frames
+from ..notebook import listed, sentence
 from ..store import Dataset
 from ..store.batching import cut_points
 from ..store.gather import gather, reorder
+from .fingerprint import Augment, differences, of_head
 from .order import HeadOrder, MixtureOrder
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WINDOW = 4096  # slots that one task puts together, about
 AHEAD = 2  # windows of so many prepared beyond those in the hands of the threads
@@ -37,7 +42,12 @@ class StreamHead:
     name: str
     dataset: Dataset
     weight: float = 1.0
-    augment: Callable[[Frames], Frames] | None = None  # a pure function of the frames, their index and their epoch
+    augment: Augment | None = None
+    """A spec, whose noise has the stream's seed; or a pure function of the frames, their index and their epoch.
+
+    A stream that goes on from a saved position notices a change of a spec, of a function only another name or another argument of a
+    `functools.partial`.
+    """
 
 
 class _Held:
@@ -60,6 +70,7 @@ class _Piece:
 
     def frames(self) -> Frames:
         """A view where the frames lie one after the other."""
+        assert self.buffer.decoded is not None, "windows are submitted with their buffers"
         whole = self.buffer.decoded.result()
         if isinstance(self.rows, slice):
             return whole.part(self.rows.start, self.rows.stop)
@@ -115,8 +126,15 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        shares = [f"{head.name} {share:.3g}%" for head, share in zip(self.heads, (100 * self._mixture.shares).tolist())]
+        sizes = [f"{size:,} {unit}" for size, unit in ((self.batch_frames, "frames"), (self.batch_atoms, "atoms")) if size is not None]
+        rank = f"{self._rank} of {self._world}" if self._world > 1 else None
+        facts = {"heads": listed(shares), "batch": ", ".join(sizes), "position": f"{self.position:,}", "seed": self.seed, "rank": rank}
+        return sentence("Stream", facts)
 
     def close(self) -> None:
         """Stop the threads and call off what was asked for."""
@@ -125,24 +143,35 @@ class Stream:
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def state_dict(self) -> dict[str, object]:
-        """The position, and what it is a position of."""
-        return {"position": self.position, "seed": self.seed, "order": self._fingerprint()}
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what it is a position of, as plain JSON."""
+        return {"position": self.position, "stream": self.fingerprint()}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Go on from a saved position; refuse the position of another mixture."""
-        if state["order"] != self._fingerprint():
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved position; refuse that of another stream, and say what changed."""
+        changes = differences(state["stream"], self.fingerprint())
+        if changes:
             raise ConfigError(
-                "this position belongs to another seed, mixture or set of frames", hint="resume with the config it was saved with"
+                f"this position belongs to another stream: {'; '.join(changes)}", hint="resume with the config it was saved with"
             )
         self.position = int(state["position"])
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides which frames come in which batch, as plain JSON; ranks and threads are free to change.
+
+        `differences` of two says what changed.
+        """
+        return {
+            "seed": self.seed,
+            "batch_frames": self.batch_frames,
+            "batch_atoms": self.batch_atoms,
+            "buffer_blocks": self._buffer_blocks,
+            "heads": [of_head(head.name, head.dataset, weight=head.weight, augment=head.augment) for head in self.heads],
+        }
+
     def effective_epochs(self, steps: int) -> dict[str, float]:
         """How often each head's frames will have been seen after `steps` batches; by the mean frame for batches of atoms."""
-        if self.batch_atoms is None:
-            slots = steps * self.batch_frames
-        else:
-            slots = round(steps * self.batch_atoms / self._mean_atoms())
+        slots = steps * self._batch_size if self.batch_atoms is None else round(steps * self.batch_atoms / self._mean_atoms())
         return {
             head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, self._mixture.counts(slots).tolist())
         }
@@ -151,17 +180,15 @@ class Stream:
         means = [float(head.dataset.natoms.mean()) for head in self.heads]
         return float(np.dot(means, self._mixture.shares))
 
-    def _fingerprint(self) -> str:
-        """Equal for streams that give the same frames at the same slots; batch size and ranks are free to change."""
-        heads = [
-            [head.name, share, head.dataset.content_hash, order.frames]
-            for head, share, order in zip(self.heads, self._mixture.shares.tolist(), self._orders)
-        ]
-        return hashlib.sha256(json.dumps([self.seed, self._buffer_blocks, heads]).encode()).hexdigest()
+    @property
+    def _batch_size(self) -> int:
+        """Frames of a batch, where that is what counts."""
+        assert self.batch_frames is not None, "a stream has one of the two sizes"
+        return self.batch_frames
 
     def _by_frames(self) -> Iterator[Frames]:
         """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
-        size = self.batch_frames
+        size = self._batch_size
         mine = len(range(self._rank, size, self._world))
         for first, frames in self._windows(size, mine_of=size):
             for k, batch in enumerate(frames.in_equal_parts(mine), start=1):
@@ -268,25 +295,29 @@ class Stream:
         """Augment the frames of a window and put them into the order of the slots."""
         parts = []
         for piece in pieces:
-            augment, frames = self.heads[piece.head].augment, piece.frames()
-            parts.append(frames if augment is None else augment(frames))
+            parts.append(self._augmented(piece.frames(), self.heads[piece.head].augment))
         return parts[0] if len(parts) == 1 else gather(parts, np.argsort(np.concatenate([piece.places for piece in pieces])))
 
-    def _submit(self, work: Callable, *args) -> Future:
-        return self._pool.submit(work, *args) if self._pool else _done(work, *args)
+    def _augmented(self, frames: Frames, how: Augment | None) -> Frames:
+        if how is None:
+            return frames
+        return augment(frames, how, seed=self.seed) if isinstance(how, AugmentSpec) else how(frames)
+
+    def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return self._pool.submit(work, *args, **kwargs) if self._pool else _done(work, *args, **kwargs)
 
 
 def _joined(rest: Frames | None, window: Frames, first: int, last: int, starts: list[int]) -> Frames:
     """Frames `first:last` of the window, a view; behind all of `rest` where `first` is negative."""
     inside = window.cut(max(first, 0), last, starts[max(first, 0)], starts[last])
-    return inside if first >= 0 else Frames.concatenate([rest, inside])
+    return inside if first >= 0 or rest is None else Frames.concatenate([rest, inside])
 
 
-def _done(work: Callable, *args) -> Future:
+def _done(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """The result of a call made here and now, in the form of one made elsewhere."""
-    future: Future = Future()
+    future: Future[T] = Future()
     try:
-        future.set_result(work(*args))
+        future.set_result(work(*args, **kwargs))
     except BaseException as err:
         future.set_exception(err)
     return future

@@ -31,7 +31,7 @@ def random_words(count: int, *key: int | str) -> NDArray[np.uint64]:
 
 def random_fractions(count: int, *key: int | str) -> NDArray[np.float64]:
     """Return `count` numbers in [0, 1) that are a function of `key` alone."""
-    return (random_words(count, *key) >> np.uint64(11)) * 2.0**-53
+    return (random_words(count, *key) >> np.uint64(11)) * np.float64(2.0**-53)
 
 
 def permutation(count: int, *key: int | str) -> I64:

@@ -5,7 +5,7 @@ The only place that knows which atomic number is which type index. Runs in loade
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from lamdata.errors import DataError
 from lamdata.frames import MASKED, Frames
 
-from ..model.config import ModelConfig
+from ..model.config import ModelConfig, NeighborList
 from ..model.elements import NUMBERS, SYMBOLS
+from ..model.heads import head_kind
 from ..model.inputs import Batch, Chunk, HeadRows
 from ..model.kernels.choose import PLAIN
-from .neighbors import find_neighbors
+from ..tasks import kinds_of
+from .neighbors import Edges, find_neighbors
 
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
@@ -32,30 +34,33 @@ def collate(
     *,
     dtype: torch.dtype = torch.float64,
     chunk_atoms: int = PLAIN.chunk_atoms,
+    edges: Sequence[Edges] | None = None,
 ) -> Batch:
     """Turn frames of any size, head and periodicity into one batch for `config`'s model.
 
-    `dtype` is that of edges and of atomic labels; energies stay float64. What suits a model is its `chunk_atoms`.
+    `dtype` is that of edges and of atomic labels; energies stay float64. What suits a model is its `chunk_atoms`. `edges` are those of
+    each frame within the first of the descriptor's lists, where somebody has them already; otherwise they are found here.
     Raises DataError for an element that the model does not have.
     """
+    lists = config.descriptor.lists
     types = type_indices(frames.numbers, config)
     clean = types if frames.clean_numbers is None else type_indices(frames.clean_numbers, config)
     frame = np.repeat(np.arange(len(frames)), frames.natoms)
-    table = _edge_table(frames, config)
-    kinds = _head_kinds(frames, config)[frame]
-    order = np.lexsort((table.counts, table.repformer_counts, kinds))
-    chunks = tuple(_chunks(table, order, kinds, config, dtype=dtype, chunk_atoms=chunk_atoms))
+    kinds = _has_forces(frames, config)[frame]
+    table = _edge_table(_edges_of(frames, lists) if edges is None else edges, lists)
+    rows = _sorted_rows(table, kinds, lists)
+    chunks = tuple(_chunks(rows, kinds, dtype=dtype, chunk_atoms=chunk_atoms))
     return Batch(
-        **_labels(frames, dtype),
+        natoms=torch.from_numpy(frames.natoms.astype(np.int64)),
         frame=torch.from_numpy(frame),
+        head=torch.from_numpy(frames.head.astype(np.int64)),
         types=torch.from_numpy(types),
-        lead_types=torch.from_numpy(types[frames.starts[:-1]][frame]),
-        masked=torch.from_numpy(frames.numbers == MASKED),
         clean_types=torch.from_numpy(clean),
-        order=torch.from_numpy(order),
-        rank=torch.from_numpy(_inverse(order)),
+        labels=_labels(frames, config, dtype),
+        order=torch.from_numpy(rows.order),
+        rank=torch.from_numpy(rows.rank),
         chunks=chunks,
-        heads=tuple(_head_rows(frames.head[frame][order], chunks, config)),
+        heads=tuple(_head_rows(frames.head[frame][rows.order], chunks, config)),
         truncated=table.truncated,
     )
 
@@ -73,65 +78,85 @@ def type_indices(numbers: NDArray[np.uint8], config: ModelConfig) -> NDArray[np.
     return types
 
 
-def _head_kinds(frames: Frames, config: ModelConfig) -> NDArray[np.int64]:
-    """(F,) 1 for frames of energy heads, 0 for frames of denoise heads."""
-    kinds = np.array([kind == "energy_force" for kind in config.heads.values()], np.int64)
-    if len(frames) and not 0 <= frames.head.min() <= frames.head.max() < len(kinds):
-        raise DataError(f"a frame is for head {int(frames.head.max())}, but the model has {len(kinds)}: {', '.join(config.heads)}")
-    return kinds[frames.head]
+def _has_forces(frames: Frames, config: ModelConfig) -> NDArray[np.int64]:
+    """(F,) 1 for frames of heads that are differentiated, 0 for the others."""
+    derived = np.array([head_kind(kind).has_forces for kind in config.heads.values()], np.int64)
+    if len(frames) and not 0 <= frames.head.min() <= frames.head.max() < len(derived):
+        raise DataError(f"a frame is for head {int(frames.head.max())}, but the model has {len(derived)}: {', '.join(config.heads)}")
+    return derived[frames.head]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EdgeTable:
     """All frames' edges, flat, in the caller's order of atoms (A atoms, E edges)."""
 
-    counts: NDArray[np.int64]  # (A,)
-    repformer_counts: NDArray[np.int64]  # (A,) edges within the repformer's cutoff, at most its nsel
-    three_body_counts: NDArray[np.int64]  # (A,)
+    counts: dict[str, NDArray[np.int64]]  # list -> (A,) edges within its cutoff, at most its nsel
     neighbors: NDArray[np.int64]  # (E,)
     vectors: NDArray[np.float64]  # (E, 3) Å
-    truncated: tuple[int, int, int]
+    truncated: dict[str, int]
 
 
-def _edge_table(frames: Frames, config: ModelConfig) -> _EdgeTable:
-    wide, narrow = config.descriptor.repinit, config.descriptor.repformer
-    starts = frames.starts
-    lists = [
+def _edges_of(frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
+    """The edges of each frame within the first of the descriptor's lists, which holds the others."""
+    longest, starts = next(iter(lists.values())), frames.starts
+    return [
         find_neighbors(
-            frames.positions[starts[f] : starts[f + 1]], cell=frames.cell[f], pbc=frames.pbc[f], cutoff=wide.rcut, most=wide.nsel
+            frames.positions[starts[f] : starts[f + 1]], cell=frames.cell[f], pbc=frames.pbc[f], cutoff=longest.rcut, most=longest.nsel
         )
         for f in range(len(frames))
     ]
-    counts = np.concatenate([edges.counts for edges in lists])
-    center = np.repeat(np.arange(len(counts)), counts)
-    distances = np.concatenate([edges.distances for edges in lists])
-    near, near_cut = _within(center, distances, narrow.rcut, narrow.nsel, len(counts))
-    three, three_cut = _within(center, distances, wide.three_body_rcut, wide.three_body_sel, len(counts))
+
+
+def _edge_table(edges: Sequence[Edges], lists: dict[str, NeighborList]) -> _EdgeTable:
+    (longest, _), *shorter = lists.items()
+    all_counts = np.concatenate([part.counts for part in edges])
+    center = np.repeat(np.arange(len(all_counts)), all_counts)
+    distances = np.concatenate([part.distances for part in edges])
+    counts, truncated = {longest: all_counts}, {longest: sum(part.truncated for part in edges)}
+    for name, wanted in shorter:
+        counts[name], truncated[name] = _within(center, distances, wanted.rcut, wanted.nsel, len(all_counts))
+    first = np.cumsum([0, *(len(part.starts) - 1 for part in edges)])
     return _EdgeTable(
         counts=counts,
-        repformer_counts=near,
-        three_body_counts=three,
-        neighbors=np.concatenate([edges.neighbors + start for edges, start in zip(lists, starts)]),
-        vectors=np.concatenate([edges.vectors for edges in lists]),
-        truncated=(sum(edges.truncated for edges in lists), near_cut, three_cut if wide.use_three_body else 0),
+        neighbors=np.concatenate([part.neighbors + start for part, start in zip(edges, first)]),
+        vectors=np.concatenate([part.vectors for part in edges]),
+        truncated=truncated,
     )
 
 
-def _within(center: NDArray, distances: NDArray, cutoff: float, most: int, natoms: int) -> tuple[NDArray[np.int64], int]:
+def _within(
+    center: NDArray[np.int64], distances: NDArray[np.float64], cutoff: float, most: int, natoms: int
+) -> tuple[NDArray[np.int64], int]:
     """(A,) edges within `cutoff`, at most `most`; and how many atoms had more."""
     counts = np.bincount(center[distances < cutoff], minlength=natoms)
     return np.minimum(counts, most), int(np.count_nonzero(counts > most))
 
 
-def _chunks(
-    table: _EdgeTable, order: NDArray, kinds: NDArray, config: ModelConfig, *, dtype: torch.dtype, chunk_atoms: int
-) -> Iterator[Chunk]:
-    """Cut the rows into runs of about `chunk_atoms`, never across the border between denoise and energy frames."""
-    rank, starts = _inverse(order), np.concatenate([[0], np.cumsum(table.counts)])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The atoms of a batch in the order of its chunks."""
+
+    order: NDArray[np.int64]  # (A,) caller's index of each row
+    rank: NDArray[np.int64]  # (A,) row of each of the caller's atoms
+    starts: NDArray[np.int64]  # (A + 1,) where the edges of each of the caller's atoms begin
+    table: _EdgeTable
+    lists: dict[str, NeighborList]
+
+
+def _sorted_rows(table: _EdgeTable, kinds: NDArray[np.int64], lists: dict[str, NeighborList]) -> _Rows:
+    """Sort atoms by whether they have forces, then by the count of the last list, then by that of the first."""
+    longest, *_, shortest = [*lists, *lists]
+    counts = table.counts[longest]
+    order = np.lexsort((counts, table.counts[shortest], kinds))
+    return _Rows(order=order, rank=_inverse(order), starts=np.concatenate([[0], np.cumsum(counts)]), table=table, lists=lists)
+
+
+def _chunks(rows: _Rows, kinds: NDArray[np.int64], *, dtype: torch.dtype, chunk_atoms: int) -> Iterator[Chunk]:
+    """Cut the rows into runs of about `chunk_atoms`, never across the border between frames without forces and with them."""
     border = int(np.count_nonzero(kinds == 0))
-    for first, last in ((0, border), (border, len(order))):
+    for first, last in ((0, border), (border, len(rows.order))):
         for start, stop in _runs(first, last, chunk_atoms):
-            yield _chunk(table, order, rank, starts, start, stop, config, with_forces=first == border, dtype=dtype)
+            yield _chunk(rows, start, stop, with_forces=first == border, dtype=dtype)
 
 
 def _runs(first: int, last: int, length: int) -> Iterator[tuple[int, int]]:
@@ -141,38 +166,26 @@ def _runs(first: int, last: int, length: int) -> Iterator[tuple[int, int]]:
         yield from ((int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:]))
 
 
-def _chunk(
-    table: _EdgeTable,
-    order: NDArray,
-    rank: NDArray,
-    starts: NDArray,
-    start: int,
-    stop: int,
-    config: ModelConfig,
-    *,
-    with_forces: bool,
-    dtype: torch.dtype,
-) -> Chunk:
+def _chunk(rows: _Rows, start: int, stop: int, *, with_forces: bool, dtype: torch.dtype) -> Chunk:
     """Lay the edges of rows `start:stop` out as a table as wide as the longest list among them."""
-    wide, narrow = config.descriptor.repinit, config.descriptor.repformer
-    atoms = order[start:stop]
-    counts = table.counts[atoms]
-    width = _rounded(counts.max(), wide.nsel)
+    atoms, table = rows.order[start:stop], rows.table
+    (longest, wanted), *_ = rows.lists.items()
+    counts = table.counts[longest][atoms]
+    width = _rounded(counts.max(), wanted.nsel)
     row = np.repeat(np.arange(len(atoms)), counts)
     slot = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    edge = starts[atoms][row] + slot
+    edge = rows.starts[atoms][row] + slot
     vectors = np.zeros((len(atoms), width, 3))
-    vectors[:, :, 0] = wide.rcut + 1.0
+    vectors[:, :, 0] = wanted.rcut + 1.0
     vectors[row, slot] = table.vectors[edge]
     neighbors = np.repeat(np.arange(start, stop)[:, None], width, axis=1)
-    neighbors[row, slot] = rank[table.neighbors[edge]]
+    neighbors[row, slot] = rows.rank[table.neighbors[edge]]
     return Chunk(
         start=start,
         stop=stop,
         vectors=torch.from_numpy(vectors).to(dtype),
         neighbors=torch.from_numpy(neighbors),
-        repformer_width=min(_rounded(table.repformer_counts[atoms].max(), narrow.nsel), width),
-        three_body_width=min(_rounded(table.three_body_counts[atoms].max(), wide.three_body_sel), width),
+        widths={name: min(_rounded(table.counts[name][atoms].max(), each.nsel), width) for name, each in rows.lists.items()},
         with_forces=with_forces,
     )
 
@@ -182,7 +195,7 @@ def _rounded(count: int, most: int) -> int:
     return min(max(-(-int(count) // WIDTH_STEP), 1) * WIDTH_STEP, most)
 
 
-def _head_rows(head: NDArray, chunks: tuple[Chunk, ...], config: ModelConfig) -> Iterator[HeadRows]:
+def _head_rows(head: NDArray[np.integer], chunks: tuple[Chunk, ...], config: ModelConfig) -> Iterator[HeadRows]:
     """Rows of each head that has any; `head` is (A,) by row."""
     for index, name in enumerate(config.heads):
         mine = head == index
@@ -191,22 +204,13 @@ def _head_rows(head: NDArray, chunks: tuple[Chunk, ...], config: ModelConfig) ->
             yield HeadRows(name=name, rows=torch.from_numpy(np.flatnonzero(mine)), by_chunk=parts)
 
 
-def _labels(frames: Frames, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Labels and flags as tensors, in the caller's order."""
-    natoms = len(frames.numbers)
-    clean = frames.noise is None
-    return {
-        "natoms": torch.from_numpy(frames.natoms.astype(np.int64)),
-        "head": torch.from_numpy(frames.head.astype(np.int64)),
-        "energy": torch.from_numpy(frames.energy.astype(np.float64)),
-        "forces": torch.from_numpy(np.ascontiguousarray(frames.forces)).to(dtype),
-        "virial": torch.from_numpy(np.ascontiguousarray(frames.virial)).to(dtype),
-        "has_energy": torch.from_numpy(frames.has_energy.copy()),
-        "has_forces": torch.from_numpy(frames.has_forces.copy()),
-        "has_virial": torch.from_numpy(frames.has_virial.copy()),
-        "displacement": torch.zeros(natoms, 3, dtype=dtype) if clean else torch.from_numpy(-frames.noise).to(dtype),
-        "noised": torch.zeros(natoms, dtype=torch.bool) if frames.noised is None else torch.from_numpy(frames.noised.copy()),
-    }
+def _labels(frames: Frames, config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Labels and flags of all kinds of the model's heads, in the caller's order; a kind's flags are off in frames of other kinds."""
+    labels: dict[str, torch.Tensor] = {}
+    for name, kind in kinds_of(config.heads).items():
+        mine = np.array([its == name for its in config.heads.values()])[frames.head]
+        labels |= kind.labels(frames, mine, dtype=dtype)
+    return labels
 
 
 def _inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,22 @@ from .batch import Batch, collate
 from .mixture import TrainingData
 
 AHEAD = 4  # batches prepared while the model works
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def do_ahead(work: Callable[[In], Out], items: Iterable[In], *, ahead: int = 2) -> Iterator[Out]:
+    """`work` of each item in turn, done in a thread for up to `ahead` items beyond the one that is waited for."""
+    ready: deque[Future[Out]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        for item in items:
+            ready.append(pool.submit(work, item))
+            if len(ready) > ahead:
+                yield ready.popleft().result()
+        while ready:
+            yield ready.popleft().result()
 
 
 class Feed:
@@ -40,7 +57,7 @@ class Feed:
     def __enter__(self) -> Feed:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.stream.close()
 
@@ -55,5 +72,7 @@ class Feed:
             yield future.result(), frames, position
 
     def _collate(self, frames: Frames) -> list[Batch]:
+        if not len(frames):  # a batch of fewer frames than ranks
+            return []
         parts = [frames] if self.at_once is None else cut_batches(frames, batch_atoms=self.at_once)
         return [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
 from lamdata.statistics import References, Statistics, fit_references, merge
-from lamdata.store import Dataset, Store
+from lamdata.store import Dataset, Store, dataset_key
 
 VALIDATION_SEED = 1  # of the noise put on held-out frames: the same in every run, so that errors compare
 VALIDATION_DRAWS = 4  # of noise for each held-out frame: a few displaced atoms of a frame say little
@@ -51,6 +51,8 @@ class TrainingData:
 
     mixture: Mixture
     tasks: tuple[Task, ...]
+    store: Store
+    _references: dict[str, References | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def heads(self) -> dict[str, str]:
@@ -79,8 +81,24 @@ class TrainingData:
         return merge(task.train.statistics for task in self.of_head(head))
 
     def references(self, head: str) -> References | None:
-        """Reference energies of a head, fitted to the training frames of all its datasets."""
-        return fit_references(self.statistics(head))
+        """Reference energies of an energy/force head, fitted once to the training frames of all its datasets; None for other heads."""
+        if head not in self._references:
+            self._references[head] = fit_references(self.statistics(head)) if self.heads[head] == "energy_force" else None
+        return self._references[head]
+
+    def unreferenced(self, head: str) -> list[str]:
+        """Elements of an energy/force head's held-out frames that none of its training frames has."""
+        if self.references(head) is None:
+            return []
+        held_out = {symbol for task in self.of_head(head) for symbol in task.validation.statistics.elements}
+        return sorted(held_out - set(self.statistics(head).elements), key=NUMBERS.__getitem__)
+
+    def origin(self, frames: Frames, f: int) -> str:
+        """Where frame `f` of some frames comes from: "dataset NAME, file#index"."""
+        name = next(task.spec.dataset for task in self.tasks if dataset_key(task.spec.dataset) == int(frames.dataset[f]))
+        row = int(frames.index[f])
+        _, origins, _ = self.store[name].labels(row, row + 1)
+        return f"dataset {name}, {origins[0]}"
 
     def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
         """The weighted stream of all tasks; `Frames.head` is the index of the task."""
@@ -139,7 +157,7 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
         if spec.dataset not in list(opened):
             hint = f"run `lamdata ingest {(cards or {}).get(spec.dataset, 'CARD')} -o {store}`"
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
-    return TrainingData(mixture, tuple(_task(spec, opened) for spec in mixture.heads))
+    return TrainingData(mixture, tuple(_task(spec, opened) for spec in mixture.heads), opened)
 
 
 def _task(spec: TaskSpec, store: Store) -> Task:

@@ -26,7 +26,9 @@ READ = {
     "training": {
         "numb_steps", "seed", "disp_freq", "save_freq", "gradient_max_norm", "training_data", "validation_data", "data_dict", "model_prob",
     },
-    "learning_rate": {"type", "start_lr", "stop_lr", "stop_lr_ratio", "decay_steps", "decay_rate", "warmup_steps"},
+    "learning_rate": {
+        "type", "start_lr", "stop_lr", "stop_lr_ratio", "decay_steps", "decay_rate", "warmup_steps", "warmup_ratio", "warmup_start_factor",
+    },
 }  # fmt: skip
 NO_MATTER = {
     "disp_file", "disp_training", "time_training", "profiling", "profiling_file", "save_ckpt", "max_ckpt_keep", "stat_file", "tensorboard",
@@ -181,9 +183,11 @@ def convert_rate(rate: Values, steps: int, left_out: list[str], *, path: Path) -
         if end < stop:
             left_out.append(f"learning_rate.stop_lr = {stop}: `decay_rate` leads to {end:.3g} at the last step, and there is no floor")
         stop = end
-    if rate.get("warmup_steps"):
-        left_out.append(f"learning_rate.warmup_steps = {rate['warmup_steps']}: kept, but the first step here is not of rate 0")
-    return {"start": float(start), "stop": float(stop), "decay_steps": int(stair), "warmup_steps": int(rate.get("warmup_steps", 0))}
+    warmup = {
+        "warmup_steps": int(rate.get("warmup_steps") or (rate.get("warmup_ratio") or 0) * steps),
+        "warmup_start_factor": float(rate.get("warmup_start_factor", 0.0)),
+    }
+    return {"start": float(start), "stop": float(stop), "decay_steps": int(stair)} | warmup
 
 
 def convert_data(training: Values, heads: list[str]) -> Values:

@@ -19,7 +19,7 @@ WARNINGS = ("missing keys", "unexpected keys")
 
 def evaluate_deepmd(path: Path, frames: Frames, *, elements: list[str], head: str | None = None) -> Output:
     """Evaluate every frame with DeePMD-kit's `DeepPot`; its warning about keys is an error here."""
-    infer = need("deepmd.infer", extra="deepmd")
+    infer = need("deepmd.infer", hint="pip install deepmd-kit")
     heard = _Listener()
     logging.getLogger("deepmd").addHandler(heard)
     try:
@@ -33,8 +33,6 @@ def evaluate_deepmd(path: Path, frames: Frames, *, elements: list[str], head: st
     parts = [potential.eval(*_arguments(frame, index)) for frame in frames]
     virial = np.stack([virial.reshape(3, 3) for _, _, virial in parts])
     return Output(
-        energy_frames=torch.ones(len(parts), dtype=torch.bool),
-        denoise_frames=torch.zeros(len(parts), dtype=torch.bool),
         energy=torch.tensor([float(energy.item()) for energy, _, _ in parts], dtype=torch.float64),
         forces=torch.from_numpy(np.concatenate([forces[0] for _, forces, _ in parts])),
         virial=torch.from_numpy(virial),

@@ -7,98 +7,85 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from lamdata.elements import NUMBERS, SYMBOLS
+from lamdata.elements import NUMBERS
 from lamdata.frames import Frames
-from lamdata.statistics import References, Statistics
+from lamdata.statistics import References
 from lamdata.store import cut_batches
 
-from ..data.batch import collate
+from ..data.batch import Batch, collate
+from ..data.feed import do_ahead
 from ..data.mixture import Task, TrainingData
 from ..model.lam import LamModel, Output
-from .metrics import MILLI, Metrics
+from ..tasks import task_kind
+from .metrics import Metrics
 
 BATCH_ATOMS = 1024
-See = Callable[[Frames, Output, np.ndarray], None]
+See = Callable[[Frames, Output, NDArray[np.float64]], None]
 
 
-def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None) -> dict[str, dict[str, Any]]:
-    """Return head -> errors and label spreads on held-out frames (`frames` of each dataset at most)."""
-    return {head: evaluate_head(model, data, head, frames=frames) for head in data.heads}
+def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None, at_once: int | None = None) -> dict[str, dict[str, Any]]:
+    """Return head -> errors and label spreads on held-out frames, `frames` of each dataset and `at_once` atoms at a time at most."""
+    return {head: evaluate_head(model, data, head, frames=frames, at_once=at_once) for head in data.heads}
 
 
-def evaluate_head(model: LamModel, data: TrainingData, head: str, *, frames: int | None = None, see: See | None = None) -> dict[str, Any]:
-    """Errors of one head beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV."""
-    metrics, spread = Metrics(list(model.config.heads)), LabelSpread(data.references(head), data.statistics(head))
-    index = list(model.config.heads).index(head)
-    for task in data.of_head(head):
-        for part in held_out_batches(task, frames):
-            part = part.with_(head=np.full(len(part), index, np.int32))
-            output = evaluate_batch(model, part, metrics)
-            spread.add(part)
-            if see is not None:
-                see(part, output, spread.references)
-    return {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table()}
+def evaluate_head(
+    model: LamModel, data: TrainingData, head: str, *, frames: int | None = None, at_once: int | None = None, see: See | None = None
+) -> dict[str, Any]:
+    """Errors of one head beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV.
+
+    The energy of a frame with an element that no training frame of the head has says nothing: it is counted as `energies_not_scored`.
+    """
+    references, statistics = data.references(head), data.statistics(head)
+    table, known = reference_table(references), {NUMBERS[symbol] for symbol in statistics.elements}
+    metrics, spread = Metrics(model.config.heads), task_kind(data.heads[head]).spread(table, statistics)
+    index, parameter, unscored = list(model.config.heads).index(head), next(model.parameters()), 0
+
+    def prepare(part: Frames) -> tuple[Frames, int, Batch]:
+        part = part.with_(head=np.full(len(part), index, np.int32))
+        strange = np.zeros(len(part), bool) if references is None else part.has_energy & has_others(part, known)
+        part = part.with_(has_energy=part.has_energy & ~strange)
+        batch = collate(part, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms)
+        return part, int(strange.sum()), batch
+
+    parts = (part for task in data.of_head(head) for part in held_out_batches(task, frames, atoms=min(BATCH_ATOMS, at_once or BATCH_ATOMS)))
+    for part, strange, batch in do_ahead(prepare, parts):
+        batch = batch.to(parameter.device, non_blocking=True)
+        output = model(batch, create_graph=False)
+        metrics.add(output, batch)
+        spread.add(part)
+        unscored += strange
+        if see is not None:
+            see(part, output, table)
+    more = {"energies_not_scored": unscored} if unscored else {}
+    return {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table(), **more}
 
 
-def held_out_batches(task: Task, frames: int | None) -> Iterable[Frames]:
-    """Held-out frames of a task in batches; `frames` of them at most: a store is shuffled, its first frames are a fair sample."""
+def has_others(frames: Frames, known: set[int]) -> NDArray[np.bool_]:
+    """(F,) whether a frame has an element whose atomic number is not among `known`."""
+    numbers = frames.numbers if frames.clean_numbers is None else frames.clean_numbers
+    others = ~np.isin(numbers, list(known))
+    return np.logical_or.reduceat(others, frames.starts[:-1]) if len(frames) else np.zeros(0, bool)
+
+
+def held_out_batches(task: Task, frames: int | None, *, atoms: int = BATCH_ATOMS) -> Iterable[Frames]:
+    """Held-out frames of a task in batches of `atoms`; `frames` of them at most: a store is shuffled, its first frames are a fair sample."""
     dataset = task.validation
     if len(dataset) == 0:
         return
     some = frames is not None and frames < len(dataset)
-    parts = cut_batches(dataset.frames(0, frames), batch_atoms=BATCH_ATOMS) if some else dataset.batches(batch_atoms=BATCH_ATOMS)
+    parts = cut_batches(dataset.frames(0, frames), batch_atoms=atoms) if some else dataset.batches(batch_atoms=atoms)
     for part in parts:
         yield from task.held_out(part)
 
 
-def evaluate_batch(model: LamModel, frames: Frames, metrics: Metrics) -> Output:
-    """Run the model on frames and take in its errors; return the output."""
-    parameter = next(model.parameters())
-    batch = collate(frames, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms).to(parameter.device)
-    output = model(batch, create_graph=False)
-    metrics.add(output, batch)
-    return output
-
-
-class LabelSpread:
-    """What errors are to be compared with: the spread of the labels, and guesses that need no model."""
-
-    def __init__(self, references: References | None, statistics: Statistics):
-        self.references = np.zeros(256)
-        for symbol, energy in (references.energies if references else {}).items():
-            self.references[NUMBERS[symbol]] = energy
-        counts = np.array([statistics.element_atoms.get(symbol, 0) for symbol in SYMBOLS], np.float64)
-        self.frequency = counts / max(counts.sum(), 1.0)
-        self.energy: list[float] = []
-        self.force_sum = self.force_count = self.entropy = self.masked = 0.0
-
-    def add(self, frames: Frames) -> None:
-        """Take in the labels of some frames."""
-        starts = frames.starts[:-1]
-        if len(frames):
-            left = (frames.energy - np.add.reduceat(self.references[frames.numbers], starts)) / frames.natoms
-            self.energy += left[frames.has_energy].tolist()
-        labelled = np.repeat(frames.has_forces, frames.natoms)
-        self.force_sum += float(np.square(frames.forces[labelled], dtype=np.float64).sum())
-        self.force_count += 3 * int(labelled.sum())
-        if frames.clean_numbers is not None:
-            hidden = frames.clean_numbers[frames.numbers == 0]
-            seen = np.maximum(self.frequency[hidden], 1e-12)  # an element never seen in training would cost infinitely much
-            self.entropy -= float(np.log(seen).sum())
-            self.masked += len(hidden)
-
-    def table(self) -> dict[str, float]:
-        """Standard deviations and entropies under the names that stand beside the errors."""
-        out = {}
-        if self.energy:
-            out["energy_std_mev_per_atom"] = float(np.std(self.energy)) * MILLI
-        if self.force_count:
-            out["force_std_mev_per_angstrom"] = math.sqrt(self.force_sum / self.force_count) * MILLI
-        if self.masked:
-            out["type_frequency_entropy"] = self.entropy / self.masked
-        return out
+def reference_table(references: References | None) -> NDArray[np.float64]:
+    """(256,) reference energies in eV by atomic number; 0 where there is none."""
+    table = np.zeros(256)
+    for symbol, energy in (references.energies if references else {}).items():
+        table[NUMBERS[symbol]] = energy
+    return table
 
 
 def weighted(table: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -115,21 +102,8 @@ def score(table: dict[str, dict[str, Any]]) -> float:
     """One number to choose a checkpoint by: the weighted mean over heads of errors relative to their spreads; lower is better."""
     total = weights = 0.0
     for row in table.values():
-        ratios = [row[a] / row[b] for a, b in RELATIVE if a in row and row.get(b)]
+        ratios = [row[a] / row[b] for a, b in task_kind(row["task"]).relative if a in row and row.get(b)]
         if ratios:
             total += row["weight"] * sum(ratios) / len(ratios)
             weights += row["weight"]
     return total / weights if weights else math.inf
-
-
-RELATIVE = (
-    ("energy_rmse_mev_per_atom", "energy_std_mev_per_atom"),
-    ("force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom"),
-    ("displacement_rmse_angstrom", "displacement_zero_rmse_angstrom"),
-    ("type_cross_entropy", "type_frequency_entropy"),
-)
-
-
-def device_of(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

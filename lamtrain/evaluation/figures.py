@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamdata.frames import Frames
 
 from ..runlog import read_metrics
+from ..tasks import TaskKind, task_kind
 
 MOST_POINTS = 20_000  # of one panel: more hide each other
 
 
-@dataclass(slots=True)
 class Parity:
-    """Points of one head: (label, prediction)."""
+    """Points of one head's plots: axis label -> (n, 2) labels and predictions."""
 
-    energy: list[np.ndarray] = field(default_factory=list)  # eV/atom above the references
-    force: list[np.ndarray] = field(default_factory=list)  # eV/Å
-    displacement: list[np.ndarray] = field(default_factory=list)  # Å
+    def __init__(self, kind: TaskKind):
+        self.kind = kind
+        self.points: dict[str, list[NDArray[np.float64]]] = {}
 
-    def add(self, frames: Frames, output: Any, *, references: np.ndarray) -> None:
+    def add(self, frames: Frames, output: Any, *, references: NDArray[np.float64]) -> None:
         """Take in one batch; `references` (256,) are eV by atomic number."""
-        if output.energy is not None:
-            numbers = frames.numbers if frames.clean_numbers is None else frames.clean_numbers
-            base = np.add.reduceat(references[numbers], frames.starts[:-1])
-            pair = np.stack([frames.energy - base, output.energy.detach().cpu().numpy() - base], 1) / frames.natoms[:, None]
-            self.energy.append(pair[frames.has_energy])
-        if output.forces is not None:
-            labelled = np.repeat(frames.has_forces, frames.natoms)
-            self.force.append(_pairs(frames.forces, output.forces.detach().cpu().numpy(), labelled))
-        if output.displacement is not None and frames.noise is not None:
-            self.displacement.append(_pairs(-frames.noise, output.displacement.detach().cpu().numpy(), frames.noised))
+        for label, points in self.kind.parity(frames, output, references).items():
+            self.points.setdefault(label, []).append(points)
 
-    def panels(self) -> list[tuple[str, np.ndarray]]:
+    def panels(self) -> list[tuple[str, NDArray[np.float64]]]:
         """What there is to draw, with its axis label."""
-        parts = (("energy (eV/atom)", self.energy), ("force (eV/Å)", self.force), ("displacement (Å)", self.displacement))
-        return [(label, np.concatenate(points)) for label, points in parts if points and sum(map(len, points))]
-
-
-def _pairs(label: np.ndarray, predicted: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    return np.stack([label[chosen].ravel(), predicted[chosen].ravel()], 1)
+        return [(label, np.concatenate(points)) for label, points in self.points.items() if sum(map(len, points))]
 
 
 def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], path: Path) -> None:
@@ -69,15 +56,13 @@ def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], 
 def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     """Errors against steps, training and held-out, one panel for each error of each head."""
     rows = read_metrics(metrics)
-    names = {
-        "energy_force": ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom"),
-        "denoise": ("displacement_rmse_angstrom", "type_cross_entropy"),
-    }
-    figure, axes = _figure(len(heads), 2)
-    for row, (head, task) in enumerate(heads.items()):
-        for column, name in enumerate(names[task]):
+    names = {head: task_kind(task).drawn for head, task in heads.items()}
+    figure, axes = _figure(len(heads), max(map(len, names.values())))
+    for row, head in enumerate(heads):
+        for column, name in enumerate(names[head]):
             axis = axes[row][column]
-            for side, style in (("train", {"alpha": 0.5}), ("validation", {"marker": "o", "markersize": 3})):
+            styles: dict[str, dict[str, Any]] = {"train": {"alpha": 0.5}, "validation": {"marker": "o", "markersize": 3}}
+            for side, style in styles.items():
                 points = [(int(r["step"]), float(value)) for r in rows if (value := r.get(f"{head}.{side}.{name}"))]
                 if points:
                     axis.plot(*zip(*points), label=side, **style)
@@ -86,7 +71,7 @@ def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     _save(figure, path)
 
 
-def _figure(rows: int, columns: int):
+def _figure(rows: int, columns: int) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -96,7 +81,7 @@ def _figure(rows: int, columns: int):
     return figure, axes
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -1,79 +1,69 @@
-"""Metrics: sums over frames -> root mean square errors and rates of each head; sums add over batches and ranks."""
+"""Metrics: sums over frames -> errors and rates of each head; sums add over batches and ranks, and stay where the batches are."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from ..model.inputs import Batch
 from ..model.lam import Output
-from ..training.loss import type_cross_entropy
-
-MILLI = 1000.0  # errors are shown in meV and meV/Å, as the field's tables do
-Sums = dict[str, float]
+from ..tasks import kinds_of
 
 
 class Metrics:
-    """Errors of each head, gathered batch by batch."""
+    """Errors of each head, gathered batch by batch. `heads`: head -> kind of task."""
 
-    def __init__(self, heads: list[str]):
-        self.heads = heads
-        self.sums: dict[str, Sums] = {head: defaultdict(float) for head in heads}
+    def __init__(self, heads: Mapping[str, str]):
+        self.heads = dict(heads)
+        self.kinds = kinds_of(heads)
+        self.names = list(dict.fromkeys(name for kind in self.kinds.values() for name in kind.sums))
+        self._sums: Tensor | None = None  # (names, 2, heads) float64: totals and counts; nothing is read from the device before `sums`
 
     @torch.no_grad()
     def add(self, output: Output, batch: Batch) -> None:
         """Take in the errors of one batch."""
-        atom_head = batch.head[batch.frame]
-        if output.energy is not None:
-            self._add("energy", ((output.energy - batch.energy) / batch.natoms).square(), batch.has_energy, batch.head)
-        if output.forces is not None:
-            force = (output.forces - batch.forces).double().square().sum(-1)
-            self._add("force", force, batch.has_forces[batch.frame], atom_head, components=3)
-        if output.virial is not None:
-            virial = ((output.virial - batch.virial).double() / batch.natoms[:, None, None]).square().sum((-2, -1))
-            self._add("virial", virial, batch.has_virial, batch.head, components=9)
-        if output.displacement is not None:
-            left = (output.displacement - batch.displacement).double().square().sum(-1)
-            self._add("displacement", left, batch.noised, atom_head, components=3)
-            self._add("displacement_zero", batch.displacement.double().square().sum(-1), batch.noised, atom_head, components=3)
-        if output.type_logits is not None and batch.masked.any():
-            self._add("types", type_cross_entropy(output, batch), batch.masked, atom_head)
-            self._add("right", (output.type_logits.argmax(-1) == batch.clean_types).double(), batch.masked, atom_head)
+        sums = self.tensor(batch.types.device)
+        zeros = sums.new_zeros(len(self.heads))
+        for kind in self.kinds.values():
+            for errors in kind.errors(output, batch):
+                row = self.names.index(errors.name)
+                sums[row, 0] += zeros.index_add(0, errors.head, errors.values.double().where(errors.chosen, 0.0))
+                sums[row, 1] += zeros.index_add(0, errors.head, errors.chosen.double() * errors.components)
 
-    def _add(self, name: str, values: torch.Tensor, chosen: torch.Tensor, head: torch.Tensor, *, components: int = 1) -> None:
-        count = torch.bincount(head[chosen], minlength=len(self.heads)).tolist()
-        total = torch.zeros(len(self.heads), dtype=torch.float64, device=values.device)
-        total = total.index_add(0, head[chosen], values[chosen].double()).tolist()
-        for index, key in enumerate(self.heads):
-            if count[index]:
-                self.sums[key][name] += total[index]
-                self.sums[key][f"{name}_count"] += count[index] * components
+    def merge(self, other: Metrics) -> None:
+        """Take in what another accumulator of the same heads saw."""
+        if other._sums is not None:
+            self.tensor(other._sums.device).add_(other._sums)
 
-    def add_sums(self, other: Metrics) -> None:
-        """Take in what another accumulator saw."""
-        for head, sums in other.sums.items():
-            for name, value in sums.items():
-                self.sums[head][name] += value
+    def tensor(self, device: torch.device) -> Tensor:
+        """(names, 2, heads) totals and counts, to be added over ranks in place."""
+        self._sums = self._zeros(device) if self._sums is None else self._sums.to(device)
+        return self._sums
+
+    def _zeros(self, device: torch.device) -> Tensor:
+        return torch.zeros(len(self.names), 2, len(self.heads), dtype=torch.float64, device=device)
+
+    @property
+    def sums(self) -> dict[str, dict[str, float]]:
+        """Head -> name -> total, and `NAME_count` -> count, of what was seen."""
+        values = [] if self._sums is None else self._sums.tolist()
+        out: dict[str, dict[str, float]] = {head: {} for head in self.heads}
+        for name, (totals, counts) in zip(self.names, values):
+            for head, total, count in zip(self.heads, totals, counts):
+                if count:
+                    out[head] |= {name: total, f"{name}_count": count}
+        return out
+
+    def restore(self, sums: Mapping[str, Mapping[str, float]]) -> None:
+        """Go on from what `sums` gave."""
+        self._sums = self._zeros(torch.device("cpu"))
+        for index, head in enumerate(self.heads):
+            for row, name in enumerate(self.names):
+                self._sums[row, 0, index] = sums.get(head, {}).get(name, 0.0)
+                self._sums[row, 1, index] = sums.get(head, {}).get(f"{name}_count", 0.0)
 
     def table(self) -> dict[str, dict[str, float]]:
         """Head -> errors in the units of their names; an error that nothing was seen for is absent."""
-        return {head: _errors(sums) for head, sums in self.sums.items()}
-
-
-def _errors(sums: Sums) -> dict[str, float]:
-    out = {}
-    for name, key, scale in (
-        ("energy", "energy_rmse_mev_per_atom", MILLI),
-        ("force", "force_rmse_mev_per_angstrom", MILLI),
-        ("virial", "virial_rmse_mev_per_atom", MILLI),
-        ("displacement", "displacement_rmse_angstrom", 1.0),
-        ("displacement_zero", "displacement_zero_rmse_angstrom", 1.0),
-    ):
-        if sums.get(f"{name}_count"):
-            out[key] = math.sqrt(sums[name] / sums[f"{name}_count"]) * scale
-    for name, key in (("types", "type_cross_entropy"), ("right", "type_accuracy")):
-        if sums.get(f"{name}_count"):
-            out[key] = sums[name] / sums[f"{name}_count"]
-    return out
+        return {head: self.kinds[self.heads[head]].summarize(sums) for head, sums in self.sums.items()}

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from lamdata.catalog import Mixture
 from lamdata.errors import ConfigError, DataError
@@ -16,16 +18,9 @@ from ..checkpoint import Checkpoint, load, to_json
 from ..data.mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
 from ..files import replace_file
 from ..model.lam import LamModel, Output
-from .evaluate import device_of, evaluate_head, weighted
+from ..tasks import kinds_of, task_kind
+from .evaluate import evaluate_head, weighted
 from .figures import Parity, draw_curves, draw_parity
-
-TABLE_COLUMNS = [
-    "head", "weight", "energy RMSE meV/atom", "spread", "force RMSE meV/Å", "spread ", "displacement RMSE Å", "zero", "type entropy", "frequency", "right",
-]  # fmt: skip
-KEYS = (
-    "weight", "energy_rmse_mev_per_atom", "energy_std_mev_per_atom", "force_rmse_mev_per_angstrom", "force_std_mev_per_angstrom",
-    "displacement_rmse_angstrom", "displacement_zero_rmse_angstrom", "type_cross_entropy", "type_frequency_entropy", "type_accuracy",
-)  # fmt: skip
 
 
 def test_model(
@@ -35,7 +30,7 @@ def test_model(
     output: Path,
     head: str | None = None,
     dataset: str | None = None,
-    device: str = "auto",
+    device: torch.device | str = "cpu",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`.
@@ -44,7 +39,7 @@ def test_model(
     """
     checkpoint = load(model_path)
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
-    model = checkpoint.build(device=device_of(device))
+    model = checkpoint.build(device=device)
     heads, parities = {}, {}
     total = sum(len(task.validation) * (VALIDATION_DRAWS if task.spec.task == "denoise" else 1) for task in data.tasks)
     if total == 0:
@@ -83,16 +78,20 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
 
 def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
     """Errors of one head beside the spread of its labels, and the points of its parity plot."""
-    parity = Parity()
+    parity = Parity(task_kind(data.heads[head]))
 
-    def see(frames: Frames, output: Output, references: np.ndarray) -> None:
+    def see(frames: Frames, output: Output, references: NDArray[np.float64]) -> None:
         parity.add(frames, output, references=references)
         progress.advance(len(frames))
 
     return evaluate_head(model, data, head, see=see), parity
 
 
-def table_rows(result: dict[str, Any]) -> list[list[Any]]:
-    """Rows for `TABLE_COLUMNS`, the weighted mean last."""
-    rows = [[head, *(row.get(key) for key in KEYS)] for head, row in result["heads"].items()]
-    return [*rows, ["weighted mean", *(result["weighted"].get(key) for key in KEYS)]]
+def table_of(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Titles and rows of the report's table, the weighted mean last; columns are those of the kinds of its heads."""
+    columns = [
+        column for kind in kinds_of({head: row["task"] for head, row in result["heads"].items()}).values() for column in kind.columns
+    ]
+    rows = [[head, row["weight"], *(row.get(column.key) for column in columns)] for head, row in result["heads"].items()]
+    mean = ["weighted mean", None, *(result["weighted"].get(column.key) for column in columns)]
+    return ["head", "weight", *(column.title for column in columns)], [*rows, mean]

@@ -8,11 +8,15 @@ Source: NonLinearHead and MaskLMHead of the pre-release DPA-2 code (deepmd-pytor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .heads import Features, HeadKind
+from .inputs import HeadRows
 from .layers import Dense
 from .pairs import Pairs
 
@@ -20,9 +24,9 @@ from .pairs import Pairs
 class DenoiseHead(nn.Module):
     """Parameters: `pair_hidden`, `pair_out` (f); `type_hidden`, `type_norm`, `type_out` (the logits)."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, name: str):
         super().__init__()
-        pair, atom = config.descriptor.repformer.g2_dim, config.descriptor.dim_out
+        pair, atom = config.descriptor.dim_pair, config.descriptor.dim_out
         hidden, type_hidden = config.denoise.hidden or pair, config.denoise.type_hidden or atom
         self.pair_hidden = Dense(pair, hidden)
         self.pair_out = Dense(hidden, 1)
@@ -40,3 +44,19 @@ class DenoiseHead(nn.Module):
     def type_logits(self, descriptor: Tensor) -> Tensor:
         """(n, d) -> (n, elements)."""
         return self.type_out(self.type_norm(F.gelu(self.type_hidden(descriptor))))
+
+
+def evaluate(heads: Sequence[tuple[HeadRows, DenoiseHead]], features: Features) -> dict[str, Tensor]:
+    """The way back of each atom (A, 3) Å, and the logits of its element (A, elements)."""
+    batch, descriptor = features.batch, features.descriptor
+    moved = descriptor.atoms.new_zeros(batch.natoms_total, 3)
+    logits = descriptor.atoms.new_zeros(batch.natoms_total, len(features.config.elements))
+    for head, net in heads:
+        chunks = zip(descriptor.chunks, features.vectors, head.by_chunk)
+        parts = [net.displacement(pairs, edges, rows) for pairs, edges, rows in chunks if len(rows)]
+        moved = moved.index_copy(0, head.rows, torch.cat(parts))
+        logits = logits.index_copy(0, head.rows, net.type_logits(descriptor.atoms[head.rows]))
+    return {"displacement": moved[batch.rank], "type_logits": logits[batch.rank]}
+
+
+DENOISE = HeadKind(build=DenoiseHead, evaluate=evaluate)

@@ -9,13 +9,15 @@ Equations: Zhang et al., npj Comput. Mater. 10, 293 (2024) and DeePMD-kit 3.2.0 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .descriptor import Descriptor
+from .dpa2_config import Dpa2Config
 from .embedding import TypeEmbedding
 from .environment import Geometry, type_pair_mask
 from .gather import join
@@ -28,23 +30,16 @@ from .three_body import ThreeBody
 from .typed_embedding import Tables
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
-    """What heads read."""
-
-    atoms: Tensor  # (A, dim_out) by row
-    chunks: list[Pairs]  # pair channels after the last layer, one for each chunk
-
-
 class Dpa2(nn.Module):
     """Parameters: `type_embedding`, `repinit`, `three_body`, `shape_transform`, `tebd_transform`, `repformer`."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config.descriptor
-        block = self.config
+        block = config.descriptor
+        assert isinstance(block, Dpa2Config)
+        self.config = block
         self.type_embedding = TypeEmbedding(config)
-        self.repinit = Repinit(block, config.ntypes)
+        self.repinit = Repinit(block.repinit, config.ntypes, smooth=block.smooth)
         self.three_body = ThreeBody(block, config.ntypes) if block.repinit.use_three_body else None
         dim = self.repinit.dim_out + (self.three_body.dim_out if self.three_body is not None else 0)
         g1 = block.repformer.g1_dim
@@ -54,7 +49,7 @@ class Dpa2(nn.Module):
         self.register_buffer("seen", type_pair_mask(block.exclude_types, config.ntypes), persistent=False)
         self.requires_grad_(block.trainable)
 
-    def forward(self, types: Tensor, lead_types: Tensor, chunks: tuple[Chunk, ...], vectors: list[Tensor]) -> Descriptor:
+    def forward(self, types: Tensor, lead_types: Tensor, chunks: Sequence[Chunk], vectors: Sequence[Tensor]) -> Descriptor:
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
         tebd = self.type_embedding()
         tables = self.repinit.embedding.tables(tebd)
@@ -88,9 +83,9 @@ class Dpa2(nn.Module):
         geometry = Geometry(vectors, env_protection=self.config.env_protection, seen=seen)
         invariants = [self.repinit(geometry, types, neighbor_types, lead_types[rows], tables)]
         if self.three_body is not None:
-            width = chunk.three_body_width
+            width = chunk.widths["three_body"]
             near = geometry.leading(width)
             invariants.append(self.three_body(near, types, neighbor_types[:, :width], pair_tables))
-        width = chunk.repformer_width
+        width = chunk.widths["repformer"]
         pairs = self.repformer.start(geometry.leading(width), types, chunk.neighbors[:, :width], chunk.start)
         return join(invariants, -1), pairs

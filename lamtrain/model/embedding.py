@@ -19,7 +19,7 @@ class TypeEmbedding(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        width = config.descriptor.repinit.tebd_dim
+        width = config.descriptor.dim_tebd
         econf = config.descriptor.use_econf_tebd
         inputs = electron_configurations(config.elements) if econf else torch.eye(len(config.elements))
         self.register_buffer("inputs", inputs, persistent=False)

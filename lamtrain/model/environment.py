@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .kernels.choose import PLAIN, Kernels
+from .options import NeighborList
 
 
 def switch(r: Tensor, rcut_smth: float, rcut: float) -> Tensor:
@@ -80,9 +81,9 @@ class EnvironmentMatrix(nn.Module):
 
     kernels: Kernels = PLAIN
 
-    def __init__(self, *, rcut: float, rcut_smth: float, ntypes: int, set_davg_zero: bool):
+    def __init__(self, block: NeighborList, ntypes: int):
         super().__init__()
-        self.rcut, self.rcut_smth, self.centered = rcut, rcut_smth, not set_davg_zero
+        self.rcut, self.rcut_smth, self.centered = block.rcut, block.rcut_smth, not block.set_davg_zero
         self.register_buffer("mean", torch.zeros(ntypes, 4))
         self.register_buffer("std", torch.ones(ntypes, 4))
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .heads import Features, HeadKind
+from .inputs import HeadRows
 from .layers import Dense, mlp
 
 
@@ -16,6 +21,9 @@ class EnergyHead(nn.Module):
     `bias` holds the fitted reference energies. It stays float64 whatever the parameters are, since total energies of a few
     10,000 eV would lose their meV in float32.
     """
+
+    bias: Tensor
+    case: Tensor
 
     def __init__(self, config: ModelConfig, name: str):
         super().__init__()
@@ -37,9 +45,22 @@ class EnergyHead(nn.Module):
         energy = self.last(self.layers(descriptor)).squeeze(-1)
         return energy.double() + F.embedding(types, self.bias.unsqueeze(1)).squeeze(1)
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         bias = self.bias
         super()._apply(fn, recurse)
         if self.bias.dtype != torch.float64:  # moved to another device, not converted
             self.bias = bias.to(self.bias.device)
         return self
+
+
+def evaluate(heads: Sequence[tuple[HeadRows, EnergyHead]], features: Features) -> dict[str, Tensor]:
+    """Atomic energies (A,) and their sums (F,), float64 eV."""
+    batch, types = features.batch, features.types
+    atomic = torch.zeros(batch.natoms_total, dtype=torch.float64, device=types.device)
+    for head, net in heads:
+        atomic = atomic.index_copy(0, head.rows, net(features.descriptor.atoms[head.rows], types[head.rows]))
+    atomic = atomic[batch.rank]
+    return {"atomic_energy": atomic, "energy": atomic.new_zeros(batch.nframes).index_add(0, batch.frame, atomic)}
+
+
+ENERGY = HeadKind(build=EnergyHead, evaluate=evaluate, has_forces=True)

@@ -18,6 +18,8 @@ def _moved(value: Any, device: torch.device | str, non_blocking: bool) -> Any:
         return value.to(device, non_blocking=non_blocking)
     if isinstance(value, tuple):
         return tuple(_moved(item, device, non_blocking) for item in value)
+    if isinstance(value, dict):
+        return {name: _moved(item, device, non_blocking) for name, item in value.items()}
     if isinstance(value, _Movable):
         return value.to(device, non_blocking=non_blocking)
     return value
@@ -40,6 +42,8 @@ class _Movable:
 def _pinned(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_pinned(item) for item in value)
+    if isinstance(value, dict):
+        return {name: _pinned(item) for name, item in value.items()}
     return value.pin_memory() if isinstance(value, (Tensor, _Movable)) else value
 
 
@@ -51,8 +55,7 @@ class Chunk(_Movable):
     stop: int
     vectors: Tensor  # (N, W, 3) Å, centre to neighbour, the nearest first
     neighbors: Tensor  # (N, W) int64, row of the neighbour
-    repformer_width: int  # V of the repformer: the leading slots that can be within its cutoff
-    three_body_width: int  # V of the three-body block
+    widths: dict[str, int]  # for each neighbour list of the descriptor, the leading slots that can be within its cutoff
     with_forces: bool  # the rows belong to energy heads, so derivatives of the vectors are wanted
 
 
@@ -69,34 +72,38 @@ class HeadRows(_Movable):
 class Batch(_Movable):
     """Frames for one step of a model, with what they are to be compared to.
 
-    Per-atom fields are in the caller's order unless they say rows. A label that a frame lacks is zero and its flag is off.
+    Per-atom fields are in the caller's order unless they say rows. A label that a frame lacks is zero, and its flag, `has_` or the
+    choice of its atoms, is off.
     """
 
     natoms: Tensor  # (F,) int64
     frame: Tensor  # (A,) int64, frame of each atom
     head: Tensor  # (F,) int64, index of the frame's head in `ModelConfig.heads`
     types: Tensor  # (A,) int64, index in `ModelConfig.elements`; one past them where the element is hidden
-    lead_types: Tensor  # (A,) int64, type of the first atom of the atom's frame: the reference gives it to padded slots
-    energy: Tensor  # (F,) float64 eV
-    forces: Tensor  # (A, 3) eV/Å
-    virial: Tensor  # (F, 3, 3) eV
-    has_energy: Tensor  # (F,) bool
-    has_forces: Tensor  # (F,) bool
-    has_virial: Tensor  # (F,) bool
-    displacement: Tensor  # (A, 3) Å, from the noised to the clean position
-    noised: Tensor  # (A,) bool, atoms that were displaced
-    masked: Tensor  # (A,) bool, atoms whose element is hidden
     clean_types: Tensor  # (A,) int64, type index before masking
+    labels: dict[str, Tensor]  # what the task kinds of the heads compare with; their files name them and say shapes and units
     order: Tensor  # (A,) int64, caller's index of each row
     rank: Tensor  # (A,) int64, row of each of the caller's atoms
     chunks: tuple[Chunk, ...]  # rows in sequence
     heads: tuple[HeadRows, ...]  # heads that have atoms here
-    truncated: tuple[int, int, int]  # atoms with more neighbours than repinit, repformer and three-body keep
+    truncated: dict[str, int]  # for each list, atoms that have more neighbours within its cutoff than it keeps
 
     @property
     def nframes(self) -> int:
+        """Frames."""
         return len(self.natoms)
 
     @property
     def natoms_total(self) -> int:
+        """Atoms of all frames."""
         return len(self.types)
+
+    @property
+    def lead_types(self) -> Tensor:
+        """(A,) type of the first atom of the atom's frame: the reference gives it to padded slots."""
+        return self.types[self.natoms.cumsum(0) - self.natoms][self.frame]
+
+    @property
+    def atom_head(self) -> Tensor:
+        """(A,) head of each atom's frame."""
+        return self.head[self.frame]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .activations import activation
-from .config import DescriptorConfig
+from .dpa2_config import Dpa2Config
 from .environment import Environment, EnvironmentMatrix, Geometry
 from .layers import Dense
 from .pairs import Angles, Pairs, Sums, weighted_h2
@@ -19,11 +19,11 @@ from .repformer_layer import RepformerLayer
 class Repformer(nn.Module):
     """Parameters: `g2_embedding`, `layers`; buffers: `environment.mean`, `environment.std`."""
 
-    def __init__(self, config: DescriptorConfig, ntypes: int):
+    def __init__(self, config: Dpa2Config, ntypes: int):
         super().__init__()
         self.config, self.smooth = config.repformer, config.smooth
         block = config.repformer
-        self.environment = EnvironmentMatrix(rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero)
+        self.environment = EnvironmentMatrix(config.lists["repformer"], ntypes)
         self.act = activation(block.activation_function)
         self.g2_embedding = Dense(1, block.g2_dim)
         self.layers = nn.ModuleList(RepformerLayer(block, last=k == block.nlayers - 1) for k in range(block.nlayers))

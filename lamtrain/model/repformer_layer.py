@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .activations import activation
 from .attention import LocalAttention, PairAttention, PairWeights, VectorAttention
-from .config import RepformerConfig
+from .dpa2_config import RepformerConfig
 from .gather import gather_rows, join, split
 from .kernels.choose import PLAIN, Kernels
 from .kernels.plain import neighbor_sums

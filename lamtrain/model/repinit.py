@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import DescriptorConfig
+from .dpa1_config import Dpa1Config
+from .dpa2_config import RepinitConfig
 from .environment import EnvironmentMatrix, Geometry
 from .kernels.choose import PLAIN, Kernels
+from .options import NeighborList
 from .typed_embedding import Tables, TypedEmbedding
 
 
@@ -21,12 +23,11 @@ class Repinit(nn.Module):
 
     kernels: Kernels = PLAIN
 
-    def __init__(self, config: DescriptorConfig, ntypes: int):
+    def __init__(self, block: RepinitConfig | Dpa1Config, ntypes: int, *, smooth: bool):
         super().__init__()
-        block = config.repinit
-        self.nsel, self.axis, self.smooth = block.nsel, block.axis_neuron, config.smooth
+        self.nsel, self.axis, self.smooth = block.nsel, block.axis_neuron, smooth
         self.dim_out = block.neuron[-1] * block.axis_neuron
-        self.environment = EnvironmentMatrix(rcut=block.rcut, rcut_smth=block.rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero)
+        self.environment = EnvironmentMatrix(NeighborList(block.rcut, block.nsel, block.rcut_smth, block.set_davg_zero), ntypes)
         self.embedding = TypedEmbedding(
             block.neuron,
             tebd_dim=block.tebd_dim,

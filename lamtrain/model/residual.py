@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import RepformerConfig
+from .dpa2_config import RepformerConfig
 
 
 class Residual(nn.Module):

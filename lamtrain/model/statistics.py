@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import ModelConfig
-from .dpa2 import Dpa2
 from .environment import EnvironmentMatrix, Geometry, type_pair_mask
 from .inputs import Batch, Chunk
 
@@ -23,7 +22,7 @@ SMALLEST_STD = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentStatistics:
-    """Sums for each block (`repinit`, `three_body`, `repformer`), T types, columns (radial, angular)."""
+    """Sums for the block of each neighbour list of the descriptor, T types, columns (radial, angular)."""
 
     number: dict[str, Tensor]  # (T, 2) float64, how many values, padding included
     total: dict[str, Tensor]  # (T, 2) 1/Å
@@ -34,14 +33,6 @@ class EnvironmentStatistics:
             number={block: n + other.number[block] for block, n in self.number.items()},
             total={block: x + other.total[block] for block, x in self.total.items()},
             square={block: x + other.square[block] for block, x in self.square.items()},
-        )
-
-    def scaled(self, weight: float) -> EnvironmentStatistics:
-        """Counted `weight` times, to merge heads by weight."""
-        return EnvironmentStatistics(
-            number={block: n * weight for block, n in self.number.items()},
-            total={block: x * weight for block, x in self.total.items()},
-            square={block: x * weight for block, x in self.square.items()},
         )
 
     def mean(self, block: str) -> Tensor:
@@ -63,7 +54,7 @@ class EnvironmentStatistics:
         """The hidden type, the last row, takes the pool of all elements: whatever is hidden is one of them."""
         return torch.cat([sums[:-1], sums.sum(0, keepdim=True)])
 
-    def apply(self, descriptor: Dpa2, config: ModelConfig) -> None:
+    def apply(self, descriptor: nn.Module, config: ModelConfig) -> None:
         """Write the buffers of every block; means only where `set_davg_zero` is off."""
         for name, (environment, _) in _blocks(config).items():
             buffers = getattr(descriptor, name).environment
@@ -89,15 +80,7 @@ _KEYS = ("number", "total", "square")
 
 def _blocks(config: ModelConfig) -> dict[str, tuple[EnvironmentMatrix, int]]:
     """An environment matrix with statistics 0 and 1, and nsel, for each block."""
-    wide, narrow = config.descriptor.repinit, config.descriptor.repformer
-    blocks = {"repinit": (wide.rcut, wide.rcut_smth, wide.set_davg_zero, wide.nsel)}
-    if wide.use_three_body:
-        blocks["three_body"] = (wide.three_body_rcut, wide.three_body_rcut_smth, wide.set_davg_zero, wide.three_body_sel)
-    blocks["repformer"] = (narrow.rcut, narrow.rcut_smth, narrow.set_davg_zero, narrow.nsel)
-    return {
-        name: (EnvironmentMatrix(rcut=rcut, rcut_smth=smth, ntypes=config.ntypes, set_davg_zero=zero).double(), nsel)
-        for name, (rcut, smth, zero, nsel) in blocks.items()
-    }
+    return {name: (EnvironmentMatrix(wanted, config.ntypes).double(), wanted.nsel) for name, wanted in config.descriptor.lists.items()}
 
 
 @torch.no_grad()
@@ -105,10 +88,9 @@ def _of_chunk(chunk: Chunk, types: Tensor, seen: Tensor | None, config: ModelCon
     own, others = types[chunk.start : chunk.stop], types[chunk.neighbors]
     visible = None if seen is None else seen[own.unsqueeze(1), others].double()
     geometry = Geometry(chunk.vectors.double(), env_protection=config.descriptor.env_protection, seen=visible)
-    width = {"repinit": geometry.vectors.shape[1], "three_body": chunk.three_body_width, "repformer": chunk.repformer_width}
     number, total, square = {}, {}, {}
     for name, (matrix, nsel) in blocks.items():
-        env = matrix(geometry.leading(width[name]), own)
+        env = matrix(geometry.leading(chunk.widths[name]), own)
         zeros = torch.zeros(config.ntypes, 2, dtype=torch.float64)
         columns = [env.radial.unsqueeze(-1), env.direction]
         number[name] = zeros.index_add(0, own, torch.tensor([[nsel, 3.0 * nsel]], dtype=torch.float64).expand(len(own), 2))

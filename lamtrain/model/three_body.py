@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import DescriptorConfig
+from .dpa2_config import Dpa2Config
 from .environment import EnvironmentMatrix, Geometry
 from .kernels.choose import PLAIN, Kernels
 from .typed_embedding import Tables, TypedEmbedding
@@ -22,13 +22,11 @@ class ThreeBody(nn.Module):
 
     kernels: Kernels = PLAIN
 
-    def __init__(self, config: DescriptorConfig, ntypes: int):
+    def __init__(self, config: Dpa2Config, ntypes: int):
         super().__init__()
         block = config.repinit
         self.nsel, self.smooth, self.dim_out = block.three_body_sel, config.smooth, block.three_body_neuron[-1]
-        self.environment = EnvironmentMatrix(
-            rcut=block.three_body_rcut, rcut_smth=block.three_body_rcut_smth, ntypes=ntypes, set_davg_zero=block.set_davg_zero
-        )
+        self.environment = EnvironmentMatrix(config.lists["three_body"], ntypes)
         self.embedding = TypedEmbedding(
             block.three_body_neuron,
             tebd_dim=block.tebd_dim,

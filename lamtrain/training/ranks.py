@@ -3,45 +3,72 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
+from lamdata.errors import ConfigError
+
+from ..device import device_of
 from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
+
+TIMEOUT = timedelta(minutes=30)  # the first rank may look at held-out frames while the others wait
+
+
+class Agreed(NamedTuple):
+    """What all ranks know of a step."""
+
+    loss: float  # summed over ranks
+    stop: bool  # whether any was told to stop
 
 
 class Ranks:
     """This process among those of the run; a context manager that joins and leaves the group."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.device = self._own(device_of(device))
+
+    def _own(self, device: torch.device) -> torch.device:
+        """The device of this rank: the one that was named, or with several ranks each its own GPU."""
+        if device.type != "cuda" or self.world == 1:
+            return device
+        if device.index is not None:
+            raise ConfigError(
+                f"{self.world} ranks cannot share {device}", where="--device", hint="say cuda: each rank takes a GPU of its own"
+            )
+        return torch.device("cuda", self.local)
 
     @property
     def first(self) -> bool:
         """Whether this rank writes files and shows progress."""
         return self.rank == 0
 
-    def device(self, device: torch.device) -> torch.device:
-        """Each rank's own GPU."""
-        return torch.device("cuda", self.local) if device.type == "cuda" else device
-
     def __enter__(self) -> Ranks:
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.set_device(self.device)
         if self.world > 1:
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=self.device if cuda else None)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.world > 1:
             dist.destroy_process_group()
 
-    def sum(self, value: torch.Tensor) -> float:
-        """Sum of a number over ranks."""
-        if self.world > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-        return float(value)
+    def agree(self, loss: torch.Tensor, *, stop: bool) -> Agreed:
+        """Add up the loss of a step, and find out whether any rank was told to stop."""
+        if self.world == 1:
+            return Agreed(float(loss), stop)
+        both = torch.stack([loss.double(), torch.tensor(float(stop), dtype=torch.float64, device=loss.device)])
+        dist.all_reduce(both)
+        total, stops = both.tolist()
+        return Agreed(total, stops > 0)
 
     def sum_gradients(self, model: LamModel) -> None:
         """Sum gradients over ranks, in one message; a parameter that no rank used keeps none, so that Adam passes it over."""
@@ -56,16 +83,36 @@ class Ranks:
         for p, part in zip(chosen, flat.split([p.numel() for p in chosen])):
             p.grad = part.view_as(p)
 
-    def sum_metrics(self, metrics: Metrics) -> None:
-        """Add up errors over ranks, in place."""
+    def sum_metrics(self, metrics: Metrics, truncated: list[int]) -> None:
+        """Gather errors and counts in the first rank; the others begin anew."""
         if self.world == 1:
             return
-        gathered: list[dict | None] = [None] * self.world
-        dist.all_gather_object(gathered, {head: dict(sums) for head, sums in metrics.sums.items()})
-        for sums in metrics.sums.values():
-            sums.clear()
-        for part in gathered:
-            other = Metrics(metrics.heads)
-            for head, sums in part.items():
-                other.sums[head].update(sums)
-            metrics.add_sums(other)
+        counts = torch.tensor(truncated, dtype=torch.float64, device=self.device)
+        sums = metrics.tensor(self.device)
+        for tensor in (sums, counts):
+            dist.all_reduce(tensor)
+        truncated[:] = [int(count) if self.first else 0 for count in counts.tolist()]
+        if not self.first:
+            sums.zero_()
+
+    def share_weights(self, model: LamModel) -> None:
+        """Give every rank the weights and buffers of the first, to the last digit."""
+        if self.world > 1:
+            for tensor in chain(model.parameters(), model.buffers()):
+                dist.broadcast(tensor.detach(), 0)
+
+    def gather_lines(self, lines: list[str]) -> list[str]:
+        """Lines of all ranks, in their order."""
+        if self.world == 1:
+            return lines
+        gathered: list[list[str] | None] = [None] * self.world
+        dist.all_gather_object(gathered, lines)
+        return [line for part in gathered for line in part or []]
+
+    def share_flag(self, flag: bool) -> bool:
+        """What the first rank says."""
+        if self.world == 1:
+            return flag
+        told = torch.tensor(float(flag), device=self.device)
+        dist.broadcast(told, 0)
+        return bool(told)

@@ -11,30 +11,36 @@ from ..config import LearningRateSpec
 class Schedule:
     """Exponential decay in stairs (DeePMD-kit `LearningRateExp`): lr(t) = start * rate^floor(t / s), rate = (stop/start)^(s/T).
 
-    When the stairs would be longer than the run, s becomes 100, or T // 100 + 1 for a run of under 100 stairs of 100.
+    t and T count from the end of the warm-up, over which the rate grows in a line. When the stairs would be longer than T, s becomes
+    100, or T // 100 + 1 for a decay of under 100 stairs of 100.
     """
 
     spec: LearningRateSpec
-    steps: int  # T
+    steps: int  # of the run, warm-up and decay
+
+    @property
+    def decay(self) -> int:
+        """T, steps after the warm-up."""
+        return self.steps - self.spec.warmup_steps
 
     @property
     def stair(self) -> int:
         """Steps on one stair."""
         s = self.spec.decay_steps
-        if s < self.steps:
+        if s < self.decay:
             return s
-        return 100 if self.steps // 10 > 100 else self.steps // 100 + 1
+        return 100 if self.decay // 10 > 100 else self.decay // 100 + 1
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step` (0-based)."""
         spec = self.spec
         if step < spec.warmup_steps:
-            return spec.start * (step + 1) / (spec.warmup_steps + 1)
-        total = self.steps - spec.warmup_steps
-        decay = (spec.stop / spec.start) ** (self.stair / total)
-        return spec.start * decay ** ((step - spec.warmup_steps) // self.stair)
+            first = spec.warmup_start_factor
+            return spec.start * (first + (1.0 - first) * step / spec.warmup_steps)
+        fall = (spec.stop / spec.start) ** (self.stair / self.decay)
+        return spec.start * fall ** ((step - spec.warmup_steps) // self.stair)
 
     def prefactor(self, pair: tuple[float, float], step: int) -> float:
-        """p(t) = limit + (start - limit) lr(t) / lr(0) (DPA-2 paper; DeePMD-kit `EnergyStdLoss`)."""
+        """p(t) = limit + (start - limit) lr(t) / start (DPA-2 paper; DeePMD-kit `EnergyStdLoss`): a warm-up begins near the limits, there as here."""
         start, limit = pair
         return limit + (start - limit) * self.rate(step) / self.spec.start

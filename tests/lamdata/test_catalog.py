@@ -109,10 +109,55 @@ def test_elements_that_look_like_booleans_stay_text(tmp_path: Path) -> None:
     assert open_card(path).elements == ["No", "Y", "N", "O"]
 
 
+def deal(split: SplitSpec, groups: list[str]) -> list[str]:
+    return [split.deal(group) for group in groups]
+
+
 def test_the_split_is_a_function_of_the_group_alone() -> None:
-    split = SplitSpec(validation=0.25, seed=3)
     groups = [f"group-{i}" for i in range(4000)]
-    held_out = [split.is_validation(group) for group in groups]
-    assert held_out == [split.is_validation(group) for group in groups]
-    assert 0.22 < sum(held_out) / len(groups) < 0.28
-    assert held_out != [SplitSpec(validation=0.25, seed=4).is_validation(group) for group in groups]
+    sides = deal(SplitSpec(validation=0.25, test=0.15, seed=3), groups)
+    assert sides == deal(SplitSpec(validation=0.25, test=0.15, seed=3), groups)
+    assert 0.22 < sides.count("validation") / len(groups) < 0.28 and 0.12 < sides.count("test") / len(groups) < 0.18
+    assert sides != deal(SplitSpec(validation=0.25, test=0.15, seed=4), groups)
+
+
+def test_a_test_share_takes_no_group_from_validation() -> None:
+    groups = [f"group-{i}" for i in range(500)]
+    before, after = (deal(SplitSpec(validation=0.2, test=share, seed=5), groups) for share in (0.0, 0.2))
+    assert [side == "validation" for side in before] == [side == "validation" for side in after]
+    assert "test" not in before and "test" in after
+
+
+def test_a_card_that_names_only_validation_has_no_test_set_and_one_without_a_split_has_both(tmp_path: Path) -> None:
+    path = write(tmp_path, a="dataset: a\ntitle: t\nsplit: {validation: 0.2}\n", b="dataset: b\ntitle: t\n")
+    assert open_card(path / "a.yaml").split.shares == (0.2, 0.0)
+    assert open_card(path / "b.yaml").split.shares == (0.1, 0.1)
+
+
+def test_what_a_card_does_not_use_is_not_written(tmp_path: Path) -> None:
+    """So that a card from before a key existed gives the same bytes."""
+    path = write(tmp_path, a="dataset: a\ntitle: t\nsources: [{path: x.xyz}]\nsplit: {validation: 0.2}\n") / "a.yaml"
+    written = open_card(path).model_dump(mode="json")
+    assert written["split"] == {"validation": 0.2, "seed": 0}
+    assert "isolated_atoms" not in written and "split" not in written["sources"][0] and "max_refused" not in written["checks"]
+    used = open_card(write(tmp_path, a="dataset: a\ntitle: t\nsplit: {test: held.txt}\nisolated_atoms: {Si: -0.8}\n") / "a.yaml")
+    assert used.model_dump(mode="json")["split"] == {"validation": 0.1, "test": "held.txt", "seed": 0}
+    assert type(used).model_validate(used.model_dump(mode="json")) == used
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("split: {validation: 0.6, test: 0.4}", "leave none to train on"),
+        ("split: {test: 1.5}", "`split.test` is 1.5: a share is at least 0 and less than 1"),
+        ("sources: [{path: a.xyz, keys: {force: F_dft}}]", "no label is called 'force'; did you mean 'forces'?"),
+        ("sources: [{path: a.xyz, split: tset}]", "'train', 'validation' or 'test'"),
+        ("isolated_atoms: {Xy: -1.0}", "'Xy' is no element"),
+        ("isolated_atoms: {X: -1.0}", "'X' is no element"),
+        ("checks: {max_refused: 1.5}", "less than or equal to 1"),
+    ],
+)
+def test_a_card_that_says_nothing_possible_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    write(tmp_path, a=f"dataset: a\ntitle: t\n{text}\n")
+    (line,) = problems(tmp_path)
+    assert message in line and line.startswith(f"{tmp_path}/a.yaml:3:")

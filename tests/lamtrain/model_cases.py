@@ -8,7 +8,7 @@ import torch
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.data.batch import collate
-from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
+from lamtrain.model.config import DenoiseConfig, Dpa2Config, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
 from lamtrain.model.lam import LamModel, Output
 
 ELEMENTS = ["H", "C", "O"]
@@ -26,7 +26,7 @@ def model_config(
         "rcut": 3.5, "rcut_smth": 2.0, "nsel": 24, "nlayers": 2, "g1_dim": 8, "g2_dim": 6, "axis_neuron": 3, "attn1_hidden": 4, "attn1_nhead": 2,
         "attn2_hidden": 4, "attn2_nhead": 2, "attn2_has_gate": True, "update_style": "res_residual", "update_residual": 0.5,
     }  # fmt: skip
-    blocks = DescriptorConfig(
+    blocks = Dpa2Config(
         repinit=RepinitConfig(**wide | (repinit or {})), repformer=RepformerConfig(**narrow | (repformer or {})), seed=1, **descriptor
     )
     return ModelConfig(

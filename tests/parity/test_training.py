@@ -19,9 +19,11 @@ from lamtrain.evaluation.metrics import Metrics
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.elements import NUMBERS
 from lamtrain.model.lam import LamModel
+from lamtrain.training.optimizer import build_optimizer
 from lamtrain.training.ranks import Ranks
 from lamtrain.training.schedule import Schedule
-from lamtrain.training.trainer import ADAM, TrainState, train_step
+from lamtrain.training.state import TrainState
+from lamtrain.training.step import train_step
 
 pytestmark = pytest.mark.deepmd
 STEPS = 200
@@ -62,9 +64,15 @@ def state_of(run: Path) -> TrainState:
         loss=LossSpec(**values["loss"]), learning_rate=LearningRateSpec(**values["learning_rate"]),
     )  # fmt: skip
     model, _ = from_deepmd(run / "start.pt")
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate.start, **ADAM)
     schedule = Schedule(config.learning_rate, config.steps)
-    return TrainState(config=config, data=None, model=model, optimizer=optimizer, schedule=schedule, metrics=Metrics(["energy"]), losses=[])
+    return TrainState(
+        config=config,
+        data=None,
+        model=model,
+        optimizer=build_optimizer(model, config),
+        schedule=schedule,
+        metrics=Metrics({"energy": "energy_force"}),
+    )
 
 
 def frames_of(record, step: int) -> Frames:
@@ -88,7 +96,7 @@ def test_the_loss_is_deepmds_at_every_step(run):
         for step in range(STEPS):
             assert state.schedule.rate(step) == pytest.approx(float(record[f"rate/{step}"]), rel=1e-12)
             frames = frames_of(record, step)
-            loss = train_step(state, [collate(frames, state.model.config)], frames=len(frames), ranks=ranks)
+            loss = train_step(state, [collate(frames, state.model.config)], frames=len(frames), ranks=ranks).loss
             state.step += 1
             apart.append(abs(loss / float(record[f"loss/{step}"]) - 1.0))
     sizes = {record[f"atype/{step}"].shape[-1] for step in range(STEPS)}

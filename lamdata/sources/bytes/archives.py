@@ -19,7 +19,9 @@ from .zip_archive import ZipArchive
 KEPT = 4  # archives held open in a process
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 
-_open_archives: OrderedDict[tuple, TarArchive | ZipArchive] = OrderedDict()
+Stamp = tuple[int, int] | None  # what changes when a local file is rewritten: its time and size
+
+_open_archives: OrderedDict[tuple[str, Stamp], TarArchive | ZipArchive] = OrderedDict()
 _lock = threading.RLock()
 
 
@@ -74,8 +76,8 @@ def _archive(path: str) -> TarArchive | ZipArchive:
     return archive
 
 
-def _stamp(path: str) -> tuple | None:
-    """What changes when a local file is rewritten."""
+def _stamp(path: str) -> Stamp:
+    """The stamp of a local file; None for a URL."""
     if is_url(path):
         return None
     try:

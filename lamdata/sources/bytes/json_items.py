@@ -16,16 +16,38 @@ from .files import SourceFile
 from .say import say
 
 WHOLE = 64 << 20  # bytes of a file that is parsed in one go; ten times as much memory
+LINE = 1 << 20  # bytes in which a first line must end to be known as one
 RECORD = 64 << 20  # bytes that one record of a bigger file, or a line of a JSONL file, may have
 
 
 def load(file: SourceFile) -> Any:
     """Return the one document of a small file."""
+    held = read_small(file)
+    if held is None:
+        raise SourceError(f"a JSON document of more than {WHOLE >> 20} MiB", where=file.name)
+    return parse(held, where=file.name)
+
+
+def read_small(file: SourceFile) -> bytes | None:
+    """The bytes of a file that is small enough to be parsed whole, else `None`."""
     with file.open() as stream:
         raw = stream.read(WHOLE + 1)
-    if len(raw) > WHOLE:
-        raise SourceError(f"a JSON document of more than {WHOLE >> 20} MiB", where=file.name)
-    return parse(raw, where=file.name)
+    return raw if len(raw) <= WHOLE else None
+
+
+def is_lines(file: SourceFile) -> bool:
+    """Say whether a file holds a JSON object in each line, whatever its name."""
+    if file.basename.endswith((".jsonl", ".ndjson")):
+        return True
+    if not file.head(64).lstrip().startswith(b"{"):
+        return False
+    first, _, rest = file.head(LINE).lstrip().partition(b"\n")
+    if not rest.lstrip().startswith(b"{"):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def parse(raw: bytes | str, *, where: str) -> Any:
@@ -80,7 +102,7 @@ def lines(file: SourceFile) -> Iterator[tuple[str, Any]]:
 
 def _big(file: SourceFile, head: bytes, under: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Records of a file too big to be parsed whole; an object must have its list first, or be a table of records."""
-    ijson = need("ijson", extra="json")
+    ijson = need("ijson")
     listed = head[:1] == b"["
     prefix = next((f"{key}.item" for key in under if b'"%s"' % key.encode() in head[:256]), None)
     with file.open() as stream:

@@ -49,7 +49,7 @@ class LmdbFile:
     def __enter__(self) -> LmdbFile:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def entries(self) -> list[Entry]:

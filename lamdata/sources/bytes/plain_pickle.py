@@ -39,7 +39,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def read_pickle(data: bytes, names: Mapping[str, Callable], *, persistent: Callable[[Any], Any] | None = None) -> tuple[Any, int]:
+def read_pickle(data: bytes, names: Mapping[str, Callable[..., Any]], *, persistent: Callable[[Any], Any] | None = None) -> tuple[Any, int]:
     """Return the object in a pickle and where the pickle ends.
 
     `names` maps "module name" to the stand-in called in its place; `persistent` resolves persistent ids.
@@ -48,7 +48,7 @@ def read_pickle(data: bytes, names: Mapping[str, Callable], *, persistent: Calla
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if opcode.name == "STOP":
-                return machine.stack.pop(), position + 1
+                return machine.stack.pop(), (position or 0) + 1
             if count > MAX_OPCODES:
                 raise Refused(f"more than {MAX_OPCODES} opcodes")
             machine.run(opcode.name, argument)
@@ -62,7 +62,7 @@ def read_pickle(data: bytes, names: Mapping[str, Callable], *, persistent: Calla
 class _Machine:
     """The pickle machine without imports and calls."""
 
-    def __init__(self, names: Mapping[str, Callable], persistent: Callable[[Any], Any] | None):
+    def __init__(self, names: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None):
         self.names, self.persistent = names, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -154,7 +154,7 @@ class _Machine:
         name, module = self.stack.pop(), self.stack.pop()
         self.stack.append(self._find(f"{module} {name}"))
 
-    def _find(self, name: str) -> Callable:
+    def _find(self, name: str) -> Callable[..., Any]:
         if name not in self.names:
             raise Refused(f"it names {name.replace(' ', '.')[:80]!r}, which is not data")
         return self.names[name]

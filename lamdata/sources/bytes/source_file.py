@@ -127,25 +127,28 @@ class SourceFile:
         return None
 
     def siblings(self, pattern: str) -> list[SourceFile]:
-        """Files beside this one, or in folders below, whose path from here matches `pattern`; sorted."""
+        """Files beside this one, or in folders below, whose path from here matches `pattern` (plain, .gz, .bz2 or .xz); sorted."""
+        patterns = [pattern + suffix for suffix in ("", *SUFFIXES)]
         if self.member is not None:
             base = posixpath.dirname(self.member)
             inside = (posixpath.relpath(m, base or ".") for m in member_sizes(self.path) if not base or m.startswith(base + "/"))
-            names = [name for name in inside if matches(name, pattern)]
+            names = {name for name in inside if any(matches(name, one) for one in patterns)}
         elif is_url(self.path):
-            names = names_in_url(posixpath.dirname(self.path), pattern)
+            names = {name for one in patterns for name in names_in_url(posixpath.dirname(self.path), one)}
         else:
             here = os.path.dirname(local_path(self.path)) or "."
-            names = [
-                n.replace(os.sep, "/") for n in glob.glob(pattern, root_dir=here, recursive=True) if os.path.isfile(os.path.join(here, n))
-            ]
-        return [found for name in sorted(names) if (found := self._beside(name)) is not None]
+            found = {name for one in patterns for name in glob.glob(one, root_dir=here, recursive=True)}
+            names = {name.replace(os.sep, "/") for name in found if os.path.isfile(os.path.join(here, name))}
+        return [one for name in sorted(names) if (one := self._beside(name)) is not None]
 
     def _beside(self, name: str) -> SourceFile | None:
         steps = PurePosixPath(name).parts
         if not steps or name.startswith("/") or "\0" in name or ".." in steps[1:]:
             return None  # the name may come out of an untrusted file
-        move = lambda path: posixpath.normpath(posixpath.join(posixpath.dirname(path), name))  # noqa: E731
+
+        def move(path: str) -> str:
+            return posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+
         if self.member is not None:
             member = move(self.member)
             return None if member.startswith("..") else SourceFile(name=move(self.name), path=self.path, member=member)

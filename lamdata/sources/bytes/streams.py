@@ -9,15 +9,26 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from lamdata.errors import SetupError, SourceError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_RATIO = 200  # text of DFT codes packs 5 to 50 times; beyond this it is a bomb
 FREE = 64 << 20  # bytes: small files may pack as well as they like
 BUFFER = 1 << 18
 
-OPENERS: dict[bytes, Callable[..., BinaryIO]] = {
+
+class Decompressor(Protocol):
+    """What gives decompressed bytes."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+OPENERS: dict[bytes, Callable[[BinaryIO], Decompressor]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed, mode="rb"),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -53,7 +64,7 @@ def _open_url(url: str, ranges: bool) -> BinaryIO:
     import fsspec
 
     if ranges or not url.startswith(("http://", "https://")):
-        return fsspec.open(url, "rb").open()
+        return cast(BinaryIO, fsspec.open(url, "rb").open())
     # A plain web server need not know ranges, and says so only after a failed read; a stream works with any.
     stream = fsspec.open(url, "rb", block_size=0).open()
     return io.BufferedReader(Counted(stream, where=url, can_seek=False), BUFFER)
@@ -98,14 +109,15 @@ class Counted(io.RawIOBase):
     def tell(self) -> int:
         return self.inner.tell() if self.can_seek else self.count
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
         try:
-            data = self.inner.read(len(buffer)) or b""
+            data = self.inner.read(len(view)) or b""
         except SourceError:
             raise
         except Exception as err:
             raise SourceError(f"cannot be read ({_say(err)})", where=self.where) from err
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self.count += len(data)
         return len(data)
 
@@ -118,7 +130,7 @@ class Counted(io.RawIOBase):
 class Unpacked(io.RawIOBase):
     """Decompressed bytes that end in an error where they are damaged, or where far more comes out than went in."""
 
-    def __init__(self, inner: BinaryIO, packed: BinaryIO, counted: Counted):
+    def __init__(self, inner: Decompressor, packed: BinaryIO, counted: Counted):
         self.inner, self.packed, self.counted, self.count = inner, packed, counted, 0
 
     def readable(self) -> bool:
@@ -127,14 +139,15 @@ class Unpacked(io.RawIOBase):
     def tell(self) -> int:
         return self.count
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
         try:
-            data = self.inner.read(len(buffer))
+            data = self.inner.read(len(view))
         except SourceError:
             raise
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as err:
             raise SourceError(f"damaged or truncated ({_say(err)})", where=self.counted.where) from None
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self.count += len(data)
         if self.count > FREE and self.count > MAX_RATIO * self.counted.count:
             raise SourceError(f"unpacks to more than {MAX_RATIO} times its size: refused", where=self.counted.where)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import OrderedDict
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from lamdata.errors import SourceError
 
-from .streams import open_bytes
+from .streams import BUFFER, open_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CACHE = 128 << 20  # bytes of members kept for one archive
 SMALL = 16 << 20  # bytes: a larger member is streamed, never held
@@ -40,7 +43,7 @@ class TarArchive:
             try:
                 tar = tarfile.TarFile(fileobj=stream)
                 while (info := tar.next()) is not None:
-                    tar.members = []  # tarfile would keep them all
+                    vars(tar)["members"] = []  # tarfile would keep them all
                     self._add(info, stream)
             except (tarfile.TarError, ValueError, OverflowError) as err:
                 raise SourceError(f"damaged tar ({err})", where=self.path) from None
@@ -69,7 +72,8 @@ class TarArchive:
             self._kept.move_to_end(member)
             return io.BytesIO(self._kept[member])
         if self.sizes[member] > SMALL:
-            return Slice(Forward(open_bytes(self.path)), self._offsets[member], self.sizes[member], where=self.path)
+            inner = Slice(Forward(open_bytes(self.path)), self._offsets[member], self.sizes[member], where=self.path)
+            return io.BufferedReader(inner, BUFFER)
         return io.BytesIO(self._advance(member))
 
     def _advance(self, member: str) -> bytes:
@@ -153,11 +157,12 @@ class Slice(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
-        data = self.stream.inner.read(min(len(buffer), self.left))
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.stream.inner.read(min(len(view), self.left))
         if not data and self.left:
             raise SourceError("the tar is truncated", where=self.where)
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self.left -= len(data)
         return len(data)
 

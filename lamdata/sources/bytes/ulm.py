@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -51,10 +51,10 @@ class UlmFile:
         data = parse(os.pread(self._stream, length, place + WORD), where=f"{self._where}#{index}")
         if not isinstance(data, dict):
             raise self._damaged(f"item {index} is no document")
-        order = "<" if data.pop("_little_endian", True) else ">"
+        order: Literal["<", ">"] = "<" if data.pop("_little_endian", True) else ">"
         return self._resolved(data, order)
 
-    def _resolved(self, data: dict[str, Any], order: str) -> dict[str, Any]:
+    def _resolved(self, data: dict[str, Any], order: Literal["<", ">"]) -> dict[str, Any]:
         """Names that end in a dot are arrays, or documents in their turn."""
         out = {}
         for name, value in data.items():
@@ -63,7 +63,7 @@ class UlmFile:
             out[name.removesuffix(".")] = value
         return out
 
-    def _array(self, spec: Any, order: str) -> np.ndarray:
+    def _array(self, spec: Any, order: Literal["<", ">"]) -> np.ndarray:
         try:
             shape, kind, place = spec
             dtype = np.dtype(str(kind)).newbyteorder(order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from lamdata.errors import SourceError
 
@@ -48,7 +48,7 @@ class ZipArchive:
 
     def open(self, member: str) -> BinaryIO:
         try:
-            return self._zip.open(self._infos[member])  # zipfile never gives more than the size its index states
+            return cast(BinaryIO, self._zip.open(self._infos[member]))  # zipfile never gives more than the size its index states
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError) as err:
             raise SourceError(f"damaged zip ({err})", where=f"{self.path}/{member}") from None
 

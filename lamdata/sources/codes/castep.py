@@ -2,8 +2,9 @@
 
 Energy is `Final free energy (E-TS)`, of which the forces are the derivatives, or, where all bands are full or empty, `Final energy`, the
 only one; `options: {energy: sigma0}` takes the estimate for 0 K,
-which is what ASE reads, and `total` E itself. The stress tensor has ASE's sign. With ultrasoft or projector sets, energies corrected
-for dispersion or a finite basis are printed in other words, and taken when they come.
+which is what ASE reads, and `total` E itself. The stress tensor has ASE's sign. Energies corrected for dispersion are printed in other
+words, and taken when they come. A geometry has one energy, but for those of several cut-offs, of which the last is that of the run: where
+more are printed (a search for a transition state, displacements), their geometries are not, and all are refused.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ import numpy as np
 
 from lamdata.errors import SourceError
 from lamdata.frame import F64
-from lamdata.units import ENERGY, FORCE, GPA, LENGTH
+from lamdata.units import ENERGY, FORCE, GPA, KBAR, LENGTH
 
 from ..build import element
-from ..bytes.numbers import floats
+from ..bytes.numbers import columns, first_number, floats
 from .steps import Run, Step, TextReader, marks
 
 UNITS = {"eV": ENERGY["eV"], "hartree": ENERGY["Hartree"], "A": LENGTH["Angstrom"], "bohr": LENGTH["bohr"]}
 FORCES = {"eV/A": FORCE["eV/Angstrom"], "hartree/bohr": FORCE["Hartree/bohr"]}
+STRESSES = {"GPa": GPA, "MPa": 1e-3 * GPA, "Mbar": 1e3 * KBAR, "kbar": KBAR, "kBar": KBAR, "bar": 1e-3 * KBAR, "eV/A**3": 1.0}
+KINDS = (  # types of calculation whose energies are of the geometry that is printed before them
+    "single point", "geometry optimi", "molecular dynamics", "band structure", "optical", "phonon", "e-field", "efield", "thermodynamics",
+    "spectr", "core level", "magnetic resonance", "nmr",
+)  # fmt: skip
 ENERGIES = {"free": "Final free energy", "total": "Final energy", "sigma0": "NB est. 0K energy"}
 
 
@@ -33,11 +39,16 @@ class CastepRun(Run):
     """A .castep file."""
 
     marks = marks(
+        kind="type of calculation  ",
         charge="net charge of system",
         cell="Real Lattice",
         atoms="Fractional coordinates of atoms",
         energy=("Final energy, E", "Final free energy", "NB est. 0K energy", "ispersion corrected"),
-        unconverged=("electronic minimisation did not converge", "electronic_minimisation of system did not converge"),
+        unconverged=(
+            "electronic minimisation did not converge",
+            "electronic_minimisation of system did not converge",
+            "has not reached the groundstate",
+        ),
         forces=" Forces ****",
         stress=" Stress Tensor ****",
         only="^Final energy = ",
@@ -48,16 +59,23 @@ class CastepRun(Run):
     cell: F64 | None = None
     symbols: list[str] = field(default_factory=list)
     inside: F64 | None = None  # fractional positions
-    charge: int = 0
+    charge: float = 0.0
     filled: bool = False  # bands are full or empty: one energy is all there is
+    printed: bool = False  # a geometry has been printed since the last energy
+    refused: str | None = None  # why no energy can be used
+
+    def on_kind(self, line: str) -> None:
+        kind = line.partition(":")[2].strip()
+        if not any(known in kind.lower() for known in KINDS):
+            self.refused = f"the geometries of a {kind} are not known"
 
     def on_charge(self, line: str) -> None:
-        self.charge = round(floats(line.partition(":")[2])[0])
+        self.charge = first_number(line.partition(":")[2])
 
     def on_cell(self, line: str) -> Step | None:
         """Where only the cell moves, it alone is printed anew."""
         done = self.take() if self.step is not None and self.step.energy is not None else None
-        self.cell = self.rows(3) * self._named(line, UNITS)
+        self.cell, self.printed = self.rows(3) * self._named(line, UNITS), True
         return done
 
     def on_atoms(self, line: str) -> Step | None:
@@ -65,73 +83,100 @@ class CastepRun(Run):
         symbols, inside = [], []
         for line in self.lines:
             words = line.strip().strip("x").split()
-            if len(words) == 5 and words[1].isdigit():
+            if len(words) >= 3 and words[1].isdigit():
                 symbols.append(element(words[0]))
-                inside.append([float(word) for word in words[2:]])
+                inside.append(columns(" ".join(words[2:]), count=3))
             elif inside:
                 break
         if self.cell is None:
             raise SourceError("fractional positions before the cell", where=self.file.name)
-        self.symbols, self.inside = symbols, np.array(inside)
+        self.symbols, self.inside, self.printed = symbols, np.array(inside), True
         return done
 
     def on_start(self, line: str) -> Step | None:
+        """A loop begins; another cut-off for a geometry that has an energy and no forces yet is on the way to that of the run."""
         done = self.take() if self.step is not None and self.step.forces is not None else None
         if self.step is None:
-            positions = None if self.inside is None else self.inside @ self.cell
-            self.step = Step(self.symbols, positions, self.cell, charge=self.charge)
+            positions = self.inside @ self.cell if self.inside is not None and self.cell is not None else None
+            self.step = Step(self.symbols, positions, self.cell)
+            self.step.state_charge(self.charge)
+            if not self.printed:
+                self.step.refuse("no geometry is printed for this energy")
+            self.printed = False
+        elif "cut-off" in line:
+            self.step.energy = self.step.converged = None
         return done
 
-    def on_energy(self, line: str) -> None:
+    def on_energy(self, line: str) -> Step | None:
         if self.step is None:
-            return
+            return None
         self.filled = self.filled and not line.startswith("Final")
         wanted = "total" if self.filled else self.option("energy", "free")
-        corrected = (
-            "dispersion corrected" in line.lower()
-            and {"total": "final energy", "free": "free energy", "sigma0": "0k"}[wanted] in line.lower()
-        )
-        if line.strip().startswith(ENERGIES[wanted]) or corrected:
-            value = line.rpartition("=")[2]
-            self.step.energy = floats(value)[0] * UNITS[value.split()[-1]]
-            self.step.converged = self.step.converged is not False
+        if line.strip().startswith(ENERGIES[wanted]):
+            return self._take_energy(line)
+        title = {"total": "final energy", "free": "free energy", "sigma0": "0k"}[wanted]
+        if "dispersion corrected" in line.lower() and title in line.lower():
+            self.step.energy = self._energy(line)
+        return None
 
     def on_only(self, line: str) -> Step | None:
         """After an SCF the energy of filled bands; without one CASTEP ran a pair potential."""
-        value = line.partition("=")[2]
         if self.step is None:
-            return Step(reason="pair potential", value=floats(value)[0])
-        self.step.energy, self.filled = floats(value)[0] * UNITS[value.split()[-1]], True
+            return Step(reason="pair potential", value=first_number(line.partition("=")[2]))
+        self.filled = True
+        return self._take_energy(line)
+
+    def _take_energy(self, line: str) -> Step | None:
+        """Give the step its energy; one that no geometry is known for is a step of its own."""
+        energy = self._energy(line)
+        if self.step is None or self.refused:
+            self.step = None
+            return Step(reason=self.refused, value=energy)
+        self.step.state_energy(energy)
         self.step.converged = self.step.converged is not False
         return None
+
+    def _energy(self, line: str) -> float:
+        value = line.rpartition("=")[2]
+        if (unit := value.split()[-1]) not in UNITS:
+            raise SourceError(f"unit of {line.strip()[:60]!r} is not known", where=self.file.name)
+        return first_number(value) * UNITS[unit]
 
     def on_unconverged(self, line: str) -> None:
         if self.step is not None:
             self.step.converged = False
 
     def on_forces(self, line: str) -> None:
-        unit, rows = 1.0, []
+        """CASTEP prints zeros, so marked, for components that are constrained."""
+        title, unit, rows, zeroed = line, 1.0, [], False
         for line in self.lines:
             if "components" in line:
                 unit = self._named(line, FORCES)
-            words = line.replace("(cons'd)", " ").split()
-            if len(words) == 7 and words[2].isdigit():
-                rows.append([float(word) for word in words[3:6]])
+            words = line.strip().strip("*").replace("(cons'd)", " ").split()
+            if len(words) >= 3 and words[1].isdigit():
+                rows.append(columns(" ".join(words[2:]), count=3))
+                zeroed = zeroed or ("(cons'd)" in line and 0.0 in rows[-1])
             elif line.startswith(" ****"):
                 break
-        if self.step is not None:
+        if self.step is None:
+            return
+        if zeroed or " Constrained" in title:
+            self.step.leave_out("forces", "those of constrained atoms are not printed")
+        else:
             self.step.forces = np.array(rows) * unit
 
     def on_stress(self, line: str) -> None:
-        rows = []
+        unit, rows = GPA, []
         for line in self.lines:
-            words = line.split()
-            if len(words) == 6 and words[1] in "xyz":
-                rows.append([float(word) for word in words[2:5]])
-            if len(rows) == 3:
+            if "components" in line:
+                unit = self._named(line, STRESSES)
+            words = line.strip().strip("*").split()
+            if words and words[0] in ("x", "y", "z") and len(words) >= 2 and words[1] not in ("y", "z"):
+                rows.append(columns(" ".join(words[1:]), count=3))
+            elif line.startswith(" ****"):
                 break
         if self.step is not None:
-            self.step.stress = -np.array(rows) * GPA
+            self.step.stress = -np.array(rows) * unit
 
     def on_end(self, line: str) -> Step | None:
         return self.take() if self.step is not None and self.step.energy is not None else None

@@ -1,164 +1,163 @@
-"""CP2K trajectories: PROJECT-pos-1.xyz with, beside it, PROJECT-frc-1.xyz, PROJECT-1.cell, the log and the input.
+"""CP2K trajectories: PROJECT-pos-1.xyz with, beside it, a table of forces, PROJECT-1.cell, the log and the input.
 
-Positions and energies stand in the .xyz. Forces come from PROJECT-frc-1.xyz or from the log, stress and the convergence of each SCF
-from the log; a step of the log belongs to the step of the .xyz with the same energy. The cell comes from PROJECT-1.cell, the input
-or the log, in this order.
+Positions and energies stand in the .xyz. Forces come from the .xyz of forces or from the log, stress and the convergence of each SCF from
+the log. What stands beside is taken where its steps are those of the trajectory (`cp2k_beside`). The cell of a step comes from
+where that step states it: PROJECT-1.cell, or the log; from the input or the start of the log only where the run keeps its cell.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+from lamdata.frame import F64, Frame, Rejection
 from lamdata.units import BOHR, HARTREE
 
-from ..build import build, element
+from ..build import Unusable, build
 from ..bytes.files import SourceFile
-from .cp2k import MARKS, READ, Cp2kRun
+from .cp2k_beside import POSITIONS, Forces, Log, Title, find_forces, find_logs, number_of_run, read_titles, stem_of, xyz_steps
+from .cp2k_cells import Cells
+from .cp2k_input import Cp2kInput
+from .cp2k_log import MARKS, Cp2kRun
 from .cp2k_theory import cp2k_theory
 
-SAME = 1e-7  # Hartree: the .xyz has 10 decimals
-LOGS = ("*.log", "*.out", "output")
+INPUTS = ("*.inp", "*.in")
+SAME_FORCE = 1e-5  # eV/Å: the log has 8 decimals of Hartree/bohr
+KINETIC = "virial: the .stress beside it holds the motion of the nuclei too"
+NO_STEP = "virial: the log has a stress, but not for this step"
 
 
 class Cp2kMdReader:
     """CP2K md or geometry optimisation, named by its -pos-1.xyz (`cp2k/aimd`)."""
 
     name = "cp2k/aimd"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every printed step."""
-        log = _log(file)
-        project = re.sub(r"-pos-\d+\.xyz$", "", file.basename)
-        forces_file = file.sibling(f"{project}-frc-1.xyz")
-        forces = xyz_steps(forces_file) if forces_file else None
-        cells = _cells(file.sibling(f"{project}-1.cell"))
-        run = Cp2kRun()
-        blocks = log_steps(log, run) if log else iter(())
-        block = next(blocks, None)  # reads the header too
-        cell, pbc = _fixed_cell(file, run)
-        for index, (step, energy, symbols, positions) in enumerate(xyz_steps(file)):
-            origin = f"{file.name}#{index}"
-            while block is not None and energy is not None and abs(block.energies[-1] / HARTREE - energy) > SAME:
-                block = next(blocks, None)
-            labels = _forces(forces, forces_file, step, block)
-            if block is not None and block.converged is False:
-                yield Rejection(origin=origin, reason="unconverged")
-                continue
-            now = cells.get(step, cell)
-            if any(pbc) and now is None:
-                raise SourceError("no cell: neither a .cell file, an input nor a log is beside it", where=file.name)
-            yield build(
-                origin=origin,
-                symbols=symbols,
-                positions=positions,
-                cell=now if any(pbc) else None,
-                pbc=pbc,
-                energy=None if energy is None else energy * HARTREE,
-                forces=labels,
-                virial=None if block is None or block.stress is None or now is None else abs(float(np.linalg.det(now))) * block.stress,
-                charge=run.charge,
-                multiplicity=run.multiplicity,
-                converged=None if block is None else block.converged,
-                group=file.name,
-            )
+        joined = _join(file)
+        for index, (title, symbols, table) in enumerate(xyz_steps(file)):
+            yield joined.frame(index, title, symbols, table)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
-        """Return what the log beside it states."""
-        log = _log(file)
-        return cp2k_theory(log.lines()) if log else {"code": "CP2K"}
+        """Return what its log states."""
+        logs, _ = find_logs(file, read_titles(file))
+        return cp2k_theory(logs[0].file.lines()) if logs else {"code": "CP2K"}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return bool(re.search(r"-pos-\d+\.xyz$", file.basename)) and b" i = " in head
+        return bool(POSITIONS.search(file.basename)) and b" i = " in head
 
 
-def _log(file: SourceFile) -> SourceFile | None:
-    found = (log for pattern in LOGS for log in file.siblings(pattern))
-    return next((log for log in found if b"CP2K|" in log.head(65536)), None)
+@dataclass(slots=True)
+class _Joined:
+    """A trajectory with what belongs to it."""
+
+    file: SourceFile
+    logs: list[Log]
+    forces: Forces | None
+    cells: Cells
+    run: Cp2kRun  # what is said of all steps
+    pbc: tuple[bool, bool, bool]
+    length: float  # Å in the unit of the positions
+    force: float  # eV/Å in the unit of the table of forces
+    left_out: tuple[str, ...]
+    stress: bool  # whether a log prints one
+    _kept: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+
+    def frame(self, index: int, title: Title, symbols: list[str], table: F64) -> Frame | Rejection:
+        """Build the frame of one step, or say why there is none."""
+        origin = f"{self.file.name}#{index}"
+        pair = self._step(index, title)
+        step = None if pair is None else pair[1]
+        if step is not None and step.converged is False:
+            return Rejection(origin=origin, reason="unconverged")
+        try:
+            cell = self.cells.of(index, pair) if any(self.pbc) else None
+            forces, missing = self._forces(index, step, symbols)
+        except Unusable as bad:
+            return Rejection(origin=origin, reason=bad.reason, value=bad.value)
+        virial = None if step is None or step.stress is None or cell is None else abs(float(np.linalg.det(cell))) * step.stress
+        left_out = tuple(text for text in self.left_out if virial is None or not text.startswith("virial"))
+        left_out += ((NO_STEP,) if virial is None and self.stress and cell is not None else ()) + missing
+        return build(
+            origin=origin,
+            symbols=symbols,
+            positions=table * self.length,
+            cell=cell,
+            pbc=self.pbc,
+            energy=None if title.energy is None else title.energy * HARTREE,
+            forces=forces,
+            virial=virial,
+            charge=self.run.charge,
+            multiplicity=self.run.multiplicity,
+            converged=None if step is None else step.converged,
+            group=self.file.name,
+            left_out=self._kept.setdefault(left_out, left_out),
+        )
+
+    def _step(self, index: int, title: Title) -> tuple[Cp2kRun, Cp2kRun] | None:
+        """What a log printed of the run and of this step, by its energy, and by its number where it prints one."""
+        found = (pair for log in self.logs if (pair := log.step(index)) is not None)
+        return next((pair for pair in found if pair[1].step in (None, title.step)), None)
+
+    def _forces(self, index: int, step: Cp2kRun | None, symbols: list[str]) -> tuple[F64 | None, tuple[str, ...]]:
+        """The forces, in two places the same; and what is to be said where there are none."""
+        printed = None if step is None else step.forces
+        table = None if self.forces is None else self.forces.step(index, symbols)
+        if self.forces is None:
+            return printed, ()
+        if table is None:
+            return printed, () if printed is not None else (f"forces: {self.forces.file.basename} has not this step of these atoms",)
+        forces = table * self.force
+        if printed is not None and (printed.shape != forces.shape or abs(printed - forces).max() > SAME_FORCE):
+            raise Unusable(f"the forces of the log and of {self.forces.file.basename} differ", float(abs(printed[:1] - forces[:1]).max()))
+        return forces, ()
 
 
-def xyz_steps(file: SourceFile) -> Iterator[tuple[int, float | None, list[str], F64]]:
-    """Step number, energy in Hartree, elements and table (A, 3) of each step of a CP2K .xyz."""
-    lines = file.lines()
-    for line in lines:
-        if not line.strip():
-            continue
-        natoms, title = int(line) if line.strip().isdigit() else 0, next(lines, "")
-        rows = [row.split() for row in itertools.islice(lines, min(natoms, MAX_ATOMS))]
-        number = re.search(r"\bi *= *(\d+)", title)
-        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 4 for row in rows) or number is None:
-            raise SourceError("damaged or truncated .xyz", where=file.name)
-        energy = re.search(r"\bE *= *(\S+)", title)
-        table = np.array([[float(word) for word in row[1:4]] for row in rows])
-        yield int(number[1]), float(energy[1].rstrip(",")) if energy else None, [element(row[0]) for row in rows], table
+def _join(file: SourceFile) -> _Joined:
+    """Find what belongs to a trajectory, and what looks so and does not."""
+    titles = read_titles(file)
+    logs, others = find_logs(file, titles)
+    forces, why = find_forces(file, titles)
+    run = logs[0].run() if logs else None
+    deck = _input(file, run)
+    if run is None:
+        run = Cp2kRun() if deck is None else Cp2kRun(charge=deck.charge(), multiplicity=deck.multiplicity())
+    left_out = [f"forces: {why}"] if why and forces is None else []
+    left_out += [f"virial: {others[0]} has none of its energies"] if others and not logs else []
+    left_out += [KINETIC] if file.sibling(f"{stem_of(file)}-{number_of_run(file)}.stress") else []
+    return _Joined(
+        file=file,
+        logs=logs,
+        forces=forces,
+        cells=Cells(file, titles, logs, run, deck),
+        run=run,
+        pbc=deck.pbc() if deck is not None and not run.periodic else run.pbc,
+        length=(deck.unit("TRAJECTORY", "length") if deck else None) or 1.0,
+        force=(deck.unit("FORCES", "force") if deck else None) or HARTREE / BOHR,
+        left_out=tuple(left_out),
+        stress=any(log.file.lines().title({title: "" for title, name in MARKS.items() if name == "stress"}) for log in logs),
+    )
 
 
-def log_steps(log: SourceFile, header: Cp2kRun) -> Iterator[Cp2kRun]:
-    """The labels of each step of a log; what stands before the first goes to `header` too."""
-    now = header
-    lines = log.lines()
-    while (found := lines.title(MARKS)) is not None:
-        name, line = found
-        if name in ("start", "atoms"):
-            continue
-        if name in ("converged", "unconverged", "energy") and now.energies:
-            yield now
-            now = Cp2kRun()
-        READ[name](now, line, lines)
-    if now.energies:
-        yield now
-
-
-def _fixed_cell(file: SourceFile, run: Cp2kRun) -> tuple[F64 | None, tuple[bool, bool, bool]]:
-    """The cell of an input beside the file, which has all digits, else the log's; and its periodicity."""
-    for deck in file.siblings("*.inp"):
-        found = deck_cell(deck.text())
-        if found is not None:
-            return found
-    return (np.array(run.vectors[:3]) if len(run.vectors) >= 3 else None), run.pbc
-
-
-def deck_cell(text: str) -> tuple[F64, tuple[bool, bool, bool]] | None:
-    """Cell in Å and periodicity of the &CELL section of an input; `None` where it is not written out in Å."""
-    section = re.search(r"^[ \t]*&CELL[ \t]*$(.*?)^[ \t]*&END", text, re.DOTALL | re.MULTILINE | re.IGNORECASE)
-    rows = {words[0].upper(): words[1:] for line in (section[1].splitlines() if section else []) if (words := line.split())}
-    if any("[" in word and word.lower() != "[angstrom]" for words in rows.values() for word in words):
-        return None
-    plain = {key: [word for word in words if not word.startswith("[")] for key, words in rows.items()}
-    try:
-        if "ABC" in plain and "ALPHA_BETA_GAMMA" not in plain:
-            cell = np.diag([float(word) for word in plain["ABC"][:3]])
-        else:
-            cell = np.array([[float(word) for word in plain[axis][:3]] for axis in "ABC"])
-    except (KeyError, ValueError):
-        return None
-    axes = plain.get("PERIODIC", ["XYZ"])[0].upper()
-    return cell, tuple(axis in axes and axes != "NONE" for axis in "XYZ")
-
-
-def _cells(file: SourceFile | None) -> dict[int, F64]:
-    """Cells in Å by step, of PROJECT-1.cell."""
-    out = {}
-    for line in file.lines() if file else ():
-        words = line.split()
-        if len(words) >= 11 and words[0].isdigit():
-            out[int(words[0])] = np.array([float(word) for word in words[2:11]]).reshape(3, 3)
-    return out
-
-
-def _forces(stream: Iterator | None, file: SourceFile | None, step: int, block: Cp2kRun | None) -> F64 | None:
-    if stream is None:
-        return None if block is None else block.forces
-    number, _, _, table = next(stream, (None, None, None, None))
-    if number != step:
-        raise SourceError(f"step {number} where the positions have step {step}", where=file.name)
-    return table * HARTREE / BOHR
+def _input(file: SourceFile, run: Cp2kRun | None) -> Cp2kInput | None:
+    """The input of a trajectory: of its project, and the one that the log names where there are several."""
+    stem = stem_of(file)
+    found = []
+    for one in (one for pattern in INPUTS for one in file.siblings(pattern)):
+        deck = Cp2kInput(one)
+        named = deck.project or one.basename.rpartition(".")[0]
+        if named == stem or stem.startswith(f"{named}-"):
+            found.append(deck)
+    found.sort(key=lambda deck: run is None or deck.file.basename != run.input)
+    differ = next((deck for deck in found if deck.says() != found[0].says()), None)
+    if differ is not None and (run is None or found[0].file.basename != run.input):
+        names = f"{found[0].file.basename} and {differ.file.basename}"
+        raise SourceError(f"{names} are both inputs of project {stem}, and differ", where=file.name, hint="keep the one that was run")
+    return found[0] if found else None

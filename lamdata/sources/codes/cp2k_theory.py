@@ -10,13 +10,15 @@ from lamdata.units import HARTREE
 from ..bytes.lines import Lines
 from ..bytes.numbers import floats
 
-FUNCTIONALS = {("BECKE88", "LYP"): "BLYP", ("LYP", "BECKE88"): "BLYP"}
+FUNCTIONALS: dict[tuple[str, ...], str] = {("BECKE88", "LYP"): "BLYP", ("LYP", "BECKE88"): "BLYP"}
+DENSITY = ("GPW", "GAPW", "GAPW_XC", "LRIGPW", "RIGPW", "OFGPW")  # methods that have a functional; the others are functionals themselves
 
 
 TITLES = {
     "CP2K| version string": "code",
     "\n FUNCTIONAL|": "functional",
     "HFX_INFO| FRACTION": "exact",
+    "QS| Method:": "method",
     "QS| Density cutoff": "cutoff",
     "Spin unrestricted": "spin",
     "Spin restricted": "spin",
@@ -36,6 +38,7 @@ def cp2k_theory(lines: Lines) -> dict[str, Any]:
     parts: list[str] = []
     basis: set[str] = set()
     potential: set[str] = set()
+    method = ""  # DFTB, xTB, PM6, ...: brings its own dispersion, of which the output says little
     while (found := lines.title(TITLES)) is not None and found[0] != "end":
         name, line = found
         last = line.split()[-1]
@@ -43,6 +46,8 @@ def cp2k_theory(lines: Lines) -> dict[str, Any]:
             out["code"] = f"CP2K {last}"
         elif name == "functional" and (stated := re.match(r" FUNCTIONAL\| ([A-Z0-9_]+):", line)):
             parts.append(stated[1])
+        elif name == "method" and last.upper() not in DENSITY:
+            method = last
         elif name == "exact":
             out["exact"] = floats(line.partition(":")[2])[-1]
         elif name == "cutoff":
@@ -61,6 +66,8 @@ def cp2k_theory(lines: Lines) -> dict[str, Any]:
             potential.add(re.sub(r"-q\d+$", "", last))
     if "code" not in out:
         return {}
+    if method:
+        return out | {"functional": method}
     exact = out.pop("exact", None)
     if parts:
         out["functional"] = FUNCTIONALS.get(tuple(dict.fromkeys(parts)), "+".join(dict.fromkeys(parts)))

@@ -1,116 +1,272 @@
-"""Gaussian logs (.log, .out) and formatted checkpoints (.fchk): text in, every step that has forces out.
+"""Gaussian logs (.log, .out): text in, every step that has forces, or an energy alone, out.
 
 Forces are printed along the input's axes, so positions must be too: a log with the standard orientation alone is rejected (run it
 with `geom=PrintInputOrient`). The energy of a step is the last one printed before its forces: the SCF's, or that of the correlated
-method or excited state that the forces are derivatives of.
+method or excited state that the forces are derivatives of; the theory says which.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+from lamdata.frame import F64
 from lamdata.units import BOHR, HARTREE
 
-from ..build import build
-from ..bytes.files import SourceFile
 from ..bytes.numbers import floats
-from .steps import Run, Step, TextReader, marks
+from .gaussian_route import (
+    CHANGED_FUNCTIONAL,
+    EXCITED,
+    asked_dispersion,
+    asked_surroundings,
+    bare_method,
+    correlated_method,
+    join_route,
+    route_words,
+)
+from .jobs import GHOSTS, UNTOLD, JobRun, first_theory
+from .steps import Step, TextReader, marks
+from .theory_words import built_in_dispersion
 
 FORCE = HARTREE / BOHR  # eV/Å
-SAME = 1e-6  # Hartree: the energies of one calculation
-BEYOND = ("EUMP3=", " UMP4(", " MP5 =", "E(CORR)=", "E(CI)=")  # energies of methods beyond MP2
+BEYOND = (
+    "EUMP2 =",
+    "EUMP3=",
+    " UMP4(",
+    " MP5 =",
+    "E(CORR)=",
+    "E(CI)=",
+    "CCSD(T)= ",
+    "QCISD(T)= ",
+    "^ E2(",
+)  # energies of methods beyond the SCF
 VECTOR = -2  # the "atomic number" of a lattice vector
+STANDS = 1e-4  # Å: the same standard orientation
+ROUTE_LINES = 40
+CORRECTIONS = {"Petersson-Frisch": "PFD"}  # as the log calls them, where theories call them otherwise
+AXES, FORCES = (34, 46, 58, 70), (23, 38, 53, 68)  # where the columns of the two tables begin and end
 
 
 @dataclass(slots=True)
-class GaussianRun(Run):
+class GaussianRun(JobRun):
     """A Gaussian log."""
 
     marks = marks(
+        version="^ Gaussian ",
+        route="^ #",
         charge="^ Charge = ",
+        ghost=("-Bq", "(Bq", "^ Bq"),
+        nuclei="^ AtZNuc=",
+        basis="Standard basis:",
+        general_basis="General basis read from cards",
+        dispersion="^ R6Disp: ",
+        solvent="^ Solvent              :",
+        smd="SMD-Coulomb",
+        field="finite field(s) will be applied",
+        charges="^ Point Charges:",
         input_axes=(" Input orientation:", " Z-Matrix orientation:"),
         standard_axes=" Standard orientation:",
+        unmet="Convergence criterion not met",
         scf="^ SCF Done:",
-        correlated=("EUMP2 =", *BEYOND, "CCSD(T)= ", "QCISD(T)= ", "^ E2(", "Total Energy, E("),
+        correlated=BEYOND,
+        excited_state="^ Excited State ",
+        excited="Total Energy, E(",
+        corrected="E(CIS(D))=",
         unconverged="Convergence failure",
         forces="^ Center     Atomic                   Forces (Hartrees/Bohr)",
         parts=("ONIOM: generating point", "Counterpoise: doing "),
+        failed="Error termination",
         end="Normal termination of Gaussian",
     )
 
-    charge: int = 0
-    multiplicity: int | None = None
     numbers: list[int] = field(default_factory=list)
     positions: F64 | None = None  # along the input's axes
+    standard: F64 | None = None  # along the principal ones
     cell: F64 | None = None
     moved: bool = False  # since the last SCF
+    route: dict[str, str] = field(default_factory=dict)  # its words
+    surroundings: dict[str, str] = field(default_factory=dict)
+    basis: str | None = None
+    correction: str | None = None  # for dispersion, as the log has it
+    scf_method: str | None = None
+    method: str | None = None  # of the last energy
+    spin: str | None = None
+    state: str | None = None  # excited, of the step
+    seen_state: str = ""  # the last one in the list
+    unmet: bool = False
+    ghosts: bool = False
+
+    def on_version(self, line: str) -> None:
+        if found := re.match(r" Gaussian (\d+), Revision (\S+?),", line) or re.match(r" Gaussian (\d+): +\S*Rev([A-Z]\.\d+)", line):
+            self.code = f"Gaussian {found[1]} {found[2]}"
+
+    def on_route(self, line: str) -> None:
+        """A job begins; the archive at its end repeats the route between backslashes."""
+        lines = [line]
+        while "\\" not in lines[-1] and len(lines) < ROUTE_LINES and (more := next(self.lines, "")).strip() and not more.startswith(" ---"):
+            if more.startswith(" Charge = "):  # logs that somebody has shortened
+                self.on_charge(more)
+                break
+            lines.append(more)
+        if "\\" in lines[-1]:
+            return
+        self.route = route_words(join_route(lines))
+        self.surroundings = asked_surroundings(self.route)
+        self.basis, self.correction, self.ghosts = None, None, "counterpoise" in self.route
 
     def on_charge(self, line: str) -> None:
-        found = re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line)
-        if found is None:
-            return
-        charge, multiplicity = found.groups()
-        self.charge, self.multiplicity = int(charge), int(multiplicity)
+        if found := re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line):
+            self.charge, self.multiplicity = int(found[1]), int(found[2])
+
+    def on_ghost(self, line: str) -> None:
+        self.ghosts = self.ghosts or self.multiplicity is not None and self.positions is None  # in the list of atoms, not in a title
+
+    def on_nuclei(self, line: str) -> None:
+        self.ghosts = self.ghosts or 0.0 in floats(line.partition("=")[2])
+
+    def on_basis(self, line: str) -> None:
+        self.basis = re.split(r"\((?:5D|6D)", line.partition(":")[2])[0].strip() or None
+
+    def on_general_basis(self, line: str) -> None:
+        self.basis = None
+
+    def on_dispersion(self, line: str) -> None:
+        if found := re.search(r"R6Disp: +(?:Grimme-)?(\S+) Dispersion energy", line):
+            self.correction = CORRECTIONS.get(found[1], found[1])
+
+    def on_solvent(self, line: str) -> None:
+        self.surroundings["solvent"] = line.partition(":")[2].partition(",")[0].strip()
+        self.surroundings.setdefault("model", "PCM")
+
+    def on_smd(self, line: str) -> None:
+        self.surroundings["model"] = "SMD"
+
+    def on_field(self, line: str) -> None:
+        self.surroundings.setdefault("field", f"electric field {' '.join(next(self.lines, '').split())}"[:60])
+
+    def on_charges(self, line: str) -> None:
+        self.surroundings["charges"] = "point charges"
 
     def on_input_axes(self, line: str) -> None:
-        rows = self._table()
+        rows = self._table(AXES)
         self.moved = True
         self.numbers = [int(row[1]) for row in rows if int(row[1]) != VECTOR]
-        self.positions = np.array([[float(word) for word in row[3:6]] for row in rows if int(row[1]) != VECTOR])
-        vectors = [[float(word) for word in row[3:6]] for row in rows if int(row[1]) == VECTOR]
-        self.cell = np.array(vectors) if len(vectors) == 3 else None
+        self.positions = np.array([[float(word) for word in row[-3:]] for row in rows if int(row[1]) != VECTOR])
+        vectors = [[float(word) for word in row[-3:]] for row in rows if int(row[1]) == VECTOR]
+        self.cell, self.standard = np.array(vectors) if len(vectors) == 3 else None, None
 
     def on_standard_axes(self, line: str) -> None:
-        self.moved = True
+        """Printed for another geometry than the input axes were, it leaves none along the input's axes."""
+        rows = self._table(AXES)
+        now = np.array([[float(word) for word in row[-3:]] for row in rows])
+        if self.standard is not None and (now.shape != self.standard.shape or abs(now - self.standard).max(initial=0.0) > STANDS):
+            self.positions = None
+        self.standard, self.moved = now, True
         if self.positions is None:
-            self.numbers = [int(row[1]) for row in self._table()]
+            self.numbers = [int(row[1]) for row in rows]
+
+    def on_unmet(self, line: str) -> None:
+        self.unmet = True
 
     def on_scf(self, line: str) -> Step | None:
         """An energy without forces is a step of its own, unless the SCF is repeated for the same geometry, as with a solvent."""
         done = self.take() if self.step is not None and self.step.converged is not False and self.moved else None
-        self.moved = False
         self.step = Step(self.numbers, self.positions, self.cell, charge=self.charge, multiplicity=self.multiplicity)
-        self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, True
+        self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, not self.unmet
+        self.moved, self.unmet, self.state, self.seen_state = False, False, None, ""
+        reference, self.scf_method = bare_method(line.partition("E(")[2].partition(")")[0])
+        self.method = self.scf_method
+        self.spin = "none" if reference == "R" else "collinear"
+        if self.ghosts or any(number < 1 for number in self.numbers):
+            self.step.reason = GHOSTS
         return done
 
     def on_parts(self, line: str) -> None:
         raise SourceError("a run of layers or fragments, whose energies are not those of the whole", where=self.file.name)
 
     def on_correlated(self, line: str) -> None:
+        if self.step is None:
+            return
+        self.step.energy = floats(line.partition("Delta=")[0].rpartition("=")[2])[0] * HARTREE
+        if found := re.search(r"\bE2\(([^)]+)\)", line):
+            self.method = found[1]
+        elif found := re.search(r"EU(MP[23]) ?=|U(MP4\(\w+\))= |\b(MP5) =|\b((?:CC|QCI)SD\(T\))=", line):
+            self.method = next(name for name in found.groups() if name)
+        else:  # E(CORR)= and E(CI)= are of the method that the route names
+            self.method = correlated_method(self.route)
+
+    def on_excited_state(self, line: str) -> None:
+        if found := re.match(r" Excited State +(\d+): +(\S+?)-", line):
+            self.seen_state = f"root {found[1]}" + (f" ({found[2].lower()})" if found[2].isalpha() else "")
+
+    def on_excited(self, line: str) -> None:
+        """The total energy of the state of which forces are asked, after the list up to it."""
+        if self.step is None:
+            return
+        self.step.energy = floats(line.rpartition("=")[2])[0] * HARTREE
+        kind = line.partition("E(")[2].partition(")")[0]
+        if kind.startswith("EOM"):  # the list is of the guess
+            options = next((text for word, text in self.route.items() if word.startswith("eom")), "")
+            root = re.search(r"root=(\d+)", options)
+            self.method, self.state = "EOM-CCSD", f"EOM-CCSD root {root[1] if root else 1}"
+        else:
+            self.method = self.scf_method
+            name = "TD" if kind.startswith("TD") else "CIS" if self.method == "HF" else "TDA"
+            self.state = f"{name} {self.seen_state}"
+            if not self.seen_state:
+                self.step.reason = UNTOLD
+
+    def on_corrected(self, line: str) -> None:
         if self.step is not None:
-            self.step.energy = floats(line.partition("Delta=")[0].rpartition("=")[2])[0] * HARTREE
+            self.step.reason = "CIS(D) energies, several for one geometry"
 
     def on_unconverged(self, line: str) -> Step | None:
         if self.step is not None:
             self.step.converged = False
         return self.take()
 
+    def on_failed(self, line: str) -> None:
+        """What comes after it belongs to another job: the step stays incomplete."""
+        if self.step is not None and self.step.converged:
+            self.step.reason = "its job ended by an error"
+
     def on_forces(self, line: str) -> Step | None:
-        rows = self._table()
+        rows = self._table(FORCES)
         if self.step is None:
             return None
         forces = np.array([[float(word) for word in row[-3:]] for row in rows if int(row[1]) != VECTOR])
         self.step.forces = forces * FORCE
         if self.positions is None:
             self.step.reason = "forces without the input orientation"
+        elif self.state is None and any(word in self.route for word in EXCITED):
+            self.step.reason = "forces of an excited state whose energy is not printed"
         return self.take()
 
     def on_end(self, line: str) -> Step | None:
         if self.step is not None and self.positions is None:
             self.step.reason = "no input orientation"
-        self.positions = None  # the next job of the file prints its own
+        self.positions, self.standard = None, None  # the next job of the file prints its own
         return self.take()
 
-    def _table(self) -> list[list[str]]:
-        """Rows between the second and the third ruler."""
+    def theory(self) -> dict[str, Any]:
+        """Return what the header, the route and the energies printed last say."""
+        changed = any(CHANGED_FUNCTIONAL.match(f"{word}({options}") for word, options in self.route.items() if word.startswith("iop"))
+        functional = None if changed else self.method
+        correction = self.correction or asked_dispersion(self.route) or built_in_dispersion(functional)
+        around = self.surroundings
+        solvent = f"{around['model']} {around['solvent']}" if "solvent" in around else None
+        state = ", ".join(part for part in (self.state, solvent, around.get("field"), around.get("charges")) if part)
+        out = {"code": self.code, "functional": functional, "core": self.basis, "spin": self.spin, "state": state or None}
+        return {name: value for name, value in out.items() if value is not None} | {"dispersion": correction or "none", "hubbard_u": "none"}
+
+    def _table(self, edges: Sequence[int]) -> list[list[str]]:
+        """Rows between the second and the third ruler: labels, then three numbers, which run together where they are large."""
         rows: list[list[str]] = []
         rulers = 0
         for line in self.lines:
@@ -119,108 +275,14 @@ class GaussianRun(Run):
                 if rows:
                     break
             elif rulers and len(words := line.split()) >= 3 and words[0].isdigit():
-                rows.append(words if len(words) >= 5 else [*words[:2], line[23:38], line[38:53], line[53:68]])  # ran together
+                labels, numbers = line[: edges[0]].split(), [line[i:j] for i, j in pairwise(edges)]
+                rows.append(words if len(words) >= len(labels) + 3 else [*labels, *numbers])
         return rows
-
-
-def gaussian_theory(lines: Iterator[str]) -> dict[str, Any]:
-    """Read the fields of `Theory` from the header and the first SCF."""
-    out: dict[str, Any] = {}
-    for line in lines:
-        if found := re.match(r" Gaussian (\d+), Revision (\S+?),", line):
-            out["code"] = f"Gaussian {found[1]} {found[2]}"
-        elif "Standard basis:" in line:
-            out["core"] = line.partition(":")[2].partition("(6D")[0].partition("(5D")[0].strip()
-        elif found := re.search(r"empiricaldispersion=(\w+)", line, re.IGNORECASE):
-            out["dispersion"] = {"GD2": "D2", "GD3": "D3", "GD3BJ": "D3(BJ)"}.get(found[1].upper(), found[1])
-        elif found := re.match(r" SCF Done: +E\(([RU]O?)?([^)]*)\)", line):
-            if "functional" in out:
-                break
-            out["functional"], out["spin"] = found[2], "none" if found[1] == "R" else "collinear"
-            if found[2] != "HF":
-                break
-        elif "functional" in out and "EUMP2 =" in line:
-            out["functional"] = "MP2"
-        elif "functional" in out and any(mark in line for mark in (*BEYOND, "Total Energy, E(")):
-            del out["functional"]  # the route says which
-            break
-        elif "Forces (Hartrees/Bohr)" in line:
-            break
-    return {"dispersion": "none", "hubbard_u": "none"} | out if "code" in out else {}
 
 
 GAUSSIAN = TextReader(
     name="gaussian/log",
     run=GaussianRun,
-    states=lambda file: gaussian_theory(file.lines()),
+    states=lambda file: first_theory(GaussianRun, file),
     signs=(b"Entering Gaussian System", b"Gaussian, Inc."),
 )
-
-
-class FchkReader:
-    """Formatted checkpoint: one frame (`gaussian/fchk`)."""
-
-    name = "gaussian/fchk"
-    options: dict[str, tuple] = {}
-    open_units = False
-
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the one frame."""
-        found = fchk_fields(file)
-        missing = [name for name in ("Atomic numbers", "Current cartesian coordinates", "Total Energy") if name not in found]
-        if missing:
-            raise SourceError(f"has no {missing[0]!r}", where=file.name)
-        gradient = _gradient(found)
-        yield build(
-            origin=f"{file.name}#0",
-            numbers=np.array(found["Atomic numbers"], np.int64),
-            positions=np.array(found["Current cartesian coordinates"]).reshape(-1, 3) * BOHR,
-            energy=found["Total Energy"][0] * HARTREE,
-            forces=None if gradient is None else -np.array(gradient).reshape(-1, 3) * FORCE,
-            charge=int(found.get("Charge", [0])[0]),
-            multiplicity=int(found["Multiplicity"][0]) if "Multiplicity" in found else None,
-            group=file.name,
-        )
-
-    def theory(self, file: SourceFile) -> dict[str, Any]:
-        """Return what the second line states: type, method and basis."""
-        words = file.head(400).decode("utf-8", errors="replace").split("\n")[1:2]
-        words = words[0].split() if words else []
-        if len(words) < 3:
-            return {}
-        return {"code": "Gaussian", "functional": re.sub(r"^[RU]", "", words[1]), "core": words[2]}
-
-    def guess(self, file: SourceFile, head: bytes) -> bool:
-        return file.basename.endswith((".fchk", ".fch")) and b"Number of atoms" in head
-
-
-def _gradient(found: dict[str, list[float]]) -> list[float] | None:
-    """The gradient that belongs to the total energy: a single point keeps zeros in its place, or that of the job before it."""
-    gradient, energy = found.get("Cartesian Gradient"), found["Total Energy"]
-    belongs = np.allclose(found.get("Grdnt Energy", energy), energy, rtol=0, atol=SAME)
-    return gradient if gradient is not None and belongs and any(gradient) else None
-
-
-def fchk_fields(file: SourceFile) -> dict[str, list[float]]:
-    """The fields that a frame needs: a title, I or R, then a value or N= and the values below."""
-    wanted = ("Atomic numbers", "Current cartesian coordinates", "Charge", "Multiplicity")
-    wanted += ("Total Energy", "Grdnt Energy", "Cartesian Gradient")
-    out: dict[str, list[float]] = {}
-    lines = file.lines()
-    for line in lines:
-        title = line[:40].strip()
-        if title not in wanted:
-            continue
-        if "N=" not in line:
-            out[title] = floats(line[43:])
-            continue
-        count = int(line.partition("N=")[2])
-        if not 0 < count <= 3 * MAX_ATOMS:
-            raise SourceError(f"states {count} values of {title!r}", where=file.name)
-        values: list[float] = []
-        while len(values) < count and (row := next(lines, "")):
-            values += floats(row)
-        if len(values) != count:
-            raise SourceError(f"has {len(values)} of {count} values of {title!r}", where=file.name)
-        out[title] = values
-    return out

@@ -2,22 +2,24 @@
 
 The output alone is enough. It prints the first geometry with 6 or 7 digits; where the input lies beside it (same name, .in) and
 agrees, the input's digits are taken. Energies are the `!    total energy` of each step: with smearing the free energy F = E - TS, of which
-forces and stress are the derivatives. Stress is printed positive when compressed.
+forces and stress are the derivatives. With exact exchange several self-consistent loops make one step, of which only the last, `!!`,
+is the energy. Stress is printed positive when compressed, in two units, which must agree.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lamdata.errors import SourceError
 from lamdata.frame import F64
-from lamdata.units import BOHR, RYDBERG
+from lamdata.units import BOHR, KBAR, RYDBERG
 
 from ..build import NUMBERS, element
-from ..bytes.numbers import columns, floats
+from ..bytes.numbers import columns, first_number, floats
 from .qe_deck import MAX_DECK, Deck
 from .qe_theory import pw_theory
 from .steps import Run, Step, TextReader, marks
@@ -43,11 +45,14 @@ class PwRun(Run):
         cell="^CELL_PARAMETERS",
         positions="^ATOMIC_POSITIONS",
         start="^     Self-consistent Calculation",
-        energy=("^!    total energy", "^!!   total energy"),
+        again="^     iteration #",
+        energy="^!    total energy",
+        final="^!!   total energy",
+        refine="EXX: now go back to refine exchange",
         converged="convergence has been achieved",
         unconverged="convergence NOT achieved",
         forces="Forces acting on atoms",
-        stress="total   stress  (Ry/bohr",
+        stress="total   stress  (",
         done="JOB DONE",
     )
 
@@ -59,6 +64,7 @@ class PwRun(Run):
     labels: list[str] = field(default_factory=list)
     cell: F64 | None = None  # (3, 3) Å
     positions: F64 | None = None  # (A, 3) Å
+    refining: bool = False  # the next loop is of the same geometry
 
     # A header, a new geometry, the next SCF and the end are printed only when the step before is over.
 
@@ -67,10 +73,15 @@ class PwRun(Run):
         return self.take()
 
     def on_start(self, line: str) -> Step | None:
+        if self.refining and self.step is not None:
+            self.refining = False
+            return None
         done = self.take()
         symbols = [self.elements.get(label) or element(label) for label in self.labels]
         positions = None if self.cell is None else self.positions  # an output that was shortened costs the steps it leaves without
-        self.step = Step(symbols, positions, self.cell, charge=self._charge())
+        self.step = Step(symbols, positions, self.cell)
+        if self.electrons is not None and all(label in self.valence for label in self.labels):
+            self.step.state_charge(sum(self.valence[label] for label in self.labels) - self.electrons)
         return done
 
     def on_cell(self, line: str) -> Step | None:
@@ -81,7 +92,7 @@ class PwRun(Run):
         rows = [next(self.lines, "").split() for _ in range(self.natoms)]
         self.labels = [row[0] for row in rows]
         table = np.array([[float(word) for word in row[1:4]] for row in rows])
-        if "crystal" in line:
+        if _title_word(line) == "crystal":
             self.positions = None if self.cell is None else table @ self.cell
         else:
             self.positions = table * self._unit(line)
@@ -115,9 +126,24 @@ class PwRun(Run):
         self.positions = np.array([columns(row.rpartition("(")[2].replace(")", " "))[:3] for row in rows]) * self.alat
         self._take_digits_of_input()
 
+    def on_again(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = None  # with much printed, each iteration states one
+
     def on_energy(self, line: str) -> None:
         if self.step is not None:
-            self.step.energy = floats(line.split("=")[1])[0] * RYDBERG
+            if line.split()[-1] != "Ry":
+                raise ValueError(f"expected an energy in Ry, found {line.strip()[:60]!r}")
+            self.step.state_energy(first_number(line.split("=")[1]) * RYDBERG)
+
+    def on_final(self, line: str) -> None:
+        if self.step is not None:
+            self.step.energy = None  # that of the last loop, before its exchange was made anew
+            self.on_energy(line)
+
+    def on_refine(self, line: str) -> None:
+        if self.step is not None:
+            self.refining, self.step.energy, self.step.converged = True, None, None
 
     def on_converged(self, line: str) -> None:
         if self.step is not None:
@@ -129,28 +155,30 @@ class PwRun(Run):
 
     def on_forces(self, line: str) -> None:
         if self.step is not None and self.step.forces is None:  # parts of the force may follow under the same title
+            if "Ry/" not in line:
+                raise ValueError(f"expected forces in Ry/bohr, found {line.strip()[:60]!r}")
             rows = (row for row in itertools.islice(self.lines, self.natoms + NOISE) if "force =" in row)
-            table = [columns(row.partition("force =")[2])[:3] for row in itertools.islice(rows, self.natoms)]
+            table = [columns(row.partition("force =")[2], count=3)[:3] for row in itertools.islice(rows, self.natoms)]
             if len(table) < self.natoms:
                 raise ValueError(f"expected {self.natoms} rows, found {len(table)}")
             self.step.forces = np.array(table) * FORCE
 
     def on_stress(self, line: str) -> None:
         if self.step is not None:
-            self.step.stress = self.rows(3) * STRESS  # these columns have more digits than those in kbar
-
-    def _charge(self) -> int:
-        if self.electrons is None or any(label not in self.valence for label in self.labels):
-            return 0
-        exact = sum(self.valence[label] for label in self.labels) - self.electrons
-        return round(exact) if abs(exact - round(exact)) < 1e-2 else 0
+            if "(Ry/bohr**3)" not in line or "(kbar)" not in line:
+                raise ValueError(f"expected a stress in Ry/bohr**3 and kbar, found {line.strip()[:60]!r}")
+            table = self.rows(3, width=6)
+            self.step.stress = table[:, :3] * STRESS  # these columns have more digits than those in kbar
+            if abs(table[:, :3] * STRESS - table[:, 3:] * KBAR).max() > 0.02 * KBAR:  # nan is no difference, and refuses its step
+                self.step.refuse("the stress in Ry/bohr**3 and that in kbar differ", value=float(table[0, 3]))
 
     def _unit(self, line: str) -> float:
         """Å in the unit that the title of a card states; QE's older outputs leave `alat` out."""
-        if "angstrom" in line:
-            return 1.0
-        if "bohr" in line:
-            return BOHR
+        word = _title_word(line)
+        if word in ("angstrom", "bohr"):
+            return 1.0 if word == "angstrom" else BOHR
+        if word not in ("", "alat"):
+            raise ValueError(f"a unit that is not known: {line.strip()[:60]!r}")
         stated = floats(line.partition("=")[2])
         return stated[0] * BOHR if stated else self.alat
 
@@ -167,8 +195,15 @@ class PwRun(Run):
         if cell is None or positions is None:
             return
         near = AGREE * self.alat
-        if positions.shape == self.positions.shape and abs(cell - self.cell).max() < near and abs(positions - self.positions).max() < near:
+        here = self.positions
+        if here is not None and positions.shape == here.shape and max(abs(cell - self.cell).max(), abs(positions - here).max()) < near:
             self.cell, self.positions = cell, positions
+
+
+def _title_word(line: str) -> str:
+    """`angstrom` of `CELL_PARAMETERS (angstrom)`, `alat` of `... (alat= 10.2)`, "" where there is none."""
+    found = re.search(r"[({]?\b([A-Za-z_]+)\b", line.partition("CELL_PARAMETERS")[2] or line.partition("ATOMIC_POSITIONS")[2])
+    return found[1].lower() if found else ""
 
 
 PW = TextReader(name="qe/pw", run=PwRun, states=lambda file: pw_theory(file.lines()), signs=(b"Program PWSCF v", b"Program PWSCF  "))

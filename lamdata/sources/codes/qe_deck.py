@@ -23,7 +23,7 @@ LATTICES = {
     3: np.array([[1, 1, 1], [-1, 1, 1], [-1, -1, 1]]) / 2,
     -3: np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
 }
-CARD = re.compile(r"\n[ \t]*(ATOMIC_POSITIONS|CELL_PARAMETERS)(.*)", re.IGNORECASE)
+CARD = re.compile(r"\n[ \t]*(ATOMIC_SPECIES|ATOMIC_POSITIONS|CELL_PARAMETERS)\b(.*)", re.IGNORECASE)
 
 
 class Deck:
@@ -32,7 +32,7 @@ class Deck:
     def __init__(self, file: SourceFile):
         self.where = file.name
         self.text = "\n" + re.sub(r"!.*", "", file.bytes(MAX_DECK).decode("utf-8", errors="replace"))
-        self.cards: dict[str, re.Match] = {}
+        self.cards: dict[str, re.Match[str]] = {}
         for card in CARD.finditer(self.text):
             self.cards.setdefault(card[1].upper(), card)
         self.namelists = self.text[: min((card.start() for card in self.cards.values()), default=None)]
@@ -61,13 +61,33 @@ class Deck:
         return table * _unit(unit, self._alat) if _unit(unit, self._alat) else None
 
     def charge(self) -> int:
-        """`tot_charge`."""
-        found = re.search(r"\btot_charge\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)
-        return round(floats(found[1])[0]) if found else 0
+        """`tot_charge`; one that is not whole is refused."""
+        charge = self.number("tot_charge")
+        if not float(charge).is_integer():
+            raise SourceError(f"tot_charge is {charge}, no whole number", where=self.where)
+        return int(charge)
+
+    def pseudopotentials(self) -> list[str]:
+        """Files of the species."""
+        return [row[2] for row in self._card("ATOMIC_SPECIES", self._integer("ntyp"))[1]]
+
+    def word(self, key: str) -> str:
+        """The text of a variable in quotes, "" where it is not written."""
+        found = re.search(rf"\b{key}\s*=\s*['\"]([^'\"\n]*)['\"]", self.namelists, re.IGNORECASE)
+        return found[1].strip() if found else ""
+
+    def number(self, key: str) -> float:
+        """A number, 0 where it is not written."""
+        found = re.search(rf"\b{key}\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)
+        return floats(found[1])[0] if found else 0.0
+
+    def flag(self, key: str) -> bool:
+        """Whether a logical is written as true."""
+        return re.search(rf"\b{key}\s*=\s*\.?t", self.namelists, re.IGNORECASE) is not None
 
     @cached_property
     def _alat(self) -> float:
-        bohr = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)
+        bohr = re.search(r"\bcelldm\(1\)\s*=\s*([\d.DEde+-]+)", self.namelists, re.IGNORECASE)  # in brackets: no plain key
         angstrom = re.search(r"\bA\s*=\s*([\d.DEde+-]+)", self.namelists)
         return floats(bohr[1])[0] * BOHR if bohr else floats(angstrom[1])[0] if angstrom else 0.0
 

@@ -1,7 +1,8 @@
 """SIESTA standard output: text in, every geometry step out.
 
 The stress tensor is eV/Å^3 with P = -tr/3, ASE's sign: opposite to every other code read here, and dpdata 1.1.0 overlooks it. Forces and
-the static stress are derivatives of the free energy; `E_KS` differs from it only by the electronic entropy.
+the static stress are derivatives of the free energy; `E_KS` differs from it only by the electronic entropy. The last geometry is printed
+once more at the end, with its forces and its stress: they are those of the last step where the geometry is that of the step.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ import numpy as np
 from lamdata.frame import F64
 from lamdata.units import BOHR, RYDBERG
 
-from ..bytes.numbers import columns, floats
+from ..bytes.numbers import columns, first_number, floats
 from .steps import Run, Step, TextReader, marks
+
+ROUNDED = 2e-5  # Å: the header has five decimals in bohr
+OTHER = "printed at the end, beside another geometry than that of the step"
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class SiestaRun(Run):
 
     marks = marks(
         species="Species number:",
+        charge="^redata: Net charge of the system",
         first="^siesta: Atomic coordinates (Bohr) and species",
         coordinates="^outcoor: ",
         cell="^outcell: Unit cell vectors (Ang)",
@@ -35,6 +40,7 @@ class SiestaRun(Run):
         energy="^siesta: E_KS(eV)",
         forces="^siesta: Atomic forces",
         stress="^siesta: Stress tensor (static)",
+        voigt=("^Stress-tensor-Voigt", "^Stress tensor Voigt"),
         begin=" Begin ",
         final="^siesta: Final energy",
         end=("^>> End of run", "^Job completed"),
@@ -45,14 +51,21 @@ class SiestaRun(Run):
     positions: F64 | None = None  # of the current step, as far as they are printed
     fractions: F64 | None = None
     cell: F64 | None = None
+    charge: float = 0.0
+    ghosts: bool = False
     begun: bool = False
-    ended: bool = False
+    ended: bool = False  # what comes now is printed once more
+    moved: bool = False  # ... and is of another geometry
 
     def on_species(self, line: str) -> None:
         if "Atomic number:" not in line:
             return
         number, atomic = line.partition("Species number:")[2], line.partition("Atomic number:")[2]
-        self.numbers[int(number.split()[0])] = abs(int(atomic.split()[0]))  # negative for a ghost's basis
+        self.numbers[int(number.split()[0])] = abs(int(atomic.split()[0]))
+        self.ghosts = self.ghosts or int(atomic.split()[0]) < 0  # a basis without its atom
+
+    def on_charge(self, line: str) -> None:
+        self.charge = first_number(line.partition("=")[2])
 
     def on_first(self, line: str) -> None:
         """The header has the geometry of the first step, with 5 decimals; a run may print it nowhere else."""
@@ -63,18 +76,35 @@ class SiestaRun(Run):
     def on_coordinates(self, line: str) -> Step | None:
         if "coordinates" not in line:
             return None
-        done = self.take()
-        rows = list(itertools.takewhile(lambda row: row[3].isdigit() and row[0][-1].isdigit(), self.words(least=5)))
-        table = np.array([[float(word) for word in row[:3]] for row in rows])
+        at_end = not line.startswith("outcoor: Atomic") and self.step is not None
+        done = None if at_end else self.take()
+        rows = list(itertools.takewhile(lambda row: row[3].isdigit() and row[0][-1] in "0123456789.*", self.words(least=5)))
+        table = np.array([columns(" ".join(row[:3]), count=3) for row in rows])
+        factor = BOHR if "(Bohr)" in line else 1.0
+        if at_end:
+            self._compare(None if "scaled" in line else table * factor, fractional="fractional" in line)
+            return None
         self.species = [int(row[3]) for row in rows]
         if "fractional" in line:
             self.fractions = table  # the cell of the step may follow
         elif "scaled" not in line:  # by a constant that is not printed
-            self.positions, self.fractions = table * (BOHR if "(Bohr)" in line else 1.0), None
+            self.positions, self.fractions = table * factor, None
         return done
 
+    def _compare(self, table: F64 | None, *, fractional: bool) -> None:
+        """Say whether the geometry that is printed at the end is that of the last step."""
+        self.ended = True
+        known = None if self.step is None else self.step.positions
+        if table is not None and fractional:
+            table = None if self.cell is None else table @ self.cell
+        self.moved = table is None or known is None or table.shape != known.shape or bool(np.abs(table - known).max() > ROUNDED)
+
     def on_cell(self, line: str) -> None:
-        self.cell = self.rows(3)
+        cell = self.rows(3)
+        if self.ended:
+            self.moved = self.moved or self.cell is None or bool(np.abs(cell - self.cell).max() > ROUNDED)
+        else:
+            self.cell = cell
 
     def on_begin(self, line: str) -> Step | None:
         if self.ended or not re.search(r" (?:step|move) = +\d", line):
@@ -101,17 +131,30 @@ class SiestaRun(Run):
 
     def on_energy(self, line: str) -> None:
         if not self.ended:
-            self._current().energy = floats(line.partition("=")[2])[0]
+            self._current().state_energy(first_number(line.partition("=")[2]))
 
     def on_forces(self, line: str) -> None:
         """A step may print their sum alone; those of the last are printed once more at the end."""
-        if self.step is not None and (not self.ended or self.step.forces is None):
-            rows = [[float(word) for word in row[-3:]] for row in self._numbered()]
-            self.step.forces = np.array(rows) if rows else None
+        rows = self._numbered()
+        if self.step is None or not rows:
+            return
+        if self.ended and self.moved:
+            self.step.leave_out("forces", OTHER)
+        elif not self.ended or self.step.forces is None:
+            self.step.forces = np.array(rows)
+
+    def on_voigt(self, line: str) -> None:
+        """Six numbers with two decimals, in another order in each version."""
+        if self.step is not None:
+            self.step.leave_out("virial", "printed in Voigt's six components alone, whose order differs between versions")
 
     def on_stress(self, line: str) -> None:
-        rows = self.rows(3, after="siesta:" if self.ended else "")
-        if self.step is not None:
+        rows = np.array([columns(next(self.lines, "").replace("siesta:", " "), count=3)[:3] for _ in range(3)])
+        if self.step is None:
+            return
+        if self.ended and self.moved:
+            self.step.leave_out("virial", OTHER)
+        elif not self.ended or self.step.stress is None:
             self.step.stress = -rows
 
     def at_end(self) -> Step | None:
@@ -119,16 +162,25 @@ class SiestaRun(Run):
             self.step.complete = True  # the stress is the last table of a step
         return self.step
 
-    def _numbered(self) -> Iterator[list[str]]:
-        for row in self.words(least=4):
-            if not row[row[0] == "siesta:"].isdigit():
-                return
-            yield row
+    def _numbered(self) -> list[list[float]]:
+        """The rows of a table that begin with a number, without it."""
+        rows: list[list[float]] = []
+        for line in self.lines:
+            row = line.replace("siesta:", " ").strip()
+            if not row[:1].isdigit():
+                if rows or not row.startswith("--"):
+                    break
+                continue
+            rows.append(columns(row, count=4)[1:])
+        return rows
 
     def _current(self) -> Step:
         if self.step is None:
             positions = self.positions if self.fractions is None or self.cell is None else self.fractions @ self.cell
             self.step = Step([self.numbers.get(s, 0) for s in self.species], positions, self.cell)
+            self.step.state_charge(self.charge)
+            if self.ghosts:
+                self.step.refuse("ghost atoms")
         self.step.cell = self.cell
         return self.step
 

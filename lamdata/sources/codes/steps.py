@@ -1,7 +1,8 @@
 """Ionic steps: what the readers of text outputs share. Marked lines in, steps in between, frames out.
 
 A program prints the same titles before the same tables at each step. A `Run` names the titles (its marks) and has a method for
-each, which fills the current `Step` and returns it when it is over.
+each, which fills the current `Step` and returns it when it is over. A `TextReader` is the reader of a format as data: what steps
+through a file, what the file states, what tells it from others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 
-from ..build import build
+from ..build import Unusable, build, whole
 from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
+
+SAME = 1e-5  # eV: two prints of one energy differ by their digits alone
 
 
 @dataclass(slots=True)
@@ -37,8 +40,32 @@ class Step:
     multiplicity: int | None = None
     converged: bool | None = None  # None where the program does not say
     complete: bool = False  # something follows that is printed only after a step
+    left_out: tuple[str, ...] = ()  # labels that stand in the file and not here: "label: why"
     reason: str | None = None  # why it must not be used, where that is already known
     value: object = None  # what decided
+
+    def state_energy(self, energy: float) -> None:
+        """Take the energy. Two that differ are of two geometries, of which the file prints one: nobody knows which."""
+        if self.energy is not None and abs(energy - self.energy) > SAME:
+            self.refuse("two energies for one geometry", value=f"{self.energy} and {energy} eV")
+        self.energy = energy
+
+    def state_charge(self, charge: float) -> None:
+        """Take the charge in e, which a frame has as a whole number."""
+        try:
+            self.charge = whole(round(charge, 3), "charge")  # electrons are printed with three or four decimals
+        except Unusable as bad:
+            self.refuse(bad.reason, value=charge)
+
+    def refuse(self, reason: str, *, value: object = None) -> None:
+        """Say why the step must not be used; what is said first stands."""
+        if self.reason is None:
+            self.reason, self.value = reason, value
+
+    def leave_out(self, label: str, why: str) -> None:
+        """Name a label that stands in the file and is not given."""
+        if (text := f"{label}: {why}") not in self.left_out:
+            self.left_out = (*self.left_out, text)
 
     def problem(self) -> str | None:
         """Why there is no frame, or `None`."""
@@ -65,12 +92,18 @@ class Step:
             multiplicity=self.multiplicity,
             converged=self.converged,
             group=group,
+            left_out=self._not_given(virial),
         )
+
+    def _not_given(self, virial: F64 | None) -> tuple[str, ...]:
+        """What is left out, but for what came after all."""
+        given = {"energy": self.energy, "forces": self.forces, "virial": virial}
+        return tuple(text for text in self.left_out if given.get(text.partition(":")[0]) is None)
 
 
 def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
     """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
-    cut: Rejection | None = None
+    cut: Frame | Rejection | None = None
     for index, step in enumerate(steps):
         origin, reason = f"{file.name}#{index}", step.problem()
         item = Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
@@ -148,7 +181,7 @@ class Run:
         table = []
         for _ in range(self.checked(count)):
             line = next(self.lines, "")
-            values = columns(line.partition(after)[2].replace("(", " ").replace(")", " ") if after else line)
+            values = columns(line.partition(after)[2] if after else line, count=width)
             if len(values) < width:
                 raise ValueError(f"expected {width} numbers, found {line.strip()[:60]!r}")
             table.append(values[:width])
@@ -174,15 +207,24 @@ class Run:
         return natoms
 
 
+class Stepwise(Protocol):
+    """A file that gives its steps: a `Run`, or what reads another kind of file."""
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps in order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextReader:
-    """The reader of a format that a `Run` understands."""
+    """The reader of a format whose files are read step by step."""
 
     name: str
-    run: Callable[[SourceFile, SourceSpec], Run]
+    run: Callable[[SourceFile, SourceSpec], Stepwise]
     states: Callable[[SourceFile], dict[str, Any]]
-    signs: tuple[bytes, ...]  # any of them in the first bytes tells the format
-    options: Mapping[str, tuple] = field(default_factory=dict)
+    signs: tuple[bytes | tuple[bytes, ...], ...]  # any of them in the first bytes tells the format; of several in brackets, all
+    endings: tuple[str, ...] = ("",)  # of the name of a file, any of them
+    options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     open_units: bool = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -195,4 +237,5 @@ class TextReader:
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """Look for a sign."""
-        return any(sign in head for sign in self.signs)
+        signs = [sign if isinstance(sign, tuple) else (sign,) for sign in self.signs]
+        return file.basename.endswith(self.endings) and any(all(part in head for part in sign) for sign in signs)

@@ -14,9 +14,9 @@ from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 from lamdata.units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
 
-from ..build import build, element
+from ..build import Unusable, build, element, rejects
 from ..bytes.files import SourceFile
-from ..bytes.numbers import columns, floats
+from ..bytes.numbers import columns
 from .steps import Step, frames
 
 
@@ -27,7 +27,7 @@ class OpenmxReader:
     """
 
     name = "openmx/md"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -36,39 +36,51 @@ class OpenmxReader:
 
     def _steps(self, file: SourceFile) -> Iterator[Step]:
         lines = file.lines()
+        deck = left_out = None
         for line in lines:
             if not line.strip():
                 continue
             natoms, title = stated_atoms(line, file), next(lines, "")
             energy = re.search(r"Energy= *(\S+) +\(Hartree\)", title)
-            rows = [row.split() for row in itertools.islice(lines, natoms)]
-            if energy is None or len(rows) < natoms or any(len(row) < 7 for row in rows):
+            rows = [row.split(maxsplit=1) for row in itertools.islice(lines, natoms)]
+            if energy is None or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
                 yield Step()  # cut
                 return
-            cell = floats(title.partition("Cell_Vectors=")[2])
-            table = np.array([[float(word) for word in row[1:7]] for row in rows])
+            symbols = [element(row[0]) for row in rows]
+            if left_out is None:
+                deck, left_out = _openmx_input(file, symbols), _openmx_stress(file)
+            cell = columns(title.partition("Cell_Vectors=")[2])
+            table = np.array([columns(row[1])[:6] for row in rows])
             yield Step(
-                [element(row[0]) for row in rows],
+                symbols,
                 table[:, :3],
                 np.array(cell[:9]).reshape(3, 3) if len(cell) >= 9 else None,
-                energy=float(energy[1]) * HARTREE,
+                energy=columns(energy[1])[0] * HARTREE,
                 forces=table[:, 3:] * HARTREE / BOHR,
+                charge=_openmx_charge(deck, file),
                 complete=True,
+                left_out=left_out,
             )
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
-        """Return what the input beside it (same name, .dat) states."""
-        deck = file.sibling(file.basename.rpartition(".")[0] + ".dat")
-        if deck is None:
-            return {"code": "OpenMX"}
-        text = deck.text()
+        """Return what the input beside it (same name, .dat, same atoms) states."""
+        lines = file.lines()
+        natoms = stated_atoms(next(lines, ""), file)
+        next(lines, "")
+        text = _openmx_input(file, [element((row.split() or [""])[0]) for row in itertools.islice(lines, natoms)])
         out: dict[str, Any] = {"code": "OpenMX"}
-        if found := re.search(r"^scf\.XcType +(\S+)", text, re.MULTILINE | re.IGNORECASE):
-            out["functional"] = {"GGA-PBE": "PBE", "LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA"}.get(found[1].upper(), found[1])
-        if found := re.search(r"^scf\.energycutoff +(\S+)", text, re.MULTILINE | re.IGNORECASE):
-            out["cutoff"] = round(float(found[1]) * ENERGY["Rydberg"], 2)
-        if found := re.search(r"^scf\.SpinPolarization +(\S+)", text, re.MULTILINE | re.IGNORECASE):
-            out["spin"] = {"off": "none", "on": "collinear", "nc": "noncollinear"}.get(found[1].lower(), found[1])
+        if not text:
+            return out
+        if found := _openmx_word(text, "scf.XcType"):
+            out["functional"] = {"GGA-PBE": "PBE", "LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA"}.get(found.upper(), found)
+        if found := _openmx_word(text, "scf.energycutoff"):
+            out["cutoff"] = round(float(found) * ENERGY["Rydberg"], 2)
+        if found := _openmx_word(text, "scf.SpinPolarization"):
+            out["spin"] = {"off": "none", "on": "collinear", "nc": "noncollinear"}.get(found.lower(), found)
+        if _openmx_word(text, "scf.dftD").lower() == "on":
+            out["dispersion"] = f"D{_openmx_word(text, 'version.dftD') or '2'}"
+        if _openmx_word(text, "scf.Hubbard.U").lower() == "on":
+            out["hubbard_u"] = "DFT+U"
         species = re.search(r"<Definition\.of\.Atomic\.Species\s*\n(.*?)\nDefinition", text, re.DOTALL)
         if species:
             out["core"] = ", ".join(sorted(word for row in species[1].splitlines() for word in row.split()[1:3]))
@@ -78,14 +90,46 @@ class OpenmxReader:
         return b"Cell_Vectors=" in head[:1000] and b"(Hartree)" in head[:1000]
 
 
+def _openmx_word(text: str, key: str) -> str:
+    """The value of a keyword of an OpenMX input, "" where it is not written."""
+    found = re.search(rf"^[ \t]*{re.escape(key)}[ \t]+(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def _openmx_input(file: SourceFile, symbols: list[str]) -> str:
+    """The input of a trajectory, "" where none is beside it: of its name, and with its atoms in their order."""
+    stem = file.basename.rpartition(".")[0]
+    deck = file.sibling(f"{stem}.dat")
+    text = deck.text() if deck else ""
+    table = re.search(r"<Atoms\.SpeciesAndCoordinates[ \t]*\n(.*?)\n[ \t]*Atoms\.SpeciesAndCoordinates>", text, re.DOTALL)
+    listed = [element(row.split()[1]) for row in table[1].splitlines() if len(row.split()) > 4] if table else symbols
+    return text if listed == symbols and _openmx_word(text, "System.Name") in ("", stem) else ""
+
+
+def _openmx_charge(deck: str | None, file: SourceFile) -> int:
+    """`scf.system.charge`: of the holes, so that of the system."""
+    charge = float((deck and _openmx_word(deck, "scf.system.charge")) or 0.0)
+    if not charge.is_integer():
+        raise SourceError(f"a charge of {charge} is not a whole number", where=file.name)
+    return int(charge)
+
+
+def _openmx_stress(file: SourceFile) -> tuple[str, ...]:
+    """What is left in the output beside a trajectory."""
+    out = file.sibling(file.basename.rpartition(".")[0] + ".out")
+    printed = out is not None and out.lines().title({"Stress tensor (": ""}) is not None
+    return ("virial: the stress stands in the .out, which is not read",) if printed else ()
+
+
 class PwmatReader:
     """PWmat MOVEMENT, OUT.MLMD and atom.config, a structure alone (`pwmat/movement`). Energy is Ep, the potential energy.
 
-    The table `Force` holds dE/dR, so forces are minus it. The stress of PWmat has no documented sign here, and is left out.
+    The table `Force` holds dE/dR, so forces are minus it. The stress of PWmat has no documented sign here, and is left out. A title
+    with a unit that is not known is refused.
     """
 
     name = "pwmat/movement"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -116,16 +160,22 @@ class PwmatReader:
         for line in lines:
             if "Iteration" in line and "Etot,Ep,Ek" in line:
                 natoms = stated_atoms(line, file)
-                step = Step(energy=floats(line.partition("Etot,Ep,Ek")[2].partition("=")[2])[1])
+                step = Step(energy=_pwmat_energy(line, file))
             elif "Lattice vector" in line:
-                vectors = [row.partition("stress")[0] for row in itertools.islice(lines, 3)]
-                step.cell = _table(iter(vectors), 3, file, skip=0)
+                _pwmat_unit(line, "Angstrom", file)
+                vectors = list(itertools.islice(lines, 3))
+                step.cell = _table(iter(row.partition("stress")[0] for row in vectors), 3, file, skip=0)
+                step.left_out += PWMAT_STRESS if any("stress" in row for row in vectors) else ()
             elif "Position" in line and "nonperiodic" not in line:
+                _pwmat_unit(line, "normalized", file)
                 rows = _table(lines, natoms, file, skip=0, width=4)
                 step.symbols = [int(number) for number in rows[:, 0]]
                 step.positions = rows[:, 1:] @ step.cell if step.cell is not None else None
             elif re.match(r" *Force", line):
+                _pwmat_unit(line.replace("-force,", ""), "eV/Angstrom", file)
                 step.forces = -_table(lines, natoms, file, skip=1)
+            elif re.match(r" *Atomic-Energy", line):
+                step.left_out += PWMAT_ATOMIC
             elif "-----" in line and step.energy is not None:
                 step.complete = True
                 yield step
@@ -142,33 +192,49 @@ class PwmatReader:
         return b"Etot,Ep,Ek (eV)" in head or structure
 
 
+PWMAT_STRESS = ("virial: the sign of PWmat's stress is not documented",)
+PWMAT_ATOMIC = ("energy of each atom: there is no place for it",)
+
+
+def _pwmat_energy(line: str, file: SourceFile) -> float:
+    """Ep of `Etot,Ep,Ek (eV) = ...`."""
+    title, _, rest = line.partition("Etot,Ep,Ek")[2].partition("=")
+    values = columns(rest.partition(",")[0])
+    if title.strip() != "(eV)" or len(values) != 3:
+        raise SourceError(f"expected `Etot,Ep,Ek (eV) =` and three numbers, found {line.strip()[:80]!r}", where=file.name)
+    return values[1]
+
+
+def _pwmat_unit(line: str, expected: str, file: SourceFile) -> None:
+    stated = re.search(r"\((.*?)\)", line)
+    if stated is not None and stated[1].strip().lower() != expected.lower():
+        raise SourceError(f"expected a table in {expected}, found {line.strip()[:60]!r}", where=file.name)
+
+
 class N2p2Reader:
-    """n2p2 / RuNNer `input.data` (`n2p2`). In Hartree and bohr, unless the card's `units` say otherwise.
+    """n2p2 / RuNNer `input.data` (`n2p2`). It states no units: in Hartree and bohr by custom, unless the card's `units` say otherwise.
 
     The format has no way to leave a label out: an energy and forces that are all exactly zero stand for none.
     """
 
     name = "n2p2"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every structure between `begin` and `end`; each is a group of its own, the format knows no trajectories."""
-        length = LENGTH[spec.units.length or "bohr"]
-        energy = ENERGY[spec.units.energy or "Hartree"]
-        force = FORCE[spec.units.force or "Hartree/bohr"]
-        index, block = 0, None
+        units = (LENGTH[spec.units.length or "bohr"], ENERGY[spec.units.energy or "Hartree"], FORCE[spec.units.force or "Hartree/bohr"])
+        index = 0
+        block: list[list[str]] | None = None
         for line in file.lines():
             words = line.split()
             if words[:1] == ["begin"]:
-                block = {"atom": [], "lattice": []}
+                block = []
             elif words[:1] == ["end"] and block is not None:
-                yield _n2p2_frame(block, f"{file.name}#{index}", length, energy, force)
+                yield _n2p2_frame(block, *units, origin=f"{file.name}#{index}")
                 index, block = index + 1, None
-            elif block is not None and words and words[0] in ("atom", "lattice"):
-                block[words[0]].append(words[1:])
-            elif block is not None and words and words[0] in ("energy", "charge"):
-                block[words[0]] = float(words[1])
+            elif block is not None and words:
+                block.append(words)
         if block is not None:
             if index == 0:
                 raise SourceError("ends within its first structure: truncated", where=file.name)
@@ -181,22 +247,45 @@ class N2p2Reader:
     def guess(self, file: SourceFile, head: bytes) -> bool:
         return head.lstrip().startswith(b"begin") and b"\natom" in head
 
+    def usual_units(self, file: SourceFile) -> dict[str, str]:
+        """The units that no file states, as they mostly are."""
+        return {"length": "bohr", "energy": "Hartree", "force": "Hartree/bohr"}
 
-def _n2p2_frame(block: dict[str, Any], origin: str, length: float, energy: float, force: float) -> Frame | Rejection:
-    atoms = block["atom"]
+
+N2P2_STRESS = ("virial: the stress of n2p2 has no documented unit",)
+
+
+@rejects("a structure of n2p2")
+def _n2p2_frame(block: list[list[str]], length: float, energy: float, force: float, *, origin: str) -> Frame | Rejection:
+    rows: dict[str, list[list[str]]] = {"atom": [], "lattice": [], "energy": [], "charge": []}
+    left_out: tuple[str, ...] = ()
+    for word, *rest in block:
+        if word in rows:
+            rows[word].append(rest)
+        elif word in ("stress", "virial"):
+            left_out = N2P2_STRESS
+        elif word != "comment":
+            raise Unusable("a word of the structure is not known", word[:40])
+    atoms, energies = rows["atom"], [float(row[0]) for row in rows["energy"]]
     if any(len(atom) < 9 for atom in atoms):
-        return Rejection(origin=origin, reason="an atom has fewer than nine columns")
+        raise Unusable("an atom has fewer than nine columns")
+    if len(set(energies)) > 1:
+        raise Unusable("several energies for one geometry", energies[:4])
+    charge = float(rows["charge"][0][0]) if rows["charge"] else 0.0
+    if abs(charge - round(charge)) > 0.1:  # a sum of atomic charges is nearly whole
+        raise Unusable("the charge is not a whole number", charge)
     forces = np.array([[float(word) for word in atom[6:9]] for atom in atoms]).reshape(-1, 3) * force
-    labelled = block.get("energy", 0.0) != 0.0 or forces.any()
+    labelled = bool(forces.any()) or any(energies)
     return build(
         origin=origin,
         symbols=[atom[3] for atom in atoms],
         positions=np.array([[float(word) for word in atom[:3]] for atom in atoms]).reshape(-1, 3) * length,
-        cell=np.array([[float(word) for word in row[:3]] for row in block["lattice"]]) * length if block["lattice"] else None,
-        energy=block["energy"] * energy if "energy" in block and labelled else None,
+        cell=np.array([[float(word) for word in row[:3]] for row in rows["lattice"]]) * length if rows["lattice"] else None,
+        energy=energies[0] * energy if energies and labelled else None,
         forces=forces if labelled else None,
-        charge=round(block.get("charge", 0.0)),
+        charge=round(charge),
         group=origin,
+        left_out=left_out,
     )
 
 

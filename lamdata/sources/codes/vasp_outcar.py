@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from lamdata.errors import SourceError
 from lamdata.frame import F64
-from lamdata.units import KBAR
 
 from ..bytes.files import SourceFile
-from ..bytes.numbers import columns, floats
+from ..bytes.numbers import columns, first_number, floats
 from .steps import Run, Step, TextReader, marks
-from .vasp_theory import outcar_theory, settled
+from .vasp_labels import ORDER, charge_of, electronic_end, settled, stress_of, unusable
+from .vasp_theory import outcar_theory
 
-XYZ = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))  # the order of `in kB`
+LEARNED = "machine-learned"
 
 
 @dataclass(slots=True)
@@ -31,15 +29,19 @@ class OutcarRun(Run):
         potcar="^ POTCAR:",
         vrhfin="VRHFIN =",
         zval="; ZVAL   =",
+        valences="^   ZVAL   =",
         natoms="number of ions     NIONS =",
         counts="ions per type =",
         nelm="  NELM   =",
         ediff="  EDIFF  =",
         electrons="  NELECT =",
+        density="  ICHARG =",
         iteration="- Iteration",
+        aborting="aborting loop",
         change="total energy-change",
         lattice="direct lattice vectors",
         learned="ML FORCE on cell",
+        order="^  Direction ",
         stress="  in kB ",
         forces="POSITION                                       TOTAL-FORCE",
         free="free  energy",
@@ -49,7 +51,8 @@ class OutcarRun(Run):
 
     titles: list[str] = field(default_factory=list)  # elements as POTCAR lines name them; they are listed twice
     elements: list[str] = field(default_factory=list)  # one a species
-    valence: list[float] = field(default_factory=list)
+    valence: list[float] = field(default_factory=list)  # one a species
+    valences: list[float] = field(default_factory=list)  # the same with fewer digits, in runs that print no POTCARs
     counts: list[int] = field(default_factory=list)
     natoms: int = 0
     nelm: int = 0
@@ -57,6 +60,9 @@ class OutcarRun(Run):
     electrons: float | None = None
     cell: F64 | None = None
     loops: int = 0  # electronic steps of the current ionic step
+    said: bool | None = None  # what the current loop says of its convergence
+    refused: str | None = None  # why no step can be used
+    order: str = ORDER  # of the components of the stress
     change: str = ""  # the line that states the change of energy in the last electronic step, eV
     in_learned: bool = False  # within the part of a step that the learned force field prints
 
@@ -68,23 +74,29 @@ class OutcarRun(Run):
         self.elements.append(line.partition("=")[2].partition(":")[0].strip())
 
     def on_zval(self, line: str) -> None:
-        self.valence.append(floats(line.partition("ZVAL")[2])[0])
+        self.valence.append(first_number(line.partition("ZVAL")[2]))
+
+    def on_valences(self, line: str) -> None:
+        self.valences += columns(line.partition("=")[2])
 
     def on_natoms(self, line: str) -> None:
         if self.natoms == 0:  # some versions state those of an inner grid below
-            self.natoms = self.checked(int(floats(line.rpartition("=")[2])[0]))
+            self.natoms = self.checked(int(first_number(line.rpartition("=")[2])))
 
     def on_counts(self, line: str) -> None:
         self.counts = self.counts or [int(word) for word in line.partition("=")[2].split()]
 
     def on_nelm(self, line: str) -> None:
-        self.nelm = int(floats(line.partition("=")[2])[0])
+        self.nelm = int(first_number(line.partition("=")[2]))
 
     def on_ediff(self, line: str) -> None:
-        self.ediff = floats(line.partition("=")[2])[0]
+        self.ediff = first_number(line.partition("=")[2])
 
     def on_electrons(self, line: str) -> None:
-        self.electrons = floats(line.partition("=")[2])[0]
+        self.electrons = first_number(line.partition("=")[2])
+
+    def on_density(self, line: str) -> None:
+        self.refused = unusable({"ICHARG": line.partition("=")[2].split()[0]})
 
     def on_lattice(self, line: str) -> None:
         self.cell = self.rows(3)
@@ -92,10 +104,15 @@ class OutcarRun(Run):
     def on_iteration(self, line: str) -> Step | None:
         done = self.take() if self.step is not None and self.step.complete else None
         step = self._current()
-        step.reason = None  # computed ab initio, whatever was learned before
+        if step.reason == LEARNED:
+            step.reason = None  # computed ab initio, whatever was learned before
         self.in_learned = False
+        self.said = None  # another loop than the one that said it
         self.loops += 1
         return done
+
+    def on_aborting(self, line: str) -> None:
+        self.said = electronic_end(line)
 
     def on_change(self, line: str) -> None:
         self.change = line
@@ -105,14 +122,12 @@ class OutcarRun(Run):
         self.in_learned = True
         return self.take() if self.step is not None and (self.step.reason or self.step.complete) else None
 
+    def on_order(self, line: str) -> None:
+        self.order = line.partition("Direction")[2].strip()
+
     def on_stress(self, line: str) -> None:
-        values = columns(line.partition("kB")[2])
-        if self.in_learned or len(values) != 6:
-            return
-        stress = np.zeros((3, 3))
-        for (i, j), value in zip(XYZ, values):
-            stress[i, j] = stress[j, i] = value * KBAR
-        self._current().stress = stress
+        if not self.in_learned:
+            self._current().stress = stress_of(columns(line.partition("kB")[2], count=6), self.order)
 
     def on_forces(self, line: str) -> Step | None:
         if "(ML)" in line:
@@ -125,9 +140,9 @@ class OutcarRun(Run):
 
     def on_free(self, line: str) -> None:
         if "ML TOTEN" in line:
-            self._current().reason = "machine-learned"
+            self._current().reason = LEARNED
         elif "TOTEN" in line:
-            self._current().energy = floats(line.partition("=")[2])[0]
+            self._current().state_energy(first_number(line.partition("=")[2]))
 
     def on_last(self, line: str) -> Step | None:
         """The last line of a step; up to VASP 5.2 its stress and forces follow, if it has any."""
@@ -136,12 +151,16 @@ class OutcarRun(Run):
             return None
         step = self._current()
         if self.option("energy", "free") == "sigma0":
-            step.energy = floats(line.partition("sigma->0)")[2].partition("=")[2])[0]
-        step.symbols, step.charge = self._symbols()
+            step.energy = first_number(line.partition("sigma->0)")[2].partition("=")[2])
+        step.symbols = self._symbols()
+        self._charge(step)
         change = next(iter(floats(self.change.partition(":")[2])), None)
-        step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms)
-        step.value = None if step.converged else change
-        self.loops, self.change = 0, ""
+        step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms, said=self.said)
+        if self.refused:
+            step.refuse(self.refused)
+        if step.reason is None and not step.converged:
+            step.value = change
+        self.loops, self.change, self.said = 0, "", None
         step.complete = True
         return self.take() if step.positions is not None else None
 
@@ -155,15 +174,21 @@ class OutcarRun(Run):
             self.step = Step()
         return self.step
 
-    def _symbols(self) -> tuple[list[str], int]:
-        """Elements of the atoms and the charge of the cell."""
+    def _symbols(self) -> list[str]:
+        """Elements of the atoms."""
         self.elements = self.elements or self.titles[: len(self.counts)]  # NWRITE=0 prints no VRHFIN
         self.counts = self._counts()
-        charge = 0.0
-        if self.electrons is not None and len(self.valence) == len(self.counts):
-            charge = sum(n * z for n, z in zip(self.counts, self.valence)) - self.electrons
-        symbols = [name for name, count in zip(self.elements, self.counts) for _ in range(count)]
-        return symbols, round(charge) if abs(charge - round(charge)) < 1e-3 else 0
+        return [name for name, count in zip(self.elements, self.counts) for _ in range(count)]
+
+    def _charge(self, step: Step) -> None:
+        """Tell the charge by NELECT, where it is printed."""
+        if self.electrons is None:
+            return
+        valence = next((known for known in (self.valence, self.valences) if len(known) == len(self.counts)), None)
+        if valence is None:
+            step.leave_out("charge", "NELECT is stated, the valences of the species are not")
+        else:
+            step.state_charge(charge_of(self.electrons, valence, self.counts))
 
     def _counts(self) -> list[int]:
         """Atoms of each species; VASP prints at most ten numbers, the rest stands in the POSCAR."""

@@ -1,10 +1,12 @@
-"""What a VASP run says of its theory and of its convergence, from either of its outputs."""
+"""What a VASP run says of its theory, from any of its outputs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from .vasp_labels import number
 
 GGA = {
     "PE": "PBE",
@@ -20,16 +22,16 @@ GGA = {
     "AM": "AM05",
 }
 DISPERSION = {1: "D2", 10: "D2", 11: "D3", 12: "D3(BJ)", 13: "D4", 2: "TS", 20: "TS", 202: "MBD", 4: "dDsC", 263: "MBD", 3: "ULG"}
-SETTLED = 1e-5  # eV/atom
-
-
-def settled(loops: int, most: int, change: float | None, ediff: float, natoms: int) -> bool:
-    """Say whether a self-consistency loop of `loops` steps ended before `most` (NELM), or had nothing left to change.
-
-    Hybrid runs chain loops and count on, so a count that reaches NELM proves nothing by itself: the last change of the
-    energy then decides, against EDIFF or 1e-5 eV/atom, far below what any model resolves.
-    """
-    return loops < most or not most or (change is not None and abs(change) <= max(ediff, SETTLED * natoms))
+TAG = re.compile(
+    r"\s+(ENCUT|GGA|METAGGA|LHFCALC|HFSCREEN|AEXX|ISPIN|LNONCOLLINEAR|LUSE_VDW|IVDW|LDAU|LVDW|ISMEAR|LSOL"
+    r"|EFIELD|NUPDOWN|I_CONSTRAINED_M|ICORELEVEL)\s*=\s*([^\s;]+)"
+)
+STATES = {  # tags that make the energy that of another state, the value that does not, and what to say
+    "EFIELD": (0, "in a field (EFIELD = {})"),
+    "NUPDOWN": (-1, "moment fixed (NUPDOWN = {})"),
+    "I_CONSTRAINED_M": (0, "moments constrained (I_CONSTRAINED_M = {})"),
+    "ICORELEVEL": (0, "core level (ICORELEVEL = {})"),
+}
 
 
 def outcar_theory(lines: Iterator[str]) -> dict[str, Any]:
@@ -45,11 +47,9 @@ def outcar_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif "LEXCH  =" in line and "LEXCH" not in tags:
             tags["LEXCH"] = line.partition("=")[2].split()[0]
         elif "LDAUU =" in line or "LDAUL =" in line or "LDAUJ =" in line:
-            tags[re.search(r"LDAU[ULJ]", line)[0]] = line.rpartition("=")[2].strip()
-        elif found := re.match(
-            r"\s+(ENCUT|GGA|METAGGA|LHFCALC|HFSCREEN|AEXX|ISPIN|LNONCOLLINEAR|LUSE_VDW|IVDW|LDAU|LVDW)\s*=\s*(\S+)", line
-        ):
-            tags[found[1]] = found[2].rstrip(";")
+            tags["LDAU" + line.partition("LDAU")[2][0]] = line.rpartition("=")[2].strip()
+        elif found := TAG.match(line):
+            tags[found[1]] = found[2]
         elif "Iteration" in line:
             break
     return theory_of(tags, titles, version) if version else {}
@@ -69,7 +69,16 @@ def theory_of(tags: Mapping[str, str], titles: list[str], version: str) -> dict[
     out["hubbard_u"] = _hubbard(tags)
     ivdw = int(float(tags.get("IVDW", "0").strip(".") or 0))
     out["dispersion"] = "nonlocal" if _true(tags, "LUSE_VDW") else DISPERSION.get(ivdw, f"IVDW={ivdw}" if ivdw else "none")
-    return out
+    return out | ({"state": state} if (state := _state(tags)) else {})
+
+
+def _state(tags: Mapping[str, str]) -> str:
+    """What else the energy is of than the ground state of the atoms alone; "" where it is that."""
+    stated = {name: number(tags, name, usual) for name, (usual, _) in STATES.items()}
+    said = [STATES[name][1].format(f"{value:g}") for name, value in stated.items() if value != STATES[name][0]]
+    said += ["occupations fixed (ISMEAR = -2)"] if number(tags, "ISMEAR") == -2 else []
+    said += ["implicit solvent (LSOL)"] if _true(tags, "LSOL") else []
+    return ", ".join(said)
 
 
 def _functional(tags: Mapping[str, str], titles: list[str]) -> str | None:
@@ -78,7 +87,8 @@ def _functional(tags: Mapping[str, str], titles: list[str]) -> str | None:
         return {"R2SCAN": "r2SCAN", "RSCAN": "rSCAN"}.get(meta.upper(), meta.upper())
     gga = tags.get("GGA", "--").upper()
     lexch = tags.get("LEXCH", "").upper()
-    known = GGA.get(gga) or GGA.get(lexch) or ("PBE" if titles and all("PBE" in title for title in titles) else None)
+    by_potentials = GGA.get(lexch) or ("PBE" if titles and all("PBE" in title for title in titles) else None)
+    known = GGA.get(gga, f"GGA = {gga}") if gga.strip("-") else by_potentials  # what is stated outranks what the potentials were made with
     if _true(tags, "LHFCALC"):
         screening, exact = float(tags.get("HFSCREEN", 0)), float(tags.get("AEXX", 0.25))
         if known == "PBE" and exact == 0.25:

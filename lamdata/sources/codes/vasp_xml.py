@@ -17,43 +17,18 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import F64, Frame, Rejection
+from lamdata.frame import F64
 from lamdata.units import KBAR
 
-from ..build import build
 from ..bytes.files import SourceFile
-from .vasp_theory import settled, theory_of
+from ..bytes.numbers import columns
+from .steps import Step, TextReader
+from .vasp_labels import FREE, charge_of, energy_of, number, settled, unusable
+from .vasp_theory import theory_of
 
 HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dynmat", "set"}
 DEEP = 100  # levels; VASP nests about ten
-
-
-class VasprunReader:
-    """VASP vasprun.xml (`vasp/xml`); option `energy`: free or sigma0."""
-
-    name = "vasp/xml"
-    options = {"energy": ("free", "sigma0")}
-    open_units = False
-
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every ionic step; unconverged ones and a cut last one are rejected."""
-        run = Vasprun(file, sigma0=spec.options.get("energy") == "sigma0")
-        index = -1
-        for index, calculation in enumerate(run.calculations()):
-            origin = f"{file.name}#{index}"
-            yield Rejection(origin=origin, reason="truncated") if calculation is None else run.frame(calculation, origin)
-        if index < 0:
-            raise SourceError("holds no finished ionic step", where=file.name)
-
-    def theory(self, file: SourceFile) -> dict[str, Any]:
-        """Return what the parameters state."""
-        run = Vasprun(file)
-        for _ in run.calculations():
-            break
-        return theory_of(run.tags, run.titles, run.version) if run.version else {}
-
-    def guess(self, file: SourceFile, head: bytes) -> bool:
-        return b"<modeling>" in head[:1000] and b'name="program"' in head
+SIGMA0 = "e_0_energy"
 
 
 @dataclass(slots=True)
@@ -61,72 +36,86 @@ class Vasprun:
     """The state of a vasprun.xml while it streams by."""
 
     file: SourceFile
-    sigma0: bool = False
+    spec: SourceSpec | None = None
     tags: dict[str, str] = field(default_factory=dict)
     titles: list[str] = field(default_factory=list)
     version: str = ""
     symbols: list[str] = field(default_factory=list)
+    valence: list[float] = field(default_factory=list)  # one a species
+    counts: list[int] = field(default_factory=list)
 
-    def calculations(self) -> Iterator[ElementTree.Element | None]:
-        """Yield each finished <calculation>, and `None` at the end if the file is cut after the first."""
+    def steps(self) -> Iterator[Step]:
+        """Yield every ionic step, and one that is not complete at the end of a file that is cut after the first."""
         count = 0
         try:
             for element in _elements(self.file):
                 if element.tag == "calculation":
                     count += 1
-                    yield element
+                    yield self._step(element)
                     element.clear()
                 else:
                     self._header(element)
         except ElementTree.ParseError as err:
             if count == 0:
                 raise SourceError(f"not whole XML ({err})", where=self.file.name) from None
-            yield None
+            yield Step()
+        if count == 0:
+            raise SourceError("holds no finished ionic step", where=self.file.name)
 
-    def frame(self, calculation: ElementTree.Element, origin: str) -> Frame | Rejection:
-        """Build the frame of one ionic step."""
+    def _step(self, calculation: ElementTree.Element) -> Step:
+        """What one ionic step says."""
         own = takewhile(lambda child: child.tag != "structure", calculation)  # electronic steps after it are those of a response
-        loops = [child for child in own if child.tag == "scstep" and _energy(child, "e_fr_energy") is not None]
-        natoms = len(self.symbols)
-        if not loops and self._is("ML_LMLFF"):
-            return Rejection(origin=origin, reason="machine-learned")
-        before, after = [None, None, *(_energy(step, "e_fr_energy") for step in loops)][-2:]
+        loops = [child for child in own if child.tag == "scstep" and _energy(child, FREE) is not None]
+        step = Step(self.symbols, complete=True)
+        if (refused := unusable(self.tags)) is not None:
+            step.refuse(refused)
+        elif not loops and self._is("ML_LMLFF"):
+            step.refuse("machine-learned")
+        elif not self._settled(step, loops):
+            return step
+        try:
+            step.cell = _rows(calculation, "structure/crystal/varray[@name='basis']")
+            inside = _rows(calculation, "structure/varray[@name='positions']")
+            step.forces = _rows(calculation, "varray[@name='forces']")
+            stress = _rows(calculation, "varray[@name='stress']")
+        except ValueError as err:
+            step.refuse(f"a table cannot be read ({err})")
+            return step
+        if step.cell is None or inside is None:
+            step.refuse("no positions")
+            return step
+        step.positions = inside @ step.cell
+        step.stress = None if stress is None else stress * KBAR
+        step.energy = self._energy(calculation, loops, abs(float(np.linalg.det(step.cell))))
+        if step.energy is None:
+            step.refuse("no energy")
+        self._charge(step)
+        return step
+
+    def _settled(self, step: Step, loops: list[ElementTree.Element]) -> bool:
+        """Judge the electronic steps."""
+        before, after = [None, None, *(_energy(loop, FREE) for loop in loops)][-2:]
         change = None if before is None or after is None else after - before
-        if not settled(len(loops), int(self.tags.get("NELM", 0)), change, float(self.tags.get("EDIFF", 0)), natoms):
-            return Rejection(origin=origin, reason="unconverged", value=change)
-        cell = _rows(calculation, "structure/crystal/varray[@name='basis']")
-        inside = _rows(calculation, "structure/varray[@name='positions']")
-        if cell is None or inside is None:
-            return Rejection(origin=origin, reason="no positions")
-        volume = abs(float(np.linalg.det(cell)))
-        energy = self._energy(calculation, loops, volume)
-        if energy is None:
-            return Rejection(origin=origin, reason="no energy")
-        stress = _rows(calculation, "varray[@name='stress']")
-        return build(
-            origin=origin,
-            symbols=self.symbols,
-            positions=inside @ cell,
-            cell=cell,
-            energy=energy,
-            forces=_rows(calculation, "varray[@name='forces']"),
-            virial=None if stress is None else volume * stress * KBAR,
-            converged=True if loops else None,
-            group=self.file.name,
-        )
+        most, ediff = int(number(self.tags, "NELM")), number(self.tags, "EDIFF")
+        good = settled(len(loops), most, change, ediff, len(self.symbols))
+        step.converged = good and (True if loops else None)
+        step.value = None if good else change
+        return good
 
     def _energy(self, calculation: ElementTree.Element, loops: list[ElementTree.Element], volume: float) -> float | None:
-        free = _energy(calculation, "e_fr_energy")
-        if free is None:
-            return None
-        free -= float(self.tags.get("PSTRESS", 0)) * KBAR * volume  # under PSTRESS the step's energy is the enthalpy E + pV
-        if not self.sigma0:
-            return free
-        # The step's own e_0_energy is wrong in many versions (https://www.vasp.at/forum/viewtopic.php?t=16942); the difference
-        # to the free energy in the last electronic step is right, and holds for the step.
+        wanted = SIGMA0 if self.spec is not None and self.spec.options.get("energy") == "sigma0" else FREE
         last = loops[-1] if loops else calculation
-        zero, same = _energy(last, "e_0_energy"), _energy(last, "e_fr_energy")
-        return None if zero is None or same is None else free + zero - same
+        stated, electronic = ({name: _energy(element, name) for name in (FREE, SIGMA0)} for element in (calculation, last))
+        return energy_of(stated, electronic, wanted, pstress=number(self.tags, "PSTRESS"), volume=volume)
+
+    def _charge(self, step: Step) -> None:
+        """Tell the charge by NELECT, where it is stated."""
+        if "NELECT" not in self.tags:
+            return
+        if len(self.valence) == len(self.counts) > 0:
+            step.state_charge(charge_of(number(self.tags, "NELECT"), self.valence, self.counts))
+        else:
+            step.leave_out("charge", "NELECT is stated, the valences of the species are not")
 
     def _is(self, tag: str) -> bool:
         return self.tags.get(tag, "F").strip(". ").upper().startswith("T")
@@ -134,15 +123,33 @@ class Vasprun:
     def _header(self, element: ElementTree.Element) -> None:
         if element.tag in ("incar", "parameters"):
             for item in element.iter():
-                if item.tag in ("i", "v") and item.get("name") and (item.text or "").strip():
+                name, text = item.get("name"), (item.text or "").strip()
+                if item.tag in ("i", "v") and name and text:
                     # <parameters> repeats some tags by their defaults: what the INCAR says, which comes first, stands.
-                    self.tags.setdefault(item.get("name"), item.text.strip())
+                    self.tags.setdefault(name, text)
         elif element.tag == "generator":
             self.version = next(((i.text or "").strip() for i in element if i.get("name") == "version"), "").rstrip(".")
         elif element.tag == "atominfo":
             self.symbols = [_symbol(rc[0].text) for rc in element.iterfind("array[@name='atoms']/set/rc")]
-            self.titles = [(rc[-1].text or "").strip() for rc in element.iterfind("array[@name='atomtypes']/set/rc")]
+            self._species(element)
         element.clear()
+
+    def _species(self, atominfo: ElementTree.Element) -> None:
+        """The table of species: its columns are named above it."""
+        names = [(found.text or "").strip() for found in atominfo.iterfind("array[@name='atomtypes']/field")]
+        rows = [[(c.text or "").strip() for c in rc] for rc in atominfo.iterfind("array[@name='atomtypes']/set/rc")]
+        named = [dict(zip(names or ("atomspertype", "element", "mass", "valence", "pseudopotential"), row)) for row in rows]
+        self.titles = [row[-1] for row in rows if row]
+        self.valence = [float(row["valence"]) for row in named if "valence" in row]
+        self.counts = [int(row["atomspertype"]) for row in named if "atomspertype" in row]
+
+
+def vasprun_theory(file: SourceFile) -> dict[str, Any]:
+    """Return what the parameters state."""
+    run = Vasprun(file)
+    for _ in run.steps():
+        break
+    return theory_of(run.tags, run.titles, run.version) if run.version else {}
 
 
 def _elements(file: SourceFile) -> Iterator[ElementTree.Element]:
@@ -170,10 +177,10 @@ def _elements(file: SourceFile) -> Iterator[ElementTree.Element]:
 
 def _energy(element: ElementTree.Element, name: str) -> float | None:
     """The last energy of that name directly below, in eV; `None` where it is missing or overflowed to stars."""
-    texts = [i.text for i in element.iterfind(f"energy/i[@name='{name}']")]
+    texts = [i.text or "" for i in element.iterfind(f"energy/i[@name='{name}']")]
     try:
         return float(texts[-1])
-    except (IndexError, TypeError, ValueError):
+    except (IndexError, ValueError):
         return None
 
 
@@ -182,13 +189,21 @@ def _rows(element: ElementTree.Element, path: str) -> F64 | None:
     found = element.find(path)
     if found is None:
         return None
-    return np.array([[_number(word) for word in (v.text or "").split()] for v in found.iterfind("v")], np.float64).reshape(-1, 3)
-
-
-def _number(word: str) -> float:
-    return float("nan") if "*" in word else float(word)
+    rows = [columns(v.text or "", count=3) for v in found.iterfind("v")]
+    if any(len(row) != 3 for row in rows):
+        raise ValueError(f"rows of {sorted({len(row) for row in rows})} numbers in {path.rpartition('/')[2]}")
+    return np.array(rows, np.float64).reshape(-1, 3)
 
 
 def _symbol(text: str | None) -> str:
     symbol = (text or "").strip()
     return {"r": "Zr", "X": "Xe"}.get(symbol, symbol)  # VASP 5.2 loses a letter: pymatgen knows these too
+
+
+VASPRUN = TextReader(
+    name="vasp/xml",
+    run=Vasprun,
+    states=vasprun_theory,
+    signs=((b"<modeling>", b'name="program"'),),
+    options={"energy": ("free", "sigma0")},
+)

@@ -6,10 +6,13 @@ trajectories and databases of ASE before 2015 are refused.
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,14 @@ from ..bytes.json_items import load, parse
 from ..bytes.lmdb_pages import LmdbFile
 from ..bytes.say import say
 from ..bytes.ulm import UlmFile
-from .ase_rows import frame_of_row, plain
+from .ase_rows import RESULTS, Found, find_labels, frame_of_row, name_of_group, plain_value
 from .deepmd_lmdb import has_key, is_lmdb
-from .extxyz import KEYS, formula
+from .extxyz import formula
+from .label_names import AskedKeys
 
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
-SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs")
+SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs", "data", "constraints")
+OTHERS = ("dipole", "magmoms", "magmom", "charges")  # labels that are not stored: whether a row has them is all that is asked
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
 TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
 MAX_ROW = 64 << 20  # bytes of one row, unpacked
@@ -39,15 +44,14 @@ class AseDbReader:
     """The sqlite database of `ase.db`. The group is the key-value pair that `keys: {group: ...}` names, else the material's id or the composition."""
 
     name = "ase/db"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
         with file.local() as path, closing(open_readonly(path)) as database:
             try:
-                for i, row in _sqlite_rows(database, file):
-                    yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
+                yield from _frames(lambda one: _sqlite_rows(database, one), spec, file)
             except (sqlite3.Error, OverflowError) as err:
                 raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
@@ -74,20 +78,12 @@ class AseJsonReader:
     """The JSON database of `ase.db`: {"1": {...}, ..., "ids": [...], "nextid": n}."""
 
     name = "ase/json"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
-        value = load(file)
-        ids = value.get("ids") if isinstance(value, dict) else None
-        if not isinstance(ids, list):
-            raise SourceError("no list of ids: not an ASE JSON database", where=file.name)
-        for i, key in enumerate(ids):
-            row = value.get(str(key))
-            if not isinstance(row, dict):
-                raise SourceError(f"row {str(key)[:20]} is missing", where=f"{file.name}#{i}")
-            yield frame_of_row(row, spec, origin=f"{file.name}#{i}", group=_group(row, spec, file))
+        yield from _frames(_json_rows, spec, file)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -95,27 +91,21 @@ class AseJsonReader:
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """An object that starts with a numbered row of numbers and positions."""
-        start = head[:200].replace(b" ", b"").replace(b"\n", b"")
-        return start.startswith((b'{"1":{', b'{"ids":[')) and (b'"numbers"' in head or b'"nextid"' in head)
+        start = re.match(rb'\s*\{\s*("\d+"\s*:\s*\{|"ids"\s*:\s*\[)', head)
+        return start is not None and (b'"numbers"' in head or b'"nextid"' in head)
 
 
 class AseLmdbReader:
     """`.aselmdb` of fairchem: one zlib-packed JSON row a key."""
 
     name = "ase/lmdb"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
         with file.local() as path, LmdbFile(path, where=file.name) as data:
-            rows = (entry for entry in data.entries() if entry.key.isdigit())
-            for i, entry in enumerate(rows):
-                origin = f"{file.name}#{i}"
-                row = parse(unzlib(data.value(entry), where=origin), where=origin)
-                if not isinstance(row, dict):
-                    raise SourceError("not a row of an ASE-LMDB", where=origin)
-                yield frame_of_row(row, spec, origin=origin, group=_group(row, spec, file))
+            yield from _frames(lambda one: _lmdb_rows(data, one), spec, file)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -130,16 +120,14 @@ class AseTrajReader:
     """`.traj` in the ULM format (ase.io.ulm). All frames of a file are one group."""
 
     name = "ase/traj"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""
         with file.local() as path, open(path, "rb") as stream:
             steps = UlmFile(stream, tag=TRAJECTORY, where=file.name)
-            first = steps.item(0) if len(steps) else {}
-            for i in _asked(file, len(steps)):
-                yield frame_of_row(_step(steps.item(i) if i else first, first), spec, origin=f"{file.name}#{i}", group=file.name)
+            yield from _frames(lambda one: _steps(steps, one), spec, file, group=file.name)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -157,14 +145,29 @@ class AseTrajReader:
         return head.startswith((b"- of UlmASE-Trajectory", b"AFFormatASE-Trajectory"))
 
 
-def _group(row: dict[str, Any], spec: SourceSpec, file: SourceFile) -> str:
+def _frames(
+    rows: Callable[[SourceFile], Iterator[tuple[int, dict[str, Any]]]], spec: SourceSpec, file: SourceFile, *, group: str | None = None
+) -> Iterator[Frame | Rejection]:
+    """Frames of (index, row); a key that the card names must be in some row of the whole file."""
+    asked = AskedKeys(spec)
+
+    def find(row: dict[str, Any], where: str) -> Found:
+        found = find_labels(row, spec, where=where)
+        asked.see(found.names, names=found.all_names)
+        return found
+
+    for i, row in rows(file):
+        origin = f"{file.name}#{i}"
+        found = find(row, origin)
+        name = group if group is not None and not spec.keys.get("group") else _group(row, found, file)
+        yield frame_of_row(row, found, spec, origin=origin, group=name)
+    whole = None if file.span is None else replace(file, span=None)
+    asked.finish(None if whole is None else lambda: (find(row, file.name) for _, row in rows(whole)), where=file.name)
+
+
+def _group(row: dict[str, Any], found: Found, file: SourceFile) -> str:
     """The material that the row names, else its composition: the steps of one trajectory share it."""
-    pairs = row["key_value_pairs"] if isinstance(row.get("key_value_pairs"), dict) else {}
-    known = (spec.keys["group"],) if spec.keys.get("group") else KEYS["group"]
-    name = next((pairs[key] for key in known if key in pairs), None)
-    if name is None:
-        name = formula([str(n) for n in np.ravel(plain(row.get("numbers")))])
-    return f"{file.name}/{name}"
+    return f"{file.name}/{name_of_group(found) or formula([str(n) for n in np.ravel(plain_value(row.get('numbers')))])}"
 
 
 def open_readonly(path: Path) -> sqlite3.Connection:
@@ -188,13 +191,38 @@ def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[tup
         raise SourceError("no table `systems`: not an ASE database", where=file.name)
     columns = {column[1] for column in database.execute("PRAGMA table_info(systems)")}
     wanted = [name for name in (*ARRAYS, *SCALARS) if name in columns]
+    others = [name for name in OTHERS if name in columns]
+    select = ", ".join([*wanted, *(f"CASE WHEN {name} IS NOT NULL THEN 1 END" for name in others)])
     if not {"numbers", "positions"} <= set(wanted):
         raise SourceError("table `systems` has no numbers or positions", where=file.name)
     ids = database.execute("SELECT id FROM systems ORDER BY id").fetchall()
     for i in _asked(file, len(ids)):
         (row_id,) = ids[i]
-        values = database.execute(f"SELECT {', '.join(wanted)} FROM systems WHERE id = ?", (row_id,)).fetchone()
-        yield i, _decoded(dict(zip(wanted, values)), f"{file.name}#{row_id}")
+        values = database.execute(f"SELECT {select} FROM systems WHERE id = ?", (row_id,)).fetchone()
+        yield i, _decoded(dict(zip([*wanted, *others], values)), f"{file.name}#{row_id}")
+
+
+def _json_rows(file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(index, row) by id."""
+    value = load(file)
+    ids = value.get("ids") if isinstance(value, dict) else None
+    if not isinstance(ids, list):
+        raise SourceError("no list of ids: not an ASE JSON database", where=file.name)
+    for i, key in enumerate(ids):
+        row = value.get(str(key))
+        if not isinstance(row, dict):
+            raise SourceError(f"row {str(key)[:20]} is missing", where=f"{file.name}#{i}")
+        yield i, row
+
+
+def _lmdb_rows(data: LmdbFile, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(index, row) by id."""
+    for i, entry in enumerate(entry for entry in data.entries() if entry.key.isdigit()):
+        where = f"{file.name}#{i}"
+        row = parse(unzlib(data.value(entry), where=where), where=where)
+        if not isinstance(row, dict):
+            raise SourceError("not a row of an ASE-LMDB", where=where)
+        yield i, row
 
 
 def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -211,9 +239,36 @@ def _decoded(row: dict[str, Any], where: str) -> dict[str, Any]:
         row["cell"] = row["cell"].reshape(3, 3)
     if isinstance(row.get("pbc"), int):
         row["pbc"] = [bool(row["pbc"] & bit) for bit in (1, 2, 4)]
-    if isinstance(row.get("key_value_pairs"), (str, bytes)):
-        row["key_value_pairs"] = parse(row["key_value_pairs"], where=where)
+    for name in ("key_value_pairs", "constraints"):
+        if isinstance(row.get(name), (str, bytes)) and row[name]:
+            row[name] = parse(row[name], where=where)
+    if isinstance(row.get("data"), (str, bytes)):
+        row["data"] = _data(row["data"], where=where)
     return row
+
+
+def _data(value: str | bytes, *, where: str) -> Any:
+    """`data` of a row: JSON, or as ase.db packs it, an offset, arrays, and at the offset JSON that says where each array is."""
+    if isinstance(value, str) or value[:1] in (b"{", b"n"):
+        return parse(value, where=where)
+    offset = int.from_bytes(value[:8], "little")
+    return _unpacked(parse(value[offset:], where=where), value) if 8 <= offset < len(value) else None
+
+
+def _unpacked(item: Any, packed: bytes) -> Any:
+    """{"__ndarray__": [shape, dtype, offset]} as arrays; one that is damaged or holds no numbers is left as it is."""
+    if not isinstance(item, dict):
+        return item
+    if "__ndarray__" not in item:
+        return {name: _unpacked(value, packed) for name, value in item.items()}
+    try:
+        shape, kind, offset = item["__ndarray__"]
+        dtype = np.dtype(str(kind)).newbyteorder("<")
+        if dtype.kind not in "fiub":
+            return item
+        return np.frombuffer(packed, dtype, count=math.prod(shape), offset=offset).reshape(shape)
+    except (TypeError, ValueError):
+        return item
 
 
 def unzlib(data: bytes, *, where: str) -> bytes:
@@ -228,10 +283,15 @@ def unzlib(data: bytes, *, where: str) -> bytes:
     return out
 
 
-def _step(step: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
-    """A row of what a step says, and of what the first step said for all of them."""
-    row = {name: step.get(name, first.get(name)) for name in ("numbers", "positions", "cell", "pbc")}
-    calculator = step.get("calculator")
-    if isinstance(calculator, dict):
-        row |= {name: calculator[name] for name in ("energy", "free_energy", "forces", "stress") if name in calculator}
-    return row
+def _steps(steps: UlmFile, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(index, row) of what a step says, and of what the first step said for all of them."""
+    first = steps.item(0) if len(steps) else {}
+    for i in _asked(file, len(steps)):
+        step = steps.item(i) if i else first
+        row = {name: step.get(name, first.get(name)) for name in ("numbers", "positions", "cell", "pbc")}
+        calculator = step.get("calculator")
+        if isinstance(calculator, dict):
+            row |= {name: calculator[name] for name in RESULTS if name in calculator}
+        constraints = step.get("constraints", first.get("constraints"))
+        row["constraints"] = parse(constraints, where=f"{file.name}#{i}") if isinstance(constraints, str) else constraints
+        yield i, row | {"info": step.get("info")}

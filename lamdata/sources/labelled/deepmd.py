@@ -3,14 +3,15 @@
 A system is a folder with `type.raw`, `type_map.raw` and sets `set.*/{coord,box,energy,force,virial}.npy`; an empty file `nopbc`
 says that it is not periodic. Units are eV, Å, eV/Å; the virial is in eV, positive when compressed
 (https://docs.deepmodeling.com/projects/deepmd/en/stable/data/system.html). The source file of npy is a set's `coord.npy`, so that sets are
-read in parallel. Other labels (spin, properties, atomic energies) are not read; `ignored` names them.
+read in parallel. Other files of a set (spin, properties, atomic energies, fparam, aparam) are not read, and each frame says so.
 """
 
 from __future__ import annotations
 
 import itertools
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..build import Unusable, number_of
 from ..bytes.files import SourceFile, Span, even_spans
 from ..bytes.npy_rows import MAX_ROW, NpyRows
 from ..bytes.say import say
-from .deepmd_sets import LABELS, System, frames_of
+from .deepmd_sets import LABELS, Numbers, System, frames_of, unread_labels
 
 MAX_TYPES = 8 << 20  # bytes of type.raw and type_map.raw
 MAX_NAMES = 1000
@@ -42,7 +43,7 @@ class NpyReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of one set."""
-        system = folder_system(file, spec, up="../")
+        system = replace(folder_system(file, spec, up="../"), left_out=unread_labels(self._stems(file), ending=".npy"))
         found = {label: file if label == "coord" else file.sibling(f"{label}.npy") for label in LABELS}
         yield from frames_of(system, {label: NpyRows(f) for label, f in found.items() if f is not None}, file)
 
@@ -64,8 +65,10 @@ class NpyReader:
 
     def ignored(self, file: SourceFile) -> list[str]:
         """Names of label files beside this one that are not read."""
-        names = [found.basename for found in file.siblings("*.npy")]
-        return [name for name in names if name.removesuffix(".npy") not in LABELS]
+        return [f"{stem}.npy" for stem in sorted(set(self._stems(file)) - set(LABELS))]
+
+    def _stems(self, file: SourceFile) -> list[str]:
+        return [found.basename.removesuffix(".npy") for found in file.siblings("*.npy")]
 
 
 class RawReader:
@@ -77,7 +80,8 @@ class RawReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of the system."""
-        system = folder_system(file, spec, up="")
+        stems = [found.basename.removesuffix(".raw") for found in file.siblings("*.raw")]
+        system = replace(folder_system(file, spec, up=""), left_out=unread_labels(stems, ending=".raw"))
         found = {label: file if label == "coord" else file.sibling(f"{label}.raw") for label in LABELS}
         yield from frames_of(system, {label: _TextRows(f) for label, f in found.items() if f is not None}, file)
 
@@ -141,7 +145,7 @@ def words(file: SourceFile) -> list[str]:
 
 
 def make_system(
-    types: Sequence[str] | np.ndarray, names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str
+    types: Sequence[str] | Numbers, names: list[str] | None, spec: SourceSpec, *, periodic: bool, group: str, where: str
 ) -> System:
     """Check types against names; the option `type_map` stands in for missing names."""
     named = str(spec.options["type_map"]).split() if "type_map" in spec.options else names
@@ -174,14 +178,18 @@ class _TextRows:
 
     def __init__(self, file: SourceFile):
         self._file, self._at = file, 0
-        self._lines = (line for line in file.lines() if not line.isspace())
+        self._lines: Generator[str] = (line for line in file.lines() if not line.isspace())
         self.count, self.width = 0, 0
         for line in file.lines():
             if not line.isspace():
                 self.width = self.width or len(line.split())
                 self.count += 1
 
-    def take(self, rows: int) -> np.ndarray:
+    def skip(self, rows: int) -> None:
+        """Pass over the next rows."""
+        self._at += sum(1 for _ in itertools.islice(self._lines, rows))
+
+    def take(self, rows: int) -> Numbers:
         """(rows, width) the next rows."""
         self._at += rows
         try:
@@ -210,10 +218,23 @@ def _hdf5_frames(group: Any, file: SourceFile, spec: SourceSpec) -> Iterator[Fra
     if group["type.raw"].size > MAX_ATOMS:
         raise SourceError("type.raw has too many atoms", where=file.name)
     label = f"{file.name}{'' if group.name == '/' else group.name}"
-    system = make_system(group["type.raw"][()].ravel(), names, spec, periodic="nopbc" not in group, group=label, where=label)
-    for name in sorted(key for key in group if key.startswith("set.")):
+    system = make_system(group["type.raw"][()].ravel(), names, spec, periodic=not _is_set(group, "nopbc"), group=label, where=label)
+    for name in sorted((key for key in group if key.startswith("set.")), key=_by_number):
+        stems = [key.removesuffix(".npy") for key in group[name] if key.endswith(".npy")]
+        system = replace(system, left_out=unread_labels(stems, ending=".npy"))
         columns = {key: _Dataset(group[name][f"{key}.npy"], file) for key in LABELS if f"{key}.npy" in group[name]}
         yield from frames_of(system, columns, file, inside=f"{group.name.strip('/')}/{name}/".lstrip("/"))
+
+
+def _is_set(group: Any, name: str) -> bool:
+    """A flag of a group, which is there or is true."""
+    return name in group and not (getattr(group[name], "shape", None) == () and group[name][()] in (False, 0))
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """set.2 comes before set.10."""
+    number = name.removeprefix("set.")
+    return (int(number) if number.isdigit() else 0), name
 
 
 class _Dataset:
@@ -225,10 +246,15 @@ class _Dataset:
             raise SourceError(f"an array of {data.dtype} with shape {data.shape}", where=file.name)
         self._data, self._at = data, 0
 
-    def take(self, rows: int) -> np.ndarray:
+    def skip(self, rows: int) -> None:
+        """Pass over the next rows."""
+        self._at += rows
+
+    def take(self, rows: int) -> Numbers:
         """(rows, width) the next rows."""
         self._at += rows
-        return self._data[self._at - rows : self._at].reshape(rows, self.width)
+        values: Numbers = self._data[self._at - rows : self._at].reshape(rows, self.width)
+        return values
 
     def close(self) -> None:
         """Nothing is open but the file."""

@@ -12,13 +12,15 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 
-from ..build import build
+from ..build import build, rejects
 from ..bytes.files import SourceFile
 from ..bytes.lmdb_pages import LmdbFile
 from ..bytes.say import say
 from .deepmd import make_system
+from .deepmd_sets import Numbers
 
 METADATA = b"__metadata__"
+READ = ("atom_types", "coords", "cells", "energies", "forces", "virials")
 
 
 class LmdbReader:
@@ -34,13 +36,18 @@ class LmdbReader:
             entries = {entry.key: entry for entry in data.entries()}
             if METADATA not in entries:
                 raise SourceError("no record __metadata__: not a DeePMD LMDB", where=file.name)
-            names = _unpack(data.value(entries.pop(METADATA)), file.name).get("type_map")
+            metadata = _unpack(data.value(entries.pop(METADATA)), file.name)
+            names = metadata.get("type_map")
             if not isinstance(names, list):
                 raise SourceError("its metadata has no type_map", where=file.name)
-            for i, entry in enumerate(entries.values()):
-                if entry.key.isdigit():
-                    origin = f"{file.name}#{i}"
-                    yield _frame(_unpack(data.value(entry), origin), [str(n) for n in names], spec, file, origin)
+            frames = [entry for entry in entries.values() if entry.key.isdigit()]
+            if metadata.get("nframes", len(frames)) != len(frames):
+                raise SourceError(f"its metadata announces {metadata['nframes']} frames, found {len(frames)}", where=file.name)
+            systems = metadata.get("frame_system_ids")
+            for i, entry in enumerate(frames):
+                origin = f"{file.name}#{i}"
+                system = f"/{systems[i]}" if isinstance(systems, list) and len(systems) == len(frames) else ""
+                yield _frame(_unpack(data.value(entry), origin), [str(n) for n in names], spec, file, system, origin=origin)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -77,7 +84,7 @@ def _unpack(raw: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _array(value: Any, where: str) -> np.ndarray | None:
+def _array(value: Any, where: str) -> Numbers | None:
     """The array in {"type": dtype, "shape": [...], "data": bytes}."""
     if not isinstance(value, dict):
         return None
@@ -91,20 +98,28 @@ def _array(value: Any, where: str) -> np.ndarray | None:
         raise SourceError(f"not an array: {say(err)}", where=where) from None
 
 
-def _frame(record: dict[str, Any], names: list[str], spec: SourceSpec, file: SourceFile, origin: str) -> Frame | Rejection:
-    found = {key: _array(record.get(key), origin) for key in ("atom_types", "coords", "cells", "energies", "forces", "virials")}
-    if found["atom_types"] is None or found["coords"] is None:
+@rejects("a DeePMD frame")
+def _frame(
+    record: dict[str, Any], names: list[str], spec: SourceSpec, file: SourceFile, subsystem: str, *, origin: str
+) -> Frame | Rejection:
+    found = {key: _array(record.get(key), origin) for key in READ}
+    types, positions, cells, energies = (found[key] for key in READ[:4])
+    if types is None or positions is None:
         return Rejection(origin=origin, reason="no coords or atom_types")
-    periodic = found["cells"] is not None and bool(found["cells"].any()) and not record.get("nopbc")
-    system = make_system(found["atom_types"].ravel(), names, spec, periodic=periodic, group=file.folder or file.basename, where=origin)
-    counts = "".join(f"-{c}" for c in record["atom_numbs"]) if isinstance(record.get("atom_numbs"), list) else ""
+    periodic = cells is not None and bool(cells.any()) and not record.get("nopbc")
+    system = make_system(types.ravel(), names, spec, periodic=periodic, group=file.folder or file.basename, where=origin)
+    left_out = tuple(f"{key}: {key} is not read" for key, value in sorted(record.items()) if isinstance(value, dict) and key not in READ)
+    if found["virials"] is not None and not periodic:
+        left_out = ("virial: the frame is not periodic", *left_out)
+    counts = "".join(f"-{c}" for c in record["atom_numbs"]) if isinstance(record.get("atom_numbs"), list) and not subsystem else ""
     return build(
         origin=origin,
-        group=system.group + counts,  # dpdata merges systems of one composition; their frames may be one trajectory
+        group=system.group + subsystem + counts,  # dpdata merges systems of one composition; their frames may be one trajectory
         numbers=system.elements[system.types],
-        positions=found["coords"].reshape(-1, 3) if found["coords"].size % 3 == 0 else found["coords"],
-        cell=found["cells"] if periodic else None,
-        energy=None if found["energies"] is None else found["energies"].ravel()[0] if found["energies"].size == 1 else math.nan,
+        positions=positions.reshape(-1, 3) if positions.size % 3 == 0 else positions,
+        cell=cells if periodic else None,
+        energy=None if energies is None else energies.ravel()[0] if energies.size == 1 else math.nan,
         forces=found["forces"],
         virial=found["virials"] if periodic else None,
+        left_out=left_out,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,9 @@ from lamdata.frames import Frames, Parsed
 from ..build import SMALLEST_VOLUME, Unusable, build, rejects
 from ..bytes.files import SourceFile
 
+Numbers = NDArray[Any]  # as wide as the file has them
 LABELS = ("coord", "box", "energy", "force", "virial", "real_atom_types")
+PADDING = -1  # the type of atoms that fill a frame of mixed types up
 BLOCK = 8 << 20  # bytes of labels held at a time
 
 
@@ -31,7 +33,7 @@ class Column(Protocol):
         """Pass over the next rows."""
         ...
 
-    def take(self, rows: int) -> np.ndarray:
+    def take(self, rows: int) -> Numbers:
         """(rows, width) the next rows."""
         ...
 
@@ -44,19 +46,27 @@ class Column(Protocol):
 class System:
     """What all frames of a DeePMD system share."""
 
-    types: np.ndarray  # (A,) index into `elements`
-    elements: np.ndarray  # (T,) atomic number of each type, 0 where the name is no element
+    types: Numbers  # (A,) index into `elements`
+    elements: Numbers  # (T,) atomic number of each type, 0 where the name is no element
     periodic: bool
     group: str
+    left_out: tuple[str, ...] = ()  # labels that stand beside those that are read
 
 
-def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, inside: str = "") -> Iterator[Frame | Parsed | Rejection]:
+def unread_labels(stems: Iterable[str], *, ending: str) -> tuple[str, ...]:
+    """What to say of the files of a set, by the name before `ending`, that are not read: atomic energies, dipoles, spins, parameters."""
+    return tuple(f"{stem}: {stem}{ending} is not read" for stem in sorted(set(stems) - {*LABELS, "type", "type_map"}))
+
+
+def frames_of(system: System, columns: Mapping[str, Column], file: SourceFile, *, inside: str = "") -> Iterator[Frame | Parsed | Rejection]:
     """Frames from the columns of one set, which must have as many rows as `coord`; `inside` goes before the index in `origin`."""
     if "coord" not in columns or (system.periodic and "box" not in columns):
         raise SourceError(f"{'box' if 'coord' in columns else 'coord'} is missing", where=file.name)
     counts = {label: column.count for label, column in columns.items()}
     if len(set(counts.values())) > 1:
         raise SourceError(f"frames differ in number: {', '.join(f'{k} {v}' for k, v in counts.items())}", where=file.name)
+    if "virial" in columns and not system.periodic:
+        system = replace(system, left_out=("virial: the system is not periodic", *system.left_out))
     batch = max(1, BLOCK // (8 * max(1, sum(column.width for column in columns.values()))))
     try:
         first, stop = (0, counts["coord"]) if file.span is None else (file.span.first, min(file.span.stop, counts["coord"]))
@@ -71,7 +81,7 @@ def frames_of(system: System, columns: dict[str, Column], file: SourceFile, *, i
             column.close()
 
 
-def _block(system: System, block: dict[str, np.ndarray], prefix: str, start: int) -> Iterator[Frame | Parsed | Rejection]:
+def _block(system: System, block: dict[str, Numbers], prefix: str, start: int) -> Iterator[Frame | Parsed | Rejection]:
     """Frames of some rows: those that are sound by a look at all rows together, and each of the others alone."""
     sound = _sound(system, block)
     at = 0
@@ -83,7 +93,7 @@ def _block(system: System, block: dict[str, np.ndarray], prefix: str, start: int
         at = bad + 1
 
 
-def _sound(system: System, block: dict[str, np.ndarray]) -> NDArray[np.bool_]:
+def _sound(system: System, block: dict[str, Numbers]) -> NDArray[np.bool_]:
     """(rows,) True where every number is finite, the cell has a volume, all types are elements and all shapes are right."""
     rows, atoms = len(block["coord"]), len(system.types)
     widths = {"coord": 3 * atoms, "force": 3 * atoms, "box": 9, "virial": 9, "energy": 1, "real_atom_types": atoms}
@@ -94,21 +104,22 @@ def _sound(system: System, block: dict[str, np.ndarray]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):  # of what is not finite
             good &= heights(block["box"].reshape(-1, 3, 3).astype(np.float64))[0] > SMALLEST_VOLUME
     types = _types(system, block)
-    known = (types < len(system.elements)) & (system.elements[np.clip(types, 0, len(system.elements) - 1)] > 0)
-    return good & (known | (types < 0)).all(axis=1) & (types >= 0).any(axis=1)
+    known = (types >= 0) & (types < len(system.elements)) & (system.elements[np.clip(types, 0, len(system.elements) - 1)] > 0)
+    sound: NDArray[np.bool_] = good & (known | (types == PADDING)).all(axis=1) & (types >= 0).any(axis=1)
+    return sound
 
 
-def _finite(values: np.ndarray) -> NDArray[np.bool_]:
+def _finite(values: Numbers) -> NDArray[np.bool_]:
     finite = np.isfinite(values)
-    return np.ones(len(values), bool) if finite.all() else finite.all(axis=1)
+    return np.ones(len(values), bool) if finite.all() else np.logical_and.reduce(finite, axis=1, dtype=bool)
 
 
-def _types(system: System, block: dict[str, np.ndarray]) -> NDArray[np.int64]:
+def _types(system: System, block: dict[str, Numbers]) -> NDArray[np.int64]:
     """(rows or 1, A) types; -1 for the atoms that pad a frame of mixed types."""
     return block["real_atom_types"].astype(np.int64) if "real_atom_types" in block else system.types[None]
 
 
-def _parsed(system: System, block: dict[str, np.ndarray], prefix: str, start: int) -> Parsed:
+def _parsed(system: System, block: dict[str, Numbers], prefix: str, start: int) -> Parsed:
     """Rows that are sound."""
     rows, atoms = len(block["coord"]), len(system.types)
     types = np.broadcast_to(_types(system, block), (rows, atoms))
@@ -129,6 +140,7 @@ def _parsed(system: System, block: dict[str, np.ndarray], prefix: str, start: in
         groups=[system.group] * rows,
         origins=[f"{prefix}{i}" for i in range(start, start + rows)],
         unconverged=np.zeros(rows, bool),
+        left_out=[system.left_out] * rows if system.left_out else (),
     )
 
 
@@ -137,7 +149,7 @@ def _frame(system: System, row: dict[str, Any], *, origin: str) -> Frame | Rejec
     """One row with every check; mixed types pad short frames with atoms of type -1, which are dropped."""
     types = np.asarray(row.get("real_atom_types", system.types)).astype(np.int64).ravel()
     real = types >= 0
-    if len(types) != len(system.types) or (types >= len(system.elements)).any():
+    if len(types) != len(system.types) or (types >= len(system.elements)).any() or (types < PADDING).any():
         raise Unusable("real_atom_types does not fit the system")
     if "energy" in row and len(row["energy"]) != 1:
         raise Unusable("energy has more than one value", len(row["energy"]))
@@ -150,4 +162,5 @@ def _frame(system: System, row: dict[str, Any], *, origin: str) -> Frame | Rejec
         energy=row["energy"][0] if "energy" in row else None,
         forces=np.reshape(row["force"], (len(types), 3))[real] if "force" in row else None,
         virial=row.get("virial") if system.periodic else None,
+        left_out=system.left_out,
     )

@@ -2,8 +2,9 @@
 
 The comment line holds `key=value` pairs, `Lattice`, `pbc` and the columns as `Properties` (https://github.com/libAtoms/extxyz).
 Neither label names nor units are part of the format. Names: the card's `keys` (energy, forces, virial, stress, charge,
-multiplicity, group), else those in wide use, below. Units: the card's `units`, else `energy_unit=...` of the comment (as dpdata and
-MatterSim write), else eV, Å, eV/Å, eV/Å^3. The virial wins over the stress; stress has ASE's sign (virial = -V x stress).
+multiplicity, group, split), else those in wide use; two that differ are a question to the card, and what is not read is said. Units: the
+card's `units`, else `energy_unit=...` or `units=...` of the comment (as dpdata and MatterSim write), else eV, Å, eV/Å, eV/Å^3.
+Stress has ASE's sign (virial = -V x stress); where a frame has both, they must agree.
 
 Options: `stress: pressure` for a stress that is positive when compressed; `charge: -1` for all frames of the source, where the
 file does not say it.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
@@ -22,27 +23,24 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import MAX_ATOMS, Frame, Rejection
+from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 
-from ..build import NUMBERS, Unusable, build, rejects, tensor, whole
+from ..build import NUMBERS, Unusable, build, marks_isolated, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
 from ..unit_names import TABLES, canonical
+from .comment_survey import CommentSurvey, survey_comments
+from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, unit_in_name
+from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
+from .label_names import KEYS, REFERENCE, AskedKeys, lacking, unread_labels
+from .two_statements import same, virial_of_both
 
-KEYS = {
-    "energy": ("energy", "Energy", "free_energy", "energies", "total_energy", "TotEnergy"),
-    "forces": ("forces", "force", "Forces"),
-    "virial": ("virial", "virials", "Virial"),
-    "stress": ("stress", "stresses", "Stress"),
-    "charge": ("charge", "total_charge"),
-    "multiplicity": ("multiplicity", "spin_multiplicity"),
-    "group": ("material_id", "mp_id", "mol_id", "molecule_id", "trajectory_id"),
-}
-REFERENCE = ("REF_", "ref_", "dft_", "DFT_")  # put before a name by those who keep a model's prediction under the plain one
-UNIT_KEYS = {"energy": ("energy", "energies"), "force": ("force", "forces"), "stress": ("stress", "stresses"), "length": ("length", "pos")}
+__all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "blocks", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
+
 MAX_LINE = 1 << 20  # bytes
 MAX_FRAME = 512 << 20  # bytes
-PAIR = re.compile(r"""([^\s="']+)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|\[([^]]*)\]|(\S+))""")
+MAX_HEAD = 8000  # bytes; the last line of so long a head may be cut
 PLAIN_COLUMNS = "species:S:1:pos:R:3"
+CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +54,7 @@ class Layout:
     declared: bool  # the comment says what the columns are; else there may be more of them
     forces: str | None  # property that holds the forces
     rivals: tuple[tuple[str, str, str], ...]  # (label, key, key): both may hold it, so they must be equal
+    left_out: tuple[str, ...] = ()  # labels that are there and not read
 
 
 class ExtxyzReader:
@@ -67,7 +66,8 @@ class ExtxyzReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the frames."""
-        layouts: dict[tuple, Layout] = {}
+        layouts: dict[tuple[str | None, ...], Layout] = {}
+        asked = AskedKeys(spec)
         span = file.span or Span(first=0, stop=MAX_ATOMS**2)
         with file.open() as stream:
             if span.offset:
@@ -75,10 +75,18 @@ class ExtxyzReader:
             for i, (comment, rows) in enumerate(blocks(stream, file.name, first=span.first, stop=span.stop), span.first):
                 origin = f"{file.name}#{i}"
                 info = parse_comment(comment)
-                key = (*info, info.get("Properties"), *(info.get(k) for k in info if "unit" in k))
+                key = (*info, info.get("Properties"), *(info[k] for k in info if "unit" in k.lower()))
                 if key not in layouts:
                     layouts[key] = layout_of(info, spec, where=origin)
+                    _see(asked, info, layouts[key])
                 yield _frame(info, rows, layouts[key], spec, file, origin=origin)
+        asked.finish(None if file.span is None else lambda: _look(file, spec, asked), where=file.name)
+
+    def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
+        """What the comments of the first frames say of groups, of a published split and of isolated atoms."""
+        with file.open() as stream:
+            some = itertools.islice(blocks(stream, file.name), frames)
+            return survey_comments((parse_comment(comment), len(rows)) for comment, rows in some)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -102,14 +110,16 @@ class ExtxyzReader:
         return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=MAX_ATOMS**2, stop=0)])]
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """A count, a comment, and a line that starts with a symbol or has the columns that the comment states."""
-        lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip() and not line.startswith("#")]
+        """A count, a comment, and either columns that the comment states or lines of a symbol and three numbers."""
+        lines = [line for line in head.decode("utf-8", "replace").splitlines() if not line.startswith("#")]
+        lines = list(itertools.dropwhile(lambda line: not line.strip(), lines))
         if len(lines) < 2 or not lines[0].strip().isdigit():
             return False
         if "Properties=" in lines[1] or "Lattice=" in lines[1]:
             return True
-        rows = [line.split() for line in (head.decode("utf-8", "replace").splitlines())[2:3]]
-        return file.basename.endswith((".xyz", ".extxyz")) and bool(rows) and len(rows[0]) >= 4 and rows[0][0].capitalize() in NUMBERS
+        whole_lines = lines[2:] if len(head) < MAX_HEAD else lines[2:-1]
+        rows = [line.split() for line in whole_lines[: int(lines[0])]]
+        return bool(rows) and all(_is_atom(row) for row in rows)
 
 
 def blocks(stream: IO[bytes], name: str, *, first: int = 0, stop: int = MAX_ATOMS**2) -> Iterator[tuple[str, list[list[bytes]]]]:
@@ -122,7 +132,8 @@ def blocks(stream: IO[bytes], name: str, *, first: int = 0, stop: int = MAX_ATOM
         if not _is_count(line):
             raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
         comment = stream.readline(MAX_LINE).decode("utf-8", "replace")
-        rows, size = [], 0
+        rows: list[list[bytes]] = []
+        size = 0
         for _ in range(int(line)):
             row = stream.readline(MAX_LINE)
             size += len(row)
@@ -144,31 +155,43 @@ def _is_count(line: bytes) -> bool:
     return line.strip().isdigit() and len(line.strip()) <= 9 and int(line) <= MAX_ATOMS
 
 
-def parse_comment(comment: str) -> dict[str, str]:
-    """Key-value pairs of a comment line; values stay text, lists without their brackets."""
-    return {found[1]: next((v for v in found.groups()[1:] if v is not None), "") for found in PAIR.finditer(comment)}
-
-
-def layout_of(info: dict[str, str], spec: SourceSpec, *, where: str) -> Layout:
+def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layout:
     """Say which keys and columns hold what, and in which units; raise where that is in doubt."""
     columns, width = parse_columns(info.get("Properties", PLAIN_COLUMNS), where=where)
-    found = {label: pick_key(label, info, spec, where=where) for label in KEYS if label != "forces"}
-    forces = pick_key("forces", columns, spec, where=where)
-    if both := rival_keys("forces", columns, spec):
-        raise _ambiguous("forces", *both, where=where)
-    factors = {quantity: _factor(quantity, info, spec, where=where) for quantity in TABLES}
-    stated = any(f"{key}{dash}unit" in info for key in UNIT_KEYS["force"] for dash in "-_") or spec.units.force
-    if forces and factors["energy"] != 1.0 and not stated:
-        raise SourceError("energies have a unit, forces have none", where=where, hint="say `units: {force: Hartree/bohr}` in the card")
+    found = {label: pick_key(label, columns if label == "forces" else info, spec) for label in KEYS}
+    read = {label: key for label, key in found.items() if key}
+    rivals = [
+        (label, key, other)
+        for label, key in read.items()
+        if label not in spec.keys and label != "group"
+        for other in _known_keys(label, columns if label == "forces" else info)
+        if other != key
+    ]
+    off = [label for label, key in spec.keys.items() if key == "" and label in KEYS]
+    quiet = {other for _, _, other in rivals}.union(*(_known_keys(label, (*info, *columns)) for label in off))
     return Layout(
-        info={k: v for k, v in found.items() if v},
-        factors=factors,
+        info={label: key for label, key in read.items() if label != "forces"},
+        factors=_factors(read, info, spec, where=where),
         columns=columns,
         width=width,
         declared="Properties" in info,
-        forces=forces,
-        rivals=tuple((label, *both) for label in found if (both := rival_keys(label, info, spec))),
+        forces=read.get("forces"),
+        rivals=tuple(rivals),
+        left_out=tuple(lacking(label, key) for label, key in spec.keys.items() if key and label in found and not found[label])
+        + unread_labels((*info, *columns), read=found, silent=quiet),
     )
+
+
+def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout) -> bool:
+    return asked.see([*layout.info, *(["forces"] if layout.forces else [])], names=(set(info) | set(layout.columns)) - {"Properties"})
+
+
+def _look(file: SourceFile, spec: SourceSpec, asked: AskedKeys) -> Iterator[bool]:
+    """See the frames of a whole file."""
+    with file.open() as stream:
+        for comment, _ in blocks(stream, file.name):
+            info = parse_comment(comment)
+            yield _see(asked, info, layout_of(info, spec, where=file.name))
 
 
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:
@@ -187,40 +210,45 @@ def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int
     return columns, at
 
 
-def pick_key(label: str, present: dict[str, Any], spec: SourceSpec, *, where: str) -> str | None:
-    """The key that holds a label: the card's, else the first known one that is there."""
+def pick_key(label: str, present: Iterable[str], spec: SourceSpec) -> str | None:
+    """The key that holds a label, if it is there: the card's, else the first known one."""
     if label in spec.keys:
-        wanted = spec.keys[label]
-        if wanted and wanted not in present:
-            raise SourceError(f"no key {wanted!r} for {label}", where=where, hint=f"it has: {', '.join(list(present)[:20])}")
-        return wanted or None
-    plain, reference = _known_keys(label, present)
-    return (plain + reference or [None])[0]
+        return spec.keys[label] if spec.keys[label] in present else None
+    return next(iter(_known_keys(label, present)), None)
 
 
-def rival_keys(label: str, present: dict[str, Any], spec: SourceSpec) -> tuple[str, str] | None:
-    """A plain key and one with a prefix that may both hold a label, where the card does not choose."""
-    plain, reference = _known_keys(label, present)
-    return (plain[0], reference[0]) if plain and reference and label not in spec.keys else None
+def _known_keys(label: str, present: Iterable[str]) -> list[str]:
+    """Keys that may hold a label, plain ones before those with a prefix."""
+    known = [prefix + key for prefix in ("", *REFERENCE) for key in KEYS[label]]
+    return [key for key in known if key in present]
 
 
-def _known_keys(label: str, present: dict[str, Any]) -> tuple[list[str], list[str]]:
-    plain = [key for key in KEYS[label] if key in present]
-    return plain, [prefix + key for prefix in REFERENCE for key in KEYS[label] if prefix + key in present]
+def _factors(read: Mapping[str, str], info: Mapping[str, str], spec: SourceSpec, *, where: str) -> dict[str, float]:
+    """Quantity -> factor to eV and Å: the unit that the comment or a key's own name states, else the card's."""
+    units = stated_units(info, where=where)
+    for quantity, label in (("energy", "energy"), ("force", "forces"), ("stress", "stress"), ("virial", "virial")):
+        named = unit_in_name(read[label], "energy" if label == "virial" else quantity) if label in read else None
+        units |= {quantity: named} if named and quantity not in units else {}
+    out = {quantity: _factor(quantity, units.get(quantity), spec, where=where) for quantity in ("length", "energy")}
+    for quantity, label in (("force", "forces"), ("stress", "stress")):
+        if label in read:
+            out[quantity] = _factor(quantity, units.get(quantity), spec, where=where)
+            if out["energy"] != 1.0 and quantity not in units and not getattr(spec.units, quantity):
+                hint = f"say `units: {{{quantity}: {'Hartree/bohr' if quantity == 'force' else 'Hartree/bohr^3'}}}` in the card"
+                raise SourceError(
+                    f"energies have a unit, {'forces' if quantity == 'force' else 'stresses'} have none", where=where, hint=hint
+                )
+    out["virial"] = _factor("energy", units["virial"], spec, where=where, what="virial") if "virial" in units else out["energy"]
+    return out
 
 
-def _ambiguous(label: str, plain: str, reference: str, *, where: str) -> SourceError:
-    return SourceError(f"both {plain!r} and {reference!r} could be {label}", where=where, hint=f"say `keys: {{{label}: {reference}}}`")
-
-
-def _factor(quantity: str, info: dict[str, str], spec: SourceSpec, *, where: str) -> float:
-    stated = next((info[f"{key}{dash}unit"] for key in UNIT_KEYS[quantity] for dash in "-_" if info.get(f"{key}{dash}unit")), None)
-    chosen = getattr(spec.units, quantity)
+def _factor(quantity: str, stated: str | None, spec: SourceSpec, *, where: str, what: str = "") -> float:
+    chosen = getattr(spec.units, quantity) if not what else None
     if stated is None:
         return TABLES[quantity][chosen] if chosen else 1.0
     unit = canonical(stated, quantity)
     if unit is None:
-        raise SourceError(f"unknown {quantity} unit {stated[:40]!r}", where=where, hint=f"one of: {', '.join(TABLES[quantity])}")
+        raise SourceError(f"unknown {what or quantity} unit {stated[:40]!r}", where=where, hint=f"one of: {', '.join(TABLES[quantity])}")
     if chosen and chosen != unit:
         raise SourceError(f"the file says {quantity} in {unit}, the card says {chosen}", where=where)
     return TABLES[quantity][unit]
@@ -233,22 +261,25 @@ def _frame(
     for row in rows:
         if len(row) < layout.width or (layout.declared and len(row) > layout.width):
             raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=origin)
-    for label, plain, reference in layout.rivals:
-        if info[plain] != info[reference]:
-            raise _ambiguous(label, plain, reference, where=origin)
     columns = list(zip(*rows, strict=False))
     if not columns:
         raise Unusable("no atoms")
+    for label, key, other in layout.rivals:
+        _compare(label, key, other, info, columns, layout, where=origin)
     species = next(layout.columns[key] for key in ("species", "Z", "numbers") if key in layout.columns)
     symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
     length = layout.factors["length"]
-    cell = (
-        np.array(info["Lattice"].replace(",", " ").split(), np.float64).reshape(3, 3) * length if info.get("Lattice", "").strip() else None
-    )
+    cell = cell_of(info, length)
     pbc = _pbc(info.get("pbc"), cell)
-    labels = _labels(info, layout, spec)
-    if not any(pbc):
-        labels = {name: value for name, value in labels.items() if name not in ("virial", "stress")}
+    labels, left_out = _labels(info, layout, spec), layout.left_out
+    if not any(pbc) and not {"virial", "stress"}.isdisjoint(labels):
+        labels = {label: value for label, value in labels.items() if label not in ("virial", "stress")}
+        left_out = (*left_out, "virial: the frame is not periodic")
+    if "virial" in labels and "stress" in labels and cell is not None:
+        labels["virial"] = virial_of_both(labels["virial"], labels.pop("stress"), volume=abs(float(np.linalg.det(cell))))
+    forces = None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"]
+    if forces is not None and "move_mask" in layout.columns and are_zeroed(forces, fixed_by_mask(columns[layout.columns["move_mask"]])):
+        forces, left_out = None, (*left_out, ZEROED)
     return build(
         origin=origin,
         group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
@@ -256,43 +287,86 @@ def _frame(
         positions=numbers_of(columns[layout.columns["pos"]]) * length,
         cell=cell if any(pbc) else None,
         pbc=pbc,
-        forces=None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"],
+        split=info.get(layout.info.get("split", ""), ""),
+        isolated=len(symbols) == 1 and marks_isolated(info.get("config_type")),
+        forces=forces,
+        left_out=left_out,
         **labels,
     )
 
 
-def numbers_of(columns: list[tuple[bytes, ...]]) -> np.ndarray:
-    """(A, n) floats of n columns of words."""
-    return np.array([list(map(float, column)) for column in columns]).T
+def _compare(
+    label: str, key: str, other: str, info: Mapping[str, str], columns: list[tuple[bytes, ...]], layout: Layout, *, where: str
+) -> None:
+    """Raise where two keys that may both hold a label hold different values."""
+    if label == "forces":
+        values, says = [numbers_of(columns[layout.columns[name]]) for name in (key, other)], "they differ"
+    else:
+        values, says = [np.array(numbers(info[name])) for name in (key, other)], f"{info[key][:20]} and {info[other][:20]}"
+    if not same(*values):
+        raise SourceError(
+            f"both {key!r} and {other!r} could be {label}: {says}",
+            where=where,
+            hint=f"say `keys: {{{label}: {other}}}` or `keys: {{{label}: {key}}}`",
+        )
 
 
-def _labels(info: dict[str, str], layout: Layout, spec: SourceSpec) -> dict[str, Any]:
+def numbers_of(columns: Sequence[tuple[bytes, ...]]) -> F64:
+    """(A, n) floats of n columns of words; `1.0D-3` as Fortran writes it is one."""
+    try:
+        return np.array([list(map(float, column)) for column in columns]).T
+    except ValueError:
+        return np.array([[float(word.replace(b"D", b"E").replace(b"d", b"e")) for word in column] for column in columns]).T
+
+
+def cell_of(info: Mapping[str, str], length: float) -> F64 | None:
+    """(3, 3) Å, rows are the lattice vectors, from nine numbers or three lengths; None where no cell is stated."""
+    key = next((key for key in CELLS if info.get(key, "").strip()), None)
+    if key is None:
+        return None
+    values = np.array(numbers(info[key]), np.float64) * length
+    if values.size not in (3, 9):
+        raise Unusable(f"{key} has neither 9 nor 3 numbers", info[key][:60])
+    return np.diag(values) if values.size == 3 else values.reshape(3, 3)
+
+
+def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec) -> dict[str, Any]:
     """Labels of the comment line, in eV and Å."""
     out: dict[str, Any] = {"charge": whole(spec.options["charge"], "charge")} if "charge" in spec.options else {}
     for label, key in layout.info.items():
         text = info[key]
         if label == "energy":
-            out[label] = float(text) * layout.factors["energy"]
+            (energy,) = numbers(text)
+            out[label] = energy * layout.factors["energy"]
         elif label == "virial":
-            out[label] = tensor(text.replace(",", " ").split()) * layout.factors["energy"]
+            out[label] = tensor(numbers(text)) * layout.factors["virial"]
         elif label == "stress":
             sign = -1.0 if spec.options.get("stress") == "pressure" else 1.0
-            out[label] = sign * tensor(text.replace(",", " ").split()) * layout.factors["stress"]
+            out[label] = sign * tensor(numbers(text)) * layout.factors["stress"]
         elif label in ("charge", "multiplicity"):
             out[label] = whole(text, label)
     return out
 
 
-def _pbc(text: str | None, cell: Any) -> tuple[bool, bool, bool]:
-    if text is None or cell is None:
-        return (cell is not None,) * 3
-    flags = re.split(r"[\s,]+", text.strip("[]() "))
+def _pbc(text: str | None, cell: F64 | None) -> tuple[bool, bool, bool]:
+    flags = [] if text is None else re.split(r"[\s,]+", text.strip("[]() "))
     flags = flags * 3 if len(flags) == 1 else flags
-    if len(flags) != 3 or not all(f.upper() in ("T", "TRUE", "1", "F", "FALSE", "0") for f in flags):
-        raise Unusable("pbc is not three flags", text[:40])
-    return tuple(f.upper() in ("T", "TRUE", "1") for f in flags)  # type: ignore[return-value]
+    if flags and (len(flags) != 3 or not all(f.upper() in ("T", "TRUE", "1", "F", "FALSE", "0") for f in flags)):
+        raise Unusable("pbc is not three flags", (text or "")[:40])
+    if cell is None and any(f.upper() in ("T", "TRUE", "1") for f in flags):
+        raise Unusable("periodic, but no cell is stated")
+    x, y, z = (f.upper() in ("T", "TRUE", "1") for f in flags) if flags else (cell is not None,) * 3
+    return x, y, z
 
 
-def formula(symbols: list[str]) -> str:
+def _is_atom(row: list[str]) -> bool:
+    """A symbol and three numbers."""
+    try:
+        return len(row) >= 4 and row[0].capitalize() in NUMBERS and len([float(word) for word in row[1:4]]) == 3
+    except ValueError:
+        return False
+
+
+def formula(symbols: Iterable[str]) -> str:
     """Composition in alphabetical order: frames of one trajectory share it."""
     return "".join(f"{symbol}{count}" for symbol, count in sorted(Counter(symbols).items()))

@@ -1,14 +1,15 @@
-"""pymatgen's JSON -> frames: Structure, and ComputedStructureEntry (the form of WBM / ChemicalSimilarity, `{"entries": [...]}`).
+"""pymatgen's JSON -> frames: Structure, ComputedStructureEntry (WBM, ChemicalSimilarity: `{"entries": [...]}`), MatPES and MPtrj.
 
-The dicts are read as they are: `MontyDecoder` would import whatever module a file names. An entry's `energy` is uncorrected;
-`correction` is not part of what was computed and is never added. Labels in `data` (forces eV/Å, virial eV as dpdata writes
-them, stress in kbar is not taken: nobody states its sign) follow where present.
+The dicts are read as they are: `MontyDecoder` would import whatever module a file names. `record_labels.py` knows where labels stand.
+MPtrj is `{mp_id: {frame_id: record}}`; each of these may be a list, a table, one document, or one a line.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lamdata.catalog import SourceSpec
@@ -16,31 +17,35 @@ from lamdata.frame import Frame, Rejection
 
 from ..build import Unusable, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
-from ..bytes.json_items import load, records
+from ..bytes.json_items import is_lines, lines, members, parse, read_small, records
+from .record_labels import labels_of, mapping
 
 PLACEHOLDER = -10.0  # eV per atom, exactly: what 500 failed entries of ChemicalSimilarity carry (data/wbm/readme.md of matbench-discovery)
+DOCUMENT = ("structure", "lattice", "composition", "entry_id")  # keys that make an object one document
+DEEP = 20  # levels at which structures are counted
+LOOK = 100  # documents of which the theory is read
 
 
 class PymatgenReader:
-    """Structures and computed entries, one or many. The group is the entry's or material's id."""
+    """Structures and computed entries, one or many. The group is the material's id, else the entry's."""
 
     name = "pymatgen/json"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[Any, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries; one without a structure comes as a `Rejection`."""
         for i, (key, record) in enumerate(_documents(file)):
-            yield frame_of_document(record, origin=f"{file.name}#{i}", group=f"{file.name}/{key}")
+            origin = f"{file.name}#{i}"
+            if isinstance(record, Unknown):
+                yield Rejection(origin=origin, reason=record.reason)
+            else:
+                yield frame_of_document(record, origin=origin, group=f"{file.name}/{key}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Functional, U and pseudopotentials that all of the first entries agree on."""
-        stated: list[dict[str, Any]] = []
-        for i, (_, record) in enumerate(_documents(file)):
-            if isinstance(record, dict) and isinstance(record.get("parameters"), dict) and record["parameters"]:
-                stated.append(theory_of(record["parameters"]))
-            if i >= 100:
-                break
+        stated = [theory_of_record(record) for _, record in islice(_documents(file), LOOK) if isinstance(record, dict)]
+        stated = [found for found in stated if found]
         return {k: v for k, v in stated[0].items() if all(s.get(k) == v for s in stated)} if stated else {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
@@ -50,41 +55,86 @@ class PymatgenReader:
         return head.lstrip()[:1] in (b"{", b"[") and b"calcs_reversed" not in head and (structure or any(word in head for word in known))
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A structure in a container that is not understood."""
+
+    reason: str
+
+
 def _documents(file: SourceFile) -> Iterator[tuple[str, Any]]:
-    """(key, document): a file may be one document, a list, a table, or {"entries": [...]}."""
-    head = file.head(4096).lstrip()
-    if head[:1] == b"{" and _is_document(head):
-        yield posixpath.basename(file.name), load(file)
-    else:
+    """(material or position, document or `Unknown`) for each structure of a file."""
+    for key, value in _records(file):
+        for document in _unfold(value):
+            yield key, document
+
+
+def _records(file: SourceFile) -> Iterator[tuple[str, Any]]:
+    """A file may be one document, a list, a table, {"entries": [...]}, or a document in each line."""
+    if is_lines(file):
+        yield from lines(file)
+        return
+    small = read_small(file) if file.head(64).lstrip().startswith(b"{") else None
+    if small is None:
         yield from records(file)
+        return
+    value = parse(small, where=file.name)
+    if any(key in value for key in DOCUMENT):
+        yield posixpath.basename(file.name), value
+    else:
+        yield from members(value, under=("entries", "data"))
 
 
-def _is_document(head: bytes) -> bool:
-    """Say whether an object's own first keys are those of one structure or entry."""
-    first = head[1:].lstrip()[1:40].split(b'"')[0]
-    return first in (b"@module", b"@class", b"lattice", b"energy", b"charge", b"composition", b"sites", b"structure", b"entry_id")
+def _unfold(value: Any) -> Iterator[Any]:
+    """The documents of a list or a table of them, of any depth; of anything else, an `Unknown` for each structure in it."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if isinstance(value, dict) and any(key in value for key in DOCUMENT):
+        many = value.get("structure")
+        if isinstance(many, (list, dict)) and _is_table(many):
+            yield from [Unknown("a table of columns, each of many frames: not understood")] * max(1, _structures(many, 0))
+        else:
+            yield value
+    elif inner and all(isinstance(member, (dict, list)) for member in inner):
+        for member in inner:
+            yield from _unfold(member)
+    elif isinstance(value, (dict, list)):
+        yield from [Unknown("a container that is not understood")] * max(1, _structures(value, 0))
+    else:
+        yield value
+
+
+def _is_table(many: list[Any] | dict[str, Any]) -> bool:
+    """Say whether what stands in the place of a structure is many of them."""
+    return isinstance(many, list) or bool(many) and all(isinstance(one, dict) and "sites" in one for one in many.values())
+
+
+def _structures(value: Any, level: int) -> int:
+    """How many structures there are below."""
+    if level > DEEP or not isinstance(value, (dict, list)):
+        return 0
+    if isinstance(value, dict) and "sites" in value:
+        return 1
+    return sum(_structures(member, level + 1) for member in (value.values() if isinstance(value, dict) else value))
 
 
 @rejects("a pymatgen document")
 def frame_of_document(record: Any, *, origin: str, group: str) -> Frame | Rejection:
-    """A Structure dict, or an entry that holds one."""
+    """A Structure dict, or a record that holds one."""
     if not isinstance(record, dict):
         raise Unusable("not an entry", type(record).__name__)
     structure = record if "lattice" in record else record.get("structure")
     if not isinstance(structure, dict):
         raise Unusable("no structure in it", str(record.get("entry_id", ""))[:60] or None)
-    entry = record is not structure
-    data = record.get("data") if entry and isinstance(record.get("data"), dict) else {}
-    energy = record.get("energy") if entry else None
-    _refuse_placeholder(data, energy, structure)
-    return build(
-        origin=origin,
-        group=str(record.get("entry_id") or data.get("material_id") or group),
-        energy=energy,
-        forces=_numbers(data.get("forces")),
-        virial=_numbers(data.get("virial")),
-        **structure_fields(structure),
-    )
+    fields, labels = structure_fields(structure), labels_of(record, structure)
+    _refuse_placeholder(mapping(record, "data"), labels.get("energy"), structure)
+    return build(origin=origin, group=_material(record) or group, **fields, **labels)
+
+
+def _material(record: dict[str, Any]) -> str | None:
+    """What belongs together: the entry or the material that it is of; frames of one MatPES trajectory come of one material."""
+    places = (record.get("entry_id"), mapping(record, "data").get("material_id"), mapping(record, "provenance").get("original_mp_id"))
+    found = next((name for name in (*places, record.get("mp_id"), record.get("material_id"), record.get("matpes_id")) if name), None)
+    return None if found is None else str(found)
 
 
 def _refuse_placeholder(data: dict[str, Any], energy: Any, structure: dict[str, Any]) -> None:
@@ -122,19 +172,17 @@ def _symbol(site: dict[str, Any]) -> str:
     return symbol
 
 
-def _numbers(value: Any) -> Any:
-    """A list, or monty's array {"@class": "array", "data": [...]}."""
-    return value.get("data") if isinstance(value, dict) else value
-
-
-def theory_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Theory fields of an entry's `parameters`, as the Materials Project writes them (its code is VASP)."""
-    pseudo = parameters.get("pseudo_potential") if isinstance(parameters.get("pseudo_potential"), dict) else {}
-    functional = str(pseudo.get("functional") or "")
+def theory_of_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Theory fields of an entry's `parameters`, as the Materials Project writes them (its code is VASP), or of a MatPES record."""
+    parameters = mapping(record, "parameters")
+    if not parameters:
+        functional = record.get("functional")
+        return {"functional": functional} if isinstance(functional, str) and "structure" in record else {}
+    potentials = str(mapping(parameters, "pseudo_potential").get("functional") or "")
     run = str(parameters.get("run_type") or "")
     hubbards = parameters.get("hubbards")
     out: dict[str, Any] = {}
-    if run in ("GGA", "GGA+U", "PBE", "PBE+U") and functional == "PBE":
+    if run in ("GGA", "GGA+U", "PBE", "PBE+U") and potentials == "PBE":
         out["functional"] = "PBE"
     elif run and run not in ("GGA", "GGA+U"):
         out["functional"] = run.removesuffix("+U")

@@ -1,8 +1,8 @@
 """AFLUX answers -> structures: {"1 of N": {...}} or a list, whose numbers and lists are often text ("4.2,4.2,4.2,90,90,90").
 
 A structure needs `geometry` (a, b, c in Å and three angles in degrees), `positions_fractional`, `species` and `composition`; the default
-columns (compound, auid, aurl) hold none, and such entries are rejected. `energy_cell` is the total energy of the cell in eV. The
-group is the `auid`.
+columns (compound, auid, aurl) hold none, and such entries are rejected, as are those whose atoms are not the `natoms`, `nspecies`, `compound`
+or `stoichiometry` that they state. `energy_cell` is the total energy of the cell in eV. The group is the `auid`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import SourceSpec
-from lamdata.frame import Frame, Rejection
+from lamdata.frame import F64, Frame, Rejection
 
-from ..build import Unusable, array, build, rejects
+from ..build import Unusable, array, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
+from .stated import check_count, check_formula, check_ratios, unread_labels
 
 NEEDED = ("geometry", "positions_fractional", "species", "composition")
 
@@ -27,7 +28,7 @@ class AfluxReader:
     """A page of an AFLUX answer."""
 
     name = "aflow/aflux"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -59,23 +60,35 @@ def _frame(entry: Any, *, origin: str) -> Frame | Rejection:
 def _build(entry: dict[str, Any], origin: str) -> Frame | Rejection:
     from ase.geometry import cellpar_to_cell
 
-    cell = cellpar_to_cell(array(table(entry["geometry"]), (6,), "geometry"))
+    cell: F64 = cellpar_to_cell(array(table(entry["geometry"]), (6,), "geometry"))  # type: ignore[no-untyped-call]  # ASE's, which has no types
     fractions = np.array(table(entry["positions_fractional"], separator=";"), np.float64).reshape(-1, 3)
-    counts = [int(float(n)) for n in table(entry["composition"])]
+    counts = [whole(n, "composition") for n in table(entry["composition"])]
     if min(counts) < 1 or sum(counts) != len(fractions):
         raise Unusable("composition does not add up to the positions", str(entry["composition"])[:60])
     species = [str(s).strip() for s in table(entry["species"])]
+    symbols = [s for s, n in zip(species, counts, strict=True) for _ in range(n)]
+    _check_composition(entry, species, [number_of(symbol) for symbol in symbols])
     energy = entry.get("energy_cell")
     forces = entry.get("forces")
     return build(
         origin=origin,
         group=str(entry.get("auid") or entry.get("aurl") or origin),
-        symbols=[s for s, n in zip(species, counts, strict=True) for _ in range(n)],
+        symbols=symbols,
         positions=fractions @ cell,
         cell=cell,
         energy=None if energy in (None, "") else float(energy),
         forces=None if forces in (None, "") else np.array(table(forces, separator=";"), np.float64).reshape(-1, 3),
+        left_out=unread_labels(entry, given=[name for name, value in (("energy", energy), ("forces", forces)) if value not in (None, "")]),
     )
+
+
+def _check_composition(entry: dict[str, Any], species: list[str], numbers: list[int]) -> None:
+    """Compare the atoms with what else the entry says of them."""
+    check_count(entry.get("natoms"), len(numbers), "natoms")
+    check_count(entry.get("nspecies"), len(set(numbers)), "nspecies")
+    check_formula(entry.get("compound"), numbers)
+    if entry.get("stoichiometry") not in (None, "", []):
+        check_ratios(species, [float(share) for share in table(entry["stoichiometry"])], numbers)
 
 
 def table(value: Any, *, separator: str = ",") -> list[Any]:

@@ -44,7 +44,7 @@ class AiidaReader:
     """`*.aiida`."""
 
     name = "aiida"
-    options: dict[str, tuple] = {"group": ()}
+    options: dict[str, tuple[str, ...]] = {"group": ()}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -65,8 +65,9 @@ class AiidaReader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """The ending."""
-        return file.basename.endswith(".aiida")
+        """A zip with the names of an archive, or the ending."""
+        inside = b"db.sqlite3" in head or b"metadata.json" in head and (b"data.json" in head or b"nodes/" in head)
+        return file.basename.endswith(".aiida") or head.startswith(b"PK") and inside
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """JARVIS JSON -> structures: a list of {"jid": ..., "atoms": {lattice_mat, coords, elements, cartesian}} (jarvis.core.atoms.Atoms.to_dict).
 
 No energy is read unless `keys: {energy: KEY}` names it, because most of the database's are per atom: option `energy: per_atom`
-multiplies by the number of atoms. The group is the `jid`.
+multiplies by the number of atoms. Atoms that are not those of the entry's `formula` and `nat` are rejected. The group is the `jid`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from lamdata.catalog import SourceSpec
 from lamdata.frame import Frame, Rejection
 from lamdata.units import ENERGY
 
-from ..build import Unusable, array, build, rejects
+from ..build import Unusable, array, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
+from .stated import check_count, check_formula, unread_labels
+
+HINT = "without `keys: {{{label}: {name}}}`, where it is an energy, and `options: {{energy: per_atom}}`, where it is one of those"
 
 
 class JarvisReader:
     """Entries of a JARVIS data set."""
 
     name = "jarvis"
-    options = {"energy": ("total", "per_atom")}
+    options: dict[str, tuple[str, ...]] = {"energy": ("total", "per_atom")}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -45,6 +48,8 @@ class JarvisReader:
 def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
     atoms = entry["atoms"]
     cell = array(atoms["lattice_mat"], (3, 3), "lattice_mat")
+    if cell is None:
+        raise Unusable("no lattice_mat")
     coordinates = np.array(atoms["coords"], np.float64).reshape(-1, 3)
     key = spec.keys.get("energy")
     energy = entry[key] if key else None
@@ -53,11 +58,16 @@ def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
     scale = (len(coordinates) if spec.options.get("energy") == "per_atom" else 1) * (
         ENERGY[spec.units.energy] if spec.units.energy else 1.0
     )
+    symbols = [str(e).strip() for e in atoms["elements"]]
+    numbers = [number_of(symbol) for symbol in symbols]
+    check_count(entry.get("nat"), len(numbers), "nat")
+    check_formula(entry.get("formula"), numbers)
     return build(
         origin=origin,
         group=str(entry.get("jid") or entry.get("cod") or origin),
-        symbols=[str(e).strip() for e in atoms["elements"]],
+        symbols=symbols,
         positions=coordinates if atoms.get("cartesian") is True else coordinates @ cell,
         cell=cell,
         energy=None if energy is None else energy * scale,
+        left_out=unread_labels(entry, given=() if energy is None else ("energy",), hint=HINT),
     )

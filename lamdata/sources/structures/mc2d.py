@@ -13,16 +13,17 @@ from typing import Any
 from lamdata.catalog import SourceSpec
 from lamdata.frame import Frame, Rejection
 
-from ..build import Unusable, build, rejects
+from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
+from .stated import check_formula, unread_labels
 
 
 class Mc2dReader:
     """Entries of `structures.json`."""
 
     name = "mc2d"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -48,11 +49,15 @@ def _frame(entry: Any, *, origin: str, group: str) -> Frame | Rejection:
     sites = entry["atomic_positions"]
     if entry.get("number_of_atoms", len(sites)) != len(sites):
         raise Unusable("number_of_atoms differs from the positions", entry["number_of_atoms"])
+    symbols = [site[-1] for site in sites]  # the first is the kind, which numbers magnetic sites: Co1, Co2
+    numbers = [number_of(symbol) for symbol in symbols]
+    check_formula(entry.get("formula"), numbers)  # of the cell without magnetism, which may be half of this one
     return build(
         origin=origin,
         group=str(entry.get("relaxed_2D_structure_uuid") or group),
-        symbols=[site[-1] for site in sites],  # the first is the kind, which numbers magnetic sites: Co1, Co2
+        symbols=symbols,
         positions=[site[1:4] for site in sites],
         cell=[vector[-3:] for vector in entry["cell"]],
         pbc=(True, True, False),
+        left_out=unread_labels(entry),
     )

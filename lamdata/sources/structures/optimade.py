@@ -1,7 +1,7 @@
 """OPTIMADE answers -> structures: one document, a list, `{"data": ...}`, or one a line (https://schemas.optimade.org).
 
 A species with a vacancy, with several elements or with a partial concentration, an assembly, an unknown position and atoms
-without a site are rejected.
+without a site are rejected, and so are atoms that do not agree with `nsites`, the formula or the shares of elements of their entry.
 The standard has no energy; `keys: {energy: _mcloud_total_energy}` names a provider's, in eV unless `units` says otherwise. The
 group is the `immutable_id`, else the `id`.
 """
@@ -14,25 +14,37 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import SourceSpec
-from lamdata.frame import Frame, Rejection
+from lamdata.frame import F64, Frame, Rejection
 from lamdata.units import ENERGY
 
 from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import lines, load, records
+from .stated import check_count, check_formula, check_ratios, unread_labels
+
+HEADERS = {
+    "x-optimade",
+    "meta",
+    "links",
+    "available_api_versions",
+    "available_endpoints",
+    "formats",
+    "properties",
+}  # of lines that are no entries
+HINT = "without `keys: {{{label}: {name}}}`, where it is an energy"
 
 
 class OptimadeReader:
     """Structures of an OPTIMADE answer or dump."""
 
     name = "optimade"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the structures; entries of other types (references, info, files) are passed over."""
+        """Yield the structures; entries of other types (references, info, files) and headers are passed over."""
         for i, (key, entry) in enumerate(_entries(file)):
-            if isinstance(entry, dict) and entry.get("type", "structures") in ("structures", "structure") and _is_structure(entry):
+            if not _is_other(entry):
                 yield _frame(entry, spec, origin=f"{file.name}#{i}", group=f"{file.name}/{key}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
@@ -60,8 +72,12 @@ def _entries(file: SourceFile) -> Iterator[tuple[str, Any]]:
             yield key, entry
 
 
-def _is_structure(entry: dict[str, Any]) -> bool:
-    return "cartesian_site_positions" in entry or isinstance(entry.get("attributes"), dict) and "links" not in entry.get("attributes", {})
+def _is_other(entry: Any) -> bool:
+    """Say whether a record says that it is something else than a structure: what says nothing, and is none, is to be rejected by name."""
+    if not isinstance(entry, dict):
+        return False
+    kind = entry.get("type")
+    return (kind is not None and kind not in ("structures", "structure")) or (kind is None and bool(HEADERS & set(entry)))
 
 
 @rejects("an OPTIMADE structure")
@@ -74,6 +90,8 @@ def _frame(entry: dict[str, Any], spec: SourceSpec, *, origin: str, group: str) 
         raise Unusable("unknown positions")
     if len(positions) != len(symbols):
         raise Unusable("species_at_sites and positions differ in number", len(positions))
+    _check_composition(fields, [number_of(symbol) for symbol in symbols])
+    energy = _energy(fields, spec)
     return build(
         origin=origin,
         group=str(fields.get("immutable_id") or entry.get("id") or entry.get("task_id") or group),
@@ -81,8 +99,19 @@ def _frame(entry: dict[str, Any], spec: SourceSpec, *, origin: str, group: str) 
         positions=positions,
         cell=cell,
         pbc=periodic,
-        energy=_energy(fields, spec),
+        energy=energy,
+        left_out=unread_labels(fields, given=() if energy is None else ("energy",), hint=HINT),
     )
+
+
+def _check_composition(fields: dict[str, Any], numbers: list[int]) -> None:
+    """Compare the atoms with what else the entry says of them."""
+    check_count(fields.get("nsites"), len(numbers), "nsites")
+    check_count(fields.get("nelements"), len(set(numbers)), "nelements")
+    for name in ("chemical_formula_reduced", "chemical_formula_hill", "chemical_formula_descriptive"):
+        check_formula(fields.get(name), numbers)
+    if fields.get("elements") and fields.get("elements_ratios"):
+        check_ratios([str(symbol) for symbol in fields["elements"]], [float(share) for share in fields["elements_ratios"]], numbers)
 
 
 def _symbols(fields: dict[str, Any]) -> list[str]:
@@ -113,21 +142,23 @@ def _symbols(fields: dict[str, Any]) -> list[str]:
     return [symbol_of[name] for name in fields["species_at_sites"]]
 
 
-def _cell(fields: dict[str, Any]) -> tuple[tuple[bool, bool, bool], Any]:
+def _cell(fields: dict[str, Any]) -> tuple[tuple[bool, bool, bool], F64 | None]:
     """(pbc, cell); a direction that is not periodic may have no vector, and gets a unit vector across the others."""
     from ase.geometry import complete_cell
 
-    periodic = tuple(bool(d) for d in fields.get("dimension_types") or (1, 1, 1))
-    vectors = fields.get("lattice_vectors")
-    if len(periodic) != 3:
+    flags = [bool(d) for d in fields.get("dimension_types") or (1, 1, 1)]
+    if len(flags) != 3:
         raise Unusable("dimension_types is not three flags")
+    periodic = (flags[0], flags[1], flags[2])
     if not any(periodic):
-        return periodic, None  # type: ignore[return-value]
+        return periodic, None
+    vectors = fields["lattice_vectors"]
     missing = [v is None or None in v for v in vectors]
     if any(absent and along for absent, along in zip(missing, periodic, strict=True)):
         raise Unusable("a periodic direction has no lattice vector")
     cell = np.array([[0.0] * 3 if absent else v for absent, v in zip(missing, vectors, strict=True)], np.float64)
-    return periodic, complete_cell(cell)  # type: ignore[return-value]
+    completed: F64 = complete_cell(cell)  # type: ignore[no-untyped-call]  # ASE's, which has no types
+    return periodic, completed
 
 
 def _energy(fields: dict[str, Any], spec: SourceSpec) -> float | None:

@@ -2,8 +2,8 @@
 
 VASP 5 (symbols above the counts, several lines of both allowed) and VASP 4 (symbols in the title or after the coordinates); a negative
 scale is the volume; selective dynamics are checked and dropped; velocities are passed over, and so is what lies on a grid
-(https://www.vasp.at/wiki/index.php/POSCAR). Options: `symbols`, "O H" where the file names none; `charge`
-of all structures in e. There are no labels. The group is the file.
+(https://www.vasp.at/wiki/index.php/POSCAR). Elements that stand above the counts and after the coordinates must be the same. Options: `symbols`,
+"O H" where the file names none; `charge` of all structures in e. There are no labels. The group is the file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PoscarReader:
     """POSCAR, CONTCAR, `*.vasp`, and many of them one after the other."""
 
     name = "vasp/poscar"
-    options = {"symbols": (), "charge": ()}
+    options: dict[str, tuple[str, ...]] = {"symbols": (), "charge": ()}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -51,12 +51,18 @@ class PoscarReader:
         lines = file.bytes(MAX_BYTES).decode("utf-8", "replace").splitlines()
         named = str(spec.options.get("symbols", "")).split()
         common = {"group": file.name, "charge": whole(spec.options.get("charge", 0), "charge")}
-        at, i = 0, 0
+        at: int | None = 0
+        i = 0
         while at is not None and at < len(lines):
             try:
                 first = parse_poscar(lines, at, named=named)
             except Unusable as bad:
-                raise SourceError(bad.reason, where=f"{file.name}#{i}") from None
+                at = search_start(lines, at + 1)
+                if i == 0 and at is None:
+                    raise SourceError(bad.reason, where=f"{file.name}#{i}") from None
+                yield Rejection(origin=f"{file.name}#{i}", reason=bad.reason, value=bad.value)
+                i += 1
+                continue
             yield build(origin=f"{file.name}#{i}", symbols=first.symbols, positions=first.positions, cell=first.cell, **common)
             end, i = first.end, i + 1
             while CONFIGURATION.match(_line(lines, end)):
@@ -70,9 +76,9 @@ class PoscarReader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """A usual name, or a scale and three vectors in lines 2 to 5; in both cases the vectors must be there."""
+        """A scale and three vectors in lines 2 to 5; below them counts and the kind of coordinates, or a usual name."""
         lines = head.decode("utf-8", "replace").splitlines()
-        return looks_like_poscar(lines, 0) and (bool(NAME.search(file.basename)) or "." not in file.basename)
+        return looks_like_poscar(lines, 0) and (bool(NAME.search(file.basename)) or has_heading(lines, 0))
 
 
 @rejects("a configuration")
@@ -93,6 +99,19 @@ def looks_like_poscar(lines: Sequence[str], at: int) -> bool:
         return False
     whole = all(word.isdigit() for word in names) or not any(map(_number, names))
     return whole and all(len(v) >= 3 and all(map(_number, v[:3])) for v in vectors)
+
+
+def has_heading(lines: Sequence[str], at: int) -> bool:
+    """Say whether names, counts and the kind of coordinates follow the vectors of the structure that starts at line `at`."""
+    names, here = _run(lines, at + 5, numbers=False)
+    counts, here = _run(lines, here, numbers=True)
+    here += _line(lines, here)[:1] in "Ss"
+    return bool(counts) and len(names) in (0, len(counts)) and _line(lines, here)[:1] in "CcKkDd"
+
+
+def search_start(lines: Sequence[str], at: int) -> int | None:
+    """The next line from `at` on where a structure with a whole heading starts."""
+    return next((i for i in range(at, len(lines)) if looks_like_poscar(lines, i) and has_heading(lines, i)), None)
 
 
 def next_start(lines: Sequence[str], end: int) -> int | None:
@@ -170,15 +189,36 @@ def _line(lines: Sequence[str], at: int) -> str:
 
 def _symbols(above: list[str], title: str, rows: list[list[str]], column: int, counts: list[int], named: Sequence[str]) -> list[str]:
     """Symbol of each atom: by the card, above the counts, after the coordinates, or in the title."""
-    for names in (list(named), [re.split(r"[/_]", word)[0] for word in above], title.split()):
-        if len(names) == len(counts) and all(name in NUMBERS for name in names):
-            return [name for name, n in zip(names, counts) for _ in range(n)]
-        if names and names == list(named):
-            raise Unusable(f"option symbols names {len(names)} elements, the file has {len(counts)} counts")
+    if any(name not in NUMBERS for name in named):
+        raise Unusable("option symbols names what is no element", " ".join(named)[:60])
+    if named and len(named) != len(counts):
+        raise Unusable(f"option symbols names {len(named)} elements, the file has {len(counts)} counts")
     trailing = [row[column] if len(row) > column else "" for row in rows]
-    if all(name in NUMBERS for name in trailing):
-        return trailing
-    raise Unusable("the file names no elements: say `options: {symbols: ...}` in the card")
+    stated = [re.split(r"[/_]", word)[0] for word in above]
+    found = {
+        "option symbols": _each(named, counts),
+        "above the counts": _each(stated, counts),
+        "after the coordinates": trailing if all(name in NUMBERS for name in trailing) else None,
+    }
+    known = {where: names for where, names in found.items() if names is not None}
+    if not known and (in_title := _each(title.split(), counts)) is not None:
+        known = {"in the title": in_title}
+    if not known:
+        raise Unusable("the file names no elements: say `options: {symbols: ...}` in the card")
+    (first, names), *others = known.items()
+    for where, other in others:
+        if [NUMBERS[name] for name in other] != [NUMBERS[name] for name in names]:
+            raise Unusable(
+                f"elements {first} are not those {where}", f"{' '.join(dict.fromkeys(names))} against {' '.join(dict.fromkeys(other))}"[:80]
+            )
+    return names
+
+
+def _each(names: Sequence[str], counts: list[int]) -> list[str] | None:
+    """The element of each atom, if these are elements and as many as counts."""
+    if len(names) != len(counts) or not all(name in NUMBERS for name in names):
+        return None
+    return [name for name, n in zip(names, counts) for _ in range(n)]
 
 
 def _number(word: str) -> bool:

@@ -14,7 +14,7 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 
-from ..build import build
+from ..build import Unusable, build, rejects
 from ..bytes.files import SourceFile
 
 LIMIT = 64 << 20  # bytes; the shipped file unpacks to 1.3 MB
@@ -24,7 +24,7 @@ class AflowPrototypes:
     """pymatgen's `aflow_prototypes.json` (`aflow/prototypes`)."""
 
     name = "aflow/prototypes"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -36,28 +36,31 @@ class AflowPrototypes:
         if not isinstance(entries, list):
             raise SourceError("expected a list of prototypes", where=file.name)
         for index, entry in enumerate(entries):
-            yield _frame(entry, f"{file.name}#{index}")
+            yield _frame(entry, origin=f"{file.name}#{index}")
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing was computed."""
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return "aflow_prototypes.json" in file.basename or (b'"snl"' in head and b'"aflow"' in head)
+        """The two parts of an entry."""
+        return head.lstrip()[:1] == b"[" and b'"snl"' in head and (b'"aflow"' in head or b'"tags"' in head)
 
 
-def _frame(entry: Any, origin: str) -> Frame | Rejection:
-    try:
-        structure, tags = entry["snl"], entry["tags"]
-        species = [_only(site["species"]) for site in structure["sites"]]
-        cell, inside = structure["lattice"]["matrix"], [site["xyz"] for site in structure["sites"]]
-    except (KeyError, TypeError, ValueError) as err:
-        return Rejection(origin=origin, reason=f"not a prototype ({err})")
-    return build(origin=origin, symbols=species, positions=inside, cell=cell, group=f"aflow/{tags['aflow']}")
+@rejects("a prototype")
+def _frame(entry: Any, *, origin: str) -> Frame | Rejection:
+    structure, tags = entry["snl"], entry["tags"]
+    return build(
+        origin=origin,
+        symbols=[_only(site["species"]) for site in structure["sites"]],
+        positions=[site["xyz"] for site in structure["sites"]],
+        cell=structure["lattice"]["matrix"],
+        group=f"aflow/{tags['aflow']}",
+    )
 
 
-def _only(species: list[dict]) -> str:
+def _only(species: list[dict[str, Any]]) -> str:
     """The element of a site that one element fills."""
     if len(species) != 1 or species[0]["occu"] != 1:
-        raise ValueError("a site is shared")
-    return species[0]["element"]
+        raise Unusable("disorder: a site shared or partly empty")
+    return str(species[0]["element"])

@@ -1,12 +1,13 @@
 """XSF -> structures, through ASE: crystals, slabs, molecules and animations (http://www.xcrysden.org/doc/XSF.html).
 
-Only structures are read: the three columns after the coordinates are forces in some files and magnetic moments in others.
-The group is the file.
+Only structures are read: the three columns after the coordinates are forces in some files and magnetic moments in others, and their
+unit is that of the program that wrote them. What is left out is named. The group is the file.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,11 @@ from ..bytes.files import SourceFile
 from ..bytes.say import say
 
 MAX_BYTES = 256 << 20
+ENERGY = re.compile(r"^[ \t]*#.*energy[ \t]*[=:]", re.IGNORECASE | re.MULTILINE)
+LEFT_OUT = (
+    "forces: the columns after the coordinates may be forces or moments, in a unit that is not stated",
+    "energy: a comment names one, which is no part of the format",
+)
 WORDS = (b"CRYSTAL", b"SLAB", b"POLYMER", b"MOLECULE", b"ATOMS", b"PRIMVEC", b"ANIMSTEPS", b"DIM-GROUP")
 
 
@@ -27,7 +33,7 @@ class XsfReader:
     """`*.xsf`, `*.axsf`."""
 
     name = "xsf"
-    options: dict[str, tuple] = {}
+    options: dict[str, tuple[str, ...]] = {}
     open_units = False
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
@@ -41,6 +47,7 @@ class XsfReader:
                 steps = list(iread_xsf(io.StringIO(text.split("BEGIN_BLOCK")[0])))
         except Exception as err:  # ASE asserts and raises what its parts raise
             raise SourceError(f"not an XSF that ASE reads: {say(err)}", where=file.name) from None
+        stated = ENERGY.search(text) is not None
         for i, atoms in enumerate(steps):
             periodic = bool(atoms.pbc.any())
             yield build(
@@ -50,6 +57,7 @@ class XsfReader:
                 positions=atoms.positions,
                 cell=atoms.cell.array if periodic else None,
                 pbc=tuple(map(bool, atoms.pbc)),
+                left_out=LEFT_OUT[: 1 if atoms.calc is not None else 0] + LEFT_OUT[1 : 2 if stated else 1],
             )
 
     def theory(self, file: SourceFile) -> dict[str, Any]:

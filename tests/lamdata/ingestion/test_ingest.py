@@ -70,15 +70,15 @@ def test_workers_change_no_byte(raw: Path) -> None:
     assert tree(raw / "s.zarr") == one
 
 
-def test_a_changed_source_replaces_the_dataset(raw: Path) -> None:
+def test_a_changed_source_replaces_the_dataset_where_it_is_asked_to(raw: Path) -> None:
     run(raw)
     (raw / "bulk-2.xyz").unlink()
-    assert run(raw).frames == 8
+    assert run(raw, replace=True).frames == 8
     assert len(open_store(raw / "s.zarr")["bulk"]) == 8
 
 
 def test_a_refused_frame_has_a_row_in_the_ledger(raw: Path) -> None:
-    card = (raw / "bulk.yaml").read_text() + "checks: {max_force: 0.4}\n"
+    card = (raw / "bulk.yaml").read_text() + "checks: {max_force: 0.4, max_refused: 0.9}\n"
     (raw / "bulk.yaml").write_text(card)
     report = run(raw)
     rows = [json.loads(line) for line in Path(report.ledger).read_text().splitlines()]

@@ -49,6 +49,18 @@ def test_units_that_the_file_states_are_not_guessed(tmp_path):
     assert 'units: {length: "Angstrom?"}' in text and "keys that are not read: " in text and "my_key" in text
 
 
+def test_formats_that_state_no_units_ask_for_them(tmp_path):
+    structure = "begin\nlattice 9 0 0\nlattice 0 9 0\nlattice 0 0 9\natom 0 0 0 Si 0 0 0 0 1\natom 2 2 2 Si 0 0 0 0 -1\nenergy -8.1\ncharge 0\nend\n"
+    (tmp_path / "input.data").write_text(structure)
+    assert 'units: {length: "bohr?", energy: "Hartree?", force: "Hartree/bohr?"}' in propose_card([tmp_path / "input.data"], base=tmp_path)
+    dump = (
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 5\n0 5\n0 5\nITEM: ATOMS id element x y z\n1 Si 0 0 1\n"
+    )
+    for stated, expected in (("", True), ("ITEM: UNITS\nmetal\n", False)):
+        (tmp_path / "a.dump").write_text(stated + dump)
+        assert ('units: {length: "Angstrom?"}' in propose_card([tmp_path / "a.dump"], base=tmp_path)) is expected
+
+
 def test_the_theory_that_files_state_is_in_the_card(tmp_path):
     text = propose_card([mp_task(emt_frames(1), tmp_path)], base=tmp_path)
     assert "code: VASP 5.4.4  # stated by task.json" in text and "functional: null  # not stated" in text

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lamdata.errors import StoreError
-from lamdata.store import open_dataset, open_store, remove
+from lamdata.store import gc, open_dataset, open_store, remove
 from lamdata.store.codec import encode_block, index_bytes, pack_shard, unpack_index
-from lamdata.store.compact import clean, compact
+from lamdata.store.compact import compact
 from lamdata.store.verify import verify
 from tests.lamdata.stores import make_frames, make_texts, write_store
 
@@ -72,7 +72,7 @@ def test_a_changed_attribute_is_noticed(tmp_path):
     assert [damage.object for damage in verify(str(tmp_path))] == ["energy/zarr.json"]
 
 
-def test_compact_keeps_every_frame_and_clean_removes_the_rest(tmp_path):
+def test_compact_keeps_every_frame_and_gc_removes_the_rest(tmp_path):
     first, second = make_frames(40), make_frames(50, seed=1, decimals=None)
     write_store(tmp_path, first)
     write_store(tmp_path, second, segment="segment-1", append=True)
@@ -82,8 +82,8 @@ def test_compact_keeps_every_frame_and_clean_removes_the_rest(tmp_path):
     assert len(dataset.segments) == 1 and dataset[45].origin == make_texts(50)[1][5]
     for name in ("positions", "forces", "numbers", "energy", "cell", "has_virial", "virial"):
         np.testing.assert_array_equal(getattr(dataset.frames(), name), getattr(before, name))
-    assert clean(str(tmp_path)) == []  # older commits still name the two
+    assert gc(str(tmp_path), grace=0).freed == ()  # older commits still name the two
     for _ in range(8):
         remove(str(tmp_path), "demo")
         write_store(tmp_path, make_frames(3), segment="last")
-    assert len(clean(str(tmp_path))) == 3 and len(open_store(tmp_path)["demo"]) == 3
+    assert len(gc(str(tmp_path), grace=0).freed) == 3 and len(open_store(tmp_path)["demo"]) == 3

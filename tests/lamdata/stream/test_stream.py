@@ -1,9 +1,13 @@
 """The stream gives the same frames at the same slots, whoever asks, however often it was interrupted."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
+from lamdata.augment import AugmentSpec, MaskSpec, NoiseSpec
 from lamdata.errors import ConfigError
+from lamdata.frames import Frames
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
 from tests.lamdata.stores import make_frames, write_store
@@ -84,7 +88,7 @@ def test_a_stream_resumes_at_any_position(store, size):
 
 def test_the_position_of_another_mixture_is_refused(store):
     state = Stream(heads_of(store), seed=3, batch_frames=8, threads=0).state_dict()
-    with pytest.raises(ConfigError, match="another seed, mixture"):
+    with pytest.raises(ConfigError, match="head `h4` is gone"):
         Stream(heads_of(store, 4), seed=3, batch_frames=8, threads=0).load_state_dict(state)
 
 
@@ -104,3 +108,33 @@ def test_augmentation_sees_where_a_frame_comes_from_and_no_more(store):
 
     plain = taken(Stream(heads_of(store, augment=shift), seed=3, batch_frames=24, threads=0), 40)
     assert taken(Stream(heads_of(store, augment=shift), seed=3, batch_frames=24, threads=3), 40) == plain
+
+
+@pytest.mark.parametrize("world", [2, 8])
+def test_a_rank_that_gets_no_frame_of_a_batch_gets_none_of_the_right_types(store, world):
+    """Batches of one to a few frames, noise and masks on: fewer frames than ranks."""
+    spec = AugmentSpec(noise=NoiseSpec(scale=0.1, probability=0.5, min_distance=0), mask=MaskSpec(number=1))
+    options = {"seed": 3, "batch_atoms": 21, "buffer_blocks": 4}
+    with Stream(heads_of(store, augment=spec), **options) as stream:
+        whole = [(frames, stream.position) for frames, _ in zip(stream, range(60))]
+    assert min(len(frames) for frames, _ in whole) == 1
+    for rank in range(world):
+        empty = 0
+        with Stream(heads_of(store, augment=spec), rank=rank, world=world, **options) as stream:
+            for mine, (batch, position) in zip(stream, whole):
+                expected = batch.take(np.arange(rank, len(batch), world))
+                for field in fields(Frames):
+                    ours, theirs = getattr(mine, field.name), getattr(expected, field.name)
+                    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, field.name
+                    np.testing.assert_array_equal(ours, theirs)
+                assert stream.position == position
+                empty += not len(mine)
+        assert empty > 0 or rank == 0
+
+
+def test_a_batch_of_frames_that_ranks_cannot_share_is_refused(store):
+    with (
+        pytest.raises(ConfigError, match="a batch of 4 frames cannot be shared by 8 ranks"),
+        Stream(heads_of(store), seed=3, batch_frames=4, world=8) as stream,
+    ):
+        next(iter(stream))

@@ -32,7 +32,7 @@ def test_edges_join_atoms_of_one_frame_and_empty_slots_lie_beyond_the_cutoff():
         assert torch.equal(frame[chunk.neighbors], frame[chunk.start : chunk.stop].unsqueeze(1).expand_as(chunk.neighbors))
         r = chunk.vectors.norm(dim=-1)
         assert (r.diff(dim=1) >= 0).all() and ((r < 5.0) | (r == 6.0)).all()
-        assert not (r[:, chunk.repformer_width :] < 3.5).any()
+        assert not (r[:, chunk.widths["repformer"] :] < 3.5).any()
 
 
 def test_an_edge_leads_to_its_neighbours_position_up_to_lattice_vectors():
@@ -49,8 +49,9 @@ def test_an_edge_leads_to_its_neighbours_position_up_to_lattice_vectors():
 def test_types_follow_the_elements_of_the_model_and_hidden_atoms_come_last():
     numbers = FRAMES.numbers.copy()
     numbers[3] = MASKED
-    batch = collate(FRAMES.with_(numbers=numbers, clean_numbers=FRAMES.numbers), CONFIG)
-    assert batch.types[3] == CONFIG.masked_type == 3 and batch.masked.nonzero().tolist() == [[3]]
+    head = np.ones(len(FRAMES), np.int32)  # a denoise head: elsewhere nothing is asked of hidden atoms
+    batch = collate(FRAMES.with_(numbers=numbers, clean_numbers=FRAMES.numbers, head=head), CONFIG)
+    assert batch.types[3] == CONFIG.masked_type == 3 and batch.labels["masked"].nonzero().tolist() == [[3]]
     assert torch.equal(batch.clean_types, torch.from_numpy(np.searchsorted([1, 6, 8], FRAMES.numbers)))
 
 
@@ -73,10 +74,11 @@ def test_labels_and_noise_come_through_in_the_callers_order():
         noise=noise, noised=noised, forces=forces, energy=np.array([1.0, 2.0, 3.0]), has_energy=np.array([True, False, True])
     )
     batch = collate(frames, CONFIG, dtype=torch.float32)
-    assert torch.equal(batch.displacement, torch.from_numpy(-noise).float())
-    assert torch.equal(batch.forces, torch.from_numpy(forces).float())
-    assert batch.energy.dtype == torch.float64 and batch.has_energy.tolist() == [True, False, True]
-    assert torch.equal(batch.noised, torch.from_numpy(noised))
+    assert torch.equal(batch.labels["displacement"], torch.from_numpy(-noise).float())
+    assert torch.equal(batch.labels["forces"], torch.from_numpy(forces).float())
+    assert batch.labels["energy"].dtype == torch.float64 and batch.labels["has_energy"].tolist() == [True, False, True]
+    of_denoise = np.repeat(FRAMES.head == 1, FRAMES.natoms)
+    assert torch.equal(batch.labels["noised"], torch.from_numpy(noised & of_denoise)), "flags of a kind are off in frames of others"
 
 
 def test_chunks_hold_frames_of_one_kind_of_head_only():
@@ -91,9 +93,9 @@ def test_chunks_hold_frames_of_one_kind_of_head_only():
 def test_a_batch_counts_the_atoms_whose_lists_were_cut():
     tight = model_config(repinit={"nsel": 10, "three_body_sel": 4}, repformer={"nsel": 4})
     batch = collate(FRAMES, tight)
-    assert all(0 < count <= 24 for count in batch.truncated)
+    assert all(0 < count <= 24 for count in batch.truncated.values())
     assert max(chunk.vectors.shape[1] for chunk in batch.chunks) == 10
-    assert max(chunk.repformer_width for chunk in batch.chunks) == 4
+    assert max(chunk.widths["repformer"] for chunk in batch.chunks) == 4
 
 
 def test_moving_a_batch_moves_every_tensor():

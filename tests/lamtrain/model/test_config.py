@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lamtrain.model.config import DescriptorConfig, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
+from lamtrain.model.config import Dpa2Config, FittingConfig, ModelConfig, RepformerConfig, RepinitConfig
 
 
 @pytest.mark.parametrize(("preset", "parameters"), [("small", 622_219), ("medium", 1_017_163), ("large", 1_741_003)])
@@ -52,8 +52,8 @@ def test_an_impossible_option_is_an_error_that_says_which(block, message):
         block()
 
 
-def blocks(repformer_rcut: float = 4.0, **options) -> DescriptorConfig:
-    return DescriptorConfig(
+def blocks(repformer_rcut: float = 4.0, **options) -> Dpa2Config:
+    return Dpa2Config(
         repinit=RepinitConfig(rcut=6.0, rcut_smth=0.5, nsel=60),
         repformer=RepformerConfig(rcut=repformer_rcut, rcut_smth=0.5, nsel=20),
         **options,
@@ -61,7 +61,7 @@ def blocks(repformer_rcut: float = 4.0, **options) -> DescriptorConfig:
 
 
 def test_every_option_has_a_docstring():
-    for config in (RepinitConfig, RepformerConfig, DescriptorConfig, FittingConfig, ModelConfig):
+    for config in (RepinitConfig, RepformerConfig, Dpa2Config, FittingConfig, ModelConfig):
         assert all(field.description for field in config.model_fields.values()), config
 
 

@@ -37,7 +37,7 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def test_a_run_leaves_all_its_files(whole: Path) -> None:
-    assert {p.name for p in whole.iterdir()} == {"config.yaml", "catalog.lock", "metrics.csv", "last.pt", "best.pt"}
+    assert {p.name for p in whole.iterdir()} == {"config.yaml", "catalog.lock", "metrics.csv", "last.pt", "best.pt", "checkpoints"}
     lock = json.loads((whole / "catalog.lock").read_text())
     assert set(lock["datasets"]) == {"bulk", "cluster", "crystals"}
     assert lock["datasets"]["bulk"]["license"] == "CC0-1.0"
@@ -86,7 +86,7 @@ def test_rounded_products_of_float64_are_a_config_error(small: Path) -> None:
 def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(
     small: Path, whole: Path, tmp_path: Path, stop: int, monkeypatch
 ) -> None:
-    import lamtrain.training.trainer as trainer
+    import lamtrain.training.step as trainer
 
     real, done = trainer.train_step, []
 
@@ -131,7 +131,7 @@ def test_another_store_does_not_go_on_with_the_run(small: Path, whole: Path, tmp
 
     other = write_catalog(tmp_path, groups=4, frames=5)
     ingest_all(other, other / "small.zarr")
-    with pytest.raises(ConfigError, match="is not the one the run was started with"):
+    with pytest.raises(ConfigError, match="other frames of dataset 'bulk'"):
         run(small, whole, f"store={other / 'small.zarr'}")
 
 

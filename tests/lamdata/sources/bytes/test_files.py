@@ -109,6 +109,7 @@ def test_a_packed_file_reads_as_the_file(tmp_path, suffix, pack):
     (tmp_path / f"run.in{suffix}").write_bytes(pack(b"deck\n"))
     (file,) = files(tmp_path, f"run.out{suffix}", None)
     assert file.text() == "energy\n" and file.basename == "run.out" and file.sibling("run.in").text() == "deck\n"
+    assert [one.basename for one in file.siblings("*.in")] == ["run.in"]
     with tarfile.open(tmp_path / "runs.tar", "w") as tar:
         tar.add(tmp_path / f"run.out{suffix}", f"run.out{suffix}")
     (inside,) = files(tmp_path, "runs.tar", None)

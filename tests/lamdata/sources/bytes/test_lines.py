@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lamdata.sources.bytes import lines as module
 from lamdata.sources.bytes.lines import Lines
-from lamdata.sources.bytes.numbers import columns, floats
+from lamdata.sources.bytes.numbers import columns, first_number, floats
 
 TITLES = {"ab": "anywhere", "\nc": "start"}
 
@@ -76,3 +76,20 @@ def test_numbers_that_run_together_are_parted():
     assert floats("E = -1.5 Ry after 3 steps") == [-1.5, 3.0]
     with pytest.raises(ValueError, match="not a number: 'xx1.5'"):
         columns("0.5 xx1.5")
+
+
+def test_words_that_ran_together_are_taken_apart_by_their_decimals():
+    assert columns(" 0.000000000  0.000000000211.250000125") == [0.0, 0.0, 211.250000125]
+    assert columns("1000.12345-200.543219.00001") == [1000.12345, -200.54321, 9.00001]
+    assert columns("0.10E+010.20E+01-0.3E-02") == [1.0, 2.0, -0.003]
+    assert columns("0.1250-103 2.0") == [0.125e-103, 2.0]  # Fortran leaves the E out before three digits
+    with pytest.raises(ValueError, match="not a number"):
+        columns("1.25.375")
+
+
+def test_stars_are_nan_wherever_they_stand():
+    assert str(columns("1.50****2.5 -0.5*****")) == "[1.5, nan, 2.5, -0.5, nan]"
+    assert str(columns("**************** 1.0", count=3)) == "[nan, nan, nan]"  # two columns or one: nobody knows
+    assert str(first_number(" = ******** eV, 3 steps")) == "nan" and first_number("E = -1.5*2") == -1.5
+    with pytest.raises(ValueError, match="no number"):
+        first_number("none")

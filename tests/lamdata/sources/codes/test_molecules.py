@@ -359,4 +359,4 @@ def test_dpdata_reads_the_same_dftb_and_sqm_runs(samples):
     path = samples / "amber/sqm_forces.out"
     # sqm's own kcal/mol, so that forces and energy stay of one scale: 2e-5 of the force
     same_as_dpdata(frames(path, "sqm/output"), dpdata.LabeledSystem(str(path), fmt="sqm/out"), forces=2e-4)
-    assert stated(path)[1] == {"code": "AMBER sqm 19", "functional": "DFTB", "core": "3ob-3-1"}
+    assert stated(path)[1] == {"code": "AMBER sqm 19", "functional": "DFTB3", "core": "3ob-3-1"}

@@ -13,7 +13,7 @@ from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame
 from lamdata.sources import expand, guess_format, read_all, reader
-from lamdata.units import BOHR, KBAR, RYDBERG
+from lamdata.units import BOHR, GPA, KBAR, RYDBERG
 from tests.lamdata.sources.reading import DATA, frames, read, reasons, same_as_dpdata
 
 
@@ -194,6 +194,103 @@ def test_the_quickstart_archive_reads_as_its_card_says():
     assert len({item.group for item in items}) == 4 and abs(items[0].forces.sum(0)).max() < 1e-3
 
 
+EXX = """
+     EXX: now go back to refine exchange calculation
+
+     Self-consistent Calculation
+
+     iteration #  1     ecut=    10.00 Ry     beta= 0.70
+
+     convergence has been achieved in   3 iterations
+
+     total energy              =     -15.61000000 Ry
+     est. exchange err (dexx)  =       0.00200000 Ry
+
+     EXX: now go back to refine exchange calculation
+
+     Self-consistent Calculation
+
+     iteration #  1     ecut=    10.00 Ry     beta= 0.70
+
+     convergence has been achieved in   2 iterations
+
+!!   total energy              =     -15.62000000 Ry
+     Harris-Foulkes estimate   =     -15.62000000 Ry
+     est. exchange err (dexx)  =       0.00000001 Ry
+
+     EXX self-consistency reached
+"""
+
+
+def with_exchange(whole: str, exchange: str) -> str:
+    """The first step of a run, as it goes on with exact exchange."""
+    done = whole.index("convergence has been achieved")
+    line = whole.index("\n", done) + 1
+    return whole[:line] + exchange + whole[line:]
+
+
+def test_loops_of_exact_exchange_are_one_step_with_the_last_energy(write):
+    plain, hybrid = frames(DATA / "qe-md.out.xz", "qe/pw"), frames(write(with_exchange(text("md"), EXX)), "qe/pw")
+    assert len(hybrid) == len(plain) and hybrid[0].energy == pytest.approx(-15.62 * RYDBERG, abs=1e-10)
+    assert np.array_equal(hybrid[0].forces, plain[0].forces) and hybrid[1].energy == plain[1].energy
+    undone = EXX.replace("EXX self-consistency reached", "EXX convergence NOT achieved after  100 iterations: stopping").replace("!!", "  ")
+    assert reasons(read(write(with_exchange(text("md"), undone)), "qe/pw")) == ["unconverged"]
+    stopped = EXX[: EXX.index("!!")]
+    assert reasons(read(write(with_exchange(text("md"), stopped)), "qe/pw")) == ["truncated"]
+
+
+def test_two_energies_for_one_geometry_are_refused(write):
+    whole = text("md")
+    start = whole.index("!    total energy")
+    line = whole[start : whole.index("\n", start) + 1]
+    assert len(frames(write(whole.replace(line, line * 2, 1)), "qe/pw")) == 3
+    other = line.replace("-15.5", "-15.6")
+    assert other != line
+    assert reasons(read(write(whole.replace(line, line + other, 1)), "qe/pw")) == ["two energies for one geometry"]
+    each = f"{other}     iteration #  9     ecut=    10.00 Ry     beta= 0.70\n{line}"  # as with iverbosity = 1
+    assert [f.energy for f in frames(write(whole.replace(line, each, 1)), "qe/pw")] == [
+        f.energy for f in frames(DATA / "qe-md.out.xz", "qe/pw")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("-15.50935281 Ry", "-15.50935281 eV", "expected an energy in Ry"),
+        ("(cartesian axes, Ry/au)", "(cartesian axes, eV/A)", "expected forces in Ry/bohr"),
+        ("total   stress  (Ry/bohr**3)", "total   stress  (Ha/bohr**3)", "expected a stress in"),
+        ("CELL_PARAMETERS (alat=", "CELL_PARAMETERS (inch=", "a unit that is not known"),
+        ("ATOMIC_POSITIONS (alat)", "ATOMIC_POSITIONS (crystal_sg)", "a unit that is not known"),
+    ],
+)
+def test_a_printed_unit_that_is_not_known_is_refused(write, old, new, said):
+    whole = text("vc-relax-done")
+    assert old in whole
+    with pytest.raises(SourceError, match=said):
+        read(write(whole.replace(old, new)), "qe/pw")
+
+
+def test_a_stress_in_two_units_that_differ_refuses_its_step(write):
+    whole = text("vc-relax-done")
+    row = whole.index("\n", whole.index("total   stress")) + 1
+    line = whole[row : whole.index("\n", row)]
+    words = line.split()
+    items = read(write(whole.replace(line, line.replace(words[3], f"{float(words[3]) + 1:.2f}"), 1)), "qe/pw")
+    assert reasons(items) == ["the stress in Ry/bohr**3 and that in kbar differ"] and len(items) == 5
+
+
+def test_a_charge_that_is_not_whole_is_refused(write):
+    run = write(text("spin").replace("number of electrons       =         8.00", "number of electrons       =         7.50"))
+    assert reasons(read(run, "qe/pw")) == ["charge is not a whole number"]
+
+
+def test_what_else_an_energy_is_of_is_named(write):
+    term = "     one-electron contribution"
+    run = write(text("spin").replace(term, f"     electric field correction =       0.01 Ry\n{term}", 1))
+    (file,) = expand(SourceSpec(path=str(run)), base=run.parent)
+    assert reader("qe/pw").theory(file)["state"] == "electric field or dipole correction"
+
+
 CP = {
     "si.in": "&control\n/\n&system\nibrav=1, celldm(1)=10.0, nat=2, ntyp=1, tot_charge=-1\n/\nATOMIC_SPECIES\nSi 28 x\nATOMIC_POSITIONS bohr\nSi 0 0 0 ! first\nSi 1 1 1\n",
     "si.pos": "  20 0.1\n 0 0 0\n 1 2 3\n  30 0.2\n 0 0 1\n 1 2 4\n",
@@ -229,6 +326,74 @@ def test_cp_files_that_disagree_are_refused(cp, name, old, new):
     (cp.parent / name).write_text(content)
     with pytest.raises(SourceError, match=r"si\.\w+: "):
         read(cp, "qe/cp")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("si.for", "30 0.2", "30 0.3", "step 30 is at 0.3 ps, and at 0.2 ps in si.pos"),
+        ("si.evp", "30 0.2", "30 0.3", "step 30 is at 0.3 ps"),
+        ("si.evp", "etot", "energy", "the header names no `etot`"),
+        ("si.evp", " 30 0.2", " 20 0.1 0 0 0 -4.5\n 30 0.2", "step 20 is there twice"),
+        ("si.in", "tot_charge=-1", "tot_charge=-0.5", "tot_charge is -0.5"),
+    ],
+)
+def test_cp_files_of_other_runs_are_refused(cp, name, old, new, said):
+    assert old in CP[name]
+    (cp.parent / name).write_text(CP[name].replace(old, new))
+    with pytest.raises(SourceError, match=said):
+        read(cp, "qe/cp")
+
+
+FULL = "# nfi time(ps) ekinc T_cell(K) Tion(K) etot enthal econs econt Volume Pressure(GPa)\n 20 0.1 0 0 {T} -4.0 -4 -4 -4 {V} {P}\n 30 0.2 0 0 0 -5.0 -5 -5 -5 1000.0 1.0\n"
+
+
+def test_cp_volume_and_pressure_prove_the_cell_and_the_stress(cp):
+    evp = cp.parent / "si.evp"
+    evp.write_text(FULL.format(T=0, V=1000.0, P=1.0))
+    assert len(frames(cp, "qe/cp")) == 2
+    evp.write_text(FULL.format(T=0, V=1100.0, P=1.0))
+    with pytest.raises(SourceError, match="step 20 has the volume 1100.0 bohr.3, its cell 1000.00"):
+        read(cp, "qe/cp")
+    evp.write_text(FULL.format(T=0, V=1000.0, P=1.5))
+    with pytest.raises(SourceError, match="step 20 has the pressure 1.5 GPa, its stress 1.00000"):
+        read(cp, "qe/cp")
+
+
+def test_a_cp_stress_with_moving_nuclei_is_left_out_and_said(cp):
+    (cp.parent / "si.evp").write_text(FULL.format(T=300.0, V=1000.0, P=1.0))
+    moving, resting = frames(cp, "qe/cp")
+    assert moving.virial is None and moving.left_out == ("virial: the .str holds the motion of the nuclei too",)
+    assert np.trace(resting.virial) == pytest.approx(3 * 1000 * BOHR**3 * GPA) and resting.left_out == ()
+
+
+def test_cp_energies_without_a_header_show_their_order_by_their_times(cp):
+    evp = cp.parent / "si.evp"
+    rows = FULL.format(T=0, V=1000.0, P=1.0).partition("\n")[2]
+    evp.write_text(rows)
+    assert frames(cp, "qe/cp")[0].energy == pytest.approx(-8 * RYDBERG)
+    evp.write_text(" 20 0.0 0.0 300.0 -4.0 -4 -4 1000.0 1.0 0.1\n 30 0.0 0.0 300.0 -5.0 -5 -5 1000.0 1.0 0.2\n")  # before 5.1
+    with pytest.raises(SourceError, match="step 20 is at 0.0 ps, and at 0.1 ps in the positions"):
+        read(cp, "qe/cp")
+
+
+def test_a_cp_cell_that_moves_needs_its_file(cp):
+    (cp.parent / "si.cel").unlink()
+    (cp.parent / "si.in").write_text(CP["si.in"].replace("&control", "&control\ncalculation='vc-cp'"))
+    with pytest.raises(SourceError, match="the cell needs the .cel file"):
+        read(cp, "qe/cp")
+
+
+def test_cp_theory_is_what_its_input_states(cp):
+    (cp.parent / "si.in").write_text(
+        CP["si.in"]
+        .replace("ntyp=1", "ntyp=1, ecutwfc=25.0, input_dft='pbe', nspin=2, vdw_corr='grimme-d3'")
+        .replace("Si 28 x", "Si 28 Si.upf")
+    )
+    (file,) = expand(SourceSpec(path=str(cp)), base=cp.parent)
+    assert reader("qe/cp").theory(file) == {
+        "code": "Quantum ESPRESSO", "functional": "PBE", "core": "Si.upf", "cutoff": 340.14, "spin": "collinear", "dispersion": "D3", "hubbard_u": "none",
+    }  # fmt: skip
 
 
 def test_cp_atoms_in_an_order_that_versions_differ_on_are_refused(cp):

@@ -9,7 +9,8 @@ import pytest
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.sources import expand, guess_format, read_all, reader
-from lamdata.sources.codes.vasp_theory import settled, theory_of
+from lamdata.sources.codes.vasp_labels import settled
+from lamdata.sources.codes.vasp_theory import theory_of
 from lamdata.units import KBAR
 from tests.lamdata.sources.codes.outcars import HEAD, learned, step
 from tests.lamdata.sources.reading import frames, read, reasons, same_as_dpdata
@@ -106,6 +107,78 @@ def test_more_species_than_vasp_prints_need_the_poscar(outcar):
 
 def test_a_charged_cell_is_known_by_its_electrons(outcar):
     assert frames(outcar(step(1), head=HEAD.replace("8.0000  ", "9.0000  ")), "vasp/outcar")[0].charge == -1
+
+
+def test_columns_that_ran_together_are_told_apart_by_their_decimals(outcar):
+    """A cell longer than 100 Å fills its column."""
+    long = step(1).replace("0.000000000  0.000000000  5.000000000 ", "0.000000000  0.000000000213.500000125 ")
+    assert frames(outcar(long), "vasp/outcar")[0].cell[2].tolist() == [0.0, 0.0, 213.500000125]
+    glued = step(1).replace("0.500000     -0.500000", "0.500000123456.500000")
+    assert frames(outcar(glued), "vasp/outcar")[0].forces[0].tolist() == [0.5, 123456.5, -1000.5]
+
+
+@pytest.mark.parametrize(
+    ("printed", "overflowed", "label"),
+    [
+        ("    10.00000    20.00000", "************    20.00000", "virial"),
+        ("    10.00000    20.00000", "************************", "virial"),
+        ("  0.000000000  5.000000000     0.0", "  0.000000000*************     0.0", "cell"),
+        ("     0.500000     -0.5", "**************    -0.5", "forces"),
+        ("  free  energy   TOTEN  =         -14.00000000", "  free  energy   TOTEN  =   ******************", "energy"),
+    ],
+)
+def test_stars_refuse_their_step_and_say_where(outcar, printed, overflowed, label):
+    assert printed in step(1)
+    items = read(outcar(step(1), step(1).replace(printed, overflowed), step(3)), "vasp/outcar")
+    assert [(getattr(item, "reason", None), getattr(item, "value", None)) for item in items] == [
+        (None, None),
+        ("nonfinite", label),
+        (None, None),
+    ]
+
+
+def test_components_of_the_stress_are_in_the_order_that_the_table_names(outcar):
+    header = "  Direction    XX          YY          ZZ          {}\n"
+    usual, turned = (frames(outcar(header.format(order) + step(1)), "vasp/outcar")[0] for order in ("XY  YZ  ZX", "YZ  ZX  XY"))
+    assert usual.virial[0, 1] == turned.virial[1, 2] == pytest.approx(KBAR * usual.volume)
+    assert usual.virial[1, 2] == turned.virial[0, 2] == pytest.approx(2 * KBAR * usual.volume)
+    with pytest.raises(SourceError, match="the stress has components"):
+        read(outcar(header.format("XY  YZ  YZ") + step(1), step(2)), "vasp/outcar")
+
+
+def test_a_loop_that_says_it_did_not_converge_is_believed(outcar):
+    said = "----- aborting loop EDIFF was not reached (unconverged) -----\n"
+    items = read(outcar(step(1, loops=2, change=1e-9).replace("  in kB", said + "  in kB"), step(2)), "vasp/outcar")
+    assert [getattr(item, "reason", None) for item in items] == ["unconverged", None]
+    believed = "----- aborting loop because EDIFF is reached -----\n"  # VASP 5 says so at NELM too
+    items = read(outcar(step(1, loops=3, change=0.5).replace("  in kB", believed + "  in kB")), "vasp/outcar")
+    assert reasons(items) == ["unconverged"]
+
+
+def test_energies_over_a_fixed_density_are_refused(outcar, vasprun):
+    head = HEAD + "   ICHARG =     11    charge: 1-file 2-atom 10-const\n"
+    tag = '<i name="ICHARG" type="int"> 11</i>'
+    for items in (read(outcar(step(1), head=head), "vasp/outcar"), read(vasprun(calculation(), incar=tag), "vasp/xml")):
+        assert reasons(items) == ["the charge density is that of a file: not self-consistent"]
+
+
+@pytest.mark.parametrize(("electrons", "charge"), [(9.0, -1), (6.0, 2), (8.0004, 0), (7.5, None)])
+def test_both_outputs_know_the_charge(outcar, vasprun, electrons, charge):
+    head = HEAD.replace("8.0000  ", f"{electrons:.4f}  ")
+    tag = f'<i name="NELECT">{electrons:.8f}</i>'
+    for items in (read(outcar(step(1), head=head), "vasp/outcar"), read(vasprun(calculation(), incar=tag), "vasp/xml")):
+        assert [getattr(item, "charge", None) for item in items] == [charge]
+        assert reasons(items) == ([] if charge is not None else ["charge is not a whole number"])
+
+
+def test_a_charge_that_cannot_be_told_is_named(outcar):
+    head = "\n".join(line for line in HEAD.split("\n") if "ZVAL" not in line)
+    assert frames(outcar(step(1), head=head), "vasp/outcar")[0].left_out == (
+        "charge: NELECT is stated, the valences of the species are not",
+    )
+    short = head + "   ZVAL   =   6.00  1.00\n"  # what NWRITE=0 prints
+    frame = frames(outcar(step(1), head=short.replace("8.0000  ", "9.0000  ")), "vasp/outcar")[0]
+    assert frame.charge == -1 and frame.left_out == ()
 
 
 # ---- a small vasprun.xml -----------------------------------------------------------------------------------------------
@@ -234,6 +307,22 @@ def test_memory_does_not_grow_with_bands_and_projections(vasprun):
     assert peak < path.stat().st_size / 2
 
 
+@pytest.mark.parametrize(("choice", "energy"), [("free", -14.0), ("sigma0", -14.05)])
+def test_under_pstress_the_energy_is_without_pv(vasprun, choice, energy):
+    path = vasprun(calculation(), incar='<i name="PSTRESS"> 25.0</i>')
+    volume = frames(path, "vasp/xml")[0].volume
+    assert frames(path, "vasp/xml", options={"energy": choice})[0].energy == pytest.approx(energy - 25.0 * KBAR * volume)
+
+
+def test_a_table_of_xml_that_ran_together_is_told_apart(vasprun):
+    path = vasprun(calculation().replace("<v>0.5 0 0</v>", "<v>0.50000000-100000.125000003.00000000</v>"), calculation())
+    assert frames(path, "vasp/xml")[0].forces[0].tolist() == [0.5, -100000.125, 3.0]
+    path = vasprun(calculation().replace("<v>0.5 0 0</v>", "<v>0.5 0</v>"), calculation())
+    assert [getattr(item, "reason", None) for item in read(path, "vasp/xml")] == [
+        "a table cannot be read (rows of [2, 3] numbers in varray[@name='forces'])", None,
+    ]  # fmt: skip
+
+
 # ---- theory ------------------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +350,10 @@ def test_both_outputs_state_the_same_theory(outcar, vasprun):
         ({"IVDW": "12"}, {"dispersion": "D3(BJ)"}),
         ({"LUSE_VDW": "T"}, {"dispersion": "nonlocal"}),
         ({"LNONCOLLINEAR": "T"}, {"spin": "noncollinear"}),
+        ({"GGA": "ZZ", "LEXCH": "PE"}, {"functional": "GGA = ZZ"}),
+        ({"NUPDOWN": "2.0", "EFIELD": "0.0"}, {"state": "moment fixed (NUPDOWN = 2)"}),
+        ({"EFIELD": "0.05", "NUPDOWN": "-1.0000"}, {"state": "in a field (EFIELD = 0.05)"}),
+        ({"ISMEAR": "-2"}, {"state": "occupations fixed (ISMEAR = -2)"}),
         (
             {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "5.30000000 0.0", "LDAUJ": "0.0 0.0"},
             {"hubbard_u": "DFT+U, L = 2 -1; U = 5.3 0; J = 0 0"},

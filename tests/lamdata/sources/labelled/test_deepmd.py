@@ -110,6 +110,94 @@ def test_other_labels_are_named(tmp_path):
     assert reader("deepmd/npy").ignored(file) == ["spin.npy"]
 
 
+def test_each_frame_says_which_files_of_its_set_are_not_read(tmp_path):
+    path = deepmd_npy(emt_frames(), tmp_path)
+    for name in ("atom_ener", "fparam", "dipole"):
+        np.save(path / f"set.000/{name}.npy", np.zeros((3, 1)))
+    said = {f"{name}: {name}.npy is not read" for name in ("atom_ener", "fparam", "dipole")}
+    assert [set(f.left_out) for f in read(path, "deepmd/npy")] == [said] * 3
+    (path / "nopbc").touch()
+    assert all(set(f.left_out) == said | {"virial: the system is not periodic"} for f in read(path, "deepmd/npy"))
+
+
+def test_other_files_of_a_raw_system_are_named(tmp_path):
+    path = deepmd_raw(emt_frames(), tmp_path)
+    (path / "aparam.raw").write_text("1\n2\n3\n")
+    assert {f.left_out for f in read(path, "deepmd/raw")} == {("aparam: aparam.raw is not read",)}
+
+
+def test_sets_of_an_hdf5_come_by_their_number_and_say_what_is_not_read(tmp_path):
+    import h5py
+
+    path = deepmd_hdf5(emt_frames(), tmp_path)
+    with h5py.File(path, "a") as root:
+        system = root["/"] if "type.raw" in root else next(iter(root.values()))
+        name = next(key for key in system if key.startswith("set."))
+        system.move(name, "set.10")
+        system.copy("set.10", "set.2")
+        system["set.2/energy.npy"][...] -= 1.0
+        system["set.2/spin.npy"] = np.zeros((3, 12))
+    frames = list(read_all(*_one(path), use=reader("deepmd/hdf5")))
+    assert [f.left_out for f in frames] == [("spin: spin.npy is not read",)] * 3 + [()] * 3
+    assert frames[0].energy == pytest.approx(frames[3].energy - 1.0)
+
+
+def test_a_flag_of_an_hdf5_that_is_false_is_not_set(tmp_path):
+    import h5py
+
+    for value, periodic in ((False, True), (True, False)):
+        path = deepmd_hdf5(emt_frames(), tmp_path)
+        with h5py.File(path, "a") as root:
+            system = root["/"] if "type.raw" in root else next(iter(root.values()))
+            system["nopbc"] = value
+        assert {f.cell is not None for f in read_all(*_one(path), use=reader("deepmd/hdf5"))} == {periodic}
+        path.unlink()
+
+
+@pytest.mark.parametrize("bad", [-2, 7])
+def test_a_type_that_is_neither_padding_nor_named_is_refused(tmp_path, bad):
+    path = deepmd_mixed(emt_frames(), tmp_path)
+    types = np.load(path / "set.000/real_atom_types.npy")
+    types[1, -1] = bad
+    np.save(path / "set.000/real_atom_types.npy", types)
+    assert [isinstance(item, Rejection) for item in read(path, "deepmd/npy")] == [False, True, False]
+
+
+def lmdb_of(tmp_path, change):
+    """Write an LMDB of three frames after a change to its records, and read it."""
+    import msgpack
+    from writers import lmdb_file
+
+    from lamdata.sources.bytes.lmdb_pages import LmdbFile
+
+    path = deepmd_lmdb(emt_frames(), tmp_path)
+    with LmdbFile(path, where="x") as data:
+        records = {entry.key: msgpack.unpackb(data.value(entry), raw=False, strict_map_key=False) for entry in data.entries()}
+    change(records)
+    packed = {key: msgpack.packb(record, use_bin_type=True) for key, record in records.items()}
+    return list(read_all(*_one(lmdb_file(tmp_path / "again" / "data.mdb", packed)), use=reader("deepmd/lmdb")))
+
+
+def test_an_lmdb_names_its_systems_and_what_is_not_read(tmp_path):
+    (tmp_path / "again").mkdir()
+
+    def change(records):
+        records[b"__metadata__"] |= {"nframes": 3, "frame_system_ids": [4, 4, 9]}
+        for key, record in records.items():
+            if key.isdigit():
+                record["atom_pref"] = record["energies"]
+
+    frames = lmdb_of(tmp_path, change)
+    assert [f.group.rpartition("/")[2] for f in frames] == ["4", "4", "9"]
+    assert {f.left_out for f in frames} == {("atom_pref: atom_pref is not read",)}
+
+
+def test_an_lmdb_with_fewer_frames_than_it_announces_is_refused(tmp_path):
+    (tmp_path / "again").mkdir()
+    with pytest.raises(SourceError, match="announces 5 frames, found 3"):
+        lmdb_of(tmp_path, lambda records: records[b"__metadata__"].update(nframes=5))
+
+
 def test_the_system_is_the_group(tmp_path):
     assert {f.group for f in read(deepmd_npy(emt_frames(), tmp_path), "deepmd/npy")} == {"sys"}
 

@@ -81,8 +81,8 @@ def test_stress_has_the_sign_of_ase_and_virial_wins(tmp_path):
     np.testing.assert_allclose(
         one(tmp_path, f"{CELL} {COLUMNS} {stress}", options={"stress": "pressure"}).virial, 8 * np.diag([0.1, 0.2, 0.3])
     )
-    both = one(tmp_path, f'{CELL} {COLUMNS} {stress} virial="1 0 0 0 2 0 0 0 3"')
-    np.testing.assert_allclose(both.virial, np.diag([1.0, 2.0, 3.0]))
+    both = one(tmp_path, f'{CELL} {COLUMNS} {stress} virial="-0.8001 0 0 0 -1.6 0 0 0 -2.4"')
+    np.testing.assert_allclose(both.virial, np.diag([-0.8001, -1.6, -2.4]))
 
 
 def test_voigt_is_xx_yy_zz_yz_xz_xy(tmp_path):
@@ -178,6 +178,222 @@ def test_counts_that_do_not_hold_are_one_line(tmp_path, text):
 def test_an_unknown_option_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="stres"):
         one(tmp_path, f"{COLUMNS} energy=1", options={"stres": "ase"})
+
+
+ROW = "1\n{}\nH 0 0 0 1 2 3\n"
+SKEWED = [[3.0, 0, 0], [0.5, 4.0, 0], [0.25, -0.75, 5.0]]
+
+
+@pytest.mark.parametrize(
+    "lattice",
+    [
+        '"3 0 0 0.5 4 0 0.25 -0.75 5"',
+        "[[3, 0, 0], [0.5, 4, 0], [0.25, -0.75, 5]]",
+        "[[3.,0,0],[.5,4.0,0],[2.5D-1,-7.5d-1,5e0]]",
+        '"[[3, 0, 0], [0.5, 4, 0], [0.25, -0.75, 5]]"',
+        '"_JSON [[3.0, 0, 0], [0.5, 4, 0], [0.25, -0.75, 5]]"',
+        "_JSON [[3.0,0,0],[0.5,4,0],[0.25,-0.75,5]]".replace("_JSON ", ""),
+        "{3 0 0 0.5 4 0 0.25 -0.75 5}",
+        "'3 0 0 0.5 4 0 0.25 -0.75 5'",
+        "[3, 0, 0, 0.5, 4, 0, 0.25, -0.75, 5]",
+        '"3, 0, 0, 0.5, 4, 0, 0.25, -0.75, 5"',
+    ],
+)
+def test_a_lattice_is_the_same_in_every_form_of_an_array(tmp_path, lattice):
+    frame = one(tmp_path, f"Lattice={lattice} {COLUMNS} energy = -2.5 pbc=[T, T, T]")
+    assert frame.cell.tolist() == SKEWED and frame.energy == -2.5 and frame.pbc == (True,) * 3
+
+
+@pytest.mark.parametrize("key", ["virial", "REF_virial", "virials"])
+@pytest.mark.parametrize(
+    "value", ['"_JSON [[1, 2, 3], [2, 5, 6], [3, 6, 9]]"', "[[1, 2, 3], [2, 5, 6], [3, 6, 9]]", "{1 5 9 6 3 2}", '"1 2 3 2 5 6 3 6 9"']
+)
+def test_a_virial_is_the_same_in_every_form_of_an_array(tmp_path, key, value):
+    assert one(tmp_path, f"{CELL} {COLUMNS} {key}={value} energy=1").virial.tolist() == [[1, 2, 3], [2, 5, 6], [3, 6, 9]]
+
+
+def test_a_stress_that_ase_wrote_as_json_is_read(tmp_path):
+    from ase import Atoms
+    from ase.io import write
+
+    stress = np.array([[0.01, 0.002, 0], [0.002, 0.03, 0], [0, 0, -0.04]])
+    atoms = Atoms("H", cell=[2, 2, 2], pbc=True, info={"REF_stress": stress, "REF_energy": -3.5, "note": {"a": [1, 2]}})
+    atoms.arrays["REF_forces"] = np.array([[1.0, 2, 3]])
+    write(tmp_path / "ase.xyz", atoms)
+    assert "_JSON" in (tmp_path / "ase.xyz").read_text()
+    frame = read(tmp_path, (tmp_path / "ase.xyz").read_text())[0]
+    np.testing.assert_allclose(frame.virial, -8 * stress)
+    assert frame.energy == -3.5 and frame.forces.tolist() == [[1, 2, 3]]
+
+
+def test_quotes_inside_quotes_and_equal_signs_do_not_end_a_value(tmp_path):
+    frame = one(tmp_path, rf'{CELL} {COLUMNS} note="energy=-9 \"virial=1\"" energy=-1.25')
+    assert frame.energy == -1.25 and frame.virial is None
+
+
+@pytest.mark.parametrize("value", ["None", "null", '"_JSON null"'])
+def test_a_label_that_is_written_as_none_is_missing(tmp_path, value):
+    assert one(tmp_path, f"{CELL} {COLUMNS} energy={value}").energy is None
+
+
+def test_three_numbers_are_the_lengths_of_a_cell_and_six_are_refused(tmp_path):
+    assert one(tmp_path, f'Lattice="3 4 5" {COLUMNS}').cell.tolist() == np.diag([3, 4, 5]).tolist()
+    assert one(tmp_path, f'cell=[[3, 0, 0], [0, 4, 0], [0, 0, 5]] {COLUMNS} pbc="T T T"').cell.tolist() == np.diag([3, 4, 5]).tolist()
+    assert "neither 9 nor 3" in one(tmp_path, f'Lattice="3 4 5 90 90 90" {COLUMNS}').reason
+
+
+def test_periodic_without_a_cell_is_no_molecule(tmp_path):
+    assert "no cell" in one(tmp_path, f'{COLUMNS} pbc="T T T" energy=1').reason
+
+
+@pytest.mark.parametrize("other", ["free_energy", "REF_energy", "total_energy"])
+def test_two_energies_that_differ_are_a_question_to_the_card(tmp_path, other):
+    comment = f"{CELL} {COLUMNS} energy=-1.5 {other}=-1.75"
+    with pytest.raises(SourceError, match=f"both 'energy' and '{other}' could be energy: -1.5 and -1.75"):
+        one(tmp_path, comment)
+    assert one(tmp_path, comment, keys={"energy": other}).energy == -1.75
+    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=-1.5 {other}=-1.50")
+    assert frame.energy == -1.5 and frame.left_out == ()
+
+
+def test_labels_that_are_not_read_are_named(tmp_path):
+    text = (
+        f"1\n{CELL} Properties=species:S:1:pos:R:3:MACE_forces:R:3:magmoms:R:1 MACE_energy=-1 myStress={{1 0 0 0 1 0 0 0 1}} "
+        'dipole="1 2 3" energy_weight=2 max_force=3 config_type=bulk E=-3\nH 0 0 0 1 2 3 0.5\n'
+    )
+    frame = read(tmp_path, text)[0]
+    assert (frame.energy, frame.forces, frame.virial) == (None, None, None)
+    assert sorted(said.partition(":")[0] for said in frame.left_out) == [
+        "dipole",
+        "energy",
+        "energy",
+        "forces",
+        "magnetic moments",
+        "virial",
+    ]
+    assert "forces: 'MACE_forces' is not read" in frame.left_out
+    chosen = read(tmp_path, text, keys={"forces": "MACE_forces", "energy": "E"})[0]
+    assert "energy: 'MACE_energy' is not read, 'E' is" in chosen.left_out and not [t for t in chosen.left_out if t.startswith("forces")]
+    off = read(tmp_path, text, keys={"forces": "", "energy": "", "virial": ""})[0]
+    assert {said.partition(":")[0] for said in off.left_out} == {"dipole", "magnetic moments"}
+
+
+def test_a_stress_of_a_molecule_is_named(tmp_path):
+    assert one(tmp_path, f'{COLUMNS} energy=1 stress="1 0 0 0 1 0 0 0 1"').left_out == ("virial: the frame is not periodic",)
+
+
+@pytest.mark.parametrize(("label", "key"), [("forces", "F_dft"), ("energy", "E_dft"), ("virial", "W"), ("stress", "S"), ("group", "run")])
+def test_a_key_of_the_card_that_no_frame_has_is_an_error(tmp_path, label, key):
+    with pytest.raises(SourceError, match=f"no key '{key}' for {label} in any frame"):
+        read(tmp_path, 3 * ROW.format(f"{CELL} {COLUMNS} energy=-1.5"), keys={label: key})
+
+
+def test_a_key_of_the_card_that_some_frames_lack_is_said_of_these(tmp_path):
+    text = ROW.format(f"{CELL} {COLUMNS} E_dft=-1.5") + ROW.format(f"{CELL} {COLUMNS} energy=-2")
+    first, second = read(tmp_path, text, keys={"energy": "E_dft"})
+    assert first.energy == -1.5 and first.left_out == ()
+    assert second.energy is None and "energy: its key 'E_dft' is not there" in second.left_out
+
+
+def test_a_key_that_only_another_span_has_is_not_missing(tmp_path):
+    from dataclasses import replace
+
+    use, path = reader("extxyz"), tmp_path / "a.xyz"
+    path.write_text(20 * ROW.format(f"{CELL} {COLUMNS} energy=-1") + ROW.format(f"{CELL} {COLUMNS} E_dft=-1.5"))
+    file = SourceFile(name="a.xyz", path=str(path))
+    spans = use.spans(file, 200)
+    assert len(spans) > 2
+    for key, fails in (("E_dft", False), ("E_none", True)):
+        spec = SourceSpec(path="a.xyz", keys={"energy": key})
+        if fails:
+            with pytest.raises(SourceError, match="E_none"):
+                list(read_all(replace(file, span=spans[0]), spec, use=use))
+        else:
+            assert sum(len(list(read_all(replace(file, span=span), spec, use=use))) for span in spans) == 21
+
+
+@pytest.mark.parametrize(
+    ("stress", "reason"),
+    [
+        ("0.1 0 0 0 0.2 0 0 0 0.3", "opposite signs"),
+        ("-16.0218 0 0 0 -32.0435 0 0 0 -48.0653", "looks like GPa"),
+        ("160.218 0 0 0 320.435 0 0 0 480.653", "looks like kbar of the other sign"),
+        ("0.3 0 0 0 -0.2 0 0 0 0.1", "disagree"),
+    ],
+)
+def test_a_virial_and_a_stress_that_disagree_are_refused(tmp_path, stress, reason):
+    found = one(tmp_path, f'{CELL} {COLUMNS} stress="{stress}" virial="0.8 0 0 0 1.6 0 0 0 2.4"')
+    assert isinstance(found, Rejection) and reason in found.reason
+
+
+def test_a_pressure_agrees_with_its_virial_once_the_card_says_so(tmp_path):
+    comment = f'{CELL} {COLUMNS} stress="0.1 0 0 0 0.2 0 0 0 0.3" virial="0.8 0 0 0 1.6 0 0 0 2.4"'
+    np.testing.assert_allclose(one(tmp_path, comment, options={"stress": "pressure"}).virial, np.diag([0.8, 1.6, 2.4]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "energy_units=kcal/mol force_units=kcal/mol/A",
+        'units="kcal/mol Angstrom kcal/mol/Ang"',
+        "units=real",
+        "EnergyUnit=kcal/mol forces_unit=kcal/mol/angstrom",
+    ],
+)
+def test_every_way_to_state_units_is_heeded(tmp_path, statement):
+    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=-2 {statement}")
+    assert frame.energy == pytest.approx(-2 * units.KCAL_PER_MOL)
+    np.testing.assert_allclose(frame.forces[0], np.array([1, 2, 3]) * units.KCAL_PER_MOL)
+
+
+def test_lengths_in_bohr_are_heeded(tmp_path):
+    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=-2 length_unit=bohr")
+    np.testing.assert_allclose(frame.cell, 2 * units.BOHR * np.eye(3))
+
+
+def test_the_unit_in_the_name_of_a_key_is_heeded(tmp_path):
+    frame = one(
+        tmp_path, "Properties=species:S:1:pos:R:3:forces_Ha_bohr:R:3 energy_Ha=-2", keys={"energy": "energy_Ha", "forces": "forces_Ha_bohr"}
+    )
+    assert frame.energy == pytest.approx(-2 * units.HARTREE)
+    assert frame.forces[0, 2] == pytest.approx(3 * units.HARTREE / units.BOHR)
+
+
+@pytest.mark.parametrize(
+    ("comment", "match"),
+    [
+        (f"{COLUMNS} energy=1 units=furlong", "units is 'furlong'"),
+        (f"{CELL} {COLUMNS} energy=1 energy_unit=eV/atom", "unknown energy unit 'eV/atom'"),
+        (f'{CELL} {COLUMNS} stress="1 0 0 0 1 0 0 0 1" units=metal', "unknown stress unit 'bar'"),
+        (f'{CELL} Properties=species:S:1:pos:R:3:x:R:3 energy=1 energy_unit=Ha stress="1 0 0 0 1 0 0 0 1"', "stresses have none"),
+    ],
+)
+def test_units_that_are_not_understood_are_refused(tmp_path, comment, match):
+    with pytest.raises(SourceError, match=match):
+        one(tmp_path, comment)
+
+
+def test_numbers_about_units_are_no_units(tmp_path):
+    assert one(tmp_path, f"{CELL} {COLUMNS} energy=1 formula_units=4 n_units=2 unit_cell=primitive").energy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "known"),
+    [("water.dat", "3\nwater\nO 0 0 0.1\nH 0 .7 -.4\nH 0 -.7 -.4\n", True), ("a.xyz", "3\nx\nno atoms here 1\n", False)],
+)
+def test_a_format_is_known_by_what_is_in_the_file(tmp_path, name, text, known):
+    assert reader("extxyz").guess(SourceFile(name=name, path="-"), text.encode()) is known
+
+
+def test_the_survey_finds_groups_a_published_split_and_isolated_atoms(tmp_path):
+    frames = [
+        f"{CELL} {COLUMNS} energy=-1 traj_id=t{i // 2} uid={i} set=s{i} split={'train' if i < 4 else 'test'} energy_weight=1"
+        for i in range(6)
+    ]
+    frames.append(f"{COLUMNS} energy=-13 config_type=IsolatedAtom split=train")
+    (tmp_path / "a.xyz").write_text("".join(map(ROW.format, frames)))
+    survey = reader("extxyz").survey(SourceFile(name="a.xyz", path=str(tmp_path / "a.xyz")))
+    assert (survey.frames, survey.groups, survey.splits, survey.isolated) == (7, {"traj_id": 3}, {"split": {"train": 5, "test": 2}}, [6])
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

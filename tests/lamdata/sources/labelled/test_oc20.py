@@ -41,6 +41,47 @@ def test_a_missing_or_short_txt_is_refused(tmp_path):
         read(path, "oc20/s2ef")
 
 
+@pytest.mark.parametrize(
+    ("lines", "match"),
+    [
+        ("r0,f0,1.0\nr0,f1,1.5\nr1,f0,1.0\nr1,f1,1.0\n", "r0 has reference energy 1.0 and 1.5"),
+        ("r0,f0,-900.0\nr0,f1,-900.0\nr1,f0,1.0\nr1,f1,1.0\n", "an adsorption energy of 9"),
+        ("r0,f0,1.0\nr0,f1,1.0\nr0,f2,1.0\nr0,f3,1.0\n", "r0 has composition Au1Cu3 and Cu4"),
+    ],
+)
+def test_a_txt_of_another_extxyz_is_refused(tmp_path, lines, match):
+    frames = emt_frames(4)
+    frames[3].numbers[:] = 29
+    path = s2ef(frames, tmp_path)
+    (tmp_path / "0.txt.xz").write_bytes(lzma.compress(lines.encode()))
+    with pytest.raises(SourceError, match=match):
+        read(path, "oc20/s2ef")
+
+
+SLAB = """4
+Lattice="6 0 0 0 6 0 0 0 20" Properties=species:S:1:pos:R:3:move_mask:L:1:tags:I:1:forces:R:3 energy=-11.5 free_energy=-11.5 pbc="T T T"
+Cu 0 0 0 F 0 {}
+Cu 2 2 2 F 0 {}
+Cu 2 0 4 T 1 0.2 0.0 -0.5
+O 2 1 6 T 2 0.0 0.1 0.9
+"""
+
+
+@pytest.mark.parametrize(("fixed", "kept"), [(("-0.1 0.0 -0.3", "-0.1 -0.1 -0.1"), True), (("0.0 0.0 0.0", "0.0 0.0 0.0"), False)])
+@pytest.mark.parametrize("masked", [True, False])
+def test_forces_of_fixed_atoms_that_were_set_to_zero_are_no_forces(tmp_path, fixed, kept, masked):
+    text = SLAB.format(*fixed)
+    if not masked:
+        text = text.replace("move_mask:L:1:", "").replace(" F 0 ", " 0 ").replace(" T ", " ", 2).replace("pbc= T", "pbc=T")
+        text = text.replace('pbc="T T"', 'pbc="T T T"')
+        text = "\n".join(" ".join(word for word in line.split() if word != "T") if line[:1] in "CO" else line for line in text.split("\n"))
+    (tmp_path / "7.extxyz").write_text(text)
+    (tmp_path / "7.txt").write_text("random7,frame3,-10.25\n")
+    (frame,) = read(tmp_path / "7.extxyz", "oc20/s2ef", energy="adsorption")
+    assert frame.energy == -1.25 and (frame.forces is not None) is kept
+    assert frame.left_out == (() if kept else ("forces: those of fixed atoms were set to zero",))
+
+
 def test_the_lmdb_does_not_say_which_energy_it_holds(tmp_path):
     pytest.importorskip("torch")
     path = oc20_lmdb(emt_frames(), tmp_path)

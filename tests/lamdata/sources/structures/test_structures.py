@@ -152,6 +152,34 @@ def test_an_enthalpy_is_no_energy_unless_the_card_says_zero_pressure(tmp_path):
     assert [f.energy for f in taken] == pytest.approx([f.energy for f in frames], abs=1e-8)
 
 
+def test_an_enthalpy_under_pressure_is_never_an_energy(tmp_path):
+    file, _ = calypso_file(tmp_path)
+    first = next(iter(read_all(file, SourceSpec(path="results"), use=reader("calypso"))))
+    assert first.left_out == ("energy: the enthalpy is E + pV; `options: {energy: enthalpy}` takes it for a search at zero pressure",)
+    (tmp_path / "input.dat").write_text("NameOfAtoms = Au Cu\nNumberOfAtoms = 1 3\nPSTRESS = 200\n")
+    with pytest.raises(SourceError, match="the search is at 200 kbar"):
+        list(read_all(file, SourceSpec(path="results", options={"energy": "enthalpy"}), use=reader("calypso")))
+
+
+def test_structures_of_another_search_are_rejected(tmp_path):
+    file, _ = calypso_file(tmp_path)
+    (tmp_path / "input.dat").write_text("NameOfAtoms = Au Cu\nNumberOfAtoms = 2 3\n")
+    items = list(read_all(file, SourceSpec(path="results"), use=reader("calypso")))
+    assert {i.reason for i in items} == {"not of the composition that input.dat states"}
+    (tmp_path / "input.dat").write_text("NameOfAtoms = Au Cu\nNumberOfAtoms = 2 3\nVSC = T\n")
+    assert all(isinstance(i, Frame) for i in read_all(file, SourceSpec(path="results"), use=reader("calypso")))
+
+
+XSF = "# total energy = -3.2 eV\n\nATOMS\nH 0 0 0 0.1 0 0\nH 0 0 0.8 -0.1 0 0\n"
+
+
+def test_what_an_xsf_may_label_is_named(tmp_path):
+    (frame,) = text(tmp_path, XSF, "xsf", file="a.xsf")
+    assert frame.energy is None and frame.forces is None and [said.partition(":")[0] for said in frame.left_out] == ["forces", "energy"]
+    (bare,) = text(tmp_path, "ATOMS\nH 0 0 0\nH 0 0 0.8\n", "xsf", file="a.xsf")
+    assert bare.left_out == ()
+
+
 def test_a_failed_relaxation_is_rejected(tmp_path):
     file, path = calypso_file(tmp_path)
     lines = path.read_text().splitlines()

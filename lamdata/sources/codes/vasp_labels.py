@@ -1,0 +1,82 @@
+"""What the numbers of a VASP run mean, whichever of its outputs holds them: energy, stress, charge, convergence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lamdata.frame import F64
+from lamdata.units import KBAR
+
+ORDER = "XX YY ZZ XY YZ ZX"  # of the six components that VASP prints
+SETTLED = 1e-5  # eV/atom
+FREE = "e_fr_energy"  # of which forces and stress are the derivatives
+FIXED = 10  # ICHARG from which on the charge density stays that of a file
+
+
+def settled(loops: int, most: int, change: float | None, ediff: float, natoms: int, *, said: bool | None = None) -> bool:
+    """Say whether a self-consistency loop of `loops` steps ended before `most` (NELM), or had nothing left to change.
+
+    What the run says of itself (`said`) decides. Else, since hybrid runs chain loops and count on, a count that reaches NELM proves
+    nothing by itself: the last change of the energy then decides, against EDIFF or 1e-5 eV/atom, far below what any model resolves.
+    """
+    if said is not None:
+        return said
+    return loops < most or not most or (change is not None and abs(change) <= max(ediff, SETTLED * natoms))
+
+
+def electronic_end(line: str) -> bool | None:
+    """What `aborting loop ...` says of convergence: that it was not reached counts; VASP 5 says that it was even at NELM."""
+    return False if "not reached" in line or "hard stop" in line else None
+
+
+def energy_of(
+    step: Mapping[str, float | None], last: Mapping[str, float | None], name: str, *, pstress: float, volume: float
+) -> float | None:
+    """The energy of an ionic step in eV, from the energies that are stated for it and for its `last` electronic step.
+
+    Under PSTRESS (kbar) the step's energy is the enthalpy E + pV. Its e_0_energy is wrong in many versions
+    (https://www.vasp.at/forum/viewtopic.php?t=16942): the difference to the free energy in the last electronic step is right, and
+    holds for the step.
+    """
+    free = step.get(FREE)
+    if free is None:
+        return None
+    free -= pstress * KBAR * volume
+    if name == FREE:
+        return free
+    same, other = last.get(FREE), last.get(name)
+    return None if same is None or other is None else free + other - same
+
+
+def charge_of(electrons: float, valence: Sequence[float], counts: Sequence[int]) -> float:
+    """The charge of the cell in e: the valence electrons of its atoms less NELECT."""
+    return sum(n * z for n, z in zip(counts, valence, strict=True)) - electrons
+
+
+def stress_of(six: Sequence[float], order: str = ORDER) -> F64:
+    """(3, 3) eV/Å^3, positive when compressed, of six numbers in kbar in the order that the table's header names."""
+    axes = order.split()
+    if {"".join(sorted(pair)) for pair in axes} != {"XX", "YY", "ZZ", "XY", "YZ", "XZ"} or len(six) != 6:
+        raise ValueError(f"the stress has components {order!r}")
+    stress = np.zeros((3, 3))
+    for pair, value in zip(axes, six):
+        i, j = ("XYZ".index(axis) for axis in pair)
+        stress[i, j] = stress[j, i] = value * KBAR
+    return stress
+
+
+def unusable(tags: Mapping[str, str]) -> str | None:
+    """Why no energy of a run is that of its atoms, or `None`."""
+    if number(tags, "ICHARG") >= FIXED:
+        return "the charge density is that of a file: not self-consistent"
+    return None
+
+
+def number(tags: Mapping[str, str], name: str, default: float = 0.0) -> float:
+    """A tag's number; the default where there is none."""
+    try:
+        return float(tags.get(name, default))
+    except ValueError:
+        return default

@@ -1,0 +1,91 @@
+"""What a record states beside its sites: a formula that must agree with them, and labels under usual names that are not read."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from ... import elements
+from ..build import NUMBERS, Unusable
+
+TERM = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?\s*")
+CLOSE = 0.02  # relative: formulas are rounded
+LABELS = {
+    "energy": re.compile(
+        r"(?:.*_)?(?<!formation_)(?<!hull_)(?<!fermi_)(?<!binding_)(?<!surface_)(?<!exfoliation_)(?<!cohesive_)(?<!cutoff_)(?<!above_)(?<!point_)(?<!band_)"
+        r"(?:energy(?:_cell|_atom|_total|_per_?atom|_peratom)?|enthalpy(?:_cell|_atom)|e_?tot(?:al)?)$",
+        re.IGNORECASE,
+    ),
+    "forces": re.compile(r"(?:.*_)?(?:forces?|resid_force_cartn_x)$", re.IGNORECASE),
+    "virial": re.compile(r"(?:.*_)?(?:stress(?:es)?(?:_tensor)?|virials?)$", re.IGNORECASE),
+}
+
+
+def parse_formula(text: object) -> dict[str, float] | None:
+    """Atoms of each element in "Cu S O5 H2" or "Fe2O3", deuterium as hydrogen; None where it is no plain formula."""
+    words = str(text).strip().strip("'\"").strip()
+    out: dict[str, float] = {}
+    at = 0
+    for found in TERM.finditer(words):
+        if found.start() != at or found[1] not in NUMBERS:
+            return None
+        symbol = elements.SYMBOLS[NUMBERS[found[1]]]
+        out[symbol] = out.get(symbol, 0.0) + float(found[2] or 1.0)
+        at = found.end()
+    return out if out and at == len(words) and min(out.values()) > 0 else None
+
+
+def check_formula(stated: object, numbers: Iterable[int]) -> float | None:
+    """Refuse atoms that have not the ratios of a formula; return how many formula units they are, None without a plain formula."""
+    formula = parse_formula(stated) if stated not in (None, "", "?", ".") else None
+    if formula is None:
+        return None
+    counts = Counter(elements.SYMBOLS[number] for number in numbers)
+    found = " ".join(f"{symbol}{count}" for symbol, count in sorted(counts.items()))
+    units = sum(counts.values()) / sum(formula.values())
+    same = set(counts) == set(formula) and all(abs(counts[s] - units * n) <= CLOSE * counts[s] for s, n in formula.items())
+    if not same:
+        raise Unusable("composition differs from the formula that is stated", f"{str(stated).strip()[:60]} stated, {found[:60]} found")
+    return units
+
+
+def check_count(stated: object, found: int, what: str) -> None:
+    """Refuse a number of atoms, or of something else, that is not the one that is stated; None and "" state nothing."""
+    if stated in (None, ""):
+        return
+    try:
+        same = float(str(stated)) == found
+    except ValueError:
+        same = False
+    if not same:
+        raise Unusable(f"{what} differs from what is stated", f"{str(stated)[:20]} stated, {found} found")
+
+
+def check_ratios(elements_named: Sequence[str], ratios: Sequence[float], numbers: Sequence[int]) -> None:
+    """Refuse atoms that have not these shares of these elements."""
+    counts = Counter(elements.SYMBOLS[number] for number in numbers)
+    shares = dict(zip(elements_named, ratios, strict=True))
+    if any(abs(counts[symbol] / len(numbers) - share) > CLOSE / 2 for symbol, share in shares.items()):
+        found = ", ".join(f"{symbol} {counts[symbol] / len(numbers):.3f}" for symbol in shares)
+        raise Unusable(
+            "shares of the elements differ from what is stated",
+            f"{', '.join(f'{s} {r:.3f}' for s, r in shares.items())} stated, {found} found",
+        )
+
+
+def unread_labels(record: Mapping[str, object], *, given: Iterable[str] = (), hint: str = "") -> tuple[str, ...]:
+    """ "energy: `total_energy` is not read" for each label of a record under a usual name, but those that are `given`."""
+    names = tuple(name for name, value in record.items() if value not in (None, "", "na", "?", "."))
+    return _named(names, tuple(given), hint)
+
+
+@functools.lru_cache(maxsize=1000)
+def _named(names: tuple[str, ...], given: tuple[str, ...], hint: str) -> tuple[str, ...]:
+    out = []
+    for label, pattern in LABELS.items():
+        found = next((name for name in names if pattern.match(name)), None)
+        if found is not None and label not in given:
+            out.append(f"{label}: `{found}` is not read" + (f" {hint.format(label=label, name=found)}" if hint else ""))
+    return tuple(out)

@@ -1,0 +1,98 @@
+"""Store: what a URL holds, listed by one small object; datasets are opened from it by name.
+
+To write: `Survey.of` per piece, `plan_segment` once, `write_shard` for each shard in any process, `seal_segment`, then
+`commit`. To read: `open_store`, `open_dataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, StoreError
+from ..notebook import html_table, listed, sentence
+from ..places import Place, open_place
+from .commits import DatasetEntry, Index, read_commit, read_index
+from .dataset import Dataset
+from .selection import Filter
+from .shown import STORE_COLUMNS, store_rows
+
+
+def open_store(url: str | Path, *, commit: int | None = None) -> Store:
+    """Open the store at a local path or any fsspec URL, as its newest commit has it, or as the commit of a number that is still kept had it."""
+    place = open_place(url)
+    index = read_index(place) if commit is None else read_commit(place, commit)
+    if index is None:
+        raise StoreError("there is no store here", where=place.url, hint="make one with `lamdata ingest`")
+    return Store(place, index)
+
+
+def open_dataset(
+    url: str | Path,
+    name: str | None = None,
+    *,
+    split: str | None = None,
+    elements: Sequence[int | str] | None = None,
+    natoms: tuple[int, int] | None = None,
+    commit: int | None = None,
+) -> Dataset:
+    """Open a dataset of a store, or the frames of it that pass a filter; `name` may be left out where there is only one.
+
+    `elements` keeps frames made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest).
+    """
+    store = open_store(url, commit=commit)
+    if name is None:
+        if len(store) != 1:
+            raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {', '.join(store)}")
+        name = next(iter(store))
+    return store.open(name, split=split, elements=elements, natoms=natoms)
+
+
+class Store(Mapping[str, "Dataset"]):
+    """Datasets by name, as one commit lists them."""
+
+    def __init__(self, place: Place, index: Index):
+        self.url, self.commit = place.url, index.number
+        self._place, self._index = place, index
+
+    def __getitem__(self, name: str) -> Dataset:
+        return self.open(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index.datasets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index.datasets)
+
+    def __len__(self) -> int:
+        return len(self._index.datasets)
+
+    def meta(self, name: str) -> Mapping[str, Any]:
+        """The plain JSON that was committed with a dataset; nothing is read for it."""
+        meta: Mapping[str, Any] = self._known(name)["meta"]
+        return meta
+
+    def entry(self, name: str) -> DatasetEntry:
+        """What the commit says of a dataset: its segments and its `meta`; nothing is read for it."""
+        return DatasetEntry.from_json(self._known(name))
+
+    def open(
+        self,
+        name: str,
+        *,
+        split: str | None = None,
+        elements: Sequence[int | str] | None = None,
+        natoms: tuple[int, int] | None = None,
+    ) -> Dataset:
+        """Open one dataset, filtered as `open_dataset` says."""
+        return Dataset(self._place, name, self.entry(name), Filter()).select(split=split, elements=elements, natoms=natoms)
+
+    def _known(self, name: str) -> Mapping[str, Any]:
+        return self._index.known(name, where=self.url)
+
+    def __repr__(self) -> str:
+        return sentence(f"Store {self.url}", {"commit": self.commit, f"{len(self)} datasets:": listed(list(self))})
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Store {self.url}, commit {self.commit}", STORE_COLUMNS, store_rows({name: self.entry(name) for name in self}))

@@ -1,0 +1,124 @@
+"""Observers: what is done after a step, in order: a checkpoint, a row of metrics, a look at held-out frames.
+
+Each is called on every rank with the state and the row of the step; only the first rank writes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from lamdata.errors import LamError
+
+from ..checkpoint import save
+from ..evaluation.evaluate import evaluate, score
+from ..runlog import MetricsFile, flatten
+from .ranks import Ranks
+from .state import TrainState
+
+Row = dict[str, Any]  # column -> value
+
+
+class Observer(Protocol):
+    """Something that is done after a step."""
+
+    def __call__(self, state: TrainState, row: Row) -> None:
+        """Look at the state; what is worth a column goes into `row`."""
+
+
+class Checkpoints:
+    """Every so many steps and at the end: last.pt, with the ones before it in `checkpoints/`."""
+
+    def __init__(self, out: Path, ranks: Ranks, *, saved: int):
+        self.out, self.ranks, self.saved = out, ranks, saved  # the step of last.pt
+
+    def __call__(self, state: TrainState, row: Row) -> None:
+        """Save where it is due. Before a look, so that nothing is lost where the look fails."""
+        if state.step % state.config.checkpoint_every == 0 or state.step == state.config.steps:
+            self.save(state)
+
+    def save(self, state: TrainState) -> None:
+        """Write last.pt; all ranks must call it."""
+        self.ranks.sum_metrics(state.metrics, state.truncated)
+        if not self.ranks.first:
+            return
+        refuse_bad_weights(state)
+        last = self.out / "last.pt"
+        if state.step != self.saved:
+            self._keep(last, state)
+        save(state.snapshot(), last)
+        self.saved = state.step
+
+    def _keep(self, last: Path, state: TrainState) -> None:
+        """Put the present last.pt aside, and remove the oldest."""
+        folder, before = self.out / "checkpoints", state.config.checkpoint_keep - 1
+        if before and last.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            aside = folder / f"step-{self.saved:09}.pt"
+            if not aside.exists():
+                try:
+                    os.link(last, aside)
+                except OSError:  # a file system without links
+                    shutil.copy2(last, aside)
+        for old in sorted(folder.glob("*.pt"))[: -before or None] if folder.is_dir() else ():
+            old.unlink()
+
+
+def refuse_bad_weights(state: TrainState) -> None:
+    """Raise LamError where a weight is not finite: such a checkpoint would never train again."""
+    bad = [name for name, value in state.model.state_dict().items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise LamError(
+            f"{len(bad)} tensors of the model are not finite after step {state.step}, {bad[0]} first", hint="last.pt is the one before"
+        )
+
+
+class Look:
+    """Every so many steps and at the end: a row of metrics.csv, with errors on held-out frames where they are due."""
+
+    def __init__(self, out: Path, ranks: Ranks, log: MetricsFile | None):
+        self.out, self.ranks, self.log = out, ranks, log
+
+    def __call__(self, state: TrainState, row: Row) -> None:
+        """Look where it is due."""
+        if self.due(state):
+            self.look(state, row)
+
+    def due(self, state: TrainState) -> bool:
+        """Whether a row belongs to this step."""
+        return state.step % state.config.log_every == 0 or self._validates(state)
+
+    def _validates(self, state: TrainState) -> bool:
+        return state.step % state.config.validation.every == 0 or state.step == state.config.steps
+
+    def look(self, state: TrainState, row: Row) -> None:
+        """Write the row; the best model so far is kept."""
+        self.ranks.sum_metrics(state.metrics, state.truncated)
+        if self.ranks.first:
+            row |= {
+                "step": state.step,
+                "learning_rate": state.schedule.rate(state.step - 1),
+                "loss": math.fsum(state.losses) / len(state.losses) if state.losses else None,
+                "truncated": state.truncated[0] / state.truncated[1] if state.truncated[1] else None,
+            }
+            row |= flatten(state.metrics.table(), "train", state.data.heads)
+        state.looked = state.step
+        state.forget_errors()
+        if self.ranks.first and self._validates(state):
+            row |= self._validate(state)
+        if self.log is not None:
+            self.log.append(row)
+
+    def _validate(self, state: TrainState) -> Row:
+        state.model.eval()
+        table = evaluate(state.model, state.data, frames=state.config.validation.frames, at_once=state.config.batch.at_once)
+        value = score(table)
+        if value < state.best or math.isinf(value):  # nothing held out: the last is the best there is
+            state.best = value
+            save(state.snapshot(), self.out / "best.pt")
+        return flatten(table, "validation", state.data.heads)

@@ -1,0 +1,92 @@
+"""TrainState: a run between two steps, and the checkpoint that says all of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..checkpoint import Checkpoint
+from ..config import TrainConfig
+from ..data.mixture import TrainingData
+from ..evaluation.metrics import Metrics
+from ..model.lam import LamModel
+from .schedule import Schedule
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """A run between two steps."""
+
+    config: TrainConfig
+    data: TrainingData
+    model: LamModel
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    metrics: Metrics  # errors since the last look
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
+    losses: list[float] = field(default_factory=list)  # since the last look
+    truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
+    step: int = 0  # optimizer steps done
+    position: int = 0  # of the stream: frames drawn, over all ranks
+    looked: int = 0  # the step of the last look
+    skipped: int = 0  # batches passed over because their gradient was not finite
+    best: float = math.inf  # lowest validation score so far
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and of what is collated for them."""
+        return next(self.model.parameters()).dtype
+
+    def snapshot(self) -> Checkpoint:
+        """The run as it stands."""
+        lock = self.data.lock()
+        return Checkpoint(
+            model_config=self.model.config.model_dump(mode="json"),
+            model=self.model.state_dict(),
+            heads={head: self._describe(head, lock["datasets"]) for head in self.data.heads} | self.others,
+            lock=lock,
+            train_config=self.config.model_dump(mode="json"),
+            optimizer=self.optimizer.state_dict(),
+            step=self.step,
+            position=self.position,
+            looked=self.looked,
+            skipped=self.skipped,
+            truncated=list(self.truncated),
+            sums=self.metrics.sums,
+            loss=list(self.losses),
+            best=None if math.isinf(self.best) else self.best,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `snapshot` gave; the model has its weights already."""
+        if checkpoint.optimizer is not None:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
+        self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
+        self.losses, self.truncated = list(checkpoint.loss), list(checkpoint.truncated)
+        self.best = math.inf if checkpoint.best is None else checkpoint.best
+        self.metrics.restore(checkpoint.sums)
+
+    def forget_errors(self) -> None:
+        """Begin to count anew, after a look."""
+        self.metrics, self.losses, self.truncated = Metrics(self.data.heads), [], [0, 0]
+
+    def _describe(self, head: str, datasets: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint says of a head."""
+        data = self.data
+        references, names = data.references(head), [task.spec.dataset for task in data.of_head(head)]
+        return {
+            "task": data.heads[head],
+            "weight": data.weights[head],
+            "datasets": names,
+            "theory": [datasets[name]["theory"] for name in names],
+            "references": None if references is None else references.to_json(),
+        }
