@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,7 @@ def main() -> None:
         return
     if chosen.parity and "LAM_DEEPMD_PYTHON" not in os.environ:
         sys.exit("--parity needs LAM_DEEPMD_PYTHON: see tests/parity/README.md")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a commit that was checked out is taken away again
     sides = [measure(commit, parity=chosen.parity) for commit in (chosen.commit, chosen.other)]
     names = [chosen.commit, chosen.other or "working tree"]
     print(f"{'':36} {names[0]:34} {names[1]:34}")
