@@ -3,6 +3,25 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .augment import AugmentSpec as AugmentSpec
+    from .catalog import Card as Card
+    from .catalog import Mixture as Mixture
+    from .catalog import open_card as open_card
+    from .catalog import open_catalog as open_catalog
+    from .catalog import open_mixture as open_mixture
+    from .frame import Frame as Frame
+    from .frame import Rejection as Rejection
+    from .frames import Frames as Frames
+    from .ingestion import ingest as ingest
+    from .store import open_dataset as open_dataset
+    from .store import open_store as open_store
+    from .stream import Stream as Stream
+    from .stream import StreamHead as StreamHead
+    from .theory import Theory as Theory
+    from .validation import validate as validate
 
 _PUBLIC = {
     "Frame": "frame",

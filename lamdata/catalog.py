@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,7 +126,11 @@ class CheckSpec(Spec):
     max_refused: float = Field(default=0.05, ge=0, le=1)
     """Largest share of frames that may be refused; with more, nothing is stored: a reader, a unit or a check is probably wrong."""
 
-    later = ("max_refused",)
+    implausible: Literal["report", "fail"] = "report"
+    """What becomes of a dataset in which something is implausible though every frame passed: energies far from all others, one energy
+    in many frames, labels of exactly zero, units or signs that the work of forces and virials contradicts. It is said, or nothing is stored."""
+
+    later = ("max_refused", "implausible")
 
     @model_validator(mode="after")
     def _ordered(self) -> CheckSpec:
@@ -236,6 +241,21 @@ class Card(Spec):
     later = ("isolated_atoms", "allow_theory")
 
 
+TASKS = ("energy_force", "denoise")
+TASK_ENTRY_POINTS = "lamtrain.tasks"
+
+
+def _known_task(name: str) -> str:
+    """Refuse a kind of task that neither comes with lamtrain nor is installed; nothing is imported."""
+    known = [*TASKS, *(point.name for point in entry_points(group=TASK_ENTRY_POINTS))]
+    if name not in known:
+        raise ValueError(did_you_mean(name, known).rstrip("?"))
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known_task)]
+
+
 class TaskSpec(Spec):
     """One dataset feeding one head of a mixture."""
 
@@ -243,8 +263,8 @@ class TaskSpec(Spec):
     """Output branch of the model; several datasets may feed one head if their theories agree."""
     dataset: Name
     """Name of a card."""
-    task: Literal["energy_force", "denoise"]
-    """Learn energies, forces and virials; or undo noise and masks."""
+    task: TaskName
+    """Learn energies, forces and virials (energy_force); undo noise and masks (denoise); or a kind that was added by an entry point."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the training: a task is drawn with probability weight / sum of weights."""
     augment: AugmentSpec | None = None
@@ -279,11 +299,12 @@ class Mixture(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All cards and mixtures of a folder, by name, with the file each stands in."""
+    """All cards and mixtures of a folder, by name, with the file each stands in; a card and a mixture may have one name."""
 
     cards: dict[str, Card]
     mixtures: dict[str, Mixture]
-    files: dict[str, Path]
+    files: dict[str, Path]  # of cards
+    mixture_files: dict[str, Path]
 
     def card(self, dataset: str) -> Card:
         """Return a card, or say which names there are."""
@@ -301,6 +322,7 @@ def open_catalog(path: str | Path) -> Catalog:
     cards: dict[str, Card] = {}
     mixtures: dict[str, Mixture] = {}
     files: dict[str, Path] = {}
+    mixture_files: dict[str, Path] = {}
     places: dict[str, Places] = {}
     for file in _yaml_files(path):
         try:
@@ -314,26 +336,27 @@ def open_catalog(path: str | Path) -> Catalog:
         if spec is None:
             continue
         name = spec.dataset if isinstance(spec, Card) else spec.mixture
-        if name in (cards if isinstance(spec, Card) else mixtures):
-            errors.append(ConfigError(f"{name!r} is defined twice, also in {files[name]}", where=f"{file}:1:1"))
+        known = files if isinstance(spec, Card) else mixture_files
+        if name in known:
+            errors.append(ConfigError(f"{name!r} is defined twice, also in {known[name]}", where=f"{file}:1:1"))
+        known[name] = file
         if isinstance(spec, Card):
             cards[name] = spec
         else:
-            mixtures[name] = spec
-        files[name], places[name] = file, where
+            mixtures[name], places[name] = spec, where
     if not errors:
         for name, mixture in mixtures.items():
-            errors += _mixture_errors(mixture, cards, files[name], places[name])
+            errors += _mixture_errors(mixture, cards, mixture_files[name], places[name])
     if errors:
         raise ConfigErrors(errors)
-    return Catalog(cards, mixtures, files)
+    return Catalog(cards, mixtures, files, mixture_files)
 
 
 def open_mixture(path: str | Path) -> tuple[Mixture, Catalog]:
     """Read one mixture file and the cards beside it."""
     catalog = open_catalog(path)
     for name, mixture in catalog.mixtures.items():
-        if catalog.files[name] == Path(path):
+        if catalog.mixture_files[name] == Path(path):
             return mixture, catalog
     raise ConfigError("not a mixture", where=str(path), hint="a mixture starts with `mixture: NAME`")
 

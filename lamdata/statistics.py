@@ -177,31 +177,44 @@ class References:
         return {"energies": self.energies, "std_before": self.std_before, "std_after": self.std_after}
 
 
-def fit_references(statistics: Statistics) -> References | None:
+def fit_references(statistics: Statistics, *, rcond: float | None = None) -> References | None:
     """Fit element energies to the total energies by least squares; `None` where there is no energy.
 
-    The solution of minimal norm, as DeePMD-kit's `compute_stats_from_redu`; from one row a composition, weighted by its count.
+    The solution of minimal norm, as DeePMD-kit's `compute_stats_from_redu`; from one row a composition, weighted by its count. `rcond` is
+    the smallest singular value that is kept, relative to the largest; None is machine precision.
     """
     if not statistics.energies:
         return None
     elements = statistics.elements
+    counts, moments = _compositions_of(statistics, elements)
+    root, mean = np.sqrt([m.count for m in moments]), np.array([m.mean for m in moments])
+    solution = np.linalg.lstsq(counts * root[:, None], mean * root, rcond=rcond)[0]
+    return _references(dict(zip(elements, map(float, solution))), counts, moments)
+
+
+def references_of_atoms(statistics: Statistics, energies: Mapping[str, float]) -> References | None:
+    """Take the energies of isolated atoms (element -> eV), which must hold every element; `None` where there is no energy."""
+    if not statistics.energies:
+        return None
+    elements = statistics.elements
+    return _references({symbol: energies[symbol] for symbol in elements}, *_compositions_of(statistics, elements))
+
+
+def _compositions_of(statistics: Statistics, elements: Sequence[str]) -> tuple[F64, list[Moments]]:
+    """(C, elements) atoms of each composition, and the moments of its energies."""
     column = {symbol: i for i, symbol in enumerate(elements)}
     formulas = sorted(statistics.energies)
-    moments = [statistics.energies[f] for f in formulas]
     counts = np.zeros((len(formulas), len(elements)))
     for row, formula in enumerate(formulas):
         for symbol, number in parse_formula(formula).items():
             counts[row, column[symbol]] = number
-    root = np.sqrt([m.count for m in moments])
-    mean = np.array([m.mean for m in moments])
-    solution = np.linalg.lstsq(counts * root[:, None], mean * root, rcond=None)[0]
-    left = mean - counts @ solution
-    atoms = counts.sum(axis=1)
-    return References(
-        energies=dict(zip(elements, map(float, solution))),
-        std_before=_spread(moments, mean / atoms, atoms),
-        std_after=_spread(moments, left / atoms, atoms),
-    )
+    return counts, [statistics.energies[formula] for formula in formulas]
+
+
+def _references(energies: dict[str, float], counts: F64, moments: list[Moments]) -> References:
+    mean, atoms = np.array([m.mean for m in moments]), counts.sum(axis=1)
+    left = mean - counts @ np.array(list(energies.values()))
+    return References(energies=energies, std_before=_spread(moments, mean / atoms, atoms), std_after=_spread(moments, left / atoms, atoms))
 
 
 def robust_residuals(cells: Sequence[tuple[Mapping[str, int], int, float]]) -> F64:

@@ -32,7 +32,7 @@ def init(
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.")] = Path("train.yaml"),
-    size: Annotated[Literal["tiny", "small", "medium", "large"], typer.Option(help="Size of the model.")] = "small",
+    size: Annotated[Literal["tiny", "small", "medium", "large", "student"], typer.Option(help="Size of the model.")] = "small",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
 ) -> None:
@@ -53,6 +53,7 @@ def init(
         else:
             print("\n".join([*(f"wrote {file}" for file in files), *(f"no counterpart: {line}" for line in left_out)]))
         return
+    assert mixture is not None
     opened, _ = open_mixture(mixture)
     write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
@@ -96,6 +97,9 @@ def test(
     store: Annotated[str, typer.Argument(help="Store with the held-out frames.")],
     head: Annotated[str | None, typer.Option(help="One head only.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.")] = None,
+    split: Annotated[
+        Literal["test", "validation"], typer.Option(help="Frames that chose nothing, or those that chose the checkpoint.")
+    ] = "test",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's, or one in it for a part."),
@@ -105,19 +109,19 @@ def test(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure errors on held-out groups, head by head, beside the spread of the labels; write test.json and pictures."""
+    """Measure errors on the test groups, head by head, beside the spread of the labels; write test.json and pictures."""
     need("torch", extra="train")
     from .device import device_of
     from .evaluation.report import table_of, test_model
 
     place = device_of(device)
-    part = "-".join(["test", *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
-    folder = output or (model.parent / part if head or dataset else model.parent)
-    result = test_model(model, store, output=folder, head=head, dataset=dataset, device=place, quiet=quiet)
+    part = "-".join([split, *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
+    folder = output or (model.parent if part == "test" else model.parent / part)
+    result = test_model(model, store, output=folder, head=head, dataset=dataset, split=split, device=place, quiet=quiet)
     if json:
         print_json(result)
     else:
-        table("held-out groups", *table_of(result))
+        table(f"{split} groups", *table_of(result))
     limit = max_force_rmse or float("inf")
     worst = {
         h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit
@@ -197,7 +201,7 @@ def seconds_of(text: str) -> float:
             raise ValueError
     except ValueError:
         raise ConfigError(f"{text!r} is no time", where="--time-limit", hint="as 1:30:00, or a number of seconds") from None
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
 
 
 def main() -> None:

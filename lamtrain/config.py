@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -36,7 +37,7 @@ class ModelSpec(Spec):
     @classmethod
     def _fill_from_size(cls, data: Any) -> Any:
         """Take what a section leaves out from the size."""
-        size = data.get("size", "small") if isinstance(data, dict) else None
+        size = str(data.get("size", "small")) if isinstance(data, dict) else ""
         if size not in get_args(Size):
             return data
         base = getattr(ModelConfig, size)(elements=["H"]).model_dump(mode="json")
@@ -227,7 +228,7 @@ def _beside(path: str, folder: Path) -> str:
     return path if "://" in path or Path(path).is_absolute() else str(folder / path)
 
 
-def _override(data: dict, override: str) -> None:
+def _override(data: dict[str, Any], override: str) -> None:
     from lamdata.located import parse_yaml
 
     key, found, value = override.partition("=")
@@ -241,19 +242,39 @@ def _override(data: dict, override: str) -> None:
     data[last] = parse_yaml(value, where=f"--set {override}")[0]
 
 
-def write_config(path: Path, *, name: str, mixture: Path, store: str, size: str, steps: int) -> None:
+def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:
     """Write a config that holds only what differs from the defaults; paths become relative to it."""
     if path.exists():
         raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
+    rate, loss = schedule_for(steps, size)
     lines = {
         "train": name,
         "mixture": _from(mixture, path.parent),
         "store": store if "://" in store else _from(Path(store), path.parent),
         "model": f"{{size: {size}}}",
         "steps": steps,
+        "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
+        "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+
+
+def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
+    """A schedule that learns within `steps`: that of DPA-2's pre-training at a million, a higher rate that falls less for a short run.
+
+    The rate goes as steps^-0.4 and falls by 2 to 3.8 decades; energies weigh more in a short run, which never sees small rates for long.
+    Larger networks than `tiny` take half the rate.
+    """
+    long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
+    start = min(2e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") or long == 1.0 else 0.5)
+    rate = LearningRateSpec(start=start, stop=start * 10 ** -(2 + 1.756 * long))
+    energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
+    return rate, LossSpec(energy=energy, force=force)
+
+
+def _pair(pair: Pair) -> str:
+    return f"[{pair[0]:.3g}, {pair[1]:.3g}]"
 
 
 def _from(path: Path, folder: Path) -> str:

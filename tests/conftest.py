@@ -16,7 +16,7 @@ license: CC0-1.0
 theory: {{code: ASE EMT, functional: {functional}, dispersion: none, hubbard_u: none, spin: none}}
 sources:
   - {{path: "{name}-*.xyz", format: extxyz, group: file, units: {{energy: eV, length: Angstrom, force: eV/Angstrom, stress: eV/Angstrom^3}}}}
-split: {{validation: 0.3, seed: {seed}}}
+split: {{validation: 0.3, test: 0.25, seed: {seed}}}
 """
 MIXTURE = """mixture: small
 heads:
@@ -61,8 +61,8 @@ def training(small: Path, out: Path) -> list[str]:
 
 def write_catalog(folder: Path, *, groups: int = 4, frames: int = 6) -> Path:
     """Write raw files, three cards, a mixture and a training config into `folder`."""
-    for i, name in enumerate(("bulk", "cluster", "crystals")):
-        (folder / f"{name}.yaml").write_text(CARD.format(name=name, functional="EMT", seed=7 + i))
+    for name, seed in (("bulk", 21), ("cluster", 9), ("crystals", 10)):  # each set has a group, and training has the elements of all
+        (folder / f"{name}.yaml").write_text(CARD.format(name=name, functional="EMT", seed=seed))
         for group in range(groups):
             _write_raw(folder / f"{name}-{group}.xyz", name, group, frames)
     (folder / "mixture.yaml").write_text(MIXTURE)

@@ -1,9 +1,10 @@
-"""Kill ingest and training at random instants; the rerun must end with the bytes of a run that was never killed.
+"""Kill or interrupt ingest and training at random instants; the rerun must end with the bytes of a run that was left alone.
 
-    python tests/kill.py SEED [--ingest 20] [--train 10]
+    python tests/kill.py SEED [--ingest 20] [--train 10] [--stop 60]
 
-Each trial starts the real command in a process group of its own, sends SIGKILL to the group at an instant drawn from the seed, runs the
-same command again to its end, and compares the store, byte by byte, or metrics.csv and every tensor of last.pt.
+Each trial starts the real command in a process group of its own, sends SIGKILL to the group, or with `--stop` SIGINT or SIGTERM to the
+process, at an instant drawn from the seed, runs the same command again to its end, and compares the store, byte by byte, or metrics.csv and
+every tensor of last.pt. A training that was told to stop must have ended with 130, or been done.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -26,18 +27,26 @@ if __name__ == "__main__":
 from tests.conftest import command, tree, write_catalog
 
 INGEST = command("lamdata", "ingest", "bulk.yaml", "cluster.yaml", "crystals.yaml", "-o", "small.zarr", "--workers", "2", "--quiet")
+STOPS = (signal.SIGINT, signal.SIGTERM)
 TRAIN = command("lamtrain", "train", "train.yaml", "--quiet")
 
 
-def run(args: list[str], folder: Path, *, kill_after: float | None = None) -> float:
-    """Run to the end, or kill the whole group after some seconds; return how long it took."""
+def run(args: list[str], folder: Path, *, kill_after: float | None = None, by: signal.Signals = signal.SIGKILL) -> float:
+    """Run to the end, or kill the whole group or tell the process to stop after some seconds; return how long it took."""
     start = time.monotonic()
     process = subprocess.Popen(args, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     try:
         _, error = process.communicate(timeout=kill_after)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        if by == signal.SIGKILL:
+            os.killpg(process.pid, by)
+            process.communicate()
+            return time.monotonic() - start
+        process.send_signal(by)
+        _, error = process.communicate(timeout=300)
+        early = process.returncode in (-by, 130)  # before the handlers stand, or between two steps
+        if not early and process.returncode != 0 or b"Traceback" in error:
+            raise SystemExit(f"{by.name}: {' '.join(args[2:])} ended with {process.returncode}: {error.decode()}") from None
         return time.monotonic() - start
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(args[2:])} ended with {process.returncode}: {error.decode()}")
@@ -58,12 +67,19 @@ def outcome_of_training(folder: Path) -> dict[str, bytes]:
     checkpoint = load(run_folder / "last.pt")
     tensors = {name: value.numpy().tobytes() for name, value in checkpoint.model.items()}
     hidden = [p.name for p in run_folder.iterdir() if p.name.startswith(".") and "metrics" not in p.name and p.suffix != ".pt"]
-    numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best)).encode()
+    numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best, checkpoint.looked)).encode()
     return {"metrics": (run_folder / "metrics.csv").read_bytes(), "numbers": numbers, "hidden": repr(hidden).encode(), **tensors}
 
 
 def trials(
-    name: str, args: list[str], prepare: Callable[[Path], None], outcome: Callable[[Path], dict], *, count: int, rng: random.Random
+    name: str,
+    args: list[str],
+    prepare: Callable[[Path], None],
+    outcome: Callable[[Path], dict],
+    *,
+    count: int,
+    rng: random.Random,
+    signals: Sequence[signal.Signals] = (signal.SIGKILL,),
 ) -> int:
     """Return how many of `count` killed and repeated runs did not end like one that was left alone."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,12 +91,12 @@ def trials(
         for trial in range(count):
             folder = Path(scratch) / f"trial-{trial}"
             shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("small.zarr" if name == "ingest" else "runs"))
-            instant = rng.random() * seconds
-            run(args, folder, kill_after=instant)
+            instant, by = rng.random() * seconds, rng.choice(signals)
+            run(args, folder, kill_after=instant, by=by)
             run(args, folder)
             same = outcome(folder) == expected
             bad += not same
-            print(f"{name} killed at {instant / seconds:.0%}: {'same' if same else 'DIFFERENT'}", flush=True)
+            print(f"{name} {by.name} at {instant / seconds:.0%}: {'same' if same else 'DIFFERENT'}", flush=True)
             shutil.rmtree(folder)
     return bad
 
@@ -91,11 +107,14 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     parser.add_argument("--ingest", type=int, default=20, help="killed ingests")
     parser.add_argument("--train", type=int, default=10, help="killed trainings")
+    parser.add_argument("--stop", type=int, default=0, help="trainings that SIGINT or SIGTERM tells to stop")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     bad = trials("ingest", INGEST, write_catalog, outcome_of_ingest, count=options.ingest, rng=rng)
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.train, rng=rng)
-    print(f"{options.ingest + options.train - bad} of {options.ingest + options.train} ended the same")
+    bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.stop, rng=rng, signals=STOPS)
+    count = options.ingest + options.train + options.stop
+    print(f"{count - bad} of {count} ended the same")
     return 1 if bad else 0
 
 

@@ -17,6 +17,11 @@ def test_a_killed_training_ends_with_the_same_bits() -> None:
     assert kill.trials("training", kill.TRAIN, kill.write_and_ingest, kill.outcome_of_training, count=2, rng=random.Random(2)) == 0
 
 
+def test_a_training_told_to_stop_ends_with_the_same_bits() -> None:
+    options = {"count": 3, "rng": random.Random(5), "signals": kill.STOPS}
+    assert kill.trials("training", kill.TRAIN, kill.write_and_ingest, kill.outcome_of_training, **options) == 0
+
+
 @pytest.mark.slow
 def test_twenty_killed_ingests_and_ten_killed_trainings() -> None:  # minutes: each trial starts the command twice
     assert kill.trials("ingest", kill.INGEST, kill.write_catalog, kill.outcome_of_ingest, count=20, rng=random.Random(3)) == 0

@@ -85,7 +85,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         store
         stream
         ingestion
-        validation listing overlap
+        validation listing overlap exporting
         cli
         __main__
     """,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from lamdata.elements import NUMBERS
 from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
-from lamdata.statistics import References, Statistics, fit_references, merge
+from lamdata.statistics import References, Statistics, fit_references, merge, references_of_atoms
 from lamdata.store import Dataset, Store, dataset_key
+
+from ..tasks import task_kind
 
 VALIDATION_SEED = 1  # of the noise put on held-out frames: the same in every run, so that errors compare
 VALIDATION_DRAWS = 4  # of noise for each held-out frame: a few displaced atoms of a frame say little
@@ -31,6 +32,11 @@ class Task:
     spec: TaskSpec
     train: Dataset
     validation: Dataset
+    test: Dataset
+
+    def side(self, split: str) -> Dataset:
+        """Frames that choose (`validation`) or that show (`test`) what a model can do."""
+        return self.test if split == "test" else self.validation
 
     def noised(self, frames: Frames, *, seed: int) -> Frames:
         """Put the task's augmentation on `frames`."""
@@ -52,6 +58,7 @@ class TrainingData:
     mixture: Mixture
     tasks: tuple[Task, ...]
     store: Store
+    rcond: float | None = None  # of the fit of reference energies
     _references: dict[str, References | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -83,14 +90,28 @@ class TrainingData:
     def references(self, head: str) -> References | None:
         """Reference energies of an energy/force head, fitted once to the training frames of all its datasets; None for other heads."""
         if head not in self._references:
-            self._references[head] = fit_references(self.statistics(head)) if self.heads[head] == "energy_force" else None
+            self._references[head] = self._find_references(head) if self.heads[head] == "energy_force" else None
         return self._references[head]
+
+    def _find_references(self, head: str) -> References | None:
+        kinds = {task.spec.references for task in self.of_head(head)}
+        if len(kinds) > 1:
+            raise ConfigError(f"datasets of head {head!r} ask for both fitted and isolated references", hint="say one of them for all")
+        if kinds == {"fitted"}:
+            return fit_references(self.statistics(head), rcond=self.rcond)
+        atoms: dict[str, float] = {}
+        for task in self.of_head(head):
+            atoms |= task.train.isolated_atoms
+        if missing := [symbol for symbol in self.statistics(head).elements if symbol not in atoms]:
+            found = f"head {head!r} has no isolated atom of {', '.join(missing)}"
+            raise ConfigError(found, hint="state `isolated_atoms` in the card, or use `references: fitted`")
+        return references_of_atoms(self.statistics(head), atoms)
 
     def unreferenced(self, head: str) -> list[str]:
         """Elements of an energy/force head's held-out frames that none of its training frames has."""
         if self.references(head) is None:
             return []
-        held_out = {symbol for task in self.of_head(head) for symbol in task.validation.statistics.elements}
+        held_out = {symbol for task in self.of_head(head) for side in (task.validation, task.test) for symbol in side.statistics.elements}
         return sorted(held_out - set(self.statistics(head).elements), key=NUMBERS.__getitem__)
 
     def origin(self, frames: Frames, f: int) -> str:
@@ -100,12 +121,12 @@ class TrainingData:
         _, origins, _ = self.store[name].labels(row, row + 1)
         return f"dataset {name}, {origins[0]}"
 
-    def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
+    def stream(
+        self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int = 0, rank: int = 0, world: int = 1
+    ) -> Stream:
         """The weighted stream of all tasks; `Frames.head` is the index of the task."""
         heads = [
-            StreamHead(
-                name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed)
-            )
+            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=task.spec.augment)
             for task in self.tasks
         ]
         return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
@@ -127,16 +148,13 @@ class TrainingData:
         }
 
 
-def _on_read(task: Task, seed: int):
-    return None if task.spec.augment is None else partial(task.noised, seed=seed)
-
-
 def _lock_of(task: Task) -> dict[str, Any]:
     card = task.train.card
     return {
         "content_hash": task.train.content_hash,
         "train_frames": len(task.train),
         "validation_frames": len(task.validation),
+        "test_frames": len(task.test),
         "license": card.license,
         "doi": card.doi,
         "citations": list(card.citations),
@@ -144,31 +162,33 @@ def _lock_of(task: Task) -> dict[str, Any]:
     }
 
 
-def open_training_data(mixture_file: str | Path, store: str) -> TrainingData:
+def open_training_data(mixture_file: str | Path, store: str, *, rcond: float | None = None) -> TrainingData:
     """Open every dataset that a mixture file names; a mixture that cannot be trained is an error that names the head."""
     mixture, catalog = open_mixture(mixture_file)
-    return open_tasks(mixture, store, cards={name: str(path) for name, path in catalog.files.items()})
+    data = open_tasks(mixture, store, cards={name: str(path) for name, path in catalog.files.items()}, rcond=rcond)
+    for task in data.tasks:
+        _refuse_untrainable(task)
+    return data
 
 
-def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = None) -> TrainingData:
+def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = None, rcond: float | None = None) -> TrainingData:
     """Open every dataset of a mixture in a store; `cards` are the files to ingest where one is missing."""
     opened = open_store(store)
     for spec in mixture.heads:
         if spec.dataset not in list(opened):
             hint = f"run `lamdata ingest {(cards or {}).get(spec.dataset, 'CARD')} -o {store}`"
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
-    return TrainingData(mixture, tuple(_task(spec, opened) for spec in mixture.heads), opened)
+    sides = ("train", "validation", "test")
+    tasks = [Task(spec, *(opened.open(spec.dataset, split=side) for side in sides)) for spec in mixture.heads]
+    return TrainingData(mixture, tuple(tasks), opened, rcond)
 
 
-def _task(spec: TaskSpec, store: Store) -> Task:
-    train, validation = (store.open(spec.dataset, split=side) for side in ("train", "validation"))
-    if len(train) == 0:
-        raise ConfigError(f"dataset {spec.dataset!r} has no training frames", hint="lower `split.validation` in its card and ingest again")
-    if spec.task == "energy_force":
-        labels = train.statistics.labels
-        if not labels.get("energy") and not labels.get("forces"):
-            raise ConfigError(f"dataset {spec.dataset!r} has neither energies nor forces", hint="use `task: denoise`")
-    return Task(spec, train, validation)
+def _refuse_untrainable(task: Task) -> None:
+    name, needed = task.spec.dataset, task_kind(task.spec.task).needs
+    if len(task.train) == 0:
+        raise ConfigError(f"dataset {name!r} has no training frames", hint="lower the shares of `split` in its card and ingest again")
+    if needed and not any(task.train.statistics.labels.get(label) for label in needed):
+        raise ConfigError(f"dataset {name!r} has no {' and no '.join(needed)}", where=f"head {task.spec.head}", hint="use `task: denoise`")
 
 
 def pick_head(heads: Sequence[str], head: str) -> str:

@@ -52,7 +52,7 @@ def find_neighbors(
     center, neighbor, vectors, distances = center[order], neighbor[order], vectors[order], distances[order]
     counts = np.bincount(center, minlength=len(points))
     truncated = 0 if most is None else int(np.count_nonzero(counts > most))
-    if truncated:
+    if most is not None and truncated:
         slot = np.arange(len(center)) - (np.cumsum(counts) - counts)[center]
         keep = slot < most
         neighbor, vectors, distances = neighbor[keep], vectors[keep], distances[keep]

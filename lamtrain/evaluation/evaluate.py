@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lamdata.elements import NUMBERS
 from lamdata.frames import Frames
-from lamdata.statistics import References
 from lamdata.store import cut_batches
 
 from ..data.batch import Batch, collate
@@ -31,14 +30,24 @@ def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None, 
 
 
 def evaluate_head(
-    model: LamModel, data: TrainingData, head: str, *, frames: int | None = None, at_once: int | None = None, see: See | None = None
+    model: LamModel,
+    data: TrainingData,
+    head: str,
+    *,
+    split: str = "validation",
+    frames: int | None = None,
+    at_once: int | None = None,
+    references: Mapping[str, float] | None = None,
+    see: See | None = None,
 ) -> dict[str, Any]:
-    """Errors of one head beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV.
+    """Errors of one head on a split, beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV.
 
-    The energy of a frame with an element that no training frame of the head has says nothing: it is counted as `energies_not_scored`.
+    The energy of a frame with an element that the head has no reference energy for says nothing: it is counted as `energies_not_scored`.
+    `references` are those of the head, element -> eV; by default those that `data` gives.
     """
-    references, statistics = data.references(head), data.statistics(head)
-    table, known = reference_table(references), {NUMBERS[symbol] for symbol in statistics.elements}
+    statistics, fitted = data.statistics(head), data.references(head) if references is None else None
+    references = fitted.energies if fitted is not None else references
+    table, known = reference_table(references or {}), [NUMBERS[symbol] for symbol in references or {}]
     metrics, spread = Metrics(model.config.heads), task_kind(data.heads[head]).spread(table, statistics)
     index, parameter, unscored = list(model.config.heads).index(head), next(model.parameters()), 0
 
@@ -49,7 +58,11 @@ def evaluate_head(
         batch = collate(part, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms)
         return part, int(strange.sum()), batch
 
-    parts = (part for task in data.of_head(head) for part in held_out_batches(task, frames, atoms=min(BATCH_ATOMS, at_once or BATCH_ATOMS)))
+    parts = (
+        part
+        for task in data.of_head(head)
+        for part in held_out_batches(task, split, frames, atoms=min(BATCH_ATOMS, at_once or BATCH_ATOMS))
+    )
     for part, strange, batch in do_ahead(prepare, parts):
         batch = batch.to(parameter.device, non_blocking=True)
         output = model(batch, create_graph=False)
@@ -62,16 +75,16 @@ def evaluate_head(
     return {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table(), **more}
 
 
-def has_others(frames: Frames, known: set[int]) -> NDArray[np.bool_]:
+def has_others(frames: Frames, known: Collection[int]) -> NDArray[np.bool_]:
     """(F,) whether a frame has an element whose atomic number is not among `known`."""
     numbers = frames.numbers if frames.clean_numbers is None else frames.clean_numbers
     others = ~np.isin(numbers, list(known))
     return np.logical_or.reduceat(others, frames.starts[:-1]) if len(frames) else np.zeros(0, bool)
 
 
-def held_out_batches(task: Task, frames: int | None, *, atoms: int = BATCH_ATOMS) -> Iterable[Frames]:
-    """Held-out frames of a task in batches of `atoms`; `frames` of them at most: a store is shuffled, its first frames are a fair sample."""
-    dataset = task.validation
+def held_out_batches(task: Task, split: str, frames: int | None, *, atoms: int = BATCH_ATOMS) -> Iterable[Frames]:
+    """Frames of a split of a task in batches of `atoms`; `frames` of them at most: a store is shuffled, its first are a fair sample."""
+    dataset = task.side(split)
     if len(dataset) == 0:
         return
     some = frames is not None and frames < len(dataset)
@@ -80,10 +93,10 @@ def held_out_batches(task: Task, frames: int | None, *, atoms: int = BATCH_ATOMS
         yield from task.held_out(part)
 
 
-def reference_table(references: References | None) -> NDArray[np.float64]:
+def reference_table(energies: Mapping[str, float]) -> NDArray[np.float64]:
     """(256,) reference energies in eV by atomic number; 0 where there is none."""
     table = np.zeros(256)
-    for symbol, energy in (references.energies if references else {}).items():
+    for symbol, energy in energies.items():
         table[NUMBERS[symbol]] = energy
     return table
 

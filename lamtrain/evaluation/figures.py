@@ -67,7 +67,8 @@ def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
                 if points:
                     axis.plot(*zip(*points), label=side, **style)
             axis.set(yscale="log", xlabel="step", ylabel=name.replace("_", " "), title=head if column == 0 else "")
-            axis.legend(frameon=False)
+            if axis.lines:
+                axis.legend(frameon=False)
     _save(figure, path)
 
 

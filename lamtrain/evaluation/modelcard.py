@@ -47,6 +47,6 @@ def print_card(card: dict[str, Any]) -> None:
     data = card["lock"]["datasets"]
     table(
         "",
-        ["dataset", "train frames", "held out", "licence"],
-        [[n, d["train_frames"], d["validation_frames"], d["license"]] for n, d in data.items()],
+        ["dataset", "train frames", "validation", "test", "licence"],
+        [[n, d["train_frames"], d["validation_frames"], d.get("test_frames", 0), d["license"]] for n, d in data.items()],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from lamdata.catalog import Mixture
 from lamdata.errors import ConfigError, DataError
 from lamdata.frames import Frames
 from lamdata.progress import Progress
+from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load, to_json
-from ..data.mixture import VALIDATION_DRAWS, TrainingData, open_tasks, pick_head
+from ..data.mixture import VALIDATION_DRAWS, Task, TrainingData, open_tasks, pick_head
 from ..files import replace_file
 from ..model.lam import LamModel, Output
 from ..tasks import kinds_of, task_kind
@@ -30,26 +33,33 @@ def test_model(
     output: Path,
     head: str | None = None,
     dataset: str | None = None,
+    split: str = "test",
     device: torch.device | str = "cpu",
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Measure a model on the held-out frames of its datasets in `store`; write test.json and pictures into `output`.
+    """Measure a model on a split of its datasets in `store`; write test.json and pictures into `output`.
 
-    With `head` and `dataset`, that head on that dataset, whatever it was trained on.
+    `test` are frames that chose nothing; `validation` chose the best checkpoint. With `head` and `dataset`, that head on that dataset,
+    whatever it was trained on.
     """
     checkpoint = load(model_path)
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
     model = checkpoint.build(device=device)
+    frames = {task.spec.dataset: len(task.side(split)) * _draws(task) for task in data.tasks}
+    if not all(frames.values()):
+        empty = ", ".join(name for name, count in frames.items() if not count)
+        if not any(frames.values()):
+            hint = "--split validation shows what chose the checkpoint; or give the cards a `split.test` and ingest again"
+            raise DataError(f"no {split} frames of {empty}", where=store, hint=hint)
+        print(f"note: no {split} frames of {empty}", file=sys.stderr)
     heads, parities = {}, {}
-    total = sum(len(task.validation) * (VALIDATION_DRAWS if task.spec.task == "denoise" else 1) for task in data.tasks)
-    if total == 0:
-        raise DataError(
-            "the store has no held-out frames of this model's datasets", where=store, hint="change `split` in a card and ingest again"
-        )
-    with Progress("testing", total=total, unit="frames", quiet=quiet) as progress:
-        for head in data.heads:
-            heads[head], parities[head] = test_head(model, data, head, progress)
-    result = {"model": str(model_path), "step": checkpoint.step, "heads": heads, "weighted": weighted(heads)}
+    with Progress("testing", total=sum(frames.values()), unit="frames", quiet=quiet) as progress:
+        for name in data.heads:
+            if dataset is not None:
+                _say_theory(checkpoint, data, name)
+            references = _references(checkpoint, model, name)
+            heads[name], parities[name] = test_head(model, data, name, progress, split=split, references=references)
+    result = {"model": str(model_path), "step": checkpoint.step, "split": split, "heads": heads, "weighted": weighted(heads)}
     output.mkdir(parents=True, exist_ok=True)
     replace_file(output / "test.json", to_json(result).encode())
     draw_parity(parities, heads, output / "parity.png")
@@ -76,15 +86,41 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
     return mixture if head is None else mixture.model_copy(update={"heads": [task for task in mixture.heads if task.head == head]})
 
 
-def test_head(model: LamModel, data: TrainingData, head: str, progress: Progress) -> tuple[dict[str, Any], Parity]:
+def test_head(
+    model: LamModel, data: TrainingData, head: str, progress: Progress, *, split: str, references: Mapping[str, float] | None
+) -> tuple[dict[str, Any], Parity]:
     """Errors of one head beside the spread of its labels, and the points of its parity plot."""
     parity = Parity(task_kind(data.heads[head]))
 
-    def see(frames: Frames, output: Output, references: NDArray[np.float64]) -> None:
-        parity.add(frames, output, references=references)
+    def see(frames: Frames, output: Output, table: NDArray[np.float64]) -> None:
+        parity.add(frames, output, references=table)
         progress.advance(len(frames))
 
-    return evaluate_head(model, data, head, see=see), parity
+    return evaluate_head(model, data, head, split=split, references=references, see=see), parity
+
+
+def _draws(task: Task) -> int:
+    """How often each frame of a task is tested."""
+    return VALIDATION_DRAWS if task.spec.task == "denoise" else 1
+
+
+def _references(checkpoint: Checkpoint, model: LamModel, head: str) -> dict[str, float] | None:
+    """The reference energies of an energy head, as its training left them; of an imported model, those in its weights."""
+    if checkpoint.heads[head]["task"] != "energy_force":
+        return None
+    stated = checkpoint.heads[head].get("references")
+    if stated is not None:
+        return dict(stated["energies"])
+    return dict(zip(model.config.elements, model.energy_head(head).bias.tolist()))
+
+
+def _say_theory(checkpoint: Checkpoint, data: TrainingData, head: str) -> None:
+    """Say where the labels are of another theory than the head's: energies and forces are then not comparable."""
+    for task in data.of_head(head):
+        for theory in checkpoint.heads[head]["theory"]:
+            if apart := Theory.model_validate(theory).differences(task.train.theory):
+                print(f"note: labels of {task.spec.dataset} are of another theory than head {head}: {'; '.join(apart)}", file=sys.stderr)
+                return
 
 
 def table_of(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:

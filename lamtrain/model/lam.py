@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .descriptors import build_descriptor
+from .fitting import EnergyHead
 from .heads import Features, head_kind
 from .inputs import Batch, Chunk
 from .kernels.choose import PLAIN, Kernels, kernels
@@ -73,6 +74,13 @@ class LamModel(nn.Module):
             if hasattr(module, "kernels"):
                 module.kernels = chosen
         return self
+
+    def energy_head(self, name: str) -> EnergyHead:
+        """The energy head called `name`; raises KeyError where the name is another kind's."""
+        head = self.heads[name]
+        if not isinstance(head, EnergyHead):
+            raise KeyError(f"{name} is no energy head")
+        return head
 
     @property
     def chunk_atoms(self) -> int:

@@ -72,6 +72,10 @@ class TaskKind(Protocol):
         """As in a mixture."""
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Labels of which a dataset must have one; () where none is needed."""
+
+    @property
     def prefactors(self) -> Mapping[str, Pair]:
         """Terms of its loss, with their default prefactors."""
 

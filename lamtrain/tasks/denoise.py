@@ -41,6 +41,7 @@ class Denoise:
     """The kind `denoise`."""
 
     name = "denoise"
+    needs = ()
     prefactors = DenoiseLoss().model_dump()
     sums = ("displacement", "displacement_zero", "types", "right")
     logged = ("displacement_rmse_angstrom", "type_cross_entropy", "type_accuracy")
@@ -69,9 +70,8 @@ class Denoise:
         import torch
 
         natoms, atoms = len(frames.numbers), np.repeat(chosen, frames.natoms)
-        clean = frames.noise is None
         return {
-            "displacement": torch.zeros(natoms, 3, dtype=dtype) if clean else torch.from_numpy(-frames.noise).to(dtype),
+            "displacement": torch.zeros(natoms, 3, dtype=dtype) if frames.noise is None else torch.from_numpy(-frames.noise).to(dtype),
             "noised": torch.zeros(natoms, dtype=torch.bool) if frames.noised is None else flags(frames.noised & atoms),
             "masked": flags((frames.numbers == MASKED) & atoms),
         }
@@ -133,12 +133,12 @@ class FrequencyEntropy:
 
     def __init__(self, statistics: Statistics):
         counts = np.array([statistics.element_atoms.get(symbol, 0) for symbol in SYMBOLS], np.float64)
-        self.frequency = counts / max(counts.sum(), 1.0)
+        self.frequency = counts / counts.sum() if counts.any() else None  # no training frames here
         self.entropy = self.masked = 0.0
 
     def add(self, frames: Frames) -> None:
         """Take in the hidden elements of some frames."""
-        if frames.clean_numbers is not None:
+        if frames.clean_numbers is not None and self.frequency is not None:
             hidden = frames.clean_numbers[frames.numbers == MASKED]
             seen = np.maximum(self.frequency[hidden], 1e-12)  # an element never seen in training would cost infinitely much
             self.entropy -= float(np.log(seen).sum())

@@ -45,6 +45,7 @@ class EnergyForce:
     """The kind `energy_force`."""
 
     name = "energy_force"
+    needs = ("energy", "forces")
     prefactors = EnergyForceLoss().model_dump()
     sums = ("energy", "force", "virial")
     logged = ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom")

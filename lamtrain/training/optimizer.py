@@ -11,7 +11,7 @@ from lamdata.errors import ConfigError
 from ..config import TrainConfig
 from ..model.lam import LamModel
 
-ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}  # DeePMD-kit's
+BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
 
 def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimizer:
@@ -31,7 +31,7 @@ def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimiz
             f"no parameter is called {sorted(unused)[0]!r}", where="start.lr_scale", hint="`lamtrain show MODEL --names` lists them"
         )
     parts = [{"params": parameters, "scale": scale} for scale, parameters in groups.items() if parameters]
-    return torch.optim.Adam(parts, lr=config.learning_rate.start, betas=ADAM["betas"], eps=ADAM["eps"])
+    return torch.optim.Adam(parts, lr=config.learning_rate.start, betas=BETAS, eps=EPS)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -80,7 +80,7 @@ class Ranks:
         chosen = [p for p, count in zip(parameters, used.tolist()) if count]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in chosen])
         dist.all_reduce(flat)
-        for p, part in zip(chosen, flat.split([p.numel() for p in chosen])):
+        for p, part in zip(chosen, torch.split(flat, [p.numel() for p in chosen])):
             p.grad = part.view_as(p)
 
     def sum_metrics(self, metrics: Metrics, truncated: list[int]) -> None:

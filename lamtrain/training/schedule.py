@@ -37,8 +37,8 @@ class Schedule:
         if step < spec.warmup_steps:
             first = spec.warmup_start_factor
             return spec.start * (first + (1.0 - first) * step / spec.warmup_steps)
-        fall = (spec.stop / spec.start) ** (self.stair / self.decay)
-        return spec.start * fall ** ((step - spec.warmup_steps) // self.stair)
+        fall: float = (spec.stop / spec.start) ** (self.stair / self.decay)
+        return spec.start * float(fall ** ((step - spec.warmup_steps) // self.stair))
 
     def prefactor(self, pair: tuple[float, float], step: int) -> float:
         """p(t) = limit + (start - limit) lr(t) / start (DPA-2 paper; DeePMD-kit `EnergyStdLoss`): a warm-up begins near the limits, there as here."""

@@ -66,7 +66,7 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     terms = frame_losses(state.metrics.kinds.values(), output, batch, huber=config.loss.huber)
     loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
     if loss.requires_grad:
-        loss.backward(inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
+        torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:
         metrics.add(output, batch)
     return loss.detach()

@@ -1,7 +1,8 @@
 """ABACUS running_*.log of scf, relax, cell-relax and md runs: text in, every ionic step out.
 
-The log states cell, elements and positions itself, so no STRU is needed; in md the positions stand in MD_dump beside the log. Energy
-is `final etot` (with smearing the free energy). Stress is in kbar, positive when compressed.
+The log states cell, elements and positions itself, so no STRU is needed; in md the positions stand in MD_dump beside the log, and the
+forces and stress that both print show that the two are of one run. Energy is `final etot` (with smearing the free energy). Stress is in
+kbar, positive when compressed.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import F64, Frame, Rejection
+from lamdata.frame import F64
 from lamdata.units import BOHR, KBAR, RYDBERG
 
 from ..build import element
 from ..bytes.files import SourceFile
-from ..bytes.numbers import columns, floats
-from .steps import Run, Step, TextReader, frames, marks
+from ..bytes.numbers import columns, first_number, floats
+from .steps import Run, Step, TextReader, marks
 
-ROW = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d]")  # a row of a table of atoms
+ROW = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d*]")  # a row of a table of atoms
+THREE = re.compile(r"[-+.\deE*\s]*[\d*][-+.\deE*\s]*$")  # a row of numbers, and not a rule
+PROOF = 4  # atoms whose forces in the log are kept to be compared with MD_dump
+DIGITS = 1e-3  # of a force in eV/Å or a stress in kbar: the log prints eight digits, older versions fewer
 ROUNDED = 5e-6  # half of the last digit of 1.88973 bohr, in Å, with room
 
 
@@ -33,6 +36,9 @@ class AbacusRun(Run):
     """A running_*.log."""
 
     marks = marks(
+        setup="SETUP THE ELECTRONS NUMBER",
+        valence="total electron number of element",
+        electrons="nelec now",
         constant="lattice constant (Bohr)",
         lattice="Lattice vectors: (Cartesian",
         coordinates=("DIRECT COORDINATES", "CARTESIAN COORDINATES"),
@@ -40,8 +46,9 @@ class AbacusRun(Run):
         unconverged=("convergence has NOT been achieved", "convergence has not been achieved", "SCF IS NOT CONVERGED"),
         converged=("charge density convergence is achieved", "#SCF IS CONVERGED#"),
         energy=("final etot is", "#TOTAL ENERGY#"),
-        forces="TOTAL-FORCE (eV/Angstrom)",
-        stress="TOTAL-STRESS (KBAR)",
+        forces="TOTAL-FORCE (",
+        stress="TOTAL-STRESS (",
+        pressure="TOTAL-PRESSURE:",
         end=("!FINAL_ETOT_IS", "TIME STATISTICS", "Finish Time", "CLASS_NAME-"),
     )
 
@@ -51,7 +58,20 @@ class AbacusRun(Run):
     positions: F64 | None = None
     direct: F64 | None = None  # fractional positions
     scaled: F64 | None = None  # positions in units of the constant
-    dumped: bool = False
+    printed: bool = False  # a geometry since the last step
+    dumped: bool = False  # geometries stand in MD_dump
+    setup: bool = False
+    valence: float = 0.0  # electrons of the neutral cell; not counted where the input sets their number
+    electrons: float | None = None  # where nelec_delta adds some
+
+    def on_setup(self, line: str) -> None:
+        self.setup = True
+
+    def on_valence(self, line: str) -> None:
+        self.valence += first_number(line.partition("=")[2])
+
+    def on_electrons(self, line: str) -> None:
+        self.electrons = first_number(line.partition("now")[2])
 
     def on_constant(self, line: str) -> None:
         """Six digits are printed; the most common constant, 1 Å, is known to all of them."""
@@ -59,21 +79,16 @@ class AbacusRun(Run):
         self.constant = self.constant or (1.0 if abs(stated - 1) < ROUNDED else stated)
 
     def on_lattice(self, line: str) -> None:
-        self.cell = self.rows(3) * self.constant
+        self.cell, self.printed = self.rows(3) * self.constant, True
         self._place()
 
     def on_coordinates(self, line: str) -> Step | None:
         if "K-POINTS" in line:
             return None
         done = self.take()
-        rows: list[list[str]] = []
-        for row in self.lines:
-            if ROW.match(row) and len(row.split()) >= 4 and row.split()[0] != "atom":
-                rows.append(row.split())
-            elif rows:
-                break
-        self.symbols = [element(re.sub(r"^tau[cd]_", "", row[0])) for row in rows]
-        table = np.array([[float(word) for word in row[1:4]] for row in rows])
+        labels, rows = self._atoms()
+        self.symbols = [element(re.sub(r"^tau[cd]_", "", label)) for label in labels]
+        table, self.printed = np.array([row[:3] for row in rows]), True
         if "DIRECT" in line:
             self.direct, self.scaled = table, None
         else:  # in units of the constant
@@ -102,7 +117,7 @@ class AbacusRun(Run):
 
     def on_energy(self, line: str) -> Step | None:
         done = self._previous()
-        self._current().energy = floats(re.split(r"etot is|#TOTAL ENERGY#", line)[1])[0]
+        self._current().state_energy(first_number(re.split(r"etot is|#TOTAL ENERGY#", line)[1]))
         return done
 
     def _previous(self) -> Step | None:
@@ -111,46 +126,94 @@ class AbacusRun(Run):
         return self.take() if over else None
 
     def on_forces(self, line: str) -> None:
-        rows: list[list[float]] = []
-        if self.dumped:  # they stand in MD_dump with more digits
-            self._current().forces = np.empty((0, 3))
+        if self.unit(line, {"eV/Angstrom": 1.0, "Ry/Bohr": 0.0}) == 0.0:  # older versions print them twice
+            self._current().leave_out("forces", "printed in Ry/Bohr alone, which is not read")
             return
+        rows = self._atoms()[1]
+        if any(len(row) != 3 for row in rows):
+            raise ValueError(f"forces of {sorted({len(row) for row in rows})} components")
+        self._current().forces = np.array(rows[:PROOF] if self.dumped else rows)
+
+    def _atoms(self) -> tuple[list[str], list[list[float]]]:
+        """Labels and numbers of the next table of atoms."""
+        labels: list[str] = []
+        rows: list[list[float]] = []
         for row in self.lines:
-            words = row.split()
-            if ROW.match(row) and len(words) == 4 and words[0] != "atom":
-                rows.append([float(word) for word in words[1:]])
+            if ROW.match(row):
+                label, _, numbers = row.strip().partition(" ")
+                labels.append(label)
+                rows.append(columns(numbers, count=3))
             elif rows:
                 break
-        self._current().forces = np.array(rows)
+        return labels, rows
 
     def on_stress(self, line: str) -> None:
+        factor = self.unit(line.upper(), {"KBAR": KBAR})
         rows: list[list[float]] = []
         for row in self.lines:
-            if len(values := floats(row)) == 3:
-                rows.append(values)
+            if THREE.match(row):
+                rows.append(columns(row, count=3))
             if len(rows) == 3:
                 break
-        self._current().stress = np.array(rows) * KBAR
+        self._current().stress = np.array(rows).reshape(3, 3) * factor
+
+    def on_pressure(self, line: str) -> None:
+        """A third of the trace, printed beside it."""
+        if self.step is None or self.step.stress is None:
+            return
+        stated, found = first_number(line.partition(":")[2]), float(np.trace(self.step.stress)) / KBAR / 3
+        if not abs(stated - found) <= DIGITS * max(1.0, abs(stated)) and np.isfinite(found):
+            self.step.refuse("stress and pressure differ", value=f"{found:g} and {stated:g} kbar")
 
     def on_end(self, line: str) -> Step | None:
         return self.take()
 
     def _current(self) -> Step:
         if self.step is None:
-            self.step = Step(self.symbols, self.positions, self.cell)
+            self.step = Step(self.symbols, self.positions if self.printed or self.dumped else None, self.cell)
+            self.printed = False
+            if self.electrons is not None:
+                self.step.state_charge(self.valence - self.electrons)
+            elif self.setup and not self.valence:
+                self.step.refuse("the charge is not known: nelec is set, and the log does not say to what")
         return self.step
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps in order; in md those that were dumped."""
+        if "running_md" not in self.file.basename:
+            return Run.steps(self)
+        dump = self.file.sibling("MD_dump")
+        if dump is None:
+            raise SourceError("an md run keeps its positions in MD_dump, which is not beside it", where=self.file.name)
+        return self.md(dump)
 
     def md(self, dump: SourceFile) -> Iterator[Step]:
         """Join the dumped geometries to the energies of the log: step n is the n-th SCF after the first one dumped."""
         self.dumped = True
-        labels = list(self.steps())
+        labels = list(Run.steps(self))
         first: int | None = None
         for number, step in dumped(dump):
             first = number if first is None else first
             if number - first < len(labels):
-                label = labels[number - first]
-                step.energy, step.converged, step.complete = label.energy, label.converged, True
+                self._join(step, labels[number - first])
             yield step
+
+    def _join(self, step: Step, label: Step) -> None:
+        """Complete a dumped step by what the log says, where they are of one run."""
+        step.energy, step.converged, step.complete, step.charge = label.energy, label.converged, True, label.charge
+        if label.reason is not None:
+            step.refuse(label.reason, value=label.value)
+        pairs = [(label.forces, None if step.forces is None else step.forces[:PROOF], 1.0), (label.stress, step.stress, KBAR)]
+        compared = [(a / unit, b / unit) for a, b, unit in pairs if a is not None and b is not None]
+        same = [a.shape == b.shape and bool(np.all(~(np.abs(a - b) > DIGITS * np.maximum(1.0, np.abs(b))))) for a, b in compared]
+        if not all(same) or list(step.symbols) != self.symbols:
+            step.refuse("MD_dump is of another run than the log: their atoms, forces or stresses differ")
+        elif not same:
+            step.refuse("nothing shows that MD_dump and the log are of one run: they share neither forces nor stress")
+        if step.forces is None and label.forces is not None:
+            step.leave_out("forces", "printed in the log, not in MD_dump")
+        if step.stress is None:
+            step.stress = label.stress
 
 
 def dumped(dump: SourceFile) -> Iterator[tuple[int, Step]]:
@@ -166,30 +229,16 @@ def dumped(dump: SourceFile) -> Iterator[tuple[int, Step]]:
             unit = value if new else value * BOHR
             scale = 1.0 if new else unit
         elif line.startswith("LATTICE_VECTORS"):
-            step.cell = np.array([columns(next(lines, ""))[:3] for _ in range(3)]) * unit
+            step.cell = np.array([columns(next(lines, ""), count=3)[:3] for _ in range(3)]) * unit
         elif line.startswith("VIRIAL"):
-            step.stress = np.array([columns(next(lines, ""))[:3] for _ in range(3)]) * KBAR
+            step.stress = np.array([columns(next(lines, ""), count=3)[:3] for _ in range(3)]) * KBAR
         elif line.startswith("INDEX"):
             rows = list(itertools.takewhile(bool, (row.split() for row in lines)))
             step.symbols = [element(row[1]) for row in rows]
-            step.positions = np.array([[float(word) for word in row[2:5]] for row in rows]) * scale
-            step.forces = np.array([[float(word) for word in row[5:8]] for row in rows]) if "FORCE" in line else None
+            table = [columns(" ".join(row[2:]), count=6 if "FORCE" in line else 3) for row in rows]
+            step.positions = np.array([row[:3] for row in table]) * scale
+            step.forces = np.array([row[3:6] for row in table]) if "FORCE" in line else None
             yield number, step
-
-
-class AbacusReader(TextReader):
-    """ABACUS log (`abacus/log`)."""
-
-    __slots__ = ()
-
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every ionic step; in md those that were dumped."""
-        if "running_md" not in file.basename:
-            return frames(file, AbacusRun(file, spec).steps())
-        dump = file.sibling("MD_dump")
-        if dump is None:
-            raise SourceError("an md run keeps its positions in MD_dump, which is not beside it", where=file.name)
-        return frames(file, AbacusRun(file, spec).md(dump))
 
 
 def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:
@@ -213,7 +262,7 @@ def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:
     return {**out, **({"core": ", ".join(sorted(cores))} if cores else {})}
 
 
-ABACUS = AbacusReader(
+ABACUS = TextReader(
     name="abacus/log",
     run=AbacusRun,
     states=lambda file: abacus_theory(file.lines()),

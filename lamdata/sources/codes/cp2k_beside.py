@@ -24,7 +24,7 @@ from .cp2k_log import ENERGY_LINE, Cp2kRun, read_energy, read_steps
 
 POSITIONS = re.compile(r"-pos-(\d+)\.xyz$")
 SAME = 2e-9  # Hartree: a title has 10 decimals
-SAME_RELATIVE = 1e-7  # where the log is not in Hartree: CP2K's constants are of 2006
+CODATA = (27.2113838565563, 27.21138505, 27.21138602, 27.211386245988)  # eV in a Hartree of 2006 to 2018: a log in eV does not say which
 LOGS = ("*.log", "*.out", "output")
 MAX_LOGS = 50
 
@@ -136,26 +136,38 @@ class Log:
         return next(itertools.islice(read_steps(self.file.lines()), place, None))[0]
 
 
-def find_logs(file: SourceFile, titles: Sequence[Title]) -> tuple[list[Log], list[str]]:
-    """The logs of a trajectory; and the names of those that say they are of its project and have none of its energies."""
-    stem, found, others = stem_of(file), [], []
-    candidates = [log for pattern in LOGS for log in file.siblings(pattern)][:MAX_LOGS]
-    for log in candidates:
-        head = log.head(65536)
-        if b"CP2K|" not in head and b"DBCSR|" not in head:
-            continue
-        stated = re.search(rb"GLOBAL\| Project name +(\S+)", head)
-        project = stated[1].decode("utf-8", errors="replace") if stated else ""
-        if project and project != stem and not stem.startswith(f"{project}-"):
-            continue
+def find_logs(file: SourceFile, titles: Sequence[Title]) -> tuple[list[Log], str]:
+    """The logs of a trajectory; where there is none, why one that looks so is not."""
+    found: list[Log] = []
+    near: list[str] = []
+    for log, project in _candidates(file):
         energies, hartree = _energies(log)
-        width = SAME if hartree else max(SAME, SAME_RELATIVE * max(map(abs, energies), default=0.0))
-        places = align_energies(titles, energies, width=width)
-        if any(place is not None for place in places):
+        factors = [1.0] if hartree else [HARTREE / factor for factor in CODATA]
+        tried = [align_energies(titles, [energy * factor for energy in energies], width=SAME) for factor in factors]
+        places = max(tried, key=lambda found: sum(place is not None for place in found))
+        same, mine = any(place is not None for place in places), _is_of(project, file)
+        if same and mine:
             found.append(Log(log, places))
-        elif energies:
-            others.append(log.basename)
-    return found, others
+        elif same:
+            near.append(f"{log.basename} has its energies, and is of project {project}")
+        elif mine and energies:
+            near.append(f"{log.basename} has none of its energies")
+    return found, near[0] if near and not found else ""
+
+
+def _candidates(file: SourceFile) -> Iterator[tuple[SourceFile, str]]:
+    """CP2K logs in the folder, and the project that each states."""
+    for log in [log for pattern in LOGS for log in file.siblings(pattern)][:MAX_LOGS]:
+        head = log.head(65536)
+        if b"CP2K|" in head or b"DBCSR|" in head:
+            stated = re.search(rb"GLOBAL\| Project name +(\S+)", head)
+            yield log, stated[1].decode("utf-8", errors="replace") if stated else ""
+
+
+def _is_of(project: str, file: SourceFile) -> bool:
+    """Whether a trajectory may be of a project: PROJECT-pos-1.xyz, or PROJECT-NAME-pos-1.xyz."""
+    stem = stem_of(file)
+    return project in ("", stem) or stem.startswith(f"{project}-")
 
 
 def _energies(log: SourceFile) -> tuple[list[float], bool]:

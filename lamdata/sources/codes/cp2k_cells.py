@@ -23,8 +23,9 @@ class Cells:
     """Cells of a trajectory by step; raises `Unusable` for a step whose cell is not known."""
 
     def __init__(self, file: SourceFile, titles: Sequence[Title], logs: Sequence[Log], run: Cp2kRun, deck: Cp2kInput | None):
-        named = (file.sibling(f"{stem_of(file)}-{number}.cell") for number in (number_of_run(file), "1"))
-        table = next(filter(None, named), None)
+        stem = stem_of(file)
+        named = [file.sibling(f"{stem}-{number}.cell") for number in (number_of_run(file), "1")]
+        table = next(filter(None, [*named, *(one for one in file.siblings("*.cell") if one.basename.startswith(f"{stem}-"))]), None)
         rows = _rows(table) if table else []
         self.rows = [None if place is None else rows[place][1] for place in align(titles, [title for title, _ in rows])]
         self.fixed = _is_fixed(run, deck, logs)
@@ -33,10 +34,11 @@ class Cells:
 
     def of(self, index: int, pair: tuple[Cp2kRun, Cp2kRun] | None) -> F64:
         """The cell (3, 3) of step `index`, of which a log printed `pair`: what holds for the run, and for the step."""
-        if (row := self.rows[index]) is not None:
-            return row
         run, step = pair or (self.run, None)
         start = self._start(run)
+        if (row := self.rows[index]) is not None:
+            _prove(row, None if step is None else step.lengths, start if step is run else None)
+            return row
         if start is not None and (self.fixed is True or step is run):
             return start
         if start is None or step is None or step.lengths is None:
@@ -47,6 +49,14 @@ class Cells:
         """The cell at the start of a run, with the digits of the input where it has the same."""
         same = self.stated is not None and (run.cell is None or abs(run.cell - self.stated).max() < PRINTED)
         return self.stated if same else run.cell
+
+
+def _prove(row: F64, lengths: F64 | None, start: F64 | None) -> None:
+    """Refuse a row of the .cell file that is not what the log prints of the same step."""
+    if lengths is not None and abs(np.linalg.norm(row, axis=1) - lengths).max() > PRINTED:
+        raise Unusable("the .cell file and the log have two cells for this step")
+    if start is not None and abs(row - start).max() > PRINTED:
+        raise Unusable("the .cell file and the log have two cells for this step")
 
 
 def _turned(start: F64, lengths: F64, printed: F64 | None, first_printed: F64 | None) -> F64:

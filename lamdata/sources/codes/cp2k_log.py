@@ -308,8 +308,6 @@ def read_steps(lines: Lines) -> Iterator[tuple[Cp2kRun, Cp2kRun]]:
     run = step = Cp2kRun()
     while (found := lines.title(MARKS)) is not None:
         name, line = found
-        if name == "atoms":
-            continue
         if name == "start":
             if step.energies:
                 yield run, step

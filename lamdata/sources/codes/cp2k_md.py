@@ -18,7 +18,7 @@ from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection
 from lamdata.units import BOHR, HARTREE
 
-from ..build import Unusable, build
+from ..build import NUMBERS, Unusable, build
 from ..bytes.files import SourceFile
 from .cp2k_beside import POSITIONS, Forces, Log, Title, find_forces, find_logs, number_of_run, read_titles, stem_of, xyz_steps
 from .cp2k_cells import Cells
@@ -74,7 +74,7 @@ class _Joined:
         """Build the frame of one step, or say why there is none."""
         origin = f"{self.file.name}#{index}"
         pair = self._step(index, title)
-        step = None if pair is None else pair[1]
+        run, step = pair or (self.run, None)
         if step is not None and step.converged is False:
             return Rejection(origin=origin, reason="unconverged")
         try:
@@ -94,8 +94,8 @@ class _Joined:
             energy=None if title.energy is None else title.energy * HARTREE,
             forces=forces,
             virial=virial,
-            charge=self.run.charge,
-            multiplicity=self.run.multiplicity,
+            charge=run.charge,
+            multiplicity=run.multiplicity,
             converged=None if step is None else step.converged,
             group=self.file.name,
             left_out=self._kept.setdefault(left_out, left_out),
@@ -123,15 +123,18 @@ class _Joined:
 def _join(file: SourceFile) -> _Joined:
     """Find what belongs to a trajectory, and what looks so and does not."""
     titles = read_titles(file)
-    logs, others = find_logs(file, titles)
+    logs, near = find_logs(file, titles)
     forces, why = find_forces(file, titles)
     run = logs[0].run() if logs else None
     deck = _input(file, run)
     if run is None:
         run = Cp2kRun() if deck is None else Cp2kRun(charge=deck.charge(), multiplicity=deck.multiplicity())
     left_out = [f"forces: {why}"] if why and forces is None else []
-    left_out += [f"virial: {others[0]} has none of its energies"] if others and not logs else []
+    left_out += [f"virial: {near}"] if near else []
     left_out += [KINETIC] if file.sibling(f"{stem_of(file)}-{number_of_run(file)}.stress") else []
+    length = (deck.unit("TRAJECTORY", "length") if deck else None) or 1.0
+    if logs:
+        _check_first(file, run, length)
     return _Joined(
         file=file,
         logs=logs,
@@ -139,11 +142,24 @@ def _join(file: SourceFile) -> _Joined:
         cells=Cells(file, titles, logs, run, deck),
         run=run,
         pbc=deck.pbc() if deck is not None and not run.periodic else run.pbc,
-        length=(deck.unit("TRAJECTORY", "length") if deck else None) or 1.0,
+        length=length,
         force=(deck.unit("FORCES", "force") if deck else None) or HARTREE / BOHR,
         left_out=tuple(left_out),
         stress=any(log.file.lines().title({title: "" for title, name in MARKS.items() if name == "stress"}) for log in logs),
     )
+
+
+def _check_first(file: SourceFile, run: Cp2kRun, length: float) -> None:
+    """Refuse atoms or a unit other than those with which the log begins: no file states the unit but the input."""
+    _, symbols, table = next(xyz_steps(file))
+    if len(run.numbers) != len(symbols):  # the log lists the atoms of Quickstep alone
+        return
+    other = next((i for i, (number, symbol) in enumerate(zip(run.numbers, symbols)) if NUMBERS.get(symbol) != number), None)
+    if other is not None:
+        raise SourceError(f"atom {other + 1} is {symbols[other]}, and of number {run.numbers[other]} in its log", where=file.name)
+    ratio = float(np.linalg.norm(table)) * length / max(float(np.linalg.norm(run.positions)), 1e-9)
+    if min(abs(ratio * BOHR - 1.0), abs(ratio / BOHR - 1.0)) < 0.01:
+        raise SourceError(f"its positions are {ratio:.4f} times those of its log: a UNIT that no input beside it states", where=file.name)
 
 
 def _input(file: SourceFile, run: Cp2kRun | None) -> Cp2kInput | None:

@@ -1,11 +1,13 @@
 """FHI-aims standard output: text in, every step of an scf, relaxation or md run out.
 
 Energy is the electronic free energy, of which forces and stress are the derivatives (equal to `Total energy uncorrected` where
-nothing is smeared); `options: {energy: total}` takes the latter. Stress is in eV/Å^3 with ASE's sign.
+nothing is smeared); `options: {energy: total}` takes the latter. Stress is in eV/Å^3 with ASE's sign. A loop whose geometry is printed
+neither before nor after it (a cell that is strained to find the stress by differences) has no positions.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 from lamdata.frame import F64
 
 from ..build import element
-from ..bytes.numbers import floats
+from ..bytes.numbers import columns, first_number
 from .steps import Run, Step, TextReader, marks
 
 
@@ -24,6 +26,7 @@ class AimsRun(Run):
     """An FHI-aims output."""
 
     marks = marks(
+        charge="^  Charge =",
         unit_cell="| Unit cell:",
         atoms="| Atomic structure:",
         start="Begin self-consistency loop",
@@ -45,7 +48,13 @@ class AimsRun(Run):
     cell: F64 | None = None
     positions: F64 | None = None
     vectors: list[list[float]] = field(default_factory=list)
+    charge: float = 0.0
+    ghosts: bool = False
+    printed: bool = False  # the geometry of the next loop is
     free: float | None = None
+
+    def on_charge(self, line: str) -> None:
+        self.charge = first_number(line.partition("=")[2])
 
     def on_unit_cell(self, line: str) -> None:
         if self.cell is None:
@@ -57,12 +66,17 @@ class AimsRun(Run):
         self.skip(1)
         rows = list(self.words(least=7))  # | 1: Species B x y z
         self.symbols = [element(row[3]) for row in rows]
-        self.positions = np.array([[float(word) for word in row[-3:]] for row in rows])
+        self.positions, self.printed = np.array([columns(" ".join(row[4:]), count=3) for row in rows]), True
+        self.ghosts = any(row[2] != "Species" for row in rows)
 
     def on_start(self, line: str) -> Step | None:
         done = self.take()
         self.free = None
-        self.step = Step(self.symbols, self.positions, self.cell)
+        self.step = Step(self.symbols, self.positions if self.printed else None, self.cell)
+        self.step.state_charge(self.charge)
+        if self.ghosts:
+            self.step.refuse("ghost atoms")
+        self.printed = False
         return done
 
     def on_converged(self, line: str) -> None:
@@ -74,10 +88,10 @@ class AimsRun(Run):
             self.step.converged = False
 
     def on_free(self, line: str) -> None:
-        values = floats(line.partition(":")[2])
-        if not values:
+        """Printed in each iteration and once more after the total energy; eV comes last."""
+        if not line.partition(":")[2].strip():
             return
-        self.free = values[-1]  # eV comes last
+        self.free = first_number(line.rpartition("Ha ")[2] if "Ha " in line else line.partition(":")[2])
         if self.step is not None and self.step.energy is not None and self.option("energy", "free") == "free":
             self.step.energy = self.free
 
@@ -85,19 +99,21 @@ class AimsRun(Run):
         if self.step is None:
             return
         free = self.option("energy", "free") == "free" and self.free is not None
-        self.step.energy = self.free if free else floats(line.partition(":")[2])[0]
+        self.step.state_energy(self.free if free and self.free is not None else first_number(line.partition(":")[2]))
 
     def on_forces(self, line: str) -> None:
+        self.unit(line, {"eV/Ang": 1.0})
         if self.step is not None:
-            rows = list(self.words(least=5))  # | 1 x y z
-            self.step.forces = np.array([[float(word) for word in row[-3:]] for row in rows])
+            self.step.forces = np.array([columns(" ".join(row[2:]), count=3) for row in self.words(least=3)])  # | 1 x y z
 
     def on_stress(self, line: str) -> None:
-        rows = []
+        rows: list[list[float]] = []
         for line in self.lines:
             words = line.replace("|", " ").split()
-            if len(words) == 4 and words[0] in "xyz":
-                rows.append([float(word) for word in words[1:]])
+            if "components [" in line:
+                self.unit(line, {"eV/A**3": 1.0})
+            if words and words[0] in ("x", "y", "z") and len(words) > 1 and words[1] not in ("y", "z"):
+                rows.append(columns(" ".join(words[1:]), count=3))
             if len(rows) == 3:
                 break
         if self.step is not None:
@@ -112,21 +128,23 @@ class AimsRun(Run):
     def on_updated(self, line: str) -> Step | None:
         done = self.take()
         self._geometry()
+        self.printed = True
         return done
 
     def on_end(self, line: str) -> Step | None:
         return self.take()
 
     def _geometry(self) -> None:
-        vectors, rows = [], []
+        vectors: list[list[float]] = []
+        rows: list[list[float]] = []
         for line in self.lines:
             words = line.split()
             if words[:1] == ["lattice_vector"]:
-                vectors.append([float(word) for word in words[1:4]])
+                vectors.append(columns(" ".join(words[1:4]), count=3))
             elif words[:1] == ["atom"]:
-                rows.append([float(word) for word in words[1:4]])
+                rows.append(columns(" ".join(words[1:4]), count=3))
             elif words[:1] == ["atom_frac"] and len(vectors) == 3:
-                rows.append(list(np.array([float(word) for word in words[1:4]]) @ np.array(vectors)))
+                rows.append((np.array(columns(" ".join(words[1:4]), count=3)) @ np.array(vectors)).tolist())
             elif rows and words[:1] != ["velocity"]:
                 break
         self.positions = np.array(rows)
@@ -148,6 +166,10 @@ def aims_theory(lines: Iterator[str]) -> dict[str, Any]:
             out.setdefault("dispersion", "TS")
         elif words[:1] in (["many_body_dispersion"], ["many_body_dispersion_nl"]):
             out.setdefault("dispersion", "MBD")
+        elif words and re.match(r"(d3|d4|dftd3|vdw_correction|vdwdf|nlcorr)", words[0].lower()):  # another correction, by its own name
+            out.setdefault("dispersion", " ".join(words))
+        elif words[:1] in (["homogeneous_field"], ["fixed_spin_moment"]) or words and words[0].startswith("force_occupation"):
+            out.setdefault("state", " ".join(words))
         elif "defaults for" in line and "Suggested" in line:
             out.setdefault("core", f"{line.split(chr(34))[1]} numeric atom-centred orbitals")
         elif "Begin self-consistency loop" in line:

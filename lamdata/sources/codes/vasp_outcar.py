@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lamdata.errors import SourceError
 from lamdata.frame import F64
+from lamdata.units import KBAR
 
 from ..bytes.files import SourceFile
 from ..bytes.numbers import columns, first_number, floats
@@ -19,6 +22,7 @@ from .vasp_labels import ORDER, charge_of, electronic_end, settled, stress_of, u
 from .vasp_theory import outcar_theory
 
 LEARNED = "machine-learned"
+CLOSE = 1e-3  # of a virial in eV: five decimals are printed
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class OutcarRun(Run):
         lattice="direct lattice vectors",
         learned="ML FORCE on cell",
         order="^  Direction ",
+        virial="^  Total  ",
         stress="  in kB ",
         forces="POSITION                                       TOTAL-FORCE",
         free="free  energy",
@@ -63,6 +68,7 @@ class OutcarRun(Run):
     said: bool | None = None  # what the current loop says of its convergence
     refused: str | None = None  # why no step can be used
     order: str = ORDER  # of the components of the stress
+    virial: list[float] = field(default_factory=list)  # of the current step in eV, in the same order
     change: str = ""  # the line that states the change of energy in the last electronic step, eV
     in_learned: bool = False  # within the part of a step that the learned force field prints
 
@@ -125,9 +131,21 @@ class OutcarRun(Run):
     def on_order(self, line: str) -> None:
         self.order = line.partition("Direction")[2].strip()
 
+    def on_virial(self, line: str) -> None:
+        if not self.in_learned:
+            self.virial = columns(line.partition("Total")[2], count=6)
+
     def on_stress(self, line: str) -> None:
         if not self.in_learned:
             self._current().stress = stress_of(columns(line.partition("kB")[2], count=6), self.order)
+
+    def _compare(self, step: Step) -> None:
+        """Refuse a stress of which the virial that is printed above it is not that of the cell."""
+        if step.stress is None or step.cell is None or len(self.virial) != 6:
+            return
+        virial, found = stress_of(self.virial, self.order) / KBAR, step.stress * abs(float(np.linalg.det(step.cell)))
+        if (np.abs(virial - found) > CLOSE * (1 + np.abs(virial).max())).any():
+            step.refuse("virial and stress differ", value=f"{virial[0, 0]:g} and {found[0, 0]:g} eV")
 
     def on_forces(self, line: str) -> Step | None:
         if "(ML)" in line:
@@ -158,6 +176,8 @@ class OutcarRun(Run):
         step.converged = settled(self.loops, self.nelm, change, self.ediff, self.natoms, said=self.said)
         if self.refused:
             step.refuse(self.refused)
+        self._compare(step)
+        self.virial = []
         if step.reason is None and not step.converged:
             step.value = change
         self.loops, self.change, self.said = 0, "", None

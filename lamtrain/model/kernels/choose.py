@@ -10,13 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-
-from ..gate_softmax import gate_softmax
-from . import closed_form
-from .plain import symmetrize
+from .. import gate_softmax as plain_softmax
+from . import closed_form, plain
+from .fused import environment, gate_softmax, moment, neighbor_sums, pair_attention, pair_update, symmetrize, three_body
+from .native import native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +24,8 @@ class Kernels:
     name: str
     chunk_atoms: int = 48
     """Atoms of a chunk on a CPU: pair tensors stay in cache, and with twice as many a long run is slower by 40%, glibc searching its heap."""
-    gate_softmax: Callable = gate_softmax
-    symmetrize: Callable = symmetrize
+    gate_softmax: Callable = plain_softmax.gate_softmax
+    symmetrize: Callable = plain.symmetrize
     neighbor_sums: Callable | None = None
     environment: Callable | None = None
     pair_attention: Callable | None = None
@@ -51,27 +49,18 @@ def kernels(name: str) -> Kernels:
 
 @functools.cache
 def _compiled() -> Kernels:
-    """Build the operators of this folder (a minute, once; cached by torch), and wrap them."""
-    from torch.utils.cpp_extension import load
-
-    sources = sorted(str(path) for path in Path(__file__).parent.glob("*.cpp"))
-    # Sums in any order, but a NaN stays one: -ffast-math alone turns it into some finite number.
-    flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fno-finite-math-only", "-fopenmp"]
-    try:
-        load("lam_kernels", sources, extra_cflags=flags, is_python_module=False)
-    except (OSError, RuntimeError) as err:
-        raise RuntimeError(f"the cpp kernels need a C++ compiler and ninja, and could not be built: {err}") from err
-    ops = torch.ops.lam
+    """The operators that were compiled at installation."""
+    native()
 
     return Kernels(
         name="cpp",
         chunk_atoms=96,  # an atom at a time stays in cache; fewer calls
-        gate_softmax=ops.gate_softmax,
-        neighbor_sums=ops.neighbor_sums,
-        symmetrize=ops.symmetrize,
-        environment=ops.environment,
-        pair_attention=ops.pair_attention,
-        pair_update=ops.pair_update,
-        moment=ops.moment,
-        three_body=ops.three_body,
+        gate_softmax=gate_softmax.gate_softmax,
+        neighbor_sums=neighbor_sums.neighbor_sums,
+        symmetrize=symmetrize.symmetrize,
+        environment=environment.environment,
+        pair_attention=pair_attention.pair_attention,
+        pair_update=pair_update.pair_update,
+        moment=moment.moment,
+        three_body=three_body.three_body,
     )

@@ -78,13 +78,13 @@ def test_a_changed_source_replaces_the_dataset_where_it_is_asked_to(raw: Path) -
 
 
 def test_a_refused_frame_has_a_row_in_the_ledger(raw: Path) -> None:
-    card = (raw / "bulk.yaml").read_text() + "checks: {max_force: 0.4, max_refused: 0.9}\n"
+    card = (raw / "bulk.yaml").read_text() + "checks: {max_force: 1.2, max_refused: 0.9}\n"
     (raw / "bulk.yaml").write_text(card)
     report = run(raw)
     rows = [json.loads(line) for line in Path(report.ledger).read_text().splitlines()]
     assert rows and report.rejected == {"max_force": len(rows)}
     assert report.frames + len(rows) == 12
-    assert all(row["origin"].startswith("bulk-") and "#" in row["origin"] and row["value"] > 0.4 for row in rows)
+    assert all(row["origin"].startswith("bulk-") and "#" in row["origin"] and row["value"] > 1.2 for row in rows)
 
 
 def test_a_truncated_file_stops_everything_and_leaves_nothing(raw: Path) -> None:

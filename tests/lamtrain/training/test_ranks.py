@@ -16,21 +16,29 @@ TRAIN = "from lamtrain.cli import main; import sys; sys.argv = ['lamtrain', *sys
 CHANGES = ["--set", "steps=4", "--set", "precision=float64", "--set", "log_every=1", "--set", "validation.every=4"]
 
 
-def run(small: Path, out: Path, ranks: int) -> list[dict[str, str]]:
+def run(small: Path, out: Path, ranks: int, *changes: str) -> list[dict[str, str]]:
     script = out / "train.py"
     script.write_text(TRAIN)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    args = [sys.executable, *launcher, str(script), *training(small, out), *CHANGES]
+    args = [
+        sys.executable,
+        *launcher,
+        str(script),
+        *training(small, out),
+        *CHANGES,
+        *(part for change in changes for part in ("--set", change)),
+    ]
     done = subprocess.run(args, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return read_metrics(out / "small/metrics.csv")
 
 
-def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", ["batch={frames: 4}", "batch={atoms: 8}"])  # 8 atoms are one or two frames: a rank may have none
+def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path, batch: str) -> None:
     rows = []
     for ranks in (1, 2):
         (tmp_path / str(ranks)).mkdir()
-        rows.append(run(small, tmp_path / str(ranks), ranks))
+        rows.append(run(small, tmp_path / str(ranks), ranks, batch))
     assert len(rows[0]) == len(rows[1]) == 4
     for one, two in zip(*rows):
         assert one.keys() == two.keys()

@@ -212,12 +212,15 @@ def test_a_trajectory_without_a_cell_is_rejected_step_by_step(md):
 
 
 def test_a_cell_that_changes_is_taken_step_by_step(md):
-    rows = "".join(f"  {i}  {0.3 * i:.3f}  4.{i} 0 0  0 4 0  0 0 4  64.0\n" for i in range(4))
+    rows = "".join(f"  {i}  {0.3 * i:.3f}  4.{i} 0 0  1.2352 3.9 0  0 0.3 4.1  64.0\n" for i in range(4))
     cells = md.parent / "h2-1.cell"
     cells.write_text("#   Step   Time [fs]       Ax [Angstrom]\n" + rows)
     assert [round(f.cell[0, 0], 6) for f in frames(md, "cp2k/aimd")] == [4.0, 4.1, 4.2, 4.3]
-    cells.write_text("#   Step   Time [fs]       Ax [bohr]\n" + rows)
-    assert frames(md, "cp2k/aimd")[1].cell[0, 0] == pytest.approx(4.1 * BOHR)
+    in_bohr = "#   Step   Time [fs]       Ax [bohr]\n"
+    cells.write_text(in_bohr + rows)
+    items = read(md, "cp2k/aimd")
+    assert reasons(items) == ["the .cell file and the log have two cells for this step"]  # the first, of which the log prints the cell
+    assert items[1].cell[0, 0] == pytest.approx(4.1 * BOHR)
     cells.write_text("#   Step   Time [fs]       Ax [Angstrom]\n" + rows[: rows.index("  3  0.9")])
     (md.parent / "md.out").write_text(text("md").replace("    NVE\n", "  NPT_F\n"))
     assert reasons(read(md, "cp2k/aimd")) == [NOWHERE]
@@ -234,6 +237,25 @@ def npt(log: str, *, lengths: str, angles: str = "", first: str = "") -> str:
 LENGTHS = (4.0, 4.090738, 4.110961)
 NEW = " MD| Cell lengths [ang]       {:.8E}  {:.8E}  {:.8E}\n"
 OLD = " CELL LNTHS[bohr]             =    {:.7E}   {:.7E}   {:.7E}\n AVE. CELL LNTHS[bohr]        =    1.0 1.0 1.0\n"
+
+
+def test_a_cell_file_that_the_log_contradicts_refuses_its_step(md):
+    (md.parent / "md.out").write_text(npt(text("md"), lengths=NEW))
+    rows = "".join(
+        f"  {i}  {0.3 * i:.3f}  {4 * (1 + 0.01 * i):.4f} 0 0  {1.2352 * (1 + 0.01 * i):.4f} {3.9 * (1 + 0.01 * i):.4f} 0  0 {0.3 * (1 + 0.01 * i):.4f} {4.1 * (1 + 0.01 * i):.4f}  0\n"
+        for i in range(4)
+    )
+    cells = md.parent / "h2-1.cell"
+    cells.write_text(rows)
+    assert len(frames(md, "cp2k/aimd")) == 4
+    cells.write_text(rows.replace("4.0800", "4.1800"))
+    assert reasons(read(md, "cp2k/aimd")) == ["the .cell file and the log have two cells for this step"]
+
+
+def test_atoms_that_are_not_those_of_the_log_are_refused(md):
+    md.write_text(md.read_text().replace("  H   ", " He   "))
+    with pytest.raises(SourceError, match="atom 1 is He, and of number 1 in its log"):
+        read(md, "cp2k/aimd")
 
 
 def test_the_log_states_the_cell_of_each_step(md):
@@ -339,7 +361,28 @@ def test_a_log_of_another_run_gives_nothing(md):
     assert all(f.virial is None and f.converged is None for f in steps)
     assert steps[0].left_out == ("virial: md.out has none of its energies",)
     (md.parent / "md.out").write_text(re.sub(r"(Project name +)h2", r"\1h3", text("md")))
-    assert all(f.virial is None and f.left_out == () for f in frames(md, "cp2k/aimd"))
+    assert {f.left_out for f in frames(md, "cp2k/aimd")} == {("virial: md.out has its energies, and is of project h3",)}
+    (md.parent / "md.out").write_text(re.sub(r"(Project name +)h2", r"\1h3", other))
+    assert {f.left_out for f in frames(md, "cp2k/aimd")} == {()}
+
+
+def test_a_log_in_ev_belongs_to_its_trajectory(md):
+    """CP2K's own factor is of 2006."""
+    in_ev = re.sub(r"energy \[a.u.\]: +(\S+)", lambda m: f"energy [eV]: {float(m[1]) * 27.2113838565563:.12f}", text("md"))
+    plain = frames(md, "cp2k/aimd")
+    (md.parent / "md.out").write_text(in_ev)
+    steps = frames(md, "cp2k/aimd")
+    assert [f.energy for f in steps] == [f.energy for f in plain] and all(f.virial is not None for f in steps)
+
+
+def test_positions_in_a_unit_that_no_input_states_are_refused(md):
+    lines = md.read_text().splitlines()
+    rows = [f"{w[0]} " + " ".join(f"{float(x) / BOHR:.10f}" for x in w[1:]) if len(w := line.split()) == 4 else line for line in lines]
+    md.write_text("\n".join(rows) + "\n")
+    with pytest.raises(SourceError, match="its positions are 1.8897 times those of its log: a UNIT"):
+        read(md, "cp2k/aimd")
+    (md.parent / "x.inp").write_text(INPUT.replace("&TRAJECTORY\n", "&TRAJECTORY\n   UNIT bohr\n", 1))
+    assert frames(md, "cp2k/aimd")[0].positions[1] == pytest.approx([0.3, 0.2, 0.9])
 
 
 def test_each_step_finds_itself_in_any_of_several_logs(md):

@@ -1,14 +1,15 @@
-"""SIESTA, FHI-aims, CASTEP and ABACUS: signs of the stress, steps of runs, what is not converged or not DFT."""
+"""SIESTA, FHI-aims and CASTEP: signs of the stress, steps of runs, what is not converged or not DFT."""
 
-import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.sources import reader
-from lamdata.sources.codes.steps import TextReader, marks
-from lamdata.units import BOHR, GPA, KBAR
+from lamdata.sources import Reader, SourceFile, expand, reader
+from lamdata.sources.codes.steps import Step, TextReader, marks
+from lamdata.units import GPA
 from tests.lamdata.sources.reading import frames, read, reasons, same_as_dpdata, stated
 
 
@@ -28,6 +29,32 @@ def test_every_title_has_its_method():
         assert isinstance(found, TextReader)
         assert all(title and hasattr(found.run, f"on_{method}") for title, method in found.run.marks.items())
     assert marks(a="^x", b=("y", "z")) == {"\nx": "a", "y": "b", "z": "b"}
+
+
+class Two:
+    """Steps of another kind of file than a text: any object that has them will do."""
+
+    def __init__(self, file, spec):
+        self.name = file.name
+
+    def steps(self):
+        step = Step(["H"], np.zeros((1, 3)), complete=True, left_out=("forces: of another run", "charge: not stated"))
+        step.state_energy(-1.0)
+        step.state_energy(-1.000001)
+        yield step
+        yield Step(["H"], np.zeros((1, 3)), complete=True, energy=-1.0, forces=np.ones((1, 3)), left_out=step.left_out)
+        step.state_energy(-2.0)
+        yield step
+
+
+def test_a_reader_of_steps_is_data(write):
+    found = TextReader(name="two", run=Two, states=lambda file: {}, signs=(b"one", (b"two", b"parts")), endings=(".a", ".b"))
+    (file,) = expand(SourceSpec(path=str(write("x", "x.a"))), base=Path())
+    assert isinstance(found, Reader) and found.guess(file, b"the one") and found.guess(file, b"parts, two")
+    assert not found.guess(file, b"two") and not found.guess(SourceFile(name="x.c", path="x.c"), b"the one")
+    first, second, third = found.read(file, SourceSpec(path="x"))
+    assert first.left_out == ("forces: of another run", "charge: not stated") and second.left_out == ("charge: not stated",)
+    assert third.reason == "two energies for one geometry" and third.origin == f"{file.name}#2"
 
 
 # ---- SIESTA ------------------------------------------------------------------------------------------------------------
@@ -171,6 +198,42 @@ def test_aims_steps_that_did_not_converge_are_rejected(write):
         read(write(AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1)), "fhi_aims/output")
 
 
+@pytest.mark.parametrize(
+    ("printed", "changed", "reason"),
+    [
+        ("  0.200000000000000E+00 ", "  ********************* ", "nonfinite"),
+        ("E+03 eV", "E+03 eV", None),
+        ("-0.272000011000000E+03 eV", "********************* eV", "nonfinite"),
+        ("2: Species N ", "2: Empty   N ", "ghost atoms"),
+        ("0.90000000        0.90000000        0.90000000", "0.90000000        **********        0.90000000", "nonfinite"),
+    ],
+)
+def test_aims_steps_that_are_not_known_are_refused(write, printed, changed, reason):
+    text = AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1) + " Have a nice day.\n"
+    items = read(write(text.replace(printed, changed)), "fhi_aims/output")
+    assert [getattr(item, "reason", None) for item in items] == [reason]
+
+
+def test_aims_loops_whose_geometry_is_not_printed_have_none(write):
+    """A stress by differences strains the cell, and prints no cell."""
+    loops = [AIMS_STEP.format(kind="Re-initialization", scf=AIMS_GOOD, n=n) for n in range(3)]
+    items = read(write(AIMS + "".join(loops) + " Have a nice day.\n"), "fhi_aims/output")
+    assert [getattr(item, "reason", None) for item in items] == [None, "no positions", "no positions"]
+
+
+@pytest.mark.parametrize(("stated", "charge"), [("1.000000E+00: Charged system requested.", 1), ("-0.500000E+00: Charged system", None)])
+def test_aims_states_the_charge(write, stated, charge):
+    head = AIMS.replace("  Input geometry:", f"  Charge =   {stated}\n  Input geometry:")
+    (item,) = read(write(head + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1) + " Have a nice day.\n"), "fhi_aims/output")
+    assert getattr(item, "charge", None) == charge
+
+
+def test_aims_units_that_are_not_known_stop_the_file(write):
+    text = AIMS + AIMS_STEP.format(kind="Initialization", scf=AIMS_GOOD, n=1).replace("[eV/Ang]", "[Ha/bohr]") + " Have a nice day.\n"
+    with pytest.raises(SourceError, match="expected eV/A"):
+        read(write(text), "fhi_aims/output")
+
+
 def test_aims_states_its_theory(write):
     name, theory = stated(write(AIMS))
     assert (
@@ -265,108 +328,3 @@ def test_ase_reads_the_same_castep_run(samples):
     for frame, atoms in zip(ours, theirs, strict=True):
         assert frame.energy == pytest.approx(atoms.calc.results["energy"]) and np.allclose(frame.forces, atoms.get_forces())
         assert np.allclose(frame.positions, atoms.positions)
-
-
-# ---- ABACUS ------------------------------------------------------------------------------------------------------------
-
-ABACUS = """                             WELCOME TO ABACUS v3.2
-                  lattice constant (Bohr) = 9.44863
- CARTESIAN COORDINATES ( UNIT = 9.44863 Bohr ).
-         atom                   x                   y                   z                 mag
-      tauc_C1                 0.0                 0.0                 0.0                   0
-      tauc_H1                 0.2                 0.0                 0.0                   0
-
-                             Volume (Bohr^3) = 843.542
-
- Lattice vectors: (Cartesian coordinate: in unit of a_0)
-                   +1                  +0                  +0
-                   +0                  +1                  +0
-                   +0                  +0                  +1
- Read in pseudopotential file is C_ONCV_PBE-1.0.upf
-     energy cutoff for wavefunc (unit:Ry) = 100
-                                    nspin = 2
-"""
-ABACUS_STEP = """ STEP OF RELAXATION : {n}
- {scf}
- final etot is -219.{n}49914042766 eV
-    TOTAL-FORCE (Ry/Bohr)
-       C1      -9.0      -9.0      +9.0
-    TOTAL-FORCE (eV/Angstrom)
- ><><><><><><
-     atom              x              y              z
-       C1      -0.154995      -1.114764      +0.083421
-       H1      +0.154995      +1.114764      -0.083421
-
- TOTAL-STRESS (KBAR)
- ><><><><><><
-    +10.0    +1.0    +0.0
-    +1.0    +20.0    +0.0
-    +0.0    +0.0    +30.0
-
-"""
-ABACUS_MOVED = (
-    "DIRECT COORDINATES\n    atom                   x                   y                   z\ntaud_C1 0 0 0 0\ntaud_H1 0.3 0 0 0\n\n"
-)
-ABACUS_GOOD = "charge density convergence is achieved"
-
-
-def test_an_abacus_log_stands_for_itself(write):
-    text = (
-        ABACUS
-        + ABACUS_STEP.format(n=1, scf=ABACUS_GOOD)
-        + ABACUS_MOVED
-        + ABACUS_STEP.format(n=2, scf=ABACUS_GOOD)
-        + " !FINAL_ETOT_IS -219.2 eV\n"
-    )
-    first, second = frames(write(text, "running_relax.log"), "abacus/log")
-    assert first.cell[0, 0] == pytest.approx(9.44863 * BOHR, abs=1e-12)
-    assert (
-        second.positions[1, 0] == pytest.approx(0.3 * first.cell[0, 0])
-        and second.energy == -219.249914042766
-        and first.forces[0, 1] == -1.114764
-    )
-    assert np.trace(first.virial) == pytest.approx(60 * KBAR * first.volume) and first.numbers.tolist() == [6, 1]
-
-
-def test_a_constant_of_one_angstrom_is_taken_as_such(write):
-    text = ABACUS.replace("9.44863", "1.88973") + ABACUS_STEP.format(n=1, scf=ABACUS_GOOD) + " !FINAL_ETOT_IS\n"
-    assert frames(write(text, "running_scf.log"), "abacus/log")[0].positions[1, 0] == 0.2
-
-
-def test_abacus_steps_that_did_not_converge_are_rejected(write):
-    bad = re.sub(r" final etot.*\n", "", ABACUS_STEP.format(n=1, scf="convergence has NOT been achieved!"))
-    items = read(
-        write(ABACUS + bad + ABACUS_MOVED + ABACUS_STEP.format(n=2, scf=ABACUS_GOOD) + " !FINAL_ETOT_IS\n", "running_relax.log"),
-        "abacus/log",
-    )
-    assert [getattr(item, "reason", None) for item in items] == ["unconverged", None]
-
-
-def test_abacus_md_joins_the_dump_to_the_log(write):
-    log = write(ABACUS + "".join(ABACUS_STEP.format(n=n, scf=ABACUS_GOOD) for n in range(5)) + " !FINAL_ETOT_IS\n", "running_md.log")
-    with pytest.raises(SourceError, match="MD_dump, which is not beside it"):
-        read(log, "abacus/log")
-    block = "MDSTEP:  {n}\nLATTICE_CONSTANT: 10.0\nLATTICE_VECTORS\n 1 0 0\n 0 1 0\n 0 0 1\nVIRIAL (KBAR)\n 10 0 0\n 0 10 0\n 0 0 10\nINDEX    LABEL    POSITIONS    FORCE (eV/Angstrom)\n 0 C 0 0 0 0 0 1\n 1 H 0.1 0 0 0 0 -1\n\n\n"
-    write(block.format(n=0) + block.format(n=3), "MD_dump")
-    first, second = frames(log, "abacus/log")
-    assert (first.energy, second.energy) == (-219.049914042766, -219.349914042766) and first.forces[1, 2] == -1
-    assert first.cell[0, 0] == pytest.approx(10 * BOHR) and first.positions[1, 0] == pytest.approx(BOHR)
-    write(block.replace("10.0", "10.0 Angstrom").format(n=0), "MD_dump")
-    assert frames(log, "abacus/log")[0].positions[1, 0] == pytest.approx(0.1)  # since 3.1.4
-    write(block.format(n=0) + block.format(n=9), "MD_dump")
-    assert reasons(read(log, "abacus/log")) == ["truncated"]
-
-
-def test_abacus_states_its_theory(write):
-    name, theory = stated(write(ABACUS, "running_scf.log"))
-    assert name == "abacus/log"
-    assert theory == {"code": "ABACUS 3.2", "core": "C_ONCV_PBE-1.0.upf", "cutoff": 1360.57, "spin": "collinear"}
-
-
-def test_dpdata_reads_the_same_abacus_runs(samples):
-    import dpdata
-
-    for name in ("abacus.md", "abacus.md.newversion", "abacus.md.nostress"):
-        folder = samples / "abacus" / name
-        same_as_dpdata(frames(next(folder.glob("OUT*/running_md.log")), "abacus/log"), dpdata.LabeledSystem(str(folder), fmt="abacus/md"))
-    assert reasons(read(samples / "broken/OUT.ch4fail/running_scf.log", "abacus/log")) == ["unconverged"]
