@@ -61,6 +61,8 @@ def test_the_model_imports_only_torch_and_itself() -> None:
         "pydantic",
         "__future__",
         "os",
+        "sys",
+        "importlib",
         "pathlib",
         "enum",
         "abc",

@@ -47,6 +47,15 @@ def native() -> Native:
     raise RuntimeError(f"{FORCED}={forced}: the cpp kernels were not compiled for it when lam was installed")
 
 
+def available() -> bool:
+    """Whether there are compiled operators for this processor."""
+    try:
+        native()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _load(kind: str) -> Native | None:
     try:
         return cast(Native, importlib.import_module(f"{__package__}._{kind}"))
