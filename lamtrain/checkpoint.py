@@ -33,6 +33,7 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
+    stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     sums: dict[str, dict[str, float]] = field(default_factory=dict)  # training errors since the last row of metrics.csv
     loss: list[float] = field(default_factory=list)  # losses since that row
     best: float | None = None  # lowest validation score so far

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -13,7 +14,7 @@ from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError
 from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
-from lamtrain.tasks import Pair
+from lamtrain.tasks import Pair, TaskKind, installed_kinds
 from lamtrain.tasks.denoise import DenoiseLoss
 from lamtrain.tasks.energy_force import EnergyForceLoss
 
@@ -116,14 +117,25 @@ class LossSpec(EnergyForceLoss, DenoiseLoss):
     huber: float = Field(default=1.0, gt=0)
     """Where the smooth-L1 loss of displacements turns from square to straight, Å."""
 
-    def pair(self, term: str) -> Pair:
-        """The prefactors of a term."""
+    def pair(self, term: str, kinds: Iterable[TaskKind]) -> Pair:
+        """The prefactors of a term: those said here, else those of the kind of task whose term it is."""
         if term in self.more:
             return self.more[term]
-        known: Pair | None = getattr(self, term, None)
-        if known is None:
+        own = {**EnergyForceLoss.model_fields, **DenoiseLoss.model_fields}
+        defaults = {name: pair for kind in kinds for name, pair in kind.prefactors.items()}
+        found: Pair | None = getattr(self, term) if term in own else defaults.get(term)
+        if found is None:
             raise ConfigError(f"no prefactors for {term!r}", where="loss", hint=f"add `more: {{{term}: [1, 1]}}`")
-        return known
+        return found
+
+    @model_validator(mode="after")
+    def _terms_exist(self) -> Self:
+        if self.more:
+            terms = [term for kind in installed_kinds() for term in kind.prefactors]
+            for name in self.more:
+                if name not in terms:
+                    raise ValueError(f"more: no kind of task has a term {name!r}; {did_you_mean(name, terms)}")
+        return self
 
     @model_validator(mode="after")
     def _not_negative(self) -> Self:

@@ -26,6 +26,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     metrics: Metrics  # errors since the last look
+    stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
     losses: list[float] = field(default_factory=list)  # since the last look
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
@@ -57,6 +58,7 @@ class TrainState:
             optimizer=self.optimizer.state_dict(),
             step=self.step,
             position=self.position,
+            stream=self.stream,
             looked=self.looked,
             skipped=self.skipped,
             truncated=list(self.truncated),

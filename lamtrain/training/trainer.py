@@ -17,6 +17,7 @@ import torch
 
 from lamdata.errors import ConfigError, LamError
 from lamdata.progress import Progress
+from lamdata.stream import Stream
 
 from ..checkpoint import to_json
 from ..config import TrainConfig
@@ -51,21 +52,29 @@ def train(
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
     with Stop(time_limit=time_limit) as stop, ranks:
-        fitting = config.model.fitting
+        fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
-        state = start_run(config, data, out, resume=resume, ranks=ranks, quiet=quiet)
-        if state.step >= config.steps and state.looked >= state.step:
-            return _left_alone(state, out, quiet=quiet or not ranks.first)
-        if ranks.first:
-            if resume == "never":
-                clear(out)
-            _write_config(state, out)
-        look = Look(out, ranks, MetricsFile(out / "metrics.csv", data.heads, after=state.looked) if ranks.first else None)
-        checkpoints = Checkpoints(out, ranks, saved=state.step)
-        if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
-            look.look(state, {})
-        _loop(state, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
+        shares = {"rank": ranks.rank, "world": ranks.world}
+        with data.stream(seed=config.seed, batch_frames=batch.frames, batch_atoms=batch.atoms, **shares) as stream:
+            state = start_run(config, data, out, resume=resume, stream=stream.fingerprint(), ranks=ranks, quiet=quiet)
+            if state.step >= config.steps and state.looked >= state.step:
+                return _left_alone(state, out, quiet=quiet or not ranks.first)
+            stream.position = state.position
+            _go_on(state, stream, out, fresh=resume == "never", ranks=ranks, stop=stop, quiet=quiet)
     return out
+
+
+def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool) -> None:
+    """Do the steps that are left, in the run's folder; `fresh` removes what an earlier run left there."""
+    if ranks.first:
+        if fresh:
+            clear(out)
+        _write_config(state, out)
+    look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
+    checkpoints = Checkpoints(out, ranks, saved=state.step)
+    if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
+        look.look(state, {})
+    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -78,10 +87,10 @@ def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
     return out
 
 
-def _loop(state: TrainState, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints) -> None:
+def _loop(
+    state: TrainState, stream: Stream, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints
+) -> None:
     config, model = state.config, state.model
-    batch = {"batch_frames": config.batch.frames, "batch_atoms": config.batch.atoms}
-    stream = state.data.stream(seed=config.seed, position=state.position, rank=ranks.rank, world=ranks.world, **batch)
     title = f"training {config.train}"
     with (
         Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,

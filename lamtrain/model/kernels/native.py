@@ -33,7 +33,9 @@ def native() -> Native:
     """The module for this processor; raises RuntimeError where none was compiled at installation, or not the one asked for."""
     baseline = _load("baseline")
     if baseline is None:
-        raise RuntimeError("the cpp kernels were not compiled when lam was installed (no C++20 compiler?); reinstall with one, or use plain")
+        raise RuntimeError(
+            "the cpp kernels were not compiled when lam was installed (no C++20 compiler?); reinstall with one, or use plain"
+        )
     able = KINDS[KINDS.index(baseline.processor()) :]
     forced = os.environ.get(FORCED)
     if forced is not None and forced not in able:
@@ -43,6 +45,15 @@ def native() -> Native:
         if module is not None:
             return module
     raise RuntimeError(f"{FORCED}={forced}: the cpp kernels were not compiled for it when lam was installed")
+
+
+def available() -> bool:
+    """Whether there are compiled operators for this processor."""
+    try:
+        native()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _load(kind: str) -> Native | None:

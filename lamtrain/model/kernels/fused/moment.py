@@ -22,7 +22,12 @@ def moment(matrix: Tensor, rows: Tensor, weights: list[Tensor]) -> Tensor:
 def _edges(matrix: Tensor, rows: Tensor) -> Edges:
     """The edges of a chunk, one atom after the other, without the empty slots behind the last of each."""
     n, w = rows.shape
-    slot, ends, flat, row = torch.empty_like(rows).flatten(), rows.new_empty(n), torch.empty_like(matrix).view(-1, 4), torch.empty_like(rows).flatten()
+    slot, ends, flat, row = (
+        torch.empty_like(rows).flatten(),
+        rows.new_empty(n),
+        torch.empty_like(matrix).view(-1, 4),
+        torch.empty_like(rows).flatten(),
+    )
     run("moment_edges", matrix, [matrix, rows, slot, ends, flat, row], [n, w])
     count = int(ends[-1]) if n else 0
     return slot[:count], ends, flat[:count], row[:count]
