@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML, Node, ScalarNode
 
 MAX_BYTES = 4 << 20  # a config is written by a person; more is a mistake or an attack
+MOST_LISTED = 60  # choices that an error lists
 LONGEST_SHOWN = 80  # characters of a value that an error repeats
 Place = tuple[int, int] | str  # line and column in the file, 1-based; or where else it was said, as "--set steps=3"
 KeyPath = tuple[str | int, ...]
@@ -187,6 +188,8 @@ def _keys(model: Any, path: KeyPath) -> list[str]:
         step = [field for m in models if (field := m.model_fields.get(part)) is not None]
         if step:
             models = [m for field in step for m in _models(field.annotation)]
+        else:  # a place in a list, or which of several types it is
+            models = [m for m in models if "type" in m.model_fields and part in get_args(m.model_fields["type"].annotation)] or models
     return [name for m in models for name in m.model_fields]
 
 
@@ -204,7 +207,10 @@ def did_you_mean(word: str, choices: list[str]) -> str:
         return "there is none"
     folded = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"did you mean {folded[close[0]]!r}?" if close else f"one of: {', '.join(sorted(set(choices)))}"
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    known = sorted(set(choices))
+    return f"one of: {', '.join(known)}" if len(known) <= MOST_LISTED else f"of the {len(known)} that are known none is like it"
 
 
 def _nearest_file(path: Path) -> str | None:

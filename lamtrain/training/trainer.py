@@ -112,6 +112,7 @@ def _loop(
                 bar.advance()
             if taken.stop and state.step < config.steps:
                 save.save(state)
+                ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
 
