@@ -200,4 +200,46 @@ def test_damage_is_said_with_the_command_that_mends_it(folder: Path, lamdata) ->
     energies.write_bytes(energies.read_bytes()[:-1])
     code, _, lines = lamdata("validate", "s.zarr", "--quiet")
     assert code == 1 and "`lamdata validate s.zarr --repair --catalog FOLDER`" in lines[-1]
+    code, out, _ = lamdata("validate", "s.zarr", "--quiet", "--json")
+    document = json.loads(out)  # one, with what was found and what to do
+    assert code == 1 and len(document["findings"]) == 1 and document["errors"][0]["message"] == "1 findings"
     assert lamdata("validate", "s.zarr", "--repair", "--catalog", ".", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize("args", [("show",), ("validate", "--json"), ("gc",), ("rm", "bulk"), ("export", "bulk", "-o", "x.extxyz")])
+def test_a_file_is_no_store(folder: Path, lamdata, args: tuple[str, ...]) -> None:
+    before = names(folder)
+    code, out, (line,) = lamdata(args[0], "bulk-0.xyz", *args[1:])
+    assert code == 1 and line.startswith(
+        "error: bulk-0.xyz: this is a file, and a store is a folder; `lamdata init FOLDER --from bulk-0.xyz`"
+    )
+    assert ("--json" in args) == (out != "") and names(folder) == before
+
+
+@pytest.mark.parametrize(
+    "args", [("init", "s3://bucket/x", "--from", "bulk-0.xyz"), ("export", "s.zarr", "bulk", "-o", "gs://bucket/x.extxyz")]
+)
+def test_a_url_is_no_folder_to_write_into(folder: Path, lamdata, args: tuple[str, ...]) -> None:
+    before = names(folder)
+    code, _, (line,) = lamdata(*args)
+    assert code == 2 and "is no folder of this machine" in line and names(folder) == before
+
+
+def test_errors_of_usage_are_one_line_and_one_document(lamdata) -> None:
+    for args, said in (
+        (("ingest",), "Missing argument 'cards'"),
+        (("ingset",), "No such command 'ingset'"),
+        (("ls", "--elemnts", "O"), "--elemnts"),
+    ):
+        code, out, (line,) = lamdata(*args, "--json")
+        assert code == 2 and said in line and "--help" in line and said in json.loads(out)["errors"][0]["message"]
+
+
+def test_an_interrupted_command_says_so_and_how_to_go_on(folder: Path, lamdata, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lamdata.ingestion.preflight.missing_sources", stop)
+    code, out, lines = lamdata("check", ".", "--json")
+    assert (code, lines) == (130, ["error: interrupted; the same command goes on from there"])
+    assert json.loads(out)["errors"][0]["message"] == "interrupted"

@@ -90,6 +90,11 @@ def test_the_search_finds_what_it_looks_for() -> None:
     assert sum(len(NAMED.findall(text)) for path in FILES for _, text in strings(path)) > 20
 
 
+@pytest.mark.parametrize("program", COMMANDS)
+def test_every_command_answers_in_json(program: str) -> None:
+    assert [command for command, found in COMMANDS[program].items() if "--json" not in found] == []
+
+
 def test_every_extra_that_is_named_can_be_installed() -> None:
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     named = {found for path in FILES for found in re.findall(r"""lam\[(\w+)\]|need\([^()]*extra="(\w+)\"""", path.read_text())}
