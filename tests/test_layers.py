@@ -62,7 +62,6 @@ def test_the_model_imports_only_torch_and_itself() -> None:
         "__future__",
         "os",
         "sys",
-        "importlib",
         "pathlib",
         "enum",
         "abc",

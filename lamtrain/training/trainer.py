@@ -21,6 +21,7 @@ from lamdata.stream import Stream
 
 from ..checkpoint import to_json
 from ..config import TrainConfig
+from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
@@ -31,8 +32,9 @@ from .products import set_products
 from .ranks import Ranks
 from .start import clear, start_run
 from .state import TrainState
-from .step import Taken, step_in_memory
+from .step import Taken, add_gradients, step_in_memory
 from .stop import Interrupted, Stop
+from .threads import choose_threads, usable_threads
 
 __all__ = ["Interrupted", "train"]
 
@@ -72,6 +74,8 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         _write_config(state, out)
     look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
     checkpoints = Checkpoints(out, ranks, saved=state.step)
+    if state.threads is not None and ranks.device.type == "cpu":
+        torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
     _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
@@ -96,9 +100,9 @@ def _loop(
         Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
-        batches = iter(feed)
-        while state.step < config.steps:
-            parts, frames, position = next(batches)
+        for parts, frames, position in feed:
+            if state.threads is None:
+                state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked)
             if taken.finite:
                 state.step += 1
@@ -110,10 +114,31 @@ def _loop(
                 for observe in observers:
                     observe(state, {})
                 bar.advance()
-            if taken.stop and state.step < config.steps:
+            if state.step == config.steps:
+                break
+            if taken.stop:
                 save.save(state)
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
+
+
+def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
+    """Set the threads of a new run on a CPU: as the config or OMP_NUM_THREADS says, else by trial on its first batch."""
+    stated = state.config.threads or int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0] or 0)
+    if stated or ranks.world > 1 or ranks.device.type != "cpu" or not parts:
+        count = stated or max(1, usable_threads() // ranks.on_this_machine)
+        torch.set_num_threads(count)
+        return count
+
+    def step() -> None:
+        state.optimizer.zero_grad(set_to_none=True)
+        add_gradients(state, parts[0], frames=parts[0].nframes)
+
+    chosen = choose_threads(step)
+    state.optimizer.zero_grad(set_to_none=True)
+    if not quiet:
+        print(f"threads: {chosen}", file=sys.stderr)
+    return chosen.count
 
 
 def _pass_over(state: TrainState, taken: Taken, culprits: list[str]) -> None:
