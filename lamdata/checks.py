@@ -8,17 +8,18 @@ many frames at once; F = frames, A = all their atoms.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .catalog import CheckSpec
-from .distances import heights, shortest_distances
+from .distances import Real, heights, shortest_distances
 from .elements import SYMBOLS
 from .frame import F64, Rejection
 from .frames import Frames, Parsed
 
-Verdict = tuple[NDArray[np.bool_], Sequence]  # (F,) which frames fail, and the values that decide
+Verdict = tuple[NDArray[np.bool_], Sequence[Any] | NDArray[Any]]  # (F,) which frames fail, and the values that decide
 
 
 def check(parsed: Parsed, spec: CheckSpec) -> tuple[dict[int, Rejection], F64]:
@@ -86,7 +87,7 @@ def _flat_cell(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
     return skewed | (least < FLATTEST_CELL), [f"skew {s:.3g}" if bad else h for s, bad, h in zip(skew, skewed, least.tolist())]
 
 
-def _skew_and_height(vectors: F64) -> tuple[float, float]:
+def _skew_and_height(vectors: Real) -> tuple[float, float]:
     """The same of one or two lattice vectors (n, 3); the reciprocal vectors lie in their line or plane."""
     if np.linalg.matrix_rank(vectors) < len(vectors):
         return np.inf, 0.0
@@ -128,17 +129,18 @@ def _max_virial(parsed: Parsed, spec: CheckSpec) -> Verdict | None:
     return _above(_largest(parsed.frames.virial, parsed.frames), spec.max_virial)
 
 
-def _largest(tensors: F64, frames: Frames) -> F64:
+def _largest(tensors: Real, frames: Frames) -> F64:
     """(F,) largest |component| per atom."""
-    return np.abs(tensors).reshape(len(tensors), -1).max(axis=1) / frames.natoms
+    largest: F64 = np.abs(tensors).reshape(len(tensors), -1).max(axis=1) / frames.natoms
+    return largest
 
 
-def _above(values: F64, limit: float | None) -> Verdict | None:
+def _above(values: Real, limit: float | None) -> Verdict | None:
     """A label that is missing is all zeros, and passes."""
     return None if limit is None else (values > limit, values)
 
 
-def _outside(values: F64, limits: tuple[float, float]) -> Verdict:
+def _outside(values: Real, limits: tuple[float, float]) -> Verdict:
     return ~((limits[0] <= values) & (values <= limits[1])), values
 
 

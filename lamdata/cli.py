@@ -34,7 +34,10 @@ def init(
     from .ingestion.example import write_example
 
     written = write_example(folder, from_files=from_ or [])
-    print_json({"written": [str(path) for path in written]}) if json else print("\n".join(f"wrote {path}" for path in written))
+    if json:
+        print_json({"written": [str(path) for path in written.files], "notes": written.notes})
+    else:
+        print("\n".join([*(f"wrote {path}" for path in written.files), *written.notes]))
 
 
 @app.command(rich_help_panel="Start", epilog="Example: lamdata check catalogs/")
@@ -71,6 +74,11 @@ def ingest(
     from .sources import expand
 
     opened = [(path, open_card(path)) for path in cards]
+    for i, (path, card) in enumerate(opened):
+        if twin := next((other for other, before in opened[:i] if before.dataset == card.dataset), None):
+            raise ConfigError(
+                f"dataset {card.dataset} is also that of {twin}", where=str(path), hint="give each card a `dataset:` of its own"
+            )
     if dry_run:
         files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
         print_json({"files": files}) if json else print("\n".join(files))
@@ -103,6 +111,10 @@ def list_(
     rows = list_datasets(place, elements=elements.split(",") if elements else None, functional=functional, license=license_)
     if json:
         print_json(rows)
+        return
+    if not rows:
+        asked = elements or functional or license_
+        print(f"{place}: no dataset{' has what was asked for; without options `lamdata ls` lists all' if asked else ''}")
         return
     columns = ["dataset", "frames", "train", "validation", "test", "atoms", "elements", "theory", "license", "unknown"]
     table(str(place), columns, [[row[c] for c in columns] for row in rows])
@@ -161,6 +173,28 @@ def overlap(
 
     report = run(store, dataset, other, tolerance=tolerance, quiet=quiet)
     print_json(report.to_json()) if json else print(report.text())
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata export stores/quickstart.zarr qe-pbe -o qe-pbe.extxyz --split train")
+def export(
+    store: StoreUrl,
+    dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, validation or test.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")] = None,
+    natoms: Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a dataset to files that other programs read, with every label, group and origin, in eV and Angstrom."""
+    from .exporting import export as run
+
+    wanted = elements.split(",") if elements else None
+    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, quiet=quiet)
+    print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
 
 
 @app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")

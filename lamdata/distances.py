@@ -17,6 +17,7 @@ from .frame import F64, Frame
 from .frames import Frames
 from .images import pairs_over_images
 
+Real = NDArray[np.floating]  # of either width
 MANY = 96  # atoms; above it cell lists are quicker than all pairs
 SWEEP = 16_384  # values of the arrays of a sweep: they stay in the processor's cache
 FIRST_LOOK = 3.0  # Å; molecules in a wide cell have few pairs this close, and all but a few crystals have one
@@ -43,7 +44,7 @@ def shortest_distance(frame: Frame) -> float:
     return float(shortest_distances(Frames.from_list([frame]))[0])
 
 
-def heights(cell: F64) -> tuple[F64, F64, F64]:
+def heights(cell: Real) -> tuple[F64, F64, F64]:
     """Volume (F,) Å^3, distances between opposite faces (F, 3) Å and inverses (F, 3, 3) of cells (F, 3, 3) Å."""
     across = np.cross(cell[:, [1, 2, 0]], cell[:, [2, 0, 1]])
     signed = np.einsum("fi,fi->f", cell[:, 0], across[:, 0])
@@ -52,7 +53,7 @@ def heights(cell: F64) -> tuple[F64, F64, F64]:
         return np.abs(signed), high, (across / signed[:, None, None]).transpose(0, 2, 1)
 
 
-def _atoms_of(frames: Frames, rows: NDArray[np.integer]) -> tuple[F64, NDArray[np.int32]]:
+def _atoms_of(frames: Frames, rows: NDArray[np.integer]) -> tuple[Real, NDArray[np.int32]]:
     """Positions of the atoms of some frames, and how many each has."""
     if len(rows) == len(frames):
         return frames.positions, frames.natoms
@@ -61,7 +62,7 @@ def _atoms_of(frames: Frames, rows: NDArray[np.integer]) -> tuple[F64, NDArray[n
     return frames.positions[np.repeat(chosen, frames.natoms)], frames.natoms[rows]
 
 
-def _in_small_crystals(positions: F64, natoms: NDArray[np.int32], cell: F64) -> F64:
+def _in_small_crystals(positions: Real, natoms: NDArray[np.int32], cell: Real) -> F64:
     """(F,) Å; NaN for a frame whose cell would have to be repeated to more than `MANY` atoms.
 
     The shortest distance is at most (sqrt(2) V / N)^(1/3), as no packing of spheres is denser than fcc.
@@ -83,20 +84,26 @@ def _in_small_crystals(positions: F64, natoms: NDArray[np.int32], cell: F64) -> 
     return out
 
 
-def _all_pairs(points: F64, natoms: NDArray[np.int32], cell: F64 | None) -> F64:
+def _all_pairs(points: Real, natoms: NDArray[np.int32], cell: Real | None) -> F64:
     """(F,) shortest distance over all pairs of a frame, the nearest image by rounding; inf where there is no pair.
 
     `points` (A, 3) are fractions of `cell` (F, 3, 3), or Å where there is none.
     """
     out, starts = np.empty(len(natoms)), np.concatenate([[0], np.cumsum(natoms)])
     # An orthonormal change of axes keeps lengths and leaves a lower triangle of the cell.
-    lower = None if cell is None else np.linalg.qr(cell.transpose(0, 2, 1), mode="r").transpose(0, 2, 1)
+    lower = None if cell is None else _triangles(cell)
     for rows, width in _alike(natoms):
         padded = np.full((len(rows), width, 3), np.nan)
         inside = np.arange(width) < natoms[rows][:, None]
         padded[inside] = points[(starts[rows][:, None] + np.arange(width))[inside]]
         out[rows] = _sweep(padded, None if lower is None else lower[rows])
     return out
+
+
+def _triangles(cell: Real) -> F64:
+    """(F, 3, 3) the lower triangular cells that are those of `cell`, turned."""
+    upper: F64 = np.asarray(np.linalg.qr(cell.transpose(0, 2, 1), mode="r"))
+    return upper.transpose(0, 2, 1)
 
 
 def _alike(natoms: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.intp], int]]:
@@ -127,10 +134,11 @@ def _sweep(points: F64, lower: F64 | None) -> F64:
             x, y, z = x * xx + y * yx + z * zx, y * yy + z * zy, z * zz
         square = x * x + y * y + z * z
         np.fmin(least, np.fmin.reduce(square.reshape(frames, -1), axis=1), out=least)
-    return np.sqrt(least)
+    shortest: F64 = np.sqrt(least)
+    return shortest
 
 
-def _shortest(positions: F64, cell: F64, pbc: NDArray[np.bool_]) -> float:
+def _shortest(positions: Real, cell: Real, pbc: NDArray[np.bool_]) -> float:
     """Shortest distance in one frame of any size and any periods."""
     if not pbc.any():
         return _shortest_without_images(positions)
@@ -152,7 +160,7 @@ def _shortest(positions: F64, cell: F64, pbc: NDArray[np.bool_]) -> float:
     return min(own, _shortest_without_images(positions))
 
 
-def _shortest_in_crystal(positions: F64, cell: F64, volume: float) -> float:
+def _shortest_in_crystal(positions: Real, cell: Real, volume: float) -> float:
     from vesin import NeighborList
 
     points, cell = np.ascontiguousarray(positions, np.float64), np.ascontiguousarray(cell, np.float64)
@@ -162,7 +170,7 @@ def _shortest_in_crystal(positions: F64, cell: F64, volume: float) -> float:
     return float(found.min())
 
 
-def _shortest_translation(cell: F64) -> float:
+def _shortest_translation(cell: Real) -> float:
     """Length of the shortest lattice vector; its k-th integer is at most its length times |b_k|, b the reciprocal vectors."""
     rows = np.linalg.norm(cell, axis=1)
     limit = rows[rows > 0].min(initial=np.inf)
@@ -174,7 +182,7 @@ def _shortest_translation(cell: F64) -> float:
     return float(lengths[lengths > 1e-9].min(initial=limit))
 
 
-def _shortest_without_images(positions: F64) -> float:
+def _shortest_without_images(positions: Real) -> float:
     from scipy.spatial import cKDTree
 
     return float(cKDTree(positions).query(positions, k=2)[0][:, 1].min()) if len(positions) > 1 else float("inf")

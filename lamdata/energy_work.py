@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .distances import heights
 from .frame import F64
 from .frames import Frames
 
-MOST_PAIRS = 32  # of the frames that are added at once
+MOST_TRIED = 32  # pairs with one cell, and pairs with two, of the frames that are added at once
 FURTHEST, MOST_STRAIN = 0.4, 0.08  # Å and 1; beyond it the third order counts
 LEAST_WORK = 1e-3  # eV, below which the digits of an energy end
 ENOUGH, EXPLAINED = 5, 0.85  # pairs, and the share of the energies' differences that the fit must explain
@@ -89,14 +90,22 @@ class WorkSums:
 def neighbouring_pairs(frames: Frames) -> list[Pair]:
     """Frames and the next, where both are crystals or both molecules of the same atoms with energies and forces, near each other."""
     starts, out = frames.starts, list[Pair]()
-    for i in _alike(frames).tolist():
+    rows = _alike(frames)
+    cells, after = (np.asarray(frames.cell[rows + shift], np.float64) for shift in (0, 1))
+    inverses = [heights(cell)[2] for cell in (cells, after, 0.5 * (cells + after))]
+    for i, cell, cell_after, *inverse in zip(rows.tolist(), cells, after, *inverses):
         one, two = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
-        if len(out) == MOST_PAIRS or not np.array_equal(frames.numbers[one], frames.numbers[two]):
+        if not np.array_equal(frames.numbers[one], frames.numbers[two]):
             continue
-        moved, strain = _path(frames, i, one, two)
+        start, end = (np.asarray(frames.positions[atoms], np.float64) for atoms in (one, two))
+        moved, strain = end - start, np.zeros((3, 3))
+        if frames.pbc[i].any():
+            apart = end @ inverse[1] - start @ inverse[0]
+            moved = (apart - np.rint(apart)) @ (0.5 * (cell + cell_after))
+            strain = inverse[2] @ (cell_after - cell)
         both = bool(frames.has_virial[i] and frames.has_virial[i + 1])
         still = np.abs(strain).max() < 1e-6
-        if np.abs(moved).max() > FURTHEST or np.abs(strain).max() > MOST_STRAIN or not (both or still):
+        if not (np.abs(moved).max() < FURTHEST and np.abs(strain).max() < MOST_STRAIN and (both or still)):
             continue
         ends = [float((frames.forces[atoms] * moved).sum()) for atoms in (one, two)]
         cell_ends = [float((frames.virial[f] * strain).sum()) if not still else 0.0 for f in (i, i + 1)]
@@ -118,21 +127,15 @@ def _alike(frames: Frames) -> NDArray[np.int64]:
     full = np.logical_and.reduce(frames.pbc, axis=1)
     none = ~np.logical_or.reduce(frames.pbc, axis=1)
     same = (full[1:] & full[:-1]) | (none[1:] & none[:-1])
-    return np.flatnonzero((frames.natoms[1:] == frames.natoms[:-1]) & labelled[1:] & labelled[:-1] & same)[: 4 * MOST_PAIRS]
+    rows = np.flatnonzero((frames.natoms[1:] == frames.natoms[:-1]) & labelled[1:] & labelled[:-1] & same)
+    strained = np.abs(frames.cell[rows + 1] - frames.cell[rows]).max(axis=(1, 2), initial=0.0) > 1e-6
+    virials = frames.has_virial[rows] & frames.has_virial[rows + 1]
+    return np.concatenate([_some(rows[~strained]), _some(rows[strained & virials])])
 
 
-def _path(frames: Frames, i: int, one: slice, two: slice) -> tuple[F64, F64]:
-    """(A, 3) Å displacements in the mean cell and (3, 3) strain of it, from frame i to the next."""
-    start, end = (np.asarray(frames.positions[atoms], np.float64) for atoms in (one, two))
-    if not frames.pbc[i].any():
-        return end - start, np.zeros((3, 3))
-    cell, after = (np.asarray(frames.cell[f], np.float64) for f in (i, i + 1))
-    try:
-        apart = end @ np.linalg.inv(after) - start @ np.linalg.inv(cell)
-        mean = 0.5 * (cell + after)
-        return (apart - np.rint(apart)) @ mean, np.linalg.inv(mean) @ (after - cell)
-    except np.linalg.LinAlgError:
-        return np.full_like(start, np.inf), np.zeros((3, 3))
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `MOST_TRIED` of them, from all over."""
+    return rows if len(rows) <= MOST_TRIED else rows[np.linspace(0, len(rows) - 1, MOST_TRIED).astype(np.int64)]
 
 
 def name_factor(factor: float, table: Mapping[str, float]) -> str:

@@ -13,7 +13,7 @@ from .frame import F64
 
 
 def pairs_over_images(
-    points: F64, asked: NDArray[np.int64], *, cell: F64, limit: float
+    points: NDArray[np.floating], asked: NDArray[np.int64], *, cell: NDArray[np.floating], limit: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], F64]:
     """Return (first, second, distance) of each of the rows `asked` and another row, or an image of it, closer than `limit`, Å.
 
@@ -30,7 +30,9 @@ def pairs_over_images(
     return first[keep], second[keep], distance[keep]
 
 
-def _images(home: F64, cell: F64, reciprocal: F64, *, limit: float) -> tuple[NDArray[np.int64], F64]:
+def _images(
+    home: NDArray[np.floating], cell: NDArray[np.floating], reciprocal: NDArray[np.floating], *, limit: float
+) -> tuple[NDArray[np.int64], F64]:
     """Return (row, position) of the atoms and all images whose fractional coordinates are within `limit` |b_k| of 0 .. 1."""
     window = limit * np.linalg.norm(reciprocal, axis=0) + 1e-9
     steps = [np.arange(-np.ceil(w), np.ceil(w) + 1) if b.any() else np.zeros(1) for w, b in zip(window, reciprocal.T)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .catalog import Card, open_catalog
 from .command import table
+from .elements import SYMBOLS
 from .errors import ConfigError
-from .ingestion.findings import IsolatedAtoms, LeftOut, say_left_out
+from .ingestion.findings import Implausible, IsolatedAtoms, LeftOut, say_implausible, say_left_out
+from .located import did_you_mean
 from .places import open_place
 from .statistics import Statistics, merge
 from .store import Dataset, open_store
@@ -27,6 +29,8 @@ def list_datasets(
 ) -> list[dict[str, Any]]:
     """One row for each dataset of a store, or of a catalog folder."""
     rows = _of_store(place) if _is_store(place) else _of_catalog(place)
+    if wrong := [symbol for symbol in elements or [] if symbol not in SYMBOLS[1:]]:
+        raise ConfigError(f"{wrong[0]!r} is no element", where="--elements", hint=did_you_mean(wrong[0], SYMBOLS[1:]))
     if elements:
         rows = [row for row in rows if row["elements"] and set(elements) <= set(row["elements"].split())]
     if functional:
@@ -102,6 +106,7 @@ def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
         "references": dataset.meta["references"],
         "isolated_atoms": dict(dataset.meta.get("isolated_atoms", {})),
         "left_out": dict(dataset.meta.get("left_out", {})),
+        "implausible": list(dataset.meta.get("implausible", [])),
         "splits": {side: _numbers(part) for side, part in sides.items()},
     }
     if frames:
@@ -145,16 +150,17 @@ def print_report(report: IngestReport) -> None:
     words = f"; {', '.join(report.changed)} of its card written anew" if report.changed else ""
     state = "" if report.new else f", already there{words}"
     print(f"{report.dataset}: {report.frames} frames ({sides}), {rejected} rejected{reasons}{state}")
-    print("".join(f"  {line}\n" for line in _findings(report.left_out, report.isolated_atoms)), end="")
+    print("".join(f"  {line}\n" for line in _findings(report.left_out, report.implausible, report.isolated_atoms)), end="")
 
 
 def _in_groups(count: int | None) -> str:
     return "" if not count else f" in {count} group{'s' * (count != 1)}"
 
 
-def _findings(left_out: LeftOut, atoms: IsolatedAtoms) -> Iterator[str]:
-    """Labels that stand in the files and are not in the store, and reference energies."""
+def _findings(left_out: LeftOut, implausible: Iterable[Implausible], atoms: IsolatedAtoms) -> Iterator[str]:
+    """Labels that stand in the files and are not in the store, what cannot be right, and reference energies."""
     yield from say_left_out(left_out)
+    yield from say_implausible(implausible)
     if atoms:
         named = ", ".join(f"{symbol} {atom['energy']:.6g} eV ({atom['origin']})" for symbol, atom in atoms.items())
         yield f"isolated atoms, kept as reference energies and not as frames: {named}"
@@ -176,7 +182,7 @@ def print_description(description: Mapping[str, Any]) -> None:
             )
         if data["rejected"]:
             print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
-        print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["isolated_atoms"])), end="")
+        print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["implausible"], data["isolated_atoms"])), end="")
         for frame in data.get("first_frames", []):
             print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
 

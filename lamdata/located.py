@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML, Node, ScalarNode
 
 MAX_BYTES = 4 << 20  # a config is written by a person; more is a mistake or an attack
+LONGEST_SHOWN = 80  # characters of a value that an error repeats
 Place = tuple[int, int]  # line, column, 1-based
 KeyPath = tuple[str | int, ...]
 Places = dict[KeyPath, Place]
@@ -75,7 +76,7 @@ def parse_yaml(text: str, *, where: str) -> tuple[Any, Places]:
         spot = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise ConfigError(f"not YAML: {err.problem or err.context}", where=spot) from None
     except YAMLError as err:
-        raise ConfigError(f"not YAML: {err}", where=where) from None
+        raise ConfigError(f"not YAML: {' '.join(str(err).split())}", where=where) from None
     except RecursionError:
         raise ConfigError("nested too deeply", where=where) from None
 
@@ -112,7 +113,10 @@ def _scalar(node: ScalarNode, loader: YAML, spot: str) -> Any:
         return node.value
     if str(node.tag) not in SCALARS:
         raise ConfigError(f"tag {node.tag} is not allowed", where=spot)
-    return loader.constructor.construct_object(node)
+    try:
+        return loader.constructor.construct_object(node)
+    except (ValueError, ArithmeticError):  # a number of thousands of digits, a fraction over zero
+        raise ConfigError(f"not a number: {_short(node.value)}", where=spot) from None
 
 
 def validate(data: Any, model: type[Model], *, where: str, places: Places) -> Model:
@@ -122,7 +126,18 @@ def validate(data: Any, model: type[Model], *, where: str, places: Places) -> Mo
     try:
         return model.model_validate(data)
     except ValidationError as err:
-        raise ConfigErrors([_located(e, model, where, places) for e in err.errors()]) from None
+        raise ConfigErrors(_joined([_located(e, model, where, places) for e in err.errors()])) from None
+
+
+def _joined(errors: list[ConfigError]) -> list[ConfigError]:
+    """One error a place and key, where several are about what a value might have been."""
+    found: dict[tuple[str | None, str], ConfigError] = {}
+    for error in errors:
+        key, _, message = error.message.partition(": ")
+        known = found.setdefault((error.where, key if message else error.message), error)
+        if known is not error and message:
+            known.message += f", or {message}"
+    return list(found.values())
 
 
 def _located(error: Any, model: type[BaseModel], where: str, places: Places) -> ConfigError:
@@ -130,7 +145,7 @@ def _located(error: Any, model: type[BaseModel], where: str, places: Places) -> 
     known = _known_prefix(loc, places)
     line, column = places.get(known, (1, 1))
     spot = f"{where}:{line}:{column}"
-    dotted = ".".join(str(part) for part in loc)
+    dotted = ".".join(str(part) for part in (loc if error["type"] == "missing" or not known else known))
     if error["type"] == "extra_forbidden":
         return ConfigError(f"unknown key {str(loc[-1])!r}", where=spot, hint=did_you_mean(str(loc[-1]), _keys(model, loc[:-1])))
     if error["type"] == "missing":
@@ -139,8 +154,13 @@ def _located(error: Any, model: type[BaseModel], where: str, places: Places) -> 
     message = message[0].lower() + message[1:] if message[:1].isupper() and message[1:2].islower() else message
     found = error["input"]
     if isinstance(found, (str, int, float, bool)) or found is None:
-        return ConfigError(f"`{dotted}` is {found!r}: {message}", where=spot)
+        return ConfigError(f"`{dotted}` is {_short(found)}: {message}", where=spot)
     return ConfigError(f"`{dotted}`: {message}" if dotted else message, where=spot)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _known_prefix(loc: KeyPath, places: Places) -> KeyPath:

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .distances import heights
 from .energy_work import Pair, WorkSums, name_factor, neighbouring_pairs
 from .frame import F64, LABELS
 from .frames import Frames, Parsed
@@ -26,7 +28,7 @@ NAMES = 5  # frames that a finding names
 MOST_CELLS, MOST_FILES, MOST_VALUES = 20_000, 20_000, 256
 FAR, SPREADS = 10.0, 15.0  # eV/atom, and times the spread of all: cohesive energies are below the first, short distances few
 FEW = 3  # frames with an exactly zero virial, or files without a label, may be a chance
-MANY, SHARE = 10, 0.05  # frames that share one energy, or have no forces at all
+MANY, SHARE = 10, 0.05  # frames that share one energy or have zero forces, and their share of those with an energy
 HIGHEST = 1000 * GPA  # eV/Å^3; three times the pressure in the centre of the Earth
 SLACK = 30.0, 3000.0  # times less, or more, than forces across a cell allow a virial to be
 PRESSURES = STRESS | {"bar": KBAR / 1000}
@@ -72,11 +74,13 @@ class Plausibility:
     """An accumulator; `add` frames, `merge` parts in order, `findings` at the end."""
 
     frames: int = 0
-    labelled: dict[str, int] = field(default_factory=dict)  # label -> frames of two or more atoms that have it
+    energetic: int = 0  # frames whose energies were taken in
     energies: dict[tuple[str, int], tuple[Seen, float]] = field(default_factory=dict)  # (composition, eV/atom) -> frames, sum of energies
     values: dict[float, Seen] = field(default_factory=dict)  # energy -> frames that have it to the last bit; the frequent ones
-    zero: dict[str, Seen] = field(default_factory=dict)  # forces, virial -> frames of several atoms where it is exactly zero
-    files: dict[str, list[int]] = field(default_factory=dict)  # file -> frames with energy, forces, virial, without each
+    zero_virial: Seen = field(default_factory=Seen)  # frames of several atoms with a virial of exactly zero
+    files: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # file -> frames with energy, without, forces ..., virial ..., forces all zero
     high: Seen = field(default_factory=Seen)  # frames with a stress above HIGHEST
     unjudged: int = 0  # frames beyond the bound of `energies`
     work: dict[str, WorkSums] = field(default_factory=dict)  # file, "" for all -> what energies say of forces and virials
@@ -90,17 +94,15 @@ class Plausibility:
         if not len(parsed):
             return
         self.frames += len(parsed)
-        several = frames.natoms > 1
-        largest = np.maximum.reduceat(np.abs(frames.forces).max(axis=1), frames.starts[:-1])
+        squares = np.add.reduceat(np.einsum("ai,ai->a", frames.forces, frames.forces), frames.starts[:-1])
         virial = np.abs(frames.virial).reshape(len(frames), -1).max(axis=1)
-        for label, value in (("forces", largest), ("virial", virial)):
-            has = getattr(frames, f"has_{label}") & several
-            self.labelled[label] = self.labelled.get(label, 0) + int(has.sum())
-            self.zero.setdefault(label, Seen()).add([origins[f] for f in np.flatnonzero(has & (value == 0)).tolist()])
-        self.labelled["energy"] = self.labelled.get("energy", 0) + int(frames.has_energy.sum())
-        self._add_energies(frames, origins)
-        self._add_files(frames, origins)
-        self._add_virials(frames, origins, virial)
+        several = frames.natoms > 1
+        self.zero_virial.add([origins[f] for f in np.flatnonzero(several & frames.has_virial & (virial == 0)).tolist()])
+        free = several | frames.pbc.any(axis=1)
+        free &= ~np.asarray(parsed.isolated, bool) if len(parsed.isolated) else True
+        self._add_energies(frames, origins, np.flatnonzero(free & frames.has_energy))
+        self._add_files(frames, origins, zero=several & frames.has_forces & (squares == 0))
+        self._add_virials(frames, origins, virial, squares)
         for pair in neighbouring_pairs(frames):
             self._add_work("", [origins[pair.first]], pair)
             if (name := _file(origins[pair.first])) == _file(origins[pair.first + 1]):
@@ -117,10 +119,11 @@ class Plausibility:
             sums.add([work])
         self.examples.setdefault(name, origins[0])
 
-    def _add_energies(self, frames: Frames, origins: Sequence[str]) -> None:
+    def _add_energies(self, frames: Frames, origins: Sequence[str], rows: NDArray[np.int64]) -> None:
+        """Take in the energies of some rows, those of free atoms left out: they are far from all others by nature."""
         elements, kinds, kind = compositions_of(frames)
         per_atom = frames.energy / frames.natoms
-        rows = np.flatnonzero(frames.has_energy & (np.abs(per_atom) < 1e12))
+        self.energetic += len(rows)
         order = rows[np.lexsort((rows, np.floor(per_atom[rows]), kind[rows]))]
         ends = np.flatnonzero(np.diff(kind[order]) | np.diff(np.floor(per_atom[order])).astype(bool)) + 1
         for cell in np.split(order, ends) if len(order) else ():
@@ -130,7 +133,7 @@ class Plausibility:
         values, first, counts = np.unique(frames.energy[rows], return_index=True, return_counts=True)
         known = np.isin(values, list(self.values)) | (counts > 1)
         for value, at, count in zip(values[known].tolist(), first[known].tolist(), counts[known].tolist()):
-            self.values.setdefault(value, Seen()).add([origins[rows[at]]], count)
+            self.values.setdefault(value, Seen()).add([origins[int(rows[at])]], count)
         self._forget()
 
     def _add_cell(self, key: tuple[str, int], names: Sequence[str], count: int, total: float) -> None:
@@ -146,7 +149,7 @@ class Plausibility:
         if len(self.values) > MOST_VALUES:
             self.values = dict(sorted(self.values.items(), key=lambda item: -item[1].count)[: MOST_VALUES // 2])
 
-    def _add_files(self, frames: Frames, origins: Sequence[str]) -> None:
+    def _add_files(self, frames: Frames, origins: Sequence[str], *, zero: NDArray[np.bool_]) -> None:
         for name, run in itertools.groupby(range(len(frames)), key=lambda f: _file(origins[f])):
             rows = np.fromiter(run, np.int64)
             periodic = frames.pbc[rows].all(axis=1)
@@ -154,21 +157,21 @@ class Plausibility:
             for label in LABELS:
                 has = getattr(frames, f"has_{label}")[rows]
                 row += [int(has.sum()), int((~has & (periodic if label == "virial" else True)).sum())]
-            self._add_file(name, row)
+            self._add_file(name, [*row, int(zero[rows].sum())])
 
     def _add_file(self, name: str, row: Sequence[int]) -> None:
         if name in self.files or len(self.files) < MOST_FILES:
             self.files[name] = [a + b for a, b in zip(self.files.get(name, [0] * len(row)), row)]
 
-    def _add_virials(self, frames: Frames, origins: Sequence[str], virial: F64) -> None:
+    def _add_virials(self, frames: Frames, origins: Sequence[str], virial: F64, squares: F64) -> None:
+        """Take in the largest component of each virial and the sum of squares of the forces, (F,)."""
         full = np.flatnonzero(frames.has_virial & frames.pbc.all(axis=1))
-        volume = np.abs(np.linalg.det(frames.cell[full]))
+        volume = heights(frames.cell[full])[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             self.high.add([origins[f] for f in full[virial[full] > HIGHEST * volume].tolist()])
-            squares = np.add.reduceat(np.einsum("ai,ai->a", frames.forces, frames.forces), frames.starts[:-1])[full]
             # Pairs r apart with forces of this size and no order among them give sqrt(N) r F.
-            allowed = np.cbrt(volume / frames.natoms[full]) * np.sqrt(squares)
-            tells = frames.has_forces[full] & (squares > frames.natoms[full] * 0.05**2) & (virial[full] > 0)
+            allowed = np.cbrt(volume / frames.natoms[full]) * np.sqrt(squares[full])
+            tells = frames.has_forces[full] & (squares[full] > frames.natoms[full] * 0.05**2) & (virial[full] > 0)
             sizes = virial[full][tells] / allowed[tells]
         for step, count in Counter(np.rint(10 * np.log10(sizes)).astype(int).tolist()).items():
             self.sizes[step] = self.sizes.get(step, 0) + count
@@ -178,15 +181,13 @@ class Plausibility:
         """Take in what another saw, of frames that come after."""
         self.frames += other.frames
         self.unjudged += other.unjudged
-        for label, count in other.labelled.items():
-            self.labelled[label] = self.labelled.get(label, 0) + count
+        self.energetic += other.energetic
         for key, (seen, total) in other.energies.items():
             self._add_cell(key, seen.names, seen.count, total)
         for value, seen in other.values.items():
             self.values.setdefault(value, Seen()).add(seen.names, seen.count)
         self._forget()
-        for label, seen in other.zero.items():
-            self.zero.setdefault(label, Seen()).add(seen.names, seen.count)
+        self.zero_virial.add(other.zero_virial.names, other.zero_virial.count)
         for name, row in other.files.items():
             self._add_file(name, row)
         self.high.add(other.high.names, other.high.count)
@@ -223,16 +224,20 @@ class Plausibility:
 
     def _repeated(self) -> Iterator[Finding]:
         for energy, seen in sorted(self.values.items(), key=lambda item: -item[1].count):
-            if seen.count >= max(MANY, SHARE * self.labelled.get("energy", 0)):
+            if seen.count >= max(MANY, SHARE * self.energetic):
                 text = f"the energy {energy:.10g} eV stands in many frames"
                 yield Finding(kind="energy_repeated", text=text, count=seen.count, frames=tuple(seen.names))
 
     def _zeros(self) -> Iterator[Finding]:
-        for label, least in (("forces", max(MANY, SHARE * self.labelled.get("forces", 0))), ("virial", FEW)):
-            seen = self.zero.get(label, Seen())
-            if seen.count >= least:
-                text = f"{label} of exactly zero: missing rather than computed?"
-                yield Finding(kind=f"{label}_zero", text=text, count=seen.count, frames=tuple(seen.names))
+        if self.zero_virial.count >= FEW:
+            text = "a virial of exactly zero: missing rather than computed?"
+            yield Finding(kind="virial_zero", text=text, count=self.zero_virial.count, frames=tuple(self.zero_virial.names))
+        where = {name: row[-1] for name, row in self.files.items() if row[-1] >= MANY and row[-1] > 0.9 * row[2]}
+        if not where and sum(row[-1] for row in self.files.values()) > max(MANY, 0.5 * sum(row[2] for row in self.files.values())):
+            where = {name: row[-1] for name, row in self.files.items() if row[-1]}
+        if where:
+            text = "forces of exactly zero in nearly all frames of these files: missing rather than computed?"
+            yield Finding(kind="forces_zero", text=text, count=sum(where.values()), frames=tuple(list(where)[:NAMES]))
 
     def _uneven(self) -> Iterator[Finding]:
         for i, label in enumerate(LABELS):
@@ -273,10 +278,10 @@ class Plausibility:
         return {
             "frames": self.frames,
             "unjudged": self.unjudged,
-            "labelled": self.labelled,
+            "energetic": self.energetic,
             "energies": [[*key, *seen.to_json(), total] for key, (seen, total) in self.energies.items()],
             "values": [[value, *seen.to_json()] for value, seen in self.values.items()],
-            "zero": {label: seen.to_json() for label, seen in self.zero.items()},
+            "zero_virial": self.zero_virial.to_json(),
             "files": self.files,
             "high": self.high.to_json(),
             "work": {name: work.to_json() for name, work in self.work.items()},
@@ -291,10 +296,10 @@ class Plausibility:
         return Plausibility(
             frames=data["frames"],
             unjudged=data["unjudged"],
-            labelled=dict(data["labelled"]),
+            energetic=data["energetic"],
             energies={(formula, step): (Seen(count, names), total) for formula, step, count, names, total in data["energies"]},
             values={value: Seen(count, names) for value, count, names in data["values"]},
-            zero={label: Seen(*seen) for label, seen in data["zero"].items()},
+            zero_virial=Seen(*data["zero_virial"]),
             files={name: list(row) for name, row in data["files"].items()},
             high=Seen(*data["high"]),
             work={name: WorkSums.from_json(work) for name, work in data["work"].items()},

@@ -32,7 +32,7 @@ def init(
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.")] = Path("train.yaml"),
-    size: Annotated[Literal["tiny", "small", "medium", "large"], typer.Option(help="Size of the model.")] = "small",
+    size: Annotated[Literal["tiny", "small", "medium", "large", "student"], typer.Option(help="Size of the model.")] = "small",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
 ) -> None:

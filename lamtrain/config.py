@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -183,8 +184,11 @@ class TrainConfig(Spec):
     """Of weights and activations; energies are summed in float64."""
     matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
     """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
-    kernels: Literal["plain", "closed", "cpp"] = "plain"
-    """Plain PyTorch; the gated softmax with its derivatives in closed form; or operators in C++ (CPU only), built on first use."""
+    kernels: Literal["auto", "plain", "closed", "cpp"] = "auto"
+    """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch; the gated softmax with its
+    derivatives in closed form; or the operators in C++ and nothing else (cpp)."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of a process on a CPU; null for a trial in the first seconds of the run, or OMP_NUM_THREADS where it is set."""
     seed: int = Field(default=1, ge=0)
     """Of the weights, the order of the data and the noise."""
     validation: ValidationSpec = ValidationSpec()
@@ -253,19 +257,39 @@ def _override(data: dict[str, Any], override: str) -> None:
     data[last] = parse_yaml(value, where=f"--set {override}")[0]
 
 
-def write_config(path: Path, *, name: str, mixture: Path, store: str, size: str, steps: int) -> None:
+def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:
     """Write a config that holds only what differs from the defaults; paths become relative to it."""
     if path.exists():
         raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
+    rate, loss = schedule_for(steps, size)
     lines = {
         "train": name,
         "mixture": _from(mixture, path.parent),
         "store": store if "://" in store else _from(Path(store), path.parent),
         "model": f"{{size: {size}}}",
         "steps": steps,
+        "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
+        "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+
+
+def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
+    """A schedule that learns within `steps`: that of DPA-2's pre-training at a million, a higher rate that falls less for a short run.
+
+    The rate goes as steps^-0.4 and falls by 2 to 3.8 decades; energies weigh more in a short run, which never sees small rates for long.
+    Larger networks than `tiny` take half the rate.
+    """
+    long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
+    start = min(2e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") or long == 1.0 else 0.5)
+    rate = LearningRateSpec(start=start, stop=start * 10 ** -(2 + 1.756 * long))
+    energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
+    return rate, LossSpec(energy=energy, force=force)
+
+
+def _pair(pair: Pair) -> str:
+    return f"[{pair[0]:.3g}, {pair[1]:.3g}]"
 
 
 def _from(path: Path, folder: Path) -> str:

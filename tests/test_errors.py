@@ -138,3 +138,66 @@ def test_training_on_a_missing_mixture_is_one_line(folder: Path, lamtrain) -> No
 def test_testing_something_that_is_no_model_is_one_line(folder: Path, lamtrain) -> None:
     code, _, lines = lamtrain("test", "bulk.yaml", "s.zarr")
     assert code == 1 and "not a checkpoint" in lines[0]
+
+
+def test_a_command_that_has_nothing_to_do_does_not_say_that_it_did_something(folder: Path, lamdata) -> None:
+    (folder / "empty").mkdir()
+    code, out, lines = lamdata("check", "empty")
+    assert code == 2 and out == "" and len(lines) == 1 and "no card and no mixture here" in lines[0]
+    assert "no dataset has what was asked for" in lamdata("ls", ".", "--elements", "Og")[1]
+    assert "no dataset" in lamdata("ls", "empty")[1]
+    assert json.loads(lamdata("ls", ".", "--elements", "Og", "--json")[1]) == []
+    code, _, (line,) = lamdata("ls", ".", "--elements", "Cu,cu")
+    assert code == 2 and "'cu' is no element; did you mean 'Cu'?" in line
+
+
+def test_refused_frames_end_with_the_first_rows_of_the_ledger_on_the_screen(folder: Path, lamdata) -> None:
+    change(folder / "bulk.yaml", "split:", "checks: {max_force: 0.4}\nsplit:")
+    before = names(folder)
+    code, out, lines = lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")
+    assert code == 1 and out == "" and "frames of bulk refused" in lines[0] and "max_refused" in lines[-1]
+    assert any(line.startswith("  bulk-0.xyz#") and "max_force" in line for line in lines)
+    assert names(folder) == before
+
+
+def test_a_dataset_is_replaced_and_removed_by_name_only(folder: Path, lamdata) -> None:
+    ingest = ("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")
+    assert lamdata(*ingest)[0] == 0
+    path = folder / "bulk-2.xyz"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:12]))  # two frames of four atoms
+    code, _, (line,) = lamdata(*ingest)
+    assert code == 2 and "1 of 3 files changed (bulk-2.xyz)" in line and "--replace" in line
+    code, out, _ = lamdata(*ingest, "--replace")
+    assert code == 0 and out.startswith("bulk: 8 frames (train ")
+    assert "9" in lamdata("show", "s.zarr", "bulk", "--commit", "1", "--json")[1]
+    code, _, (line,) = lamdata("rm", "s.zarr", "bluk")
+    assert code == 1 and "did you mean `bulk`?" in line
+    code, out, _ = lamdata("rm", "s.zarr", "bulk")
+    assert code == 0 and out.startswith("removed bulk in commit 3")
+    assert json.loads(lamdata("show", "s.zarr", "--commit", "2", "--json")[1])["datasets"]["bulk"]["splits"]["test"]["frames"] == 3
+    freed = json.loads(lamdata("gc", "s.zarr", "--keep", "1", "--grace", "0", "--json")[1])
+    assert freed["bytes"] > 0 and len(freed["freed"]) == 2
+    code, _, (line,) = lamdata("show", "s.zarr", "--commit", "1")
+    assert code == 1 and "there is no commit 1" in line
+
+
+def test_two_cards_of_one_name_are_refused_before_anything_is_read(folder: Path, lamdata) -> None:
+    (folder / "other.yaml").write_text((folder / "bulk.yaml").read_text())
+    code, _, (line,) = lamdata("ingest", "bulk.yaml", "other.yaml", "-o", "s.zarr", "--quiet", "--replace")
+    assert code == 2 and "dataset bulk is also that of bulk.yaml" in line and not (folder / "s.zarr").exists()
+
+
+def test_a_folder_of_other_files_is_no_store(folder: Path, lamdata) -> None:
+    before = names(folder)
+    code, _, (line,) = lamdata("ingest", "bulk.yaml", "-o", ".", "--quiet")
+    assert code == 2 and "there are files here, and no store" in line
+    assert names(folder) == before
+
+
+def test_damage_is_said_with_the_command_that_mends_it(folder: Path, lamdata) -> None:
+    assert lamdata("ingest", "bulk.yaml", "-o", "s.zarr", "--quiet")[0] == 0
+    energies = next((folder / "s.zarr/bulk").glob("*/positions/c/0/0"))
+    energies.write_bytes(energies.read_bytes()[:-1])
+    code, _, lines = lamdata("validate", "s.zarr", "--quiet")
+    assert code == 1 and "`lamdata validate s.zarr --repair --catalog FOLDER`" in lines[-1]
+    assert lamdata("validate", "s.zarr", "--repair", "--catalog", ".", "--quiet")[0] == 0

@@ -1,4 +1,4 @@
-"""The README's blocks, run in order in an empty folder."""
+"""The README's blocks, one after the other in one shell, with no help but what they say themselves."""
 
 from __future__ import annotations
 
@@ -8,16 +8,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_blocks_run_in_order(tmp_path: Path) -> None:
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a clone is to the blocks after `./run`: a folder with this interpreter's environment in `.venv`."""
+    if not (Path(sys.prefix) / "bin/activate").exists():
+        pytest.skip("this interpreter does not belong to a virtual environment")
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def outside() -> dict[str, str]:
+    """The environment of a shell in which nothing was activated."""
+    ours = {Path(sys.prefix) / "bin", Path(sys.executable).parent}
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) not in ours)
+    return {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PATH": path}
+
+
+def test_the_blocks_run_in_order(clone: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
-    assert [language for language, _ in blocks] == ["python", "bash", "python"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for language, text in blocks:
-        args = [sys.executable, "-c", text] if language == "python" else ["bash", "-euo", "pipefail", "-c", text]
-        done = subprocess.run(args, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-    assert (tmp_path / "runs/copper/test.json").exists()
-    assert (tmp_path / "runs/copper/parity.png").exists()
+    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python"]
+    environment = outside() | {"TMPDIR": str(tmp_path)}
+    script = "\n".join(text if language == "bash" else f"python - <<'END'\n{text}END" for language, text in blocks)
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert list(tmp_path.glob("*/runs/copper/test.json")) and list(tmp_path.glob("*/runs/copper/parity.png"))
+    assert [path.name for path in clone.iterdir()] == [".venv"]

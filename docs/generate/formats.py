@@ -16,7 +16,7 @@ ROOMS = {
     "structures": "Collections of structures",
 }
 INTRODUCTION = """A source of a card names its format (`format: NAME`) or leaves it to be guessed (`format: auto`) from the file's name and first bytes, the
-more telling signs first. Archives (tar, zip) and compressed files (gzip, bzip2, xz, zstandard) are read as they are. Numbers come out in eV, Å and eV/Å; where a
+more telling signs first. Archives (tar, zip) and compressed files (gzip, bzip2, xz) are read as they are. Numbers come out in eV, Å and eV/Å; where a
 format leaves its units open, the card states them (`units`), and where it names labels freely, the card may say which (`keys`). A file that states its own theory is
 compared with the card.
 
@@ -72,12 +72,12 @@ def _first_line(text: str) -> str:
 
 
 def known_by(reader: Any) -> str:
-    """What tells a format: the docstring of its guess, else the signs that the guess looks for."""
+    """What tells a format: the signs and endings that its guess looks for, else the docstring of the guess, else the text in it."""
     signs = getattr(reader, "signs", None)
-    text = None if signs else inspect.getdoc(reader.guess)
-    if text:
-        return text
-    return "signs: " + ", ".join(map(_shown, signs or _constants(reader.guess)))
+    if not signs:
+        return inspect.getdoc(reader.guess) or "signs: " + ", ".join(map(_shown, _constants(reader.guess)))
+    endings = [ending for ending in getattr(reader, "endings", ()) if ending]
+    return "signs: " + ", ".join(map(_shown, signs)) + (f"; in {', '.join(map(code, endings))}" if endings else "")
 
 
 def _constants(function: Any) -> list[str | bytes]:
@@ -86,5 +86,8 @@ def _constants(function: Any) -> list[str | bytes]:
     return [value for value in found if value.strip()]
 
 
-def _shown(sign: str | bytes) -> str:
-    return code((sign.decode("utf-8", "replace") if isinstance(sign, bytes) else sign).strip("\n").replace("\n", "\\n"))
+def _shown(sign: str | bytes | tuple[bytes, ...]) -> str:
+    if isinstance(sign, tuple):
+        return " with ".join(map(_shown, sign))
+    text = sign.decode("utf-8", "replace") if isinstance(sign, bytes) else sign
+    return code(text.strip("\n").replace("\n", "\\n"))

@@ -1,11 +1,11 @@
-"""Findings: what pass 1 meets beside frames -> what the store and the summary say of it: labels left out, free atoms, refusals."""
+"""Findings: what pass 1 meets beside frames -> what the store and the summary say: labels left out, free atoms, refusals, what is implausible."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..elements import SYMBOLS
 from ..errors import DataError
 from ..frame import Frame, Rejection
 from ..frames import Parsed
+from ..plausibility import Plausibility
 
 SAME = 1e-4  # eV, between two statements of the energy of one free atom
 CARD = "card"  # who says so, where no file does
@@ -34,6 +35,15 @@ class Atom(TypedDict):
 
     energy: float
     origin: str
+
+
+class Implausible(TypedDict):
+    """A finding of a whole dataset, as the store keeps it."""
+
+    kind: str
+    text: str
+    count: int  # frames or files
+    frames: list[str]  # names of some
 
 
 LeftOut = dict[str, Seen]  # "label: why" -> frames
@@ -112,3 +122,27 @@ def check_refusals(card: Card, ledger: Iterable[str], *, kept: int) -> None:
         + "\n  nothing was stored",
         hint=f"mend the card or its files, or allow it by `checks: {{max_refused: {math.ceil(round(share * 100, 6)) / 100:g}}}`",
     )
+
+
+def implausible_in(parts: Iterable[Plausibility]) -> list[Implausible]:
+    """What is implausible in all pieces together, in their order."""
+    whole = Plausibility()
+    for part in parts:
+        whole.merge(part)
+    return [Implausible(kind=one.kind, text=one.text, count=one.count, frames=list(one.frames)) for one in whole.findings()]
+
+
+def say_implausible(found: Iterable[Implausible]) -> Iterator[str]:
+    """A line for each finding."""
+    for one in found:
+        yield f"implausible: {one['text']} ({one['count']}: {', '.join(one['frames'])}{', ...' * (one['count'] > len(one['frames']))})"
+
+
+def check_plausible(card: Card, found: Sequence[Implausible]) -> None:
+    """Refuse a dataset in which something is implausible, where its card says so."""
+    if found and card.checks.implausible == "fail":
+        lines = "".join(f"\n  {line}" for line in say_implausible(found))
+        raise DataError(
+            f"{len(found)} findings in {card.dataset}, whose card says `implausible: fail`{lines}\n  nothing was stored",
+            hint="mend the card or its files, or say `checks: {implausible: report}`",
+        )

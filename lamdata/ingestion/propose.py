@@ -9,46 +9,81 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.compat import StringIO
-
 from ..catalog import SourceSpec
 from ..errors import LamError, SourceError
-from ..frame import Frame
+from ..frame import LABELS, Frame, Rejection
 from ..sources import SourceFile, expand, guess_format, read_all, read_theory, reader
 from ..sources.bytes.patterns import matches
+from ..sources.labelled.comment_survey import SPLITS, CommentSurvey
 from ..sources.labelled.extxyz import UNIT_KEYS, blocks, layout_of, parse_comment
 from ..sources.unit_guess import FORCE_OF, guess_energy_unit
-from ..theory import Theory
+from .card_text import LOOKED_AT, MAX_LISTED, Proposal, card_text
+from .findings import LeftOut, Seen, say_left_out
+from .theories import Theories
 
 OPEN = ("extxyz", "ase/db", "ase/json", "ase/lmdb", "ase/traj")  # formats that say nothing of units
-LOOKED_AT = 5  # files of a source whose theory is read
-MAX_LISTED = 8  # files that are named one by one
+SURVEYED = 10_000  # frames whose comments are read
+FIRST = 50  # frames of a file that are read
+MOST_FILES = 100  # of a source, whose theories are read to tell them apart
+PUBLISHED = 2000  # frames in which a published split is compared with the groups
 
 
-@dataclass(slots=True, kw_only=True)
-class Proposal:
-    """One source of the card: files of one format, and what was seen in the first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposedCard:
+    """One card: files of one theory, or structures without labels."""
 
-    path: str
-    members: str | None
-    format: str
-    files: list[SourceFile]
-    keys: dict[str, str] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
-    options: dict[str, str] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    text: str
+    words: str  # what tells it from the others, as "PBE" or "structures"
+    structures: bool
+    notes: tuple[str, ...]  # labels that are left out, frames that are refused
 
 
 def propose_card(files: list[Path], *, base: Path | None = None) -> str:
-    """Return the YAML of a card for files, folders and archives; its paths are relative to `base`, the folder where it will stand."""
+    """Return the YAML of one card for files, folders and archives; its paths are relative to `base`, the folder where it will stand."""
     base = Path.cwd() if base is None else base
+    proposals, unread = _look_at_all(files, base)
+    return card_text(_merged(proposals, base), unread)
+
+
+def propose_cards(files: list[Path], *, base: Path | None = None) -> list[ProposedCard]:
+    """Return a card for each theory that the files state, and for structures without labels one of their own."""
+    base = Path.cwd() if base is None else base
+    proposals, unread = _look_at_all(files, base)
+    groups: list[list[Proposal]] = []
+    for one in proposals:
+        home = next((group for group in groups if all(_belong_together(one, other) for other in group)), None)
+        groups.append([one]) if home is None else home.append(one)
+    return [
+        ProposedCard(
+            text=card_text(_merged(group, base), unread if number == 0 else []),
+            words=_words_of(group),
+            structures=all(one.structures for one in group),
+            notes=tuple(note for one in group for note in one.notes if note.startswith(("left out in", "refused: "))),
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+def _belong_together(one: Proposal, other: Proposal) -> bool:
+    """Whether a card may hold both: labels or none in both, and theories that are stated by both and agree, or by neither."""
+    if one.structures or other.structures:
+        return one.structures == other.structures
+    both = Theories().merge([one.theory, other.theory])
+    return bool(one.stated) == bool(other.stated) and not both.differences
+
+
+def _words_of(group: list[Proposal]) -> str:
+    if all(one.structures for one in group):
+        return "structures"
+    stated = group[0].stated
+    return str(stated.get("functional") or stated.get("code") or group[0].format)
+
+
+def _look_at_all(files: list[Path], base: Path) -> tuple[list[Proposal], list[str]]:
     proposals: list[Proposal] = []
     unread: list[str] = []
     for path in files:
@@ -59,7 +94,7 @@ def propose_card(files: list[Path], *, base: Path | None = None) -> str:
         raise SourceError(
             "none of the files has a format that is recognised", where=", ".join(map(str, files))[:200], hint="name it: `format: NAME`"
         )
-    return _card_text(_merged(proposals, base), unread)
+    return proposals, unread
 
 
 def _look_at(path: Path, base: Path) -> tuple[list[Proposal], list[str]]:
@@ -77,26 +112,54 @@ def _look_at(path: Path, base: Path) -> tuple[list[Proposal], list[str]]:
         proposals = [Proposal(path=relative, members=None, format=name, files=files) for name, files in by_format.items()]
     else:
         inside = {file: file.member or os.path.relpath(file.path, path) for file in found}
+        alike = [(name, some) for name, files in by_format.items() for some in _of_one_theory(files, name)]
         proposals = [
             Proposal(path=relative, members=pattern, format=name, files=[f for f in files if matches(inside[f], pattern)])
-            for name, files in by_format.items()
-            for pattern in choose_patterns([inside[f] for f in files], list(inside.values()))
+            for name, files in alike
+            for pattern in choose_patterns([inside[f] for f in files], list(inside.values()), exact=len(alike) > len(by_format))
         ]
     for proposal in proposals:
         _describe(proposal)
     return _without_doubles(proposals), unread
 
 
-def choose_patterns(wanted: list[str], present: list[str]) -> list[str]:
-    """Globs that match the wanted names and no other that is present: one if there is one, else the names themselves."""
+def _of_one_theory(files: list[SourceFile], name: str) -> list[list[SourceFile]]:
+    """Files in groups whose theories agree; of very many, one group, in which `lamdata check` looks for others."""
+    if len(files) == 1 or len(files) > MOST_FILES:
+        return [files]
+    groups: list[tuple[Theories, list[SourceFile]]] = []
+    for file in files:
+        mine = Theories()
+        mine.add(file.name, _stated_by(file, name))
+        home = next((group for group in groups if not Theories().merge([group[0], mine]).differences), None)
+        if home is None:
+            groups.append((mine, [file]))
+        else:
+            home[0].merge([mine])
+            home[1].append(file)
+    return [some for _, some in groups]
+
+
+def _stated_by(file: SourceFile, name: str) -> dict[str, Any]:
+    try:
+        return read_theory(file, use=reader(name))
+    except LamError:
+        return {}
+
+
+def choose_patterns(wanted: list[str], present: list[str], *, exact: bool = False) -> list[str]:
+    """Globs that match the wanted names and no other that is present: one if there is one, else the names themselves.
+
+    Of very many names that no glob has to itself, a glob that has others as well, unless it must be `exact`.
+    """
     bases = sorted({posixpath.basename(name) for name in wanted})
     endings = {re.sub(r"^[^.]*", "", base) for base in bases}
     candidates = [f"**/{bases[0]}"] if len(bases) == 1 else [f"**/*{ending}" for ending in endings if len(endings) == 1 and ending]
     candidates += [f"**/{shared}*" for shared in [os.path.commonprefix(bases)] if shared]
     if len(wanted) == 1:
         candidates = wanted
-    exact = next((c for c in candidates if {n for n in present if matches(n, c)} == set(wanted)), None)
-    return [exact] if exact else wanted[:MAX_LISTED] if len(wanted) <= MAX_LISTED else candidates[:1] or ["**"]
+    found = next((c for c in candidates if {n for n in present if matches(n, c)} == set(wanted)), None)
+    return [found] if found else wanted if exact or len(wanted) <= MAX_LISTED else candidates[:1] or ["**"]
 
 
 def _without_doubles(proposals: list[Proposal]) -> list[Proposal]:
@@ -115,29 +178,84 @@ def _without_doubles(proposals: list[Proposal]) -> list[Proposal]:
 
 
 def _describe(proposal: Proposal) -> None:
-    """Read the first frame, and say which keys and units it was read with."""
+    """Read the first frames, and say which keys and units they were read with, and what of them was not."""
     file, use = proposal.files[0], reader(proposal.format)
+    for one in proposal.files[:LOOKED_AT]:
+        proposal.theory.add(one.name, _stated_by(one, proposal.format))
+    proposal.stated = _stated_by(file, proposal.format)
     if "total" in getattr(use, "options", {}).get("energy", ()) and proposal.format == "oc20/lmdb":
         proposal.options["energy"] = "total?"
         proposal.notes.append("whether `energy` is total or adsorption is not in the file")
         return
-    try:
-        frame = next(
-            (item for item in itertools.islice(read_all(file, SourceSpec(path=file.name), use=use), 50) if isinstance(item, Frame)), None
-        )
-    except LamError as err:
-        proposal.notes.append(f"not read: {' '.join(str(err).split())}")
-        frame = None
+    frame = _first_frames(proposal)
     if hasattr(use, "ignored") and (ignored := use.ignored(file)):
         proposal.notes.append(f"labels that are not read: {', '.join(ignored)}")
     if hasattr(use, "usual_units") and (usual := use.usual_units(file)):
         proposal.units = {quantity: f"{unit}?" for quantity, unit in usual.items()}
         proposal.notes.append("units that the file does not state, as this format mostly has them")
     if frame is not None:
-        proposal.labels = [name for name in ("energy", "forces", "virial") if getattr(frame, name) is not None]
-        proposal.notes.append(f"first frame: {len(frame.numbers)} atoms, {', '.join(proposal.labels) or 'no labels'}")
+        proposal.labels = [name for name in LABELS if getattr(frame, name) is not None]
+        proposal.structures = not proposal.labels
+        proposal.notes.insert(0, f"first frame: {len(frame.numbers)} atoms, {', '.join(proposal.labels) or 'no labels'}")
         if proposal.format in OPEN:
             _guess_units(proposal, file, frame)
+    if hasattr(use, "survey"):
+        _survey(proposal, use.survey(file, frames=SURVEYED))
+
+
+def _first_frames(proposal: Proposal) -> Frame | None:
+    """Read some frames of some files; note labels that are left out and frames that are refused; return the first."""
+    first, left_out, looked, refused = None, LeftOut(), 0, list[Rejection]()
+    for file in proposal.files[:LOOKED_AT]:
+        try:
+            for item in itertools.islice(read_all(file, SourceSpec(path=file.name), use=reader(proposal.format)), FIRST):
+                looked += 1
+                if isinstance(item, Rejection):
+                    refused.append(item)
+                    continue
+                first = first or item
+                for text in item.left_out:
+                    left_out.setdefault(text, Seen(frames=0, example=item.origin))["frames"] += 1
+        except LamError as err:
+            proposal.notes.append(f"not read: {' '.join(str(err).split())}")
+            break
+    proposal.notes += say_left_out(left_out)
+    if refused:
+        value = "" if refused[0].value is None else f" {refused[0].value}"
+        proposal.notes.append(f"refused: {len(refused)} of the first {looked} frames, as {refused[0].origin}: {refused[0].reason}{value}")
+    return first
+
+
+def _survey(proposal: Proposal, found: CommentSurvey) -> None:
+    """Propose the key of a group and of a published split that the comments have; note free atoms."""
+    if found.groups:
+        key, groups = next(iter(found.groups.items()))
+        proposal.keys["group"] = key
+        proposal.notes.append(f"{key!r} names {groups} groups in the first {found.frames} frames")
+    if found.splits:
+        key, counts = next(iter(found.splits.items()))
+        proposal.keys["split"] = key
+        sides = ", ".join(f"{value} {count}" for value, count in counts.items())
+        proposal.notes.append(f"a published split under {key!r}: {sides} of the first {found.frames} frames")
+        if _parts_groups(proposal):
+            proposal.group = "frame"
+            proposal.keys.pop("group", None)
+            proposal.notes.append("the published split parts what the reader sees as groups, so each frame is a group of its own")
+    if found.isolated:
+        proposal.notes.append(f"{len(found.isolated)} isolated atoms, as #{found.isolated[0]}: kept as reference energies, not as frames")
+
+
+def _parts_groups(proposal: Proposal) -> bool:
+    """Whether a group of the reader has frames in two splits of the file."""
+    file, keys = proposal.files[0], {name: proposal.keys[name] for name in ("group", "split") if name in proposal.keys}
+    sides: dict[str, set[str]] = {}
+    try:
+        for item in itertools.islice(read_all(file, SourceSpec(path=file.name, keys=keys), use=reader(proposal.format)), PUBLISHED):
+            if isinstance(item, Frame) and not item.isolated:
+                sides.setdefault(item.group, set()).add(SPLITS.get(item.split.casefold(), item.split))
+    except LamError:
+        return False
+    return any(len(found) > 1 for found in sides.values())
 
 
 def _guess_units(proposal: Proposal, file: SourceFile, frame: Frame) -> None:
@@ -178,7 +296,7 @@ def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
     """Sources that differ only in the file become one with a pattern, where a pattern names exactly these files."""
     groups: dict[tuple[str | None, ...], list[Proposal]] = {}
     for one in proposals:
-        alike = (one.format, one.members, posixpath.dirname(one.path), str(one.keys), str(one.units), str(one.options))
+        alike = (one.format, one.members, posixpath.dirname(one.path), str(one.keys), str(one.units), str(one.options), one.group)
         groups.setdefault(alike, []).append(one)
     out = []
     for group in groups.values():
@@ -187,7 +305,7 @@ def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
             continue
         folder = posixpath.dirname(group[0].path)
         names = [posixpath.basename(one.path) for one in group]
-        patterns = choose_patterns(names, os.listdir(os.path.normpath(base / folder)))
+        patterns = choose_patterns(names, os.listdir(os.path.normpath(base / folder)), exact=True)
         if len(patterns) > 1:
             out += group
             continue
@@ -195,73 +313,3 @@ def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:
         first.path, first.files = posixpath.join(folder, pattern), [f for one in group for f in one.files]
         out.append(first)
     return out
-
-
-def _card_text(proposals: list[Proposal], unread: list[str]) -> str:
-    name = re.sub(r"[^A-Za-z0-9._+()-]+", "-", posixpath.basename(proposals[0].path.rstrip("/")).split(".")[0].replace("*", "")) or "mine"
-    name = name if name[0].isalnum() else f"data{name}"
-    lines = [
-        "# A proposal: look at each `# guess`, and take the question mark from each unit that is right.",
-        f"dataset: {_scalar(name)}",
-        f"title: {_scalar(name)}  # guess, as is the name of the dataset",
-        "contributors: []",
-        "citations: []",
-        "doi: null",
-        "url: null",
-        "license: null  # not known: who may use it?",
-        *_theory_lines(proposals),
-        "sources:",
-    ]
-    for one in proposals:
-        lines += _source_lines(one)
-    if unread:
-        lines.append(
-            f"# {len(unread)} other files, which are no source by themselves: {', '.join(unread[:MAX_LISTED])}{', ...' * (len(unread) > MAX_LISTED)}"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _theory_lines(proposals: list[Proposal]) -> list[str]:
-    """What the first files state of their theory, where they agree."""
-    stated = list(_stated_theories(proposals))
-    lines = ["theory:"]
-    for name in Theory.model_fields:
-        values = {_scalar(theory[name]) for _, theory in stated if theory.get(name) is not None}
-        if len(values) == 1:
-            origin = next(file for file, theory in stated if theory.get(name) is not None)
-            lines.append(f"  {name}: {values.pop()}  # stated by {origin}")
-        else:
-            lines.append(f"  {name}: null  # {'the files differ: ' + ', '.join(sorted(values)) if values else 'not stated'}")
-    return lines
-
-
-def _stated_theories(proposals: list[Proposal]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for one in proposals:
-        for file in one.files[:LOOKED_AT]:
-            try:
-                yield file.name, read_theory(file, use=reader(one.format))
-            except LamError:
-                continue
-
-
-def _source_lines(one: Proposal) -> list[str]:
-    lines = [f"  - path: {_scalar(one.path)}"]
-    if one.members is not None:
-        lines.append(f"    members: {_scalar(one.members)}")
-    lines.append(f"    format: {_scalar(one.format)}  # guess")
-    for title, table in (("keys", one.keys), ("units", one.units), ("options", one.options)):
-        if table:
-            inside = ", ".join(f"{key}: {_scalar(value)}" for key, value in table.items())
-            lines.append(f"    {title}: {{{inside}}}  # guess")
-    return lines + [f"    # {note}" for note in one.notes]
-
-
-def _scalar(value: Any) -> str:
-    """A value as YAML 1.2 in one line, quoted where it must be or where it stands for a guess."""
-    if isinstance(value, str) and (value.endswith("?") or any(c in value for c in "{}[],*#")):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    out = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.width = 10_000
-    yaml.dump(value, out)
-    return out.getvalue().removesuffix("...\n").strip()

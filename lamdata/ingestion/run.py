@@ -32,7 +32,17 @@ from ..store.layout import SPLITS, SegmentPlan
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
-from .findings import CARD, IsolatedAtoms, LeftOut, check_refusals, isolated_atoms_of, merge_left_out
+from .findings import (
+    CARD,
+    Implausible,
+    IsolatedAtoms,
+    LeftOut,
+    check_plausible,
+    check_refusals,
+    implausible_in,
+    isolated_atoms_of,
+    merge_left_out,
+)
 from .parse import parse_part, parts_of
 from .replacement import refuse_foreign_folder, refuse_to_replace, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
@@ -57,6 +67,7 @@ class IngestReport:
     groups: dict[str, int]  # groups of each split; {} where the store had exactly this before
     rejected: dict[str, int]  # reason -> frames
     left_out: LeftOut  # labels that stand in the files and not in the frames: "label: why" -> frames, and one of them
+    implausible: list[Implausible]  # what of the whole dataset cannot be right, for a person to judge
     isolated_atoms: IsolatedAtoms  # element -> energy in eV, and who says so
     references: dict[str, Any] | None  # fitted to the training frames
     ledger: str  # where rejected.jsonl is
@@ -99,6 +110,7 @@ def ingest(
         meta, survey = facts_of(card, pieces, hashes)
         check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
         check_refusals(card, _ledger(pieces), kept=survey.frames)
+        check_plausible(card, meta.get("implausible", []))
         groups = check_splits(card, splitter, pieces)
         plan, order = plan_shards(pieces, survey, segment, profile)
         fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
@@ -155,7 +167,8 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
 def segment_name(card: Card, hashes: dict[str, str], profile: str, splitter: Splitter) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
     decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
-    decides["checks"].pop("max_refused", None)  # decides whether there is a segment, not what is in it
+    for name in ("max_refused", "implausible"):  # they decide whether there is a segment, not what is in it
+        decides["checks"].pop(name, None)
     decides |= {"lists": dict(splitter.digests)} if splitter.digests else {}
     return hashlib.sha256(json.dumps([decides, hashes, profile], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -169,6 +182,9 @@ def _already_there(card: Card, store: str, segment: str) -> IngestReport | None:
     if [part.path for part in entry.segments] != [segment]:
         return None
     meta, changed = dict(entry.meta), said_otherwise(card, entry)
+    ledger = open_place(store).read(f"{segment}/{LEDGER}").decode().splitlines() if meta["rejected"] else []
+    check_refusals(card, ledger, kept=sum(part["frames"] for part in meta["statistics"].values()))
+    check_plausible(card, meta.get("implausible", []))
     if changed:
         marked = {symbol: atom for symbol, atom in meta.pop("isolated_atoms", {}).items() if atom["origin"] != CARD}
         atoms = isolated_atoms_of(card, [marked])
@@ -216,6 +232,7 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tup
     }
     said = {
         "left_out": merge_left_out(fact.left_out for fact in facts),
+        "implausible": implausible_in(fact.plausibility for fact in facts),
         "isolated_atoms": isolated_atoms_of(card, (fact.isolated for fact in facts)),
     }
     return meta | {name: value for name, value in said.items() if value}, survey
@@ -292,6 +309,7 @@ def _report(
         groups=groups,
         rejected=dict(meta["rejected"]),
         left_out=dict(meta.get("left_out", {})),
+        implausible=list(meta.get("implausible", [])),
         isolated_atoms=dict(meta.get("isolated_atoms", {})),
         references=meta["references"],
         ledger=f"{store.rstrip('/')}/{segment}/{LEDGER}",

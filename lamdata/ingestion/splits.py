@@ -14,18 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import Card, SourceSpec, SplitName, SplitSpec
+from ..catalog import Card, SourceSpec, SplitSpec
 from ..errors import ConfigError, DataError
+from ..fields import SplitName
 from ..frame import Frame
 from ..frames import Parsed
 from ..sources import SourceFile
+from ..sources.labelled.comment_survey import SPLITS as WORDS
 from ..store.layout import SPLITS
 from .staging import DEALT, GROUP, Piece
 
-WORDS: dict[str, SplitName] = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 SEEDS = 200  # deals that are tried for a better one
 MOST_GROUPS = 20_000  # for which that is cheap
 SHOWN = 8  # groups or lines that are named one by one

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..frame import Rejection
 from ..frames import Frames, Parsed
+from ..plausibility import Plausibility
 from ..statistics import Statistics
 from ..store.layout import SPLITS
 from ..store.rows import copy_rows
@@ -72,6 +73,7 @@ class PieceFacts:
 
     statistics: dict[str, Statistics] = field(default_factory=lambda: {side: Statistics() for side in SPLITS})
     survey: Survey | None = None
+    plausibility: Plausibility = field(default_factory=Plausibility)
     left_out: LeftOut = field(default_factory=dict)
     isolated: IsolatedAtoms = field(default_factory=dict)
     theories: Theories = field(default_factory=Theories)
@@ -82,6 +84,7 @@ class PieceFacts:
         return {
             "statistics": {side: statistics.to_json() for side, statistics in self.statistics.items()},
             "survey": None if self.survey is None else self.survey.to_json(),
+            "plausibility": self.plausibility.to_json(),
             "left_out": self.left_out,
             "isolated": self.isolated,
             "theories": self.theories.to_json(),
@@ -94,6 +97,7 @@ class PieceFacts:
         return PieceFacts(
             statistics={side: Statistics.from_json(part) for side, part in data["statistics"].items()},
             survey=None if data["survey"] is None else Survey.from_json(data["survey"]),
+            plausibility=Plausibility.from_json(data["plausibility"]),
             left_out=data["left_out"],
             isolated=data["isolated"],
             theories=Theories.from_json(data["theories"]),
@@ -132,6 +136,7 @@ class PieceWriter:
             row[0] |= 1 << side | DEALT * by_hash
             row[1] += 1
         count_left_out(self.facts.left_out, parsed)
+        self.facts.plausibility.add(parsed)
         extra: dict[str, NDArray[Any]] = {"split": sides}
         for name, texts in (("group", parsed.groups), ("origin", parsed.origins)):
             words = [text.encode() for text in texts]

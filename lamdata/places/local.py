@@ -96,12 +96,14 @@ class LocalPlace:
             return None
 
     def objects(self, path: str) -> Sequence[Object]:
+        """An empty folder, which a kill may leave, is an object of no bytes."""
         found = []
-        for folder, _, names in os.walk(self._root / path):
-            for file in (Path(folder) / name for name in names):
+        for folder, folders, names in os.walk(self._root / path):
+            for name in names if names or folders else ("",):
+                file = Path(folder, name)
                 with suppress(FileNotFoundError):  # renamed or deleted meanwhile
                     state = file.stat()
-                    found.append(Object(str(file.relative_to(self._root)), state.st_size, state.st_mtime))
+                    found.append(Object(str(file.relative_to(self._root)), state.st_size if name else 0, state.st_mtime))
         return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:

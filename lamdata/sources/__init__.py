@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -195,8 +195,10 @@ def _say(err: BaseException) -> str:
 
 def _check_choices(use: Reader, spec: SourceSpec) -> None:
     """Refuse what the reader would not heed: nobody's choice is dropped in silence."""
-    allowed = getattr(use, "options", None)
-    for name, value in spec.options.items() if allowed is not None else ():
+    allowed: Mapping[str, tuple[Any, ...]] | None = getattr(use, "options", None)
+    for name, value in spec.options.items():
+        if allowed is None:
+            break
         if name not in allowed:
             raise ConfigError(f"{use.name} has no option {name!r}", hint=did_you_mean(name, list(allowed)))
         if allowed[name] and value not in allowed[name]:

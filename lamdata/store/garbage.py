@@ -99,7 +99,7 @@ def _segments(place: Place) -> Iterator[Segment]:
         for name in place.list(dataset) if dataset != "commits" else ():
             path = f"{dataset}/{name}"
             parts = place.list(path)
-            if parts and PARTS.issuperset(parts):
+            if PARTS.issuperset(parts):
                 found = _look(place, path)
                 if found is not None:
                     yield found
@@ -107,7 +107,7 @@ def _segments(place: Place) -> Iterator[Segment]:
 
 def _look(place: Place, path: str) -> Segment | None:
     objects = place.objects(path)
-    if not objects:
+    if not objects or (objects[0].path == path and objects[0].size):  # nothing, or a file
         return None
     return Segment(path=path, size=sum(x.size for x in objects), objects=len(objects), modified=max(x.modified for x in objects))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +121,12 @@ class TrainingData:
         _, origins, _ = self.store[name].labels(row, row + 1)
         return f"dataset {name}, {origins[0]}"
 
-    def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
+    def stream(
+        self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int = 0, rank: int = 0, world: int = 1
+    ) -> Stream:
         """The weighted stream of all tasks; `Frames.head` is the index of the task."""
         heads = [
-            StreamHead(
-                name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed)
-            )
+            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=task.spec.augment)
             for task in self.tasks
         ]
         return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
@@ -147,10 +146,6 @@ class TrainingData:
             "mixture": self.mixture.model_dump(mode="json"),
             "datasets": {task.spec.dataset: _lock_of(task) for task in self.tasks},
         }
-
-
-def _on_read(task: Task, seed: int) -> Callable[[Frames], Frames] | None:
-    return None if task.spec.augment is None else partial(task.noised, seed=seed)
 
 
 def _lock_of(task: Task) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_model(
     """
     checkpoint = load(model_path)
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
-    model = checkpoint.build(device=device)
+    model = checkpoint.build(device=device).use_kernels("auto")
     frames = {task.spec.dataset: len(task.side(split)) * _draws(task) for task in data.tasks}
     if not all(frames.values()):
         empty = ", ".join(name for name, count in frames.items() if not count)

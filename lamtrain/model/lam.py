@@ -76,7 +76,7 @@ class LamModel(nn.Module):
 
     def use_kernels(self, name: str) -> Self:
         """Compute the slow parts with the kernels called `name` (see kernels/choose.py); the weights stay as they are."""
-        chosen = kernels(name)
+        chosen = kernels(name, next(self.parameters()).device.type)
         for module in self.modules():
             if isinstance(module, _UsesKernels):
                 module.kernels = chosen

@@ -34,13 +34,15 @@ SAMPLE_ATOMS = 1024
 OF_A_RUN = ("last.pt", "best.pt", "checkpoints", "metrics.csv", "test.json", "parity.png", "curves.png", "config.yaml", "catalog.lock")
 
 
-def start_run(config: TrainConfig, data: TrainingData, out: Path, *, resume: str, ranks: Ranks, quiet: bool = False) -> TrainState:
-    """The state that a run begins with: where it stopped, if there is such a run in `out`, else a new one."""
+def start_run(
+    config: TrainConfig, data: TrainingData, out: Path, *, resume: str, stream: dict[str, Any], ranks: Ranks, quiet: bool = False
+) -> TrainState:
+    """The state that a run begins with: where it stopped, if there is such a run in `out`, else a new one. `stream` is its fingerprint."""
     path = out / "last.pt" if resume == "auto" else Path(resume)
     checkpoint = None if resume == "never" or (resume == "auto" and not path.exists()) else load(path)
     others: dict[str, dict[str, Any]] = {}
     if checkpoint is not None:
-        refuse_another_run(config, data, checkpoint, where=str(path))
+        refuse_another_run(config, data, checkpoint, stream=stream, where=str(path))
         model, others = checkpoint.build(), {head: row for head, row in checkpoint.heads.items() if head not in data.heads}
     elif config.start is not None:
         model, others = adapted_model(config, config.start, data)
@@ -57,6 +59,7 @@ def start_run(config: TrainConfig, data: TrainingData, out: Path, *, resume: str
         optimizer=build_optimizer(model, config),
         schedule=Schedule(config.learning_rate, config.steps),
         metrics=Metrics(data.heads),
+        stream=stream,
         others=others,
     )
     if checkpoint is not None:
@@ -103,7 +106,18 @@ def new_model(config: TrainConfig, data: TrainingData, *, quiet: bool = False) -
         _say_truncated(batches, model_config)
         _say_unreferenced(data)
     set_references(model, data, heads=data.heads)
+    _begin_at_references(model, data)
     return model
+
+
+@torch.no_grad()
+def _begin_at_references(model: LamModel, data: TrainingData) -> None:
+    """Let the nets of new energy heads add nothing at first: random ones are off by an eV an atom, which short runs do not make good."""
+    for head, kind in data.heads.items():
+        if kind == "energy_force":
+            last = model.energy_head(head).last
+            for parameter in last.parameters():
+                parameter.zero_()
 
 
 def set_references(model: LamModel, data: TrainingData, *, heads: Iterable[str]) -> None:

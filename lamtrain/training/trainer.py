@@ -17,9 +17,11 @@ import torch
 
 from lamdata.errors import ConfigError, LamError
 from lamdata.progress import Progress
+from lamdata.stream import Stream
 
 from ..checkpoint import to_json
 from ..config import TrainConfig
+from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
@@ -30,8 +32,9 @@ from .products import set_products
 from .ranks import Ranks
 from .start import clear, start_run
 from .state import TrainState
-from .step import Taken, step_in_memory
+from .step import Taken, add_gradients, step_in_memory
 from .stop import Interrupted, Stop
+from .threads import choose_threads, usable_threads
 
 __all__ = ["Interrupted", "train"]
 
@@ -51,21 +54,31 @@ def train(
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
     with Stop(time_limit=time_limit) as stop, ranks:
-        fitting = config.model.fitting
+        fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
-        state = start_run(config, data, out, resume=resume, ranks=ranks, quiet=quiet)
-        if ranks.first and resume == "never":
-            clear(out)
-        look = Look(out, ranks, MetricsFile(out / "metrics.csv", data.heads, after=state.looked) if ranks.first else None)
-        if state.step >= config.steps and state.looked >= state.step:
-            return _left_alone(state, out, quiet=quiet or not ranks.first)
-        if ranks.first:
-            _write_config(state, out)
-        checkpoints = Checkpoints(out, ranks, saved=state.step)
-        if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
-            look.look(state, {})
-        _loop(state, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
+        shares = {"rank": ranks.rank, "world": ranks.world}
+        with data.stream(seed=config.seed, batch_frames=batch.frames, batch_atoms=batch.atoms, **shares) as stream:
+            state = start_run(config, data, out, resume=resume, stream=stream.fingerprint(), ranks=ranks, quiet=quiet)
+            if state.step >= config.steps and state.looked >= state.step:
+                return _left_alone(state, out, quiet=quiet or not ranks.first)
+            stream.position = state.position
+            _go_on(state, stream, out, fresh=resume == "never", ranks=ranks, stop=stop, quiet=quiet)
     return out
+
+
+def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool) -> None:
+    """Do the steps that are left, in the run's folder; `fresh` removes what an earlier run left there."""
+    if ranks.first:
+        if fresh:
+            clear(out)
+        _write_config(state, out)
+    look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
+    checkpoints = Checkpoints(out, ranks, saved=state.step)
+    if state.threads is not None and ranks.device.type == "cpu":
+        torch.set_num_threads(state.threads)
+    if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
+        look.look(state, {})
+    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -78,18 +91,18 @@ def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
     return out
 
 
-def _loop(state: TrainState, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints) -> None:
+def _loop(
+    state: TrainState, stream: Stream, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints
+) -> None:
     config, model = state.config, state.model
-    batch = {"batch_frames": config.batch.frames, "batch_atoms": config.batch.atoms}
-    stream = state.data.stream(seed=config.seed, position=state.position, rank=ranks.rank, world=ranks.world, **batch)
     title = f"training {config.train}"
     with (
         Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
-        batches = iter(feed)
-        while state.step < config.steps:
-            parts, frames, position = next(batches)
+        for parts, frames, position in feed:
+            if state.threads is None:
+                state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked)
             if taken.finite:
                 state.step += 1
@@ -101,10 +114,31 @@ def _loop(state: TrainState, observers: Sequence[Observer], *, ranks: Ranks, sto
                 for observe in observers:
                     observe(state, {})
                 bar.advance()
-            if taken.stop and state.step < config.steps:
+            if state.step == config.steps:
+                break
+            if taken.stop:
                 save.save(state)
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
+
+
+def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
+    """Set the threads of a new run on a CPU: as the config or OMP_NUM_THREADS says, else by trial on its first batch."""
+    stated = state.config.threads or int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0] or 0)
+    if stated or ranks.world > 1 or ranks.device.type != "cpu" or not parts:
+        count = stated or max(1, usable_threads() // ranks.on_this_machine)
+        torch.set_num_threads(count)
+        return count
+
+    def step() -> None:
+        state.optimizer.zero_grad(set_to_none=True)
+        add_gradients(state, parts[0], frames=parts[0].nframes)
+
+    chosen = choose_threads(step)
+    state.optimizer.zero_grad(set_to_none=True)
+    if not quiet:
+        print(f"threads: {chosen}", file=sys.stderr)
+    return chosen.count
 
 
 def _pass_over(state: TrainState, taken: Taken, culprits: list[str]) -> None:

@@ -60,9 +60,12 @@ def write_store(
     shard_blocks: int = 4,
     append: bool = False,
     meta: dict | None = None,
+    texts: tuple[list[str], list[str]] | None = None,
+    split: np.ndarray | None = None,
 ) -> None:
-    """Write `frames` as one segment of dataset `name`, small blocks so that a test has many."""
-    (groups, origins), split = make_texts(len(frames)), make_split(len(frames))
+    """Write `frames` as one segment of dataset `name`, small blocks so that a test has many; groups and origins are `texts`."""
+    groups, origins = make_texts(len(frames)) if texts is None else texts
+    split = make_split(len(frames)) if split is None else split
     plan = plan_segment(
         frames.natoms, Survey.of(frames, groups, origins), profile=profile, block_frames=block_frames, shard_blocks=shard_blocks
     )

@@ -96,6 +96,8 @@ def test_a_wrong_unit_is_named_with_the_nearest(tmp_path: Path) -> None:
         ("dataset: !!python/object:os.system a\n", "not allowed"),
         ("dataset: [a\n", "not YAML"),
         ("[" * 5000, "not YAML|nested too deeply"),
+        (f"dataset: a\ntitle: t\nsplit: {{seed: {'9' * 6000}}}\n", "a.yaml:3:15: not a number: '9999"),
+        ("dataset: a\0b\n", "not YAML: unacceptable character #x0000: .* position 10$"),
     ],
 )
 def test_yaml_is_data_only(tmp_path: Path, text: str, message: str) -> None:
@@ -152,6 +154,9 @@ def test_what_a_card_does_not_use_is_not_written(tmp_path: Path) -> None:
         ("split: {test: 1.5}", "`split.test` is 1.5: a share is at least 0 and less than 1"),
         ("sources: [{path: a.xyz, keys: {force: F_dft}}]", "no label is called 'force'; did you mean 'forces'?"),
         ("sources: [{path: a.xyz, split: tset}]", "'train', 'validation' or 'test'"),
+        ("split: {validation: .inf}", "`split.validation` is inf: input should be a finite number, or input should be a valid string"),
+        ("license: [" + "a" * 300 + "]", "`license`: input should be a valid string"),
+        ("url: 7" + "7" * 300, "`url` is 7777"),
         ("isolated_atoms: {Xy: -1.0}", "'Xy' is no element"),
         ("isolated_atoms: {X: -1.0}", "'X' is no element"),
         ("checks: {max_refused: 1.5}", "less than or equal to 1"),
@@ -160,4 +165,11 @@ def test_what_a_card_does_not_use_is_not_written(tmp_path: Path) -> None:
 def test_a_card_that_says_nothing_possible_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     write(tmp_path, a=f"dataset: a\ntitle: t\n{text}\n")
     (line,) = problems(tmp_path)
-    assert message in line and line.startswith(f"{tmp_path}/a.yaml:3:")
+    assert message in line and line.startswith(f"{tmp_path}/a.yaml:3:") and len(line) < len(str(tmp_path)) + 200
+
+
+def test_a_card_and_a_mixture_of_one_name_each_know_their_file(tmp_path: Path) -> None:
+    write(tmp_path, one="dataset: one\ntitle: t\n", two="mixture: one\nheads: [{head: a, dataset: one, task: energy_force}]\n")
+    catalog = open_catalog(tmp_path)
+    assert catalog.files == {"one": tmp_path / "one.yaml"} and catalog.mixture_files == {"one": tmp_path / "two.yaml"}
+    assert open_mixture(tmp_path / "two.yaml")[0].mixture == "one"

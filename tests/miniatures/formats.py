@@ -77,7 +77,7 @@ def s2ef(systems: Sequence[System], folder: Path) -> None:
         with lzma.open(folder / f"{i}.extxyz.xz", "wt") as file:
             write(file, images, format="extxyz", columns=["symbols", "positions", "move_mask", "tags", "forces"])
         with lzma.open(folder / f"{i}.txt.xz", "wt") as file:
-            file.writelines(f"random{1000 + i},frame{k},{-100.25 - k}\n" for k in range(len(system)))
+            file.writelines(f"random{1000 + i},frame{k},{-100.25 - i}\n" for k in range(len(system)))
 
 
 def aflux_pages(systems: Sequence[System], folder: Path) -> None:

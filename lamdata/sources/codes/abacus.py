@@ -46,8 +46,8 @@ class AbacusRun(Run):
         unconverged=("convergence has NOT been achieved", "convergence has not been achieved", "SCF IS NOT CONVERGED"),
         converged=("charge density convergence is achieved", "#SCF IS CONVERGED#"),
         energy=("final etot is", "#TOTAL ENERGY#"),
-        forces="TOTAL-FORCE (eV/Angstrom)",
-        stress="TOTAL-STRESS (KBAR)",
+        forces="TOTAL-FORCE (",
+        stress="TOTAL-STRESS (",
         pressure="TOTAL-PRESSURE:",
         end=("!FINAL_ETOT_IS", "TIME STATISTICS", "Finish Time", "CLASS_NAME-"),
     )
@@ -126,6 +126,9 @@ class AbacusRun(Run):
         return self.take() if over else None
 
     def on_forces(self, line: str) -> None:
+        if self.unit(line, {"eV/Angstrom": 1.0, "Ry/Bohr": 0.0}) == 0.0:  # older versions print them twice
+            self._current().leave_out("forces", "printed in Ry/Bohr alone, which is not read")
+            return
         rows = self._atoms()[1]
         if any(len(row) != 3 for row in rows):
             raise ValueError(f"forces of {sorted({len(row) for row in rows})} components")
@@ -145,13 +148,14 @@ class AbacusRun(Run):
         return labels, rows
 
     def on_stress(self, line: str) -> None:
+        factor = self.unit(line.upper(), {"KBAR": KBAR})
         rows: list[list[float]] = []
         for row in self.lines:
             if THREE.match(row):
                 rows.append(columns(row, count=3))
             if len(rows) == 3:
                 break
-        self._current().stress = np.array(rows).reshape(3, 3) * KBAR
+        self._current().stress = np.array(rows).reshape(3, 3) * factor
 
     def on_pressure(self, line: str) -> None:
         """A third of the trace, printed beside it."""

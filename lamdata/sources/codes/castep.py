@@ -66,8 +66,8 @@ class CastepRun(Run):
 
     def on_kind(self, line: str) -> None:
         kind = line.partition(":")[2].strip()
-        if not any(known in kind.lower() for known in KINDS):
-            self.refused = f"the geometries of a {kind} are not known"
+        known = any(words in kind.lower() for words in KINDS)
+        self.refused = None if known else f"the geometries of a {kind} are not known"
 
     def on_charge(self, line: str) -> None:
         self.charge = first_number(line.partition(":")[2])
@@ -75,7 +75,7 @@ class CastepRun(Run):
     def on_cell(self, line: str) -> Step | None:
         """Where only the cell moves, it alone is printed anew."""
         done = self.take() if self.step is not None and self.step.energy is not None else None
-        self.cell, self.printed = self.rows(3) * self._named(line, UNITS), True
+        self.cell, self.printed = self.rows(3) * self.unit(line, UNITS), True
         return done
 
     def on_atoms(self, line: str) -> Step | None:
@@ -151,7 +151,7 @@ class CastepRun(Run):
         title, unit, rows, zeroed = line, 1.0, [], False
         for line in self.lines:
             if "components" in line:
-                unit = self._named(line, FORCES)
+                unit = self.unit(line, FORCES)
             words = line.strip().strip("*").replace("(cons'd)", " ").split()
             if len(words) >= 3 and words[1].isdigit():
                 rows.append(columns(" ".join(words[2:]), count=3))
@@ -169,7 +169,7 @@ class CastepRun(Run):
         unit, rows = GPA, []
         for line in self.lines:
             if "components" in line:
-                unit = self._named(line, STRESSES)
+                unit = self.unit(line, STRESSES)
             words = line.strip().strip("*").split()
             if words and words[0] in ("x", "y", "z") and len(words) >= 2 and words[1] not in ("y", "z"):
                 rows.append(columns(" ".join(words[1:]), count=3))
@@ -182,15 +182,9 @@ class CastepRun(Run):
         return self.take() if self.step is not None and self.step.energy is not None else None
 
     def at_end(self) -> Step | None:
-        if self.step is not None and self.step.forces is not None:
+        if self.step is not None and (self.step.forces is not None or self.step.left_out):
             self.step.complete = True
         return self.step
-
-    def _named(self, line: str, table: dict[str, float]) -> float:
-        found = re.search(r"\(([^()]*)\)", line)
-        if found is None or found[1] not in table:
-            raise SourceError(f"unit of {line.strip(' *')[:60]!r} is not known", where=self.file.name)
-        return table[found[1]]
 
 
 def castep_theory(lines: Iterator[str]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from lamdata.errors import SourceError
 from lamdata.frame import F64
 
 from ..build import element
@@ -103,8 +102,7 @@ class AimsRun(Run):
         self.step.state_energy(self.free if free and self.free is not None else first_number(line.partition(":")[2]))
 
     def on_forces(self, line: str) -> None:
-        if "eV/Ang" not in line:
-            raise SourceError(f"unit of {line.strip()[:60]!r} is not known", where=self.file.name)
+        self.unit(line, {"eV/Ang": 1.0})
         if self.step is not None:
             self.step.forces = np.array([columns(" ".join(row[2:]), count=3) for row in self.words(least=3)])  # | 1 x y z
 
@@ -112,8 +110,8 @@ class AimsRun(Run):
         rows: list[list[float]] = []
         for line in self.lines:
             words = line.replace("|", " ").split()
-            if "components [" in line and "eV/A**3" not in line:
-                raise SourceError(f"unit of {line.strip(' |')[:60]!r} is not known", where=self.file.name)
+            if "components [" in line:
+                self.unit(line, {"eV/A**3": 1.0})
             if words and words[0] in ("x", "y", "z") and len(words) > 1 and words[1] not in ("y", "z"):
                 rows.append(columns(" ".join(words[1:]), count=3))
             if len(rows) == 3:

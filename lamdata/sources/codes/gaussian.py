@@ -24,6 +24,7 @@ from .gaussian_route import (
     CHANGED_FUNCTIONAL,
     EXCITED,
     asked_dispersion,
+    asked_functional,
     asked_surroundings,
     bare_method,
     correlated_method,
@@ -46,7 +47,7 @@ BEYOND = (
     "QCISD(T)= ",
     "^ E2(",
 )  # energies of methods beyond the SCF
-VECTOR = -2  # the "atomic number" of a lattice vector
+GHOST, DUMMY, VECTOR = 0, -1, -2  # "atomic numbers" of what is no atom
 STANDS = 1e-4  # Å: the same standard orientation
 ROUTE_LINES = 40
 CORRECTIONS = {"Petersson-Frisch": "PFD"}  # as the log calls them, where theories call them otherwise
@@ -118,7 +119,9 @@ class GaussianRun(JobRun):
             return
         self.route = route_words(join_route(lines))
         self.surroundings = asked_surroundings(self.route)
-        self.basis, self.correction, self.ghosts = None, None, "counterpoise" in self.route
+        self.basis, self.ghosts = None, "counterpoise" in self.route
+        if "genchk" not in self.route:  # Gaussian's own second half of `opt freq`, which does not repeat it
+            self.correction = asked_dispersion(self.route) or "none"
 
     def on_charge(self, line: str) -> None:
         if found := re.match(r" Charge = +(-?\d+) Multiplicity = +(\d+)", line):
@@ -148,7 +151,8 @@ class GaussianRun(JobRun):
         self.surroundings["model"] = "SMD"
 
     def on_field(self, line: str) -> None:
-        self.surroundings.setdefault("field", f"electric field {' '.join(next(self.lines, '').split())}"[:60])
+        components = " ".join(f"{value:g}" for value in floats(next(self.lines, "")))
+        self.surroundings.setdefault("field", f"electric field {components}")
 
     def on_charges(self, line: str) -> None:
         self.surroundings["charges"] = "point charges"
@@ -181,10 +185,14 @@ class GaussianRun(JobRun):
         self.step.energy, self.step.converged = floats(line.partition("=")[2])[0] * HARTREE, not self.unmet
         self.moved, self.unmet, self.state, self.seen_state = False, False, None, ""
         reference, self.scf_method = bare_method(line.partition("E(")[2].partition(")")[0])
+        if "+" in self.scf_method:  # as older versions spell a hybrid: B+HF-LYP
+            self.scf_method = asked_functional(self.route)
         self.method = self.scf_method
         self.spin = "none" if reference == "R" else "collinear"
-        if self.ghosts or any(number < 1 for number in self.numbers):
+        if self.ghosts or GHOST in self.numbers:
             self.step.reason = GHOSTS
+        elif DUMMY in self.numbers:
+            self.step.reason = "dummy atoms in the table of positions"
         return done
 
     def on_parts(self, line: str) -> None:
@@ -217,7 +225,8 @@ class GaussianRun(JobRun):
             self.method, self.state = "EOM-CCSD", f"EOM-CCSD root {root[1] if root else 1}"
         else:
             self.method = self.scf_method
-            name = "TD" if kind.startswith("TD") else "CIS" if self.method == "HF" else "TDA"
+            asked_td = "td" in self.route or kind.startswith(("TD", "RPA"))
+            name = "TDA" if "tda" in self.route else "TD" if asked_td else "CIS" if self.method == "HF" else "TDA"
             self.state = f"{name} {self.seen_state}"
             if not self.seen_state:
                 self.step.reason = UNTOLD
@@ -258,12 +267,19 @@ class GaussianRun(JobRun):
         """Return what the header, the route and the energies printed last say."""
         changed = any(CHANGED_FUNCTIONAL.match(f"{word}({options}") for word, options in self.route.items() if word.startswith("iop"))
         functional = None if changed else self.method
-        correction = self.correction or asked_dispersion(self.route) or built_in_dispersion(functional)
+        correction = self.correction if self.correction != "none" else built_in_dispersion(functional) or "none"
         around = self.surroundings
         solvent = f"{around['model']} {around['solvent']}" if "solvent" in around else None
         state = ", ".join(part for part in (self.state, solvent, around.get("field"), around.get("charges")) if part)
-        out = {"code": self.code, "functional": functional, "core": self.basis, "spin": self.spin, "state": state or None}
-        return {name: value for name, value in out.items() if value is not None} | {"dispersion": correction or "none", "hubbard_u": "none"}
+        out = {
+            "code": self.code,
+            "functional": functional,
+            "core": self.basis,
+            "spin": self.spin,
+            "state": state or None,
+            "dispersion": correction,
+        }
+        return {name: value for name, value in out.items() if value is not None} | {"hubbard_u": "none"}
 
     def _table(self, edges: Sequence[int]) -> list[list[str]]:
         """Rows between the second and the third ruler: labels, then three numbers, which run together where they are large."""

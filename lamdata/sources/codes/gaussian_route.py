@@ -45,6 +45,14 @@ def correlated_method(words: dict[str, str]) -> str | None:
     return found.pop().upper() if len(found) == 1 else None
 
 
+def asked_functional(words: dict[str, str]) -> str | None:
+    """The functional that a route names; None where it names none or several."""
+    found = {
+        bare for word in words if (bare := re.sub(r"^(?:ro|r|u)(?=[a-z])", "", word) if word not in FUNCTIONALS else word) in FUNCTIONALS
+    }
+    return found.pop().upper() if len(found) == 1 else None
+
+
 def asked_dispersion(words: dict[str, str]) -> str | None:
     """The dispersion correction that a route asks for; None where it does not."""
     word = words.get("empiricaldispersion", words.get("em"))

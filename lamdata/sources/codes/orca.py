@@ -39,7 +39,7 @@ class OrcaRun(JobRun):
         charge=" Total Charge           Charge ",
         multiplicity=" Multiplicity           Mult ",
         reference=" Hartree-Fock type      HFTyp ",
-        epsilon="^  Epsilon        ",
+        epsilon=("^  Epsilon        ", "^Epsilon        "),
         solvent="^Solvent:     ",
         model=("^SMD-CDS solvent descriptors", "^  Epsilon function type "),
         point_charges=("Reading point charges from", "^Point charges"),
@@ -52,6 +52,7 @@ class OrcaRun(JobRun):
         ),
         unconverged=("SCF NOT CONVERGED", "have NOT converged"),
         ground=("^Total Energy       :", "^E(TOT)  ", "^E(tot)  ", "^MP2 TOTAL ENERGY", "    E(SCF)  =", "^E(0)   "),
+        spin_of_roots=("EXCITED STATES (SINGLETS)", "EXCITED STATES (TRIPLETS)"),
         excitation=("IROOT=", "DE(CIS) =", "DE(TDDFT) =", "^STATE "),
         correction="^Dispersion correction  ",
         energy="^FINAL SINGLE POINT ENERGY",
@@ -68,7 +69,8 @@ class OrcaRun(JobRun):
     spin: str | None = None
     state: str | None = None  # excited, of the step
     grounds: list[float] = field(default_factory=list)  # Hartree, of the step
-    roots: dict[int, float] = field(default_factory=dict)  # Hartree above the ground state
+    roots: dict[tuple[int, str], float] = field(default_factory=dict)  # by number and spin, Hartree above the ground state
+    spin_of_roots: str = ""
     loose_roots: bool = False
     ghosts: bool = False
 
@@ -93,7 +95,7 @@ class OrcaRun(JobRun):
         return done
 
     def on_used_basis(self, line: str) -> None:
-        self.basis = self.basis or line.partition(":")[2].strip() or None
+        self.basis = self.basis or line.partition(":")[2].strip(" ,\n") or None
 
     def on_positions(self, line: str) -> Step | None:
         done = self.take()
@@ -105,7 +107,7 @@ class OrcaRun(JobRun):
             symbols.append(element(row[0]))
             positions.append([float(word) for word in row[-3:]])
         self.step = Step(symbols, np.array(positions), charge=self.charge, multiplicity=self.multiplicity)
-        self.grounds, self.roots, self.state, self.loose_roots = [], {}, None, False
+        self.grounds, self.roots, self.spin_of_roots, self.state, self.loose_roots = [], {}, "", None, False
         return done
 
     def _read_input(self) -> None:
@@ -122,7 +124,8 @@ class OrcaRun(JobRun):
     def on_atomic_units(self, line: str) -> None:
         """The fourth column of an atom without a nucleus is zero."""
         self.skip(2)
-        self.ghosts = self.ghosts or any(len(row) > 5 and float(row[2]) == 0.0 for row in self.words(least=6))
+        for row in self.words(least=6):
+            self.ghosts = self.ghosts or row[2].rstrip("*") == "0.0000"  # a star marks an effective core
 
     def on_charge(self, line: str) -> None:
         """Said at the first step of a job alone."""
@@ -172,16 +175,21 @@ class OrcaRun(JobRun):
     def on_ground(self, line: str) -> None:
         self.grounds += floats(re.split(r"[:=]|\.\.\.", line.replace("E(0)", "E"), maxsplit=1)[-1])[:1]
 
+    def on_spin_of_roots(self, line: str) -> None:
+        self.spin_of_roots = " (singlet)" if "SINGLETS" in line else " (triplet)"
+
     def on_excitation(self, line: str) -> None:
-        """`IROOT=  1:  0.172391 au`, `DE(CIS) =  0.196688061 Eh (Root  1)`, `STATE  1:  E=   0.196688 au`."""
+        """`IROOT=  1:  0.172391 au` and `STATE  1:  E=   0.196688 au` of a list, `DE(CIS) =  0.196688061 Eh (Root  1)` of the one that matters."""
         if found := re.search(r"(?:IROOT=|STATE) +(\d+): +(?:E= *)?(-?\d+\.\d+) au", line):
-            self.roots[int(found[1])] = float(found[2])
+            self.roots[int(found[1]), self.spin_of_roots] = float(found[2])
         elif found := re.search(r"DE\(\w+\) = +(-?\d+\.\d+) Eh \(Root +(\d+)\)", line):
-            self.roots[int(found[2])] = float(found[1])
+            number, above = int(found[2]), float(found[1])
+            spins = {spin for (n, spin), listed in self.roots.items() if n == number and abs(listed - above) < CLOSE}
+            self.roots = {(number, spins.pop() if len(spins) == 1 else ""): above}
 
     def on_correction(self, line: str) -> None:
         """Added to the energies above it."""
-        self.grounds += [ground + floats(line)[0] for ground in self.grounds]
+        self.grounds += [ground + added for ground in self.grounds for added in floats(line)[:1]]
 
     def on_energy(self, line: str) -> None:
         if self.step is None:
@@ -200,7 +208,10 @@ class OrcaRun(JobRun):
         """None for an energy of the ground state, "" for one that cannot be told; a root's lies its excitation above one that is printed."""
         if not self.roots or any(abs(energy - ground) < CLOSE for ground in self.grounds):
             return None
-        root = next((n for n, above in self.roots.items() for ground in self.grounds if abs(energy - above - ground) < CLOSE), None)
+        root = next(
+            (f"{n}{spin}" for (n, spin), above in self.roots.items() for ground in self.grounds if abs(energy - above - ground) < CLOSE),
+            None,
+        )
         method = self.asked.get("functional", "")
         name = method if re.search(r"EOM|ADC|CC2|CIS", method, re.IGNORECASE) else "CIS" if method == "HF" else "TD"
         return f"{name} root {root}" if root is not None else ""

@@ -32,12 +32,13 @@ class Psi4Run(JobRun):
     """A Psi4 output."""
 
     marks = marks(
-        version="Psi4 1",
+        version=("   Psi4 ", " PSI 4."),
         geometry=("Geometry (in Bohr), charge =", "Geometry (in Angstrom), charge ="),
         reference=(" RKS Reference", " UKS Reference", *(f" {name} Reference" for name in HARTREE_FOCK)),
-        functional="=> Composite Functional:",
+        functional=("=> Composite Functional:", " Composite Functional <="),
+        basis_set="^  Basis Set: ",
         basis="    Blend: ",
-        solvent=("Polarizable Continuum", "PCM Polarization Energy", "DDX Solvation"),
+        solvent=("PCM Polarization Energy", "DDX Solvation"),
         charges=("xternal Potential Field", "xternal potential"),
         dipole="Perturbing H by",
         unconverged=("Could not converge", "did not converge", "not converged in"),
@@ -50,7 +51,7 @@ class Psi4Run(JobRun):
         double_hybrid="@Final double-hybrid DFT total energy",
         excited=("EOM State ", "EOM-CC", "Excitation Energies", "TDSCF", " ADC("),
         gradient=("-Total Gradient:", "-Total gradient:", "## Total Gradient"),
-        end="*** Psi4 exiting successfully",
+        end=("*** Psi4 exiting successfully", "*** PSI4 exiting successfully"),
     )
 
     stage: str = ""  # whose the energy is: "scf", or a "method" beyond it; "after": one has begun, "unknown": and ended without an energy
@@ -58,14 +59,17 @@ class Psi4Run(JobRun):
     method: str | None = None  # beyond the SCF
     basis: str | None = None
     basis_is_next: bool = True
+    blend_is_next: bool = False
     spin: str | None = None
     solvent: str | None = None
     field: str | None = None
     excited: bool = False  # excited states were computed after the energy
 
     def on_version(self, line: str) -> None:
-        if found := re.search(r"Psi4 (\d\S*) ", line):
-            self.code = f"Psi4 {found[1]}"
+        if self.code is None and (
+            found := re.match(r" +(?:Psi4 (\d\S*)|PSI (4\.\S+)) +(?:release|Driver|Git|$)", line) or re.match(r" +Psi4 (\d+\.\S+) ", line)
+        ):
+            self.code = f"Psi4 {found[1] or found[2]}"
 
     def on_geometry(self, line: str) -> Step | None:
         """Printed again before the gradient, perhaps in another unit: the same geometry goes on with the step."""
@@ -99,16 +103,23 @@ class Psi4Run(JobRun):
         self.functional = "HF" if reference in HARTREE_FOCK else None  # which one, it says below
 
     def on_functional(self, line: str) -> None:
-        found = re.search(r"=> Composite Functional: (\S+) <=", line)
+        found = re.search(r"=> (?:Composite Functional: )?(\S+) (?:Composite Functional )?<=", line)
         self.functional = found[1] if found and self.functional != "HF" else self.functional
 
-    def on_basis(self, line: str) -> None:
+    def on_basis_set(self, line: str) -> None:
         """Of the orbitals; the sets that help with the integrals come after them."""
         if self.basis_is_next:
-            self.basis, self.basis_is_next = line.partition(":")[2].strip() or None, False
+            self.basis, self.basis_is_next, self.blend_is_next = line.partition(":")[2].strip() or None, False, True
+
+    def on_basis(self, line: str) -> None:
+        """What the basis is made of, as newer versions say below its name."""
+        if self.basis_is_next or self.blend_is_next:
+            self.basis, self.basis_is_next, self.blend_is_next = line.partition(":")[2].strip() or None, False, False
 
     def on_solvent(self, line: str) -> None:
-        self.solvent = "DDX" if "DDX" in line else "PCM"
+        """A line that newer versions print in vacuum too, with zero."""
+        if any(floats(line.partition("=")[2])):
+            self.solvent = "DDX" if "DDX" in line else "PCM"
 
     def on_charges(self, line: str) -> None:
         self.field = "external potential"
@@ -195,5 +206,5 @@ PSI4 = TextReader(
     name="psi4/output",
     run=Psi4Run,
     states=lambda file: first_theory(Psi4Run, file),
-    signs=(b"Psi4: An Open-Source", b"Psi4 1."),
+    signs=(b"Psi4: An Open-Source", b"PSI4: An Open-Source", b"Psi4 1."),
 )

@@ -21,6 +21,7 @@ from lamdata.units import BOHR, RYDBERG
 from ..bytes.numbers import columns, first_number, floats
 from .steps import Run, Step, TextReader, marks
 
+LENGTHS = {"Ang": 1.0, "Bohr": BOHR}
 ROUNDED = 2e-5  # Å: the header has five decimals in bohr
 OTHER = "printed at the end, beside another geometry than that of the step"
 
@@ -30,11 +31,12 @@ class SiestaRun(Run):
     """A SIESTA output."""
 
     marks = marks(
+        label="System Label:",
         species="Species number:",
         charge="^redata: Net charge of the system",
         first="^siesta: Atomic coordinates (Bohr) and species",
         coordinates="^outcoor: ",
-        cell="^outcell: Unit cell vectors (Ang)",
+        cell="^outcell: Unit cell vectors",
         unconverged=("SCF_NOT_CONV", "SCF did not converge", "SCF cycle did not converge"),
         converged=("SCF cycle converged", "SCF Convergence"),
         energy="^siesta: E_KS(eV)",
@@ -51,11 +53,16 @@ class SiestaRun(Run):
     positions: F64 | None = None  # of the current step, as far as they are printed
     fractions: F64 | None = None
     cell: F64 | None = None
+    beside: str | None = None  # where the forces of the last step stand too
     charge: float = 0.0
     ghosts: bool = False
     begun: bool = False
     ended: bool = False  # what comes now is printed once more
     moved: bool = False  # ... and is of another geometry
+
+    def on_label(self, line: str) -> None:
+        name = next(iter(line.partition("System Label:")[2].split()), "siesta")
+        self.beside = f"{name}.FA" if self.file.sibling(f"{name}.FA") is not None else None
 
     def on_species(self, line: str) -> None:
         if "Atomic number:" not in line:
@@ -80,7 +87,7 @@ class SiestaRun(Run):
         done = None if at_end else self.take()
         rows = list(itertools.takewhile(lambda row: row[3].isdigit() and row[0][-1] in "0123456789.*", self.words(least=5)))
         table = np.array([columns(" ".join(row[:3]), count=3) for row in rows])
-        factor = BOHR if "(Bohr)" in line else 1.0
+        factor = self.unit(line, LENGTHS | {"fractional": 1.0, "scaled": 1.0})
         if at_end:
             self._compare(None if "scaled" in line else table * factor, fractional="fractional" in line)
             return None
@@ -100,7 +107,7 @@ class SiestaRun(Run):
         self.moved = table is None or known is None or table.shape != known.shape or bool(np.abs(table - known).max() > ROUNDED)
 
     def on_cell(self, line: str) -> None:
-        cell = self.rows(3)
+        cell = self.rows(3) * self.unit(line, LENGTHS)
         if self.ended:
             self.moved = self.moved or self.cell is None or bool(np.abs(cell - self.cell).max() > ROUNDED)
         else:
@@ -135,13 +142,14 @@ class SiestaRun(Run):
 
     def on_forces(self, line: str) -> None:
         """A step may print their sum alone; those of the last are printed once more at the end."""
+        factor = self.unit(line, {"eV/Ang": 1.0, "Ry/Bohr": RYDBERG / BOHR})
         rows = self._numbered()
         if self.step is None or not rows:
             return
         if self.ended and self.moved:
             self.step.leave_out("forces", OTHER)
         elif not self.ended or self.step.forces is None:
-            self.step.forces = np.array(rows)
+            self.step.forces = np.array(rows) * factor
 
     def on_voigt(self, line: str) -> None:
         """Six numbers with two decimals, in another order in each version."""
@@ -149,7 +157,8 @@ class SiestaRun(Run):
             self.step.leave_out("virial", "printed in Voigt's six components alone, whose order differs between versions")
 
     def on_stress(self, line: str) -> None:
-        rows = np.array([columns(next(self.lines, "").replace("siesta:", " "), count=3)[:3] for _ in range(3)])
+        factor = self.unit(line, {"eV/Ang**3": 1.0, "Ry/Bohr**3": RYDBERG / BOHR**3})
+        rows = np.array([columns(next(self.lines, "").replace("siesta:", " "), count=3)[:3] for _ in range(3)]) * factor
         if self.step is None:
             return
         if self.ended and self.moved:
@@ -179,6 +188,8 @@ class SiestaRun(Run):
             positions = self.positions if self.fractions is None or self.cell is None else self.fractions @ self.cell
             self.step = Step([self.numbers.get(s, 0) for s in self.species], positions, self.cell)
             self.step.state_charge(self.charge)
+            if self.beside:
+                self.step.leave_out("forces", "those of the last step stand in the .FA file beside it, which is not read")
             if self.ghosts:
                 self.step.refuse("ghost atoms")
         self.step.cell = self.cell

@@ -23,6 +23,7 @@ from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 
+BRACKETS = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 SAME = 1e-5  # eV: two prints of one energy differ by their digits alone
 
 
@@ -186,6 +187,14 @@ class Run:
                 raise ValueError(f"expected {width} numbers, found {line.strip()[:60]!r}")
             table.append(values[:width])
         return np.array(table)
+
+    def unit(self, line: str, factors: Mapping[str, float]) -> float:
+        """The factor of the unit that a title names in brackets; a file in another unit is refused."""
+        named = BRACKETS.findall(line)
+        if (known := next((name for name in named if name in factors), None)) is None:
+            found = f"in {named[-1]!r}" if named else "in no unit"
+            raise SourceError(f"{line.strip(' *|')[:60]!r} is {found}, expected {' or '.join(factors)}", where=self.file.name)
+        return factors[known]
 
     def words(self, *, least: int) -> Iterator[list[str]]:
         """The next lines as words, up to the first line with fewer than `least`."""

@@ -153,7 +153,7 @@ def _frames(
 
     def find(row: dict[str, Any], where: str) -> Found:
         found = find_labels(row, spec, where=where)
-        asked.see(found.names, names=found.all_names)
+        asked.see(found.names, names=found.all_names, atoms=np.size(plain_value(row.get("numbers"))))
         return found
 
     for i, row in rows(file):

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lamdata.fields import SplitName
+
 from ..build import marks_isolated
 from .label_names import KEYS
 
 SPLIT_KEYS = ("split", "subset", "data_split", "dataset_split", "partition", "set")
-SPLITS = {  # what a value of such a key stands for
+SPLITS: dict[str, SplitName] = {  # what a value of such a key stands for
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip

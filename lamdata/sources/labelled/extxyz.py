@@ -78,7 +78,7 @@ class ExtxyzReader:
                 key = (*info, info.get("Properties"), *(info[k] for k in info if "unit" in k.lower()))
                 if key not in layouts:
                     layouts[key] = layout_of(info, spec, where=origin)
-                    _see(asked, info, layouts[key])
+                _see(asked, info, layouts[key], atoms=len(rows))
                 yield _frame(info, rows, layouts[key], spec, file, origin=origin)
         asked.finish(None if file.span is None else lambda: _look(file, spec, asked), where=file.name)
 
@@ -182,16 +182,17 @@ def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layou
     )
 
 
-def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout) -> bool:
-    return asked.see([*layout.info, *(["forces"] if layout.forces else [])], names=(set(info) | set(layout.columns)) - {"Properties"})
+def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout, *, atoms: int) -> bool:
+    names = (key for key in (*info, *layout.columns) if key != "Properties")
+    return asked.see((*layout.info, *(("forces",) if layout.forces else ())), names=names, atoms=atoms)
 
 
 def _look(file: SourceFile, spec: SourceSpec, asked: AskedKeys) -> Iterator[bool]:
     """See the frames of a whole file."""
     with file.open() as stream:
-        for comment, _ in blocks(stream, file.name):
+        for comment, rows in blocks(stream, file.name):
             info = parse_comment(comment)
-            yield _see(asked, info, layout_of(info, spec, where=file.name))
+            yield _see(asked, info, layout_of(info, spec, where=file.name), atoms=len(rows))
 
 
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:

@@ -29,6 +29,7 @@ STORED = {"energy": "energy", "energies": "energy", "etot": "energy", "toten": "
           "gradient": "forces", "gradients": "forces", "virial": "virial", "virials": "virial", "stress": "virial", "stresses": "virial"}  # fmt: skip
 OTHERS = {"dipole": "dipole", "dipoles": "dipole", "quadrupole": "quadrupole", "polarizability": "polarizability", "hessian": "hessian",
           "magmom": "magnetic moments", "magmoms": "magnetic moments", "charges": "atomic charges", "bec": "Born charges"}  # fmt: skip
+OF_SEVERAL = ("forces", "virial", "stress")  # labels that a lone atom need not have
 WHOLE = {"E": "energy", "F": "forces", "f": "forces"}
 NO_LABEL = set(
     "unit units weight weights sigma std error errors err uncertainty variance var max min fmax mask rms rmse mae threshold cutoff tol "
@@ -71,27 +72,30 @@ def unread_labels(names: Iterable[str], *, read: Mapping[str, str | None], silen
 
 
 class AskedKeys:
-    """The keys that a card names, of which none may be missing from all frames of a file."""
+    """The keys that a card names, of which none may be missing from all frames of a file; a lone atom needs no forces and no stress."""
 
     def __init__(self, spec: SourceSpec):
         self._unseen = {label: key for label, key in spec.keys.items() if key}  # label -> key of what no frame had so far
-        self._names: tuple[str, ...] = ()
+        self._missed: dict[str, tuple[str, ...]] = {}  # label -> names in the first frame that should have had it
 
-    def see(self, present: Iterable[str], *, names: Iterable[str]) -> bool:
-        """Take in a frame: the labels whose key it has, and all names in it; return whether some key is still to be found."""
+    def see(self, present: Iterable[str], *, names: Iterable[str], atoms: int) -> bool:
+        """Take in a frame: the labels whose key it has, all names in it, its atoms; return whether some key is still to be found."""
         for label in present:
             self._unseen.pop(label, None)
-        if self._unseen and not self._names:
-            self._names = tuple(sorted(names)) or ("nothing",)
+        for label in self._unseen:
+            if label not in self._missed and (atoms > 1 or label not in OF_SEVERAL):
+                self._missed[label] = tuple(sorted(names))
         return bool(self._unseen)
 
     def finish(self, elsewhere: Callable[[], Iterable[object]] | None = None, *, where: str) -> None:
-        """Raise where frames were seen and none had a key; `elsewhere` sees the frames of the other parts of the file, one by one."""
-        if self._unseen and self._names and elsewhere is not None:
+        """Raise where no frame had a key; `elsewhere` sees the frames of the other parts of the file, one by one."""
+        if self._unseen and self._missed and elsewhere is not None:
             for _ in itertools.takewhile(lambda _: self._unseen, elsewhere()):
                 pass
-        for label, key in self._unseen.items() if self._names else ():
-            raise SourceError(f"no key {key!r} for {label} in any frame", where=where, hint=f"it has: {', '.join(self._names[:20])}")
+        for label, names in self._missed.items():
+            if label in self._unseen:
+                hint = f"it has: {', '.join(names[:20]) or 'none'}; a file without it is a source of its own"
+                raise SourceError(f"no key {self._unseen[label]!r} for {label} in any frame", where=where, hint=hint)
 
 
 def lacking(label: str, key: str) -> str:

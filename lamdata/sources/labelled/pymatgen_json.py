@@ -65,8 +65,7 @@ class Unknown:
 def _documents(file: SourceFile) -> Iterator[tuple[str, Any]]:
     """(material or position, document or `Unknown`) for each structure of a file."""
     for key, value in _records(file):
-        for document in _unfold(value):
-            yield key, document
+        yield from _unfold(key, value)
 
 
 def _records(file: SourceFile) -> Iterator[tuple[str, Any]]:
@@ -85,22 +84,23 @@ def _records(file: SourceFile) -> Iterator[tuple[str, Any]]:
         yield from members(value, under=("entries", "data"))
 
 
-def _unfold(value: Any) -> Iterator[Any]:
-    """The documents of a list or a table of them, of any depth; of anything else, an `Unknown` for each structure in it."""
-    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    if isinstance(value, dict) and any(key in value for key in DOCUMENT):
+def _unfold(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The documents of a list or a table of any depth, by the key of what holds them; of anything else, an `Unknown` for each structure."""
+    inner = list(members(value))
+    if isinstance(value, dict) and any(name in value for name in DOCUMENT):
         many = value.get("structure")
         if isinstance(many, (list, dict)) and _is_table(many):
-            yield from [Unknown("a table of columns, each of many frames: not understood")] * max(1, _structures(many, 0))
+            yield from [(key, Unknown("a table of columns, each of many frames: not understood"))] * max(1, _structures(many, 0))
         else:
-            yield value
-    elif inner and all(isinstance(member, (dict, list)) for member in inner):
-        for member in inner:
-            yield from _unfold(member)
+            yield key, value
+    elif inner and all(isinstance(member, (dict, list)) for _, member in inner):
+        for name, member in inner:
+            holds = isinstance(member, (dict, list)) and not any(word in member for word in DOCUMENT)
+            yield from _unfold(name if holds and isinstance(value, dict) else key, member)
     elif isinstance(value, (dict, list)):
-        yield from [Unknown("a container that is not understood")] * max(1, _structures(value, 0))
+        yield from [(key, Unknown("a container that is not understood"))] * max(1, _structures(value, 0))
     else:
-        yield value
+        yield key, value
 
 
 def _is_table(many: list[Any] | dict[str, Any]) -> bool:

@@ -2,7 +2,8 @@
 
 A structure needs `geometry` (a, b, c in Å and three angles in degrees), `positions_fractional`, `species` and `composition`; the default
 columns (compound, auid, aurl) hold none, and such entries are rejected, as are those whose atoms are not the `natoms`, `nspecies`, `compound`
-or `stoichiometry` that they state. `energy_cell` is the total energy of the cell in eV. The group is the `auid`.
+or `stoichiometry` that they state. `energy_cell` is the total energy of the cell in eV; forces
+and stress are along axes that lengths and angles do not give, and are left out. The group is the `auid`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..bytes.files import SourceFile
 from ..bytes.json_items import records
 from .stated import check_count, check_formula, check_ratios, unread_labels
 
+AXES = "(of forces and stress the axes are not known)"
 NEEDED = ("geometry", "positions_fractional", "species", "composition")
 
 
@@ -69,7 +71,6 @@ def _build(entry: dict[str, Any], origin: str) -> Frame | Rejection:
     symbols = [s for s, n in zip(species, counts, strict=True) for _ in range(n)]
     _check_composition(entry, species, [number_of(symbol) for symbol in symbols])
     energy = entry.get("energy_cell")
-    forces = entry.get("forces")
     return build(
         origin=origin,
         group=str(entry.get("auid") or entry.get("aurl") or origin),
@@ -77,8 +78,7 @@ def _build(entry: dict[str, Any], origin: str) -> Frame | Rejection:
         positions=fractions @ cell,
         cell=cell,
         energy=None if energy in (None, "") else float(energy),
-        forces=None if forces in (None, "") else np.array(table(forces, separator=";"), np.float64).reshape(-1, 3),
-        left_out=unread_labels(entry, given=[name for name, value in (("energy", energy), ("forces", forces)) if value not in (None, "")]),
+        left_out=unread_labels(entry, given=() if energy in (None, "") else ("energy",), hint=AXES),
     )
 
 

@@ -51,6 +51,9 @@ def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
     if cell is None:
         raise Unusable("no lattice_mat")
     coordinates = np.array(atoms["coords"], np.float64).reshape(-1, 3)
+    cartesian = atoms.get("cartesian", False)
+    if cartesian not in (True, False):
+        raise Unusable("`cartesian` is neither true nor false", str(cartesian)[:20])
     key = spec.keys.get("energy")
     energy = entry[key] if key else None
     if energy is not None and not isinstance(energy, (int, float)):  # "na" stands for a missing value
@@ -66,7 +69,7 @@ def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
         origin=origin,
         group=str(entry.get("jid") or entry.get("cod") or origin),
         symbols=symbols,
-        positions=coordinates if atoms.get("cartesian") is True else coordinates @ cell,
+        positions=coordinates if cartesian else coordinates @ cell,
         cell=cell,
         energy=None if energy is None else energy * scale,
         left_out=unread_labels(entry, given=() if energy is None else ("energy",), hint=HINT),

@@ -36,6 +36,9 @@ def test_the_share_that_the_card_states_holds(tmp_path: Path) -> None:
     assert run(card).rejected == {"max_force": 7}
     card.write_text(card.read_text().replace("0.28", "0.5"))
     assert not run(card).new  # how many may be refused changes no frame
+    card.write_text(card.read_text().replace("0.5", "0.1"))
+    with pytest.raises(DataError, match="7 of 25 frames of co refused"):
+        run(card)
 
 
 def test_a_refused_ingest_leaves_what_the_store_had(tmp_path: Path) -> None:

@@ -206,38 +206,40 @@ def test_old_commits_open_as_they_were(url):
 
 
 KILLED = """
-import sys
+import os, signal, sys
 sys.path.insert(0, {root!r})
 from lamdata.store import gc
+calls = []
+def dying(call):
+    def counted(*args, **options):
+        calls.append(args)
+        if len(calls) == {instant}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **options)
+    return counted
+os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
 gc({store!r}, keep=1, grace=0)
+print(len(calls))
 """
 
 
-def test_a_gc_killed_anywhere_leaves_a_whole_store_and_the_next_one_finishes(tmp_path):
-    """Killed after a random time, run again until one gets through."""
-    for i in range(12):
+def test_a_gc_killed_at_any_removal_leaves_a_whole_store_and_the_next_one_finishes(tmp_path):
+    """Killed before a removal of a file or a folder, early, late and in between; then run again until one gets through."""
+    for i in range(4):
         write_store(tmp_path, make_frames(60, seed=i), name="old", segment=f"s{i}")
     write_store(tmp_path, make_frames(40), name="kept")
-    before = open_dataset(tmp_path, "kept").frames().positions.tobytes(), open_dataset(tmp_path, "old").frames().positions.tobytes()
-    command = [sys.executable, "-c", KILLED.format(root=str(Path(__file__).parents[3]), store=str(tmp_path))]
-    delay, kills = 0.2, 0
-    while True:
-        process = subprocess.Popen(command)
-        try:
-            assert process.wait(timeout=delay) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-        now = open_dataset(tmp_path, "kept").frames().positions.tobytes(), open_dataset(tmp_path, "old").frames().positions.tobytes()
-        assert now == before
-        delay += 0.02
-    assert kills and segments(tmp_path) == ["kept/segment-0", "old/s11"] and gc(str(tmp_path), keep=1, grace=0).freed == ()
-    assert (
-        open_dataset(tmp_path, "kept").frames().positions.tobytes(),
-        open_dataset(tmp_path, "old").frames().positions.tobytes(),
-    ) == before
+    (tmp_path / "old/s1/manifest.json").unlink()  # of one that was never sealed
+
+    def content():
+        return [open_dataset(tmp_path, name).frames().positions.tobytes() for name in ("kept", "old")]
+
+    before = content()
+    for instant in (1, 4, 6, 7, 31, 90, 139, 10**6):
+        code = KILLED.format(root=str(Path(__file__).parents[3]), store=str(tmp_path), instant=instant)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == (-signal.SIGKILL if instant < 10**6 else 0), done.stdout + done.stderr
+        assert content() == before
+    assert segments(tmp_path) == ["kept/segment-0", "old/s3"] and gc(str(tmp_path), keep=1, grace=0).freed == ()
 
 
 def stop_at(monkeypatch, instant):
@@ -284,3 +286,11 @@ def test_a_shard_that_is_half_gone_is_not_taken_for_finished(tmp_path, monkeypat
     commit(url, "new", [begin_segment(url, frames, seal=True, skip=finished_shards(f"{url}/new/s"))], {})
     assert list(verify(url)) == []
     np.testing.assert_array_equal(open_dataset(url, "new").frames().forces, frames.forces)
+
+
+def test_folders_that_a_kill_left_empty_go_and_those_of_a_writer_stay(tmp_path, monkeypatch):
+    write_store(tmp_path, make_frames(10))
+    (tmp_path / "demo/s9/numbers/c").mkdir(parents=True)
+    assert [x.path for x in gc(str(tmp_path)).young] == ["demo/s9"] and (tmp_path / "demo/s9/numbers/c").is_dir()
+    later(monkeypatch, 2 * DAY)
+    assert [(x.path, x.size) for x in gc(str(tmp_path)).freed] == [("demo/s9", 0)] and segments(tmp_path) == ["demo/segment-0"]

@@ -131,7 +131,7 @@ def test_another_store_does_not_go_on_with_the_run(small: Path, whole: Path, tmp
 
     other = write_catalog(tmp_path, groups=4, frames=5)
     ingest_all(other, other / "small.zarr")
-    with pytest.raises(ConfigError, match="other frames of dataset 'bulk'"):
+    with pytest.raises(ConfigError, match="content of head `bulk/bulk`"):
         run(small, whole, f"store={other / 'small.zarr'}")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamdata.errors import SourceError
-from lamdata.units import BOHR, GPA
+from lamdata.units import BOHR, GPA, RYDBERG
 from tests.lamdata.sources.reading import frames, read, reasons
 
 HEADER = """Siesta Version  : v4.1.5
@@ -135,11 +135,35 @@ def test_siesta_forces_beside_their_number_are_told_apart(write):
     assert frames(write(text), "siesta/output")[0].forces[1].tolist() == [-1000.25, 0.0, 0.3]
 
 
+def test_siesta_forces_in_a_file_beside_are_named(write):
+    text = HEADER.replace(" Species", "reinit: System Label: water        \n Species", 1) + CELL.format(c=4.0) + SCF.format(n=1)
+    write("2\n", "water.FA")
+    (frame,) = frames(write(text + ">> End of run:\n"), "siesta/output")
+    assert frame.left_out == ("forces: those of the last step stand in the .FA file beside it, which is not read",)
+    assert frames(write(text + END), "siesta/output")[0].left_out == ()
+    assert frames(write(text.replace("water", "ice") + ">> End of run:\n"), "siesta/output")[0].left_out == ()
+
+
 @pytest.mark.parametrize(("stated", "charge"), [("1.0000", 1), ("-2.0000", -2), ("0.2500", None)])
 def test_siesta_states_the_charge(write, stated, charge):
     net = f"redata: Net charge of the system         =     {stated} |e|\n"
     (item,) = read(write(HEADER + net + CELL.format(c=4.0) + SCF.format(n=1) + END), "siesta/output")
     assert getattr(item, "charge", None) == charge
+
+
+def test_siesta_tables_are_in_the_units_that_their_titles_name(write):
+    text = HEADER + CELL.format(c=4.0) + SCF.format(n=1) + LABELS
+    changed = (
+        text.replace("vectors (Ang)", "vectors (Bohr)")
+        .replace("forces (eV/Ang)", "forces (Ry/Bohr)")
+        .replace("(eV/Ang**3)", "(Ry/Bohr**3)")
+    )
+    (frame,) = frames(write(changed), "siesta/output")
+    assert frame.volume == pytest.approx(64 * BOHR**3) and frame.forces[1, 2] == pytest.approx(0.3 * RYDBERG / BOHR)
+    assert frame.virial[0, 0] == pytest.approx(0.02 * 64 * RYDBERG)
+    for known, other in (("vectors (Ang)", "vectors (nm)"), ("(eV/Ang**3)", "(kBar)"), ("forces (eV/Ang)", "forces (nN)")):
+        with pytest.raises(SourceError, match="expected"):
+            read(write(text.replace(known, other)), "siesta/output")
 
 
 def test_two_energies_of_one_siesta_step_are_refused(write):
@@ -263,7 +287,7 @@ def test_castep_stress_is_in_the_unit_that_it_names(write, unit, factor):
     named = STRESS.replace(" *  x", f" *        Cartesian components ({unit})        *\n *  x", 1)
     (frame,) = frames(write(CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + named + TIME, "x.castep"), "castep/output")
     assert frame.virial[0, 0] == pytest.approx(GPA * 125 * factor)
-    with pytest.raises(SourceError, match="unit of"):
+    with pytest.raises(SourceError, match="expected GPa or"):
         read(
             write(CASTEP + LATTICE.format(a=5.0) + ATOMS + FILLED.format(n=1) + named.replace(unit, "furlong") + TIME, "x.castep"),
             "castep/output",

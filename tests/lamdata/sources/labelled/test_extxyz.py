@@ -180,7 +180,7 @@ def test_an_unknown_option_is_refused(tmp_path):
         one(tmp_path, f"{COLUMNS} energy=1", options={"stres": "ase"})
 
 
-ROW = "1\n{}\nH 0 0 0 1 2 3\n"
+ROW = "2\n{}\nH 0 0 0 1 2 3\nH 0 0 1 -1 -2 -3\n"
 SKEWED = [[3.0, 0, 0], [0.5, 4.0, 0], [0.25, -0.75, 5.0]]
 
 
@@ -288,6 +288,36 @@ def test_a_key_of_the_card_that_no_frame_has_is_an_error(tmp_path, label, key):
         read(tmp_path, 3 * ROW.format(f"{CELL} {COLUMNS} energy=-1.5"), keys={label: key})
 
 
+def test_a_file_of_lone_atoms_needs_no_forces_but_the_energy_that_the_card_names(tmp_path):
+    comment = "Properties=species:S:1:pos:R:3 E=-13.5"
+    assert read(tmp_path, f"1\n{comment}\nH 0 0 0\n", keys={"energy": "E", "forces": "F"})[0].energy == -13.5
+    with pytest.raises(SourceError, match="no key 'F' for forces in any frame; it has: E, pos, species"):
+        read(tmp_path, f"2\n{comment}\nH 0 0 0\nH 0 0 1\n", keys={"energy": "E", "forces": "F"})
+    with pytest.raises(SourceError, match="no key 'E0' for energy"):
+        read(tmp_path, f"1\n{comment}\nH 0 0 0\n", keys={"energy": "E0", "forces": "F"})
+
+
+def test_an_ingest_whose_card_names_a_key_that_is_not_there_stores_nothing(tmp_path):
+    from lamdata import ingest
+    from lamdata.catalog import Card
+
+    (tmp_path / "a.xyz").write_text("".join(ROW.format(f"{CELL} {COLUMNS} energy=-1.5 traj_id={i}") for i in range(20)))
+    source = SourceSpec(path="a.xyz", format="extxyz", keys={"forces": "F_dft"})
+    with pytest.raises(SourceError, match="no key 'F_dft' for forces in any frame; it has: .*forces"):
+        ingest(Card(dataset="a", title="a", sources=[source]), str(tmp_path / "s.zarr"), base=tmp_path, quiet=True)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+@pytest.mark.parametrize(("moved", "kept"), [("F T T", True), ("F F T", False)])
+def test_forces_of_fixed_atoms_that_were_set_to_zero_are_no_forces(tmp_path, moved, kept):
+    columns = "Properties=species:S:1:pos:R:3:move_mask:L:1:REF_forces:R:3"
+    first, second, third = moved.split()
+    text = f"3\n{CELL} {columns} energy=-3\nH 0 0 0 {first} {'-0.2 0 0' if kept else '0 0 0'}\nH 1 0 0 {second} 0 0 0\nH 1 1 1 {third} 0.2 0 0\n"
+    (frame,) = read(tmp_path, text)
+    assert (frame.forces is not None) is kept
+    assert frame.left_out == (() if kept else ("forces: those of fixed atoms were set to zero",))
+
+
 def test_a_key_of_the_card_that_some_frames_lack_is_said_of_these(tmp_path):
     text = ROW.format(f"{CELL} {COLUMNS} E_dft=-1.5") + ROW.format(f"{CELL} {COLUMNS} energy=-2")
     first, second = read(tmp_path, text, keys={"energy": "E_dft"})
@@ -301,7 +331,7 @@ def test_a_key_that_only_another_span_has_is_not_missing(tmp_path):
     use, path = reader("extxyz"), tmp_path / "a.xyz"
     path.write_text(20 * ROW.format(f"{CELL} {COLUMNS} energy=-1") + ROW.format(f"{CELL} {COLUMNS} E_dft=-1.5"))
     file = SourceFile(name="a.xyz", path=str(path))
-    spans = use.spans(file, 200)
+    spans = use.spans(file, 400)
     assert len(spans) > 2
     for key, fails in (("E_dft", False), ("E_none", True)):
         spec = SourceSpec(path="a.xyz", keys={"energy": key})
@@ -390,8 +420,8 @@ def test_the_survey_finds_groups_a_published_split_and_isolated_atoms(tmp_path):
         f"{CELL} {COLUMNS} energy=-1 traj_id=t{i // 2} uid={i} set=s{i} split={'train' if i < 4 else 'test'} energy_weight=1"
         for i in range(6)
     ]
-    frames.append(f"{COLUMNS} energy=-13 config_type=IsolatedAtom split=train")
-    (tmp_path / "a.xyz").write_text("".join(map(ROW.format, frames)))
+    atom = f"1\n{COLUMNS} energy=-13 config_type=IsolatedAtom split=train\nH 0 0 0 0 0 0\n"
+    (tmp_path / "a.xyz").write_text("".join(map(ROW.format, frames)) + atom)
     survey = reader("extxyz").survey(SourceFile(name="a.xyz", path=str(tmp_path / "a.xyz")))
     assert (survey.frames, survey.groups, survey.splits, survey.isolated) == (7, {"traj_id": 3}, {"split": {"train": 5, "test": 2}}, [6])
 

@@ -290,6 +290,13 @@ def test_matpes_and_mptrj_have_their_labels(tmp_path, monkeypatch, number, small
     assert read_theory(file, use=reader("pymatgen/json")) == ({"functional": "r2SCAN"} if number < 2 else {})
 
 
+def test_what_holds_the_frames_is_their_group(tmp_path):
+    frames = emt_frames(4)
+    parts = {part: {f"mp-{m}": {f"{m}-{i}": mptrj(frames[2 * m + i], i) for i in range(2)}} for m, part in enumerate(("train", "valid"))}
+    (tmp_path / "a.json").write_text(json.dumps(parts))
+    assert [f.group for f in read(tmp_path / "a.json")] == ["a.json/mp-0"] * 2 + ["a.json/mp-1"] * 2
+
+
 def test_one_matpes_record_is_one_document(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(matpes(emt_frames(1)[0], 0), indent=1))
     (frame,) = read(tmp_path / "a.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from structure_writers import aflux, jarvis, mc2d, optimade_entry
+from structure_writers import aflux, aiida, jarvis, mc2d, optimade_entry
 from writers import emt_frames
 
 from lamdata.catalog import SourceSpec
@@ -230,11 +230,22 @@ def test_an_aflux_entry_agrees_with_itself(tmp_path, change, reason):
 
 
 def test_labels_of_aflux_that_are_not_read_are_named(tmp_path):
-    path = change_first(aflux(emt_frames(1), tmp_path), enthalpy_cell="-3.2", stress_tensor="0,0,0,0,0,0,0,0,0")
-    assert read(path, "aflow/aflux")[0].left_out == ("virial: `stress_tensor` is not read",)
-    path = change_first(path, energy_cell="")
+    """A cell of lengths and angles is turned against the one of the calculation: forces would not be along its axes."""
+    why = "is not read (of forces and stress the axes are not known)"
+    path = change_first(
+        aflux(emt_frames(1), tmp_path), enthalpy_cell="-3.2", stress_tensor="0,0,0,0,0,0,0,0,0", forces="0,0,1;0,0,0;0,0,0;0,0,-1"
+    )
     (found,) = read(path, "aflow/aflux")
-    assert found.energy is None and found.left_out == ("energy: `enthalpy_cell` is not read", "virial: `stress_tensor` is not read")
+    assert found.forces is None and found.left_out == (f"forces: `forces` {why}", f"virial: `stress_tensor` {why}")
+    (found,) = read(change_first(path, energy_cell=""), "aflow/aflux")
+    assert found.energy is None and found.left_out[0] == f"energy: `enthalpy_cell` {why}"
+
+
+@pytest.mark.parametrize(("flag", "read_as"), [(True, 0.25), (1, 0.25), (False, 1.0), (0, 1.0), ("yes", None)])
+def test_the_coordinates_of_jarvis_are_what_the_entry_says(tmp_path, flag, read_as):
+    atoms = {"lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "coords": [[0.25, 0, 0]], "elements": ["Cu"], "cartesian": flag}
+    (found,) = text(tmp_path, json.dumps([{"jid": "J", "atoms": atoms}]), "jarvis")
+    assert found.reason.startswith("`cartesian`") if read_as is None else found.positions[0, 0] == read_as
 
 
 def test_an_mc2d_entry_agrees_with_its_formula(tmp_path):
@@ -292,6 +303,11 @@ def test_a_broken_structure_among_several_costs_itself_alone(tmp_path):
 
 
 # ---- guesses -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_of_aiida_is_known_by_what_is_in_it(tmp_path):
+    path = aiida(emt_frames(1), tmp_path).rename(tmp_path / "structures.bin")
+    assert guess_format(SourceFile(name=path.name, path=str(path))) == "aiida"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-// Products of small matrices that stay in cache, in vectors of 64 bytes: the left factor one value at a time, columns of the
-// right factor a vector at a time. Buffers start as zeros and have rows of whole vectors, so that no column is left over.
+// Products of small matrices that stay in cache, in the vectors of the machine that the file is compiled for: the left factor one value at
+// a time, columns of the right factor a vector at a time. Buffers start as zeros and have rows of whole vectors, so that no column is left over.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -8,10 +8,20 @@
 #include "common.h"
 
 namespace lam {
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int VECTOR_BYTES = 32, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int VECTOR_BYTES = 16, REGISTERS = 32;
+#else
+constexpr int VECTOR_BYTES = 16, REGISTERS = 16;
+#endif
+
 template <class T>
 struct Lane {
-  typedef T Vec __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
-  static constexpr int64_t COUNT = 64 / sizeof(T);
+  typedef T Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  static constexpr int64_t COUNT = VECTOR_BYTES / sizeof(T);
   static int64_t padded(int64_t n) { return (n + COUNT - 1) / COUNT * COUNT; }
 };
 
@@ -62,7 +72,7 @@ inline __attribute__((always_inline)) void multiply_rest(const T* a, int64_t row
 template <class T, int B>
 __attribute__((noinline)) void multiply_columns(const T* a, int64_t row, int64_t column, int64_t rows, const T* b, int64_t ldb, int64_t inner, T* out, int64_t ldo,
                                                 bool add) {
-  constexpr int R = B == 1 ? 8 : 24 / B;
+  constexpr int R = REGISTERS == 16 ? (B == 1 ? 8 : 12 / B) : (B == 1 ? 8 : 24 / B);
   int64_t r = 0;
   for (; r + R <= rows; r += R) multiply_block<T, R, B>(a + r * row, row, column, b, ldb, inner, out + r * ldo, ldo, add);
   multiply_rest<T, R, B>(a + r * row, row, column, rows - r, b, ldb, inner, out + r * ldo, ldo, add);
@@ -87,9 +97,12 @@ Left<T> transpose_of(const T* at, int64_t width) {
 template <class T>
 inline void multiply(Left<T> a, int64_t rows, int64_t inner, const T* b, int64_t cols, T* out, bool add = false) {
   constexpr int64_t L = Lane<T>::COUNT;
-  for (int64_t c = 0, left = cols / L; left > 0; c += 4 * L, left -= 4) {
-    const auto columns = left >= 4 ? multiply_columns<T, 4> : left == 3 ? multiply_columns<T, 3> : left == 2 ? multiply_columns<T, 2> : multiply_columns<T, 1>;
+  constexpr int64_t most = REGISTERS == 16 ? 3 : 4;
+  for (int64_t c = 0, left = cols / L; left > 0;) {
+    const int64_t taken = left == most + 1 ? 2 : std::min(left, most);  // not one column alone
+    const auto columns = taken == 4 ? multiply_columns<T, most> : taken == 3 ? multiply_columns<T, 3> : taken == 2 ? multiply_columns<T, 2> : multiply_columns<T, 1>;
     columns(a.at, a.row, a.column, rows, b + c, cols, inner, out + c, cols, add);
+    c += taken * L, left -= taken;
   }
 }
 

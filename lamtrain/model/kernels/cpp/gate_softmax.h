@@ -4,11 +4,11 @@
 //
 // S, A are (N, I, H, J); C, B, D are (N, I, J), shared by the heads. Nothing of the size of S is kept but S itself: both
 // derivatives compute p again, which is cheaper than reading it back.
+#pragma once
 #include <limits>
 #include "common.h"
 
-namespace lam {
-namespace {
+namespace lam::gate_softmax {
 
 // p (H, J) of one row of edges.
 template <class T>
@@ -35,12 +35,27 @@ void softmax_row(const T* S, const T* C, const T* B, T* p, int64_t H, int64_t J,
   }
 }
 
+struct Inputs {
+  int64_t rows, H, J;
+  double phantom;
+  int threads;
+  Array S, C, B, D;
+
+  static Inputs of(Call& in) {
+    Inputs at{in.size(), in.size(), in.size(), in.number(), in.threads};
+    at.S = at.logits(in), at.C = at.edges(in), at.B = at.edges(in), at.D = at.edges(in);
+    return at;
+  }
+  Array logits(Call& in) const { return in.array(rows, H, J); }
+  Array edges(Call& in) const { return in.array(rows, J); }
+};
+
 // Calls body(row, head offset, p) for every (n, i) row and head, with p the softmax of that row.
 template <class T, class Begin, class Body>
-void over_rows(const Tensor& S, const Tensor& C, const Tensor& B, double phantom, Begin begin, Body body) {
-  const int64_t rows = S.size(0) * S.size(1), H = S.size(2), J = S.size(3);
-  const T *s = S.const_data_ptr<T>(), *c = C.const_data_ptr<T>(), *b = B.const_data_ptr<T>();
-  at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
+void over_rows(const Inputs& in, Begin begin, Body body) {
+  const auto& [rows, H, J, phantom, threads, S, C, B, D] = in;
+  const T *s = data<T>(S), *c = data<T>(C), *b = data<T>(B);
+  over_ranges(rows, 64, threads, [&, H = H, J = J, phantom = phantom](int64_t first, int64_t last) {
     std::vector<T> p(H * J + H), scratch(J);
     for (int64_t r = first; r < last; ++r) {
       begin(r * J);
@@ -51,11 +66,11 @@ void over_rows(const Tensor& S, const Tensor& C, const Tensor& B, double phantom
 }
 
 template <class T>
-void forward_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tensor& D, double phantom, Tensor& A) {
-  const T* d = D.const_data_ptr<T>();
-  T* a = A.data_ptr<T>();
-  const int64_t J = S.size(3);
-  over_rows<T>(S, C, B, phantom, [](int64_t) {}, [=](int64_t k, int64_t o, const T* p, T*) {
+void forward_rows(const Inputs& in, const Array& A) {
+  const T* d = data<T>(in.D);
+  T* a = into<T>(A);
+  const int64_t J = in.J;
+  over_rows<T>(in, [](int64_t) {}, [=](int64_t k, int64_t o, const T* p, T*) {
 #pragma omp simd
     for (int64_t j = 0; j < J; ++j) a[o + j] = p[j] * d[k + j];
   });
@@ -63,13 +78,12 @@ void forward_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tenso
 
 // With W the cotangent of A: u'_j = p_j (W_j D_j - sum p W D); S' = u' C; C' = sum_h u' S; B' = sum_h u'; D' = sum_h p W.
 template <class T>
-void backward_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tensor& D, const Tensor& W, double phantom, Tensor& gS, Tensor& gC,
-                   Tensor& gB, Tensor& gD) {
-  const T *s = S.const_data_ptr<T>(), *c = C.const_data_ptr<T>(), *d = D.const_data_ptr<T>(), *w = W.const_data_ptr<T>();
-  T *gs = gS.data_ptr<T>(), *gc = gC.data_ptr<T>(), *gb = gB.data_ptr<T>(), *gd = gD.data_ptr<T>();
-  const int64_t J = S.size(3);
+void backward_rows(const Inputs& in, const Array& W, const Array& gS, const Array& gC, const Array& gB, const Array& gD) {
+  const T *s = data<T>(in.S), *c = data<T>(in.C), *d = data<T>(in.D), *w = data<T>(W);
+  T *gs = into<T>(gS), *gc = into<T>(gC), *gb = into<T>(gB), *gd = into<T>(gD);
+  const int64_t J = in.J;
   over_rows<T>(
-      S, C, B, phantom,
+      in,
       [=](int64_t k) {
         for (int64_t j = 0; j < J; ++j) gc[k + j] = gb[k + j] = gd[k + j] = 0;
       },
@@ -89,18 +103,19 @@ void backward_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tens
 }
 
 struct Second {  // cotangents of (S', C', B', D') go in as a, x, y, z; those of (S, C, B, D, W) come out
-  Tensor a, x, y, z, gS, gC, gB, gD, gW;
+  Array a, x, y, z, gS, gC, gB, gD, gW;
 };
 
 template <class T>
-void second_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tensor& D, const Tensor& W, double phantom, Second& t, bool geometry) {
-  const T *s = S.const_data_ptr<T>(), *c = C.const_data_ptr<T>(), *d = D.const_data_ptr<T>(), *w = W.const_data_ptr<T>();
-  const T *a = t.a.const_data_ptr<T>(), *x = t.x.const_data_ptr<T>(), *y = t.y.const_data_ptr<T>(), *z = t.z.const_data_ptr<T>();
-  T *gs = t.gS.data_ptr<T>(), *gw = t.gW.data_ptr<T>();
-  T *gc = geometry ? t.gC.data_ptr<T>() : nullptr, *gb = geometry ? t.gB.data_ptr<T>() : nullptr, *gd = geometry ? t.gD.data_ptr<T>() : nullptr;
-  const int64_t J = S.size(3);
+void second_rows(const Inputs& in, const Array& W, const Second& t) {
+  const bool geometry = bool(t.gC);
+  const T *s = data<T>(in.S), *c = data<T>(in.C), *d = data<T>(in.D), *w = data<T>(W);
+  const T *a = data<T>(t.a), *x = data<T>(t.x), *y = data<T>(t.y), *z = data<T>(t.z);
+  T *gs = into<T>(t.gS), *gw = into<T>(t.gW);
+  T *gc = into<T>(t.gC), *gb = into<T>(t.gB), *gd = into<T>(t.gD);
+  const int64_t J = in.J;
   over_rows<T>(
-      S, C, B, phantom,
+      in,
       [=](int64_t k) {
         for (int64_t j = 0; geometry && j < J; ++j) gc[k + j] = gb[k + j] = gd[k + j] = 0;
       },
@@ -137,48 +152,29 @@ void second_rows(const Tensor& S, const Tensor& C, const Tensor& B, const Tensor
       });
 }
 
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, Tensor S, Tensor C, Tensor B, Tensor D, Tensor W, double phantom) {
-    ctx->save_for_backward({S, C, B, D, W});
-    ctx->saved_data["phantom"] = phantom;
-    ctx->set_materialize_grads(false);
-    Tensor gS = at::empty_like(S), gC = at::empty_like(C), gB = at::empty_like(C), gD = at::empty_like(C);
-    AT_DISPATCH_FLOATING_TYPES(S.scalar_type(), "gate_softmax_backward",
-                               [&] { backward_rows<scalar_t>(S, C, B, D, W, phantom, gS, gC, gB, gD); });
-    return {gS, gC, gB, gD};
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list g) {
-    auto v = ctx->get_saved_variables();
-    const bool geometry = ctx->needs_input_grad(1) || ctx->needs_input_grad(2) || ctx->needs_input_grad(3);
-    Second t{filled(g[0], v[0]), filled(g[1], v[1]), filled(g[2], v[1]), filled(g[3], v[1])};
-    t.gS = at::empty_like(v[0]);
-    t.gW = at::empty_like(v[0]);
-    if (geometry) t.gC = at::empty_like(v[1]), t.gB = at::empty_like(v[1]), t.gD = at::empty_like(v[1]);
-    AT_DISPATCH_FLOATING_TYPES(v[0].scalar_type(), "gate_softmax_second",
-                               [&] { second_rows<scalar_t>(v[0], v[1], v[2], v[3], v[4], ctx->saved_data["phantom"].toDouble(), t, geometry); });
-    return {t.gS, t.gC, t.gB, t.gD, t.gW, Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, Tensor S, Tensor C, Tensor B, Tensor D, double phantom) {
-    ctx->save_for_backward({S, C, B, D});
-    ctx->saved_data["phantom"] = phantom;
-    Tensor A = at::empty_like(S);
-    AT_DISPATCH_FLOATING_TYPES(S.scalar_type(), "gate_softmax", [&] { forward_rows<scalar_t>(S, C, B, D, phantom, A); });
-    return A;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list g) {
-    auto v = ctx->get_saved_variables();
-    auto out = Backward::apply(v[0], v[1], v[2], v[3], g[0].contiguous(), ctx->saved_data["phantom"].toDouble());
-    return {out[0], out[1], out[2], out[3], Tensor()};
-  }
-};
-
-}  // namespace
-
-Tensor gate_softmax(const Tensor& s, const Tensor& c, const Tensor& b, const Tensor& d, int64_t phantom) {
-  TORCH_CHECK(s.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  return Forward::apply(s.contiguous(), c.contiguous(), b.contiguous(), d.contiguous(), double(phantom));
+template <class T>
+void value(Call in) {
+  const Inputs at = Inputs::of(in);
+  const Array A = at.logits(in);
+  in.done();
+  forward_rows<T>(at, A);
 }
-}  // namespace lam
+
+template <class T>
+void first(Call in) {
+  const Inputs at = Inputs::of(in);
+  const Array W = at.logits(in), gS = at.logits(in), gC = at.edges(in), gB = at.edges(in), gD = at.edges(in);
+  in.done();
+  backward_rows<T>(at, W, gS, gC, gB, gD);
+}
+
+template <class T>
+void second(Call in) {
+  const Inputs at = Inputs::of(in);
+  const Array W = at.logits(in);
+  Second t{at.logits(in), at.edges(in), at.edges(in), at.edges(in)};
+  t.gS = at.logits(in), t.gC = at.edges(in), t.gB = at.edges(in), t.gD = at.edges(in), t.gW = at.logits(in);
+  in.done();
+  second_rows<T>(at, W, t);
+}
+}  // namespace lam::gate_softmax

@@ -1,14 +1,14 @@
-// What the passes of pair_attention.cpp share: shapes, weights and their gradients, and what is computed first of each atom and head.
+// What the passes of pair_attention.h share: shapes, weights and their gradients, and what is computed first of each atom and head.
 #pragma once
 #include <limits>
 #include "tile.h"
 
-namespace lam::attention {
+namespace lam::pair_attention {
 template <class T>
 struct Shape {
   int64_t N, slots, K, H, dims, V, cols;  // `V`: edges of an atom, at most `slots`; `dims`, `cols`: K and V in whole vectors
 
-  Shape(const Tensor& x, const Tensor& M) : N(x.size(0)), slots(x.size(1)), K(x.size(2)), H(M.size(1) / K), dims(Lane<T>::padded(K)) { set_edges(slots); }
+  Shape(const Array& x, const Array& M) : N(x.size(0)), slots(x.size(1)), K(x.size(2)), H(M.size(1) / K), dims(Lane<T>::padded(K)) { set_edges(slots); }
   void set_edges(int64_t count) { V = count, cols = Lane<T>::padded(count); }
   Buffer<T> square() const { return Buffer<T>(V * cols); }        // [j, i]
   Buffer<T> channel() const { return Buffer<T>(cols * dims); }    // [i, k], or [k, i] transposed
@@ -19,10 +19,11 @@ struct Options {
   double C, D;
   bool gated;
   int64_t phantom;
+  int threads;
 };
 
 struct Inputs {
-  Tensor x, M, Z, bias, f, k;
+  Array x, M, Z, bias, f, k;
   Options options;
 };
 
@@ -31,14 +32,14 @@ struct Squares {  // f and k, or cotangents or derivatives of them
   Buffer<T> f, k;
   explicit Squares(const Shape<T>& n) : f(n.square()), k(f) {}
 
-  void load(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n) {
+  void load(const Array& fading, const Array& both, int64_t atom, const Shape<T>& n) {
     const int64_t at = atom * n.slots * n.slots;
     copy_rows(data<T>(fading) + at, n.slots, n.V, n.V, f.data(), n.cols), copy_rows(data<T>(both) + at, n.slots, n.V, n.V, k.data(), n.cols);
   }
   void clear() { std::fill(f.begin(), f.end(), T(0)), std::fill(k.begin(), k.end(), T(0)); }
-  void write(const Tensor& fading, const Tensor& both, int64_t atom, const Shape<T>& n) const {
+  void write(const Array& fading, const Array& both, int64_t atom, const Shape<T>& n) const {
     const int64_t at = atom * n.slots * n.slots;
-    fill_rows(f.data(), n.cols, n.V, n.V, fading.data_ptr<T>() + at, n.slots, n.slots), fill_rows(k.data(), n.cols, n.V, n.V, both.data_ptr<T>() + at, n.slots, n.slots);
+    fill_rows(f.data(), n.cols, n.V, n.V, into<T>(fading) + at, n.slots, n.slots), fill_rows(k.data(), n.cols, n.V, n.V, into<T>(both) + at, n.slots, n.slots);
   }
 };
 
@@ -63,21 +64,20 @@ struct Gradients {  // M' and Z' of each head, (K, dims), and bias', of the atom
   Buffer<T> m, z, bias;
   explicit Gradients(const Shape<T>& n) : m(n.matrices()), z(m), bias(n.dims) {}
 
-  // Adds up those of all threads, in order.
-  static variable_list total(const std::vector<Gradients>& parts, const Inputs& in) {
-    const Shape<T> n(in.x, in.M);
-    Tensor gM = at::zeros_like(in.M), gZ = at::zeros_like(in.Z), gb = at::zeros_like(in.bias);
-    T *pm = gM.data_ptr<T>(), *pz = gZ.data_ptr<T>(), *pb = gb.data_ptr<T>();
+  // Adds up those of all threads, in order; gM, gZ, gb, each if asked.
+  static void total(const std::vector<Gradients>& parts, const Shape<T>& n, const Array& gM, const Array& gZ, const Array& gb) {
+    for (const Array& clean : {gM, gZ, gb})
+      if (clean) zero_rows<T>(clean, 0, clean.size(0));
+    T *pm = into<T>(gM), *pz = into<T>(gZ), *pb = into<T>(gb);
     for (const auto& part : parts) {
-      for (int64_t k = 0; k < n.K; ++k) pb[k] += part.bias[k];
-      for (int64_t h = 0; h < n.H; ++h)
+      for (int64_t k = 0; pb && k < n.K; ++k) pb[k] += part.bias[k];
+      for (int64_t h = 0; pm && h < n.H; ++h)
         for (int64_t k = 0; k < n.K; ++k)
           for (int64_t l = 0; l < n.K; ++l) {
             pm[(k * n.H + h) * n.K + l] += part.m[(h * n.K + k) * n.dims + l];
             pz[(h * n.K + k) * n.K + l] += part.z[(h * n.K + k) * n.dims + l];
           }
     }
-    return {gM, gZ, gb};
   }
 };
 
@@ -112,9 +112,9 @@ struct Atom {
     squares.load(in.f, in.k, atom, n);
     channel(in.x, atom, x), turn(x, xt);
   }
-  void channel(const Tensor& from, int64_t atom, Buffer<T>& to) const { copy_rows(data<T>(from) + atom * n.slots * n.K, n.K, n.V, n.K, to.data(), n.dims); }
-  void write(const Buffer<T>& from, int64_t atom, const Tensor& to) const {
-    fill_rows(from.data(), n.dims, n.V, n.K, to.data_ptr<T>() + atom * n.slots * n.K, n.slots, n.K);
+  void channel(const Array& from, int64_t atom, Buffer<T>& to) const { copy_rows(data<T>(from) + atom * n.slots * n.K, n.K, n.V, n.K, to.data(), n.dims); }
+  void write(const Buffer<T>& from, int64_t atom, const Array& to) const {
+    fill_rows(from.data(), n.dims, n.V, n.K, into<T>(to) + atom * n.slots * n.K, n.slots, n.K);
   }
   void turn(const Buffer<T>& channel, Buffer<T>& to) const { transpose(channel.data(), n.cols, n.dims, to.data()); }
   void turn_back(const Buffer<T>& transposed, Buffer<T>& to) const { transpose(transposed.data(), n.dims, n.cols, to.data()); }
@@ -182,9 +182,9 @@ template <class T, template <class> class Pass, class Results>
 std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
   const Shape<T> n(in.x, in.M);
   const Matrices<T> matrices(n, in);
-  const int64_t parts = parts_of(n.N);
+  const int64_t parts = parts_of(n.N, in.options.threads);
   std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
-  over_parts(parts, [&](int64_t part) {
+  over_parts(parts, in.options.threads, [&](int64_t part) {
     Atom<T> atom(n, matrices, in.options);
     Pass<T> pass(n);
     for (int64_t a = n.N * part / parts; a < n.N * (part + 1) / parts; ++a) {
@@ -194,4 +194,4 @@ std::vector<Gradients<T>> over_atoms(const Inputs& in, const Results& results) {
   });
   return sums;
 }
-}  // namespace lam::attention
+}  // namespace lam::pair_attention

@@ -12,19 +12,20 @@ constexpr int64_t LANES = 64;
 
 template <class T>
 struct Net {  // weights as plain arrays: `first` (width[0],), `matrix[k]` (width[k-1], width[k]), `bias[k]`
+  int64_t rows;  // of the table
   std::vector<int64_t> width;
   const T *tables, *first;
   std::vector<const T*> matrix, bias;
 
   // `weights`: tables (rows, width[0]), first, then matrix and bias of every further layer
-  explicit Net(at::TensorList weights) {
-    tables = weights[0].const_data_ptr<T>();
-    first = weights[1].const_data_ptr<T>();
+  explicit Net(const Arrays& weights) : rows(weights[0].size(0)) {
+    tables = data<T>(weights[0]);
+    first = data<T>(weights[1]);
     width.push_back(weights[1].numel());
     matrix.push_back(nullptr), bias.push_back(nullptr);
     for (size_t k = 2; k < weights.size(); k += 2) {
-      matrix.push_back(weights[k].const_data_ptr<T>());
-      bias.push_back(weights[k + 1].const_data_ptr<T>());
+      matrix.push_back(data<T>(weights[k]));
+      bias.push_back(data<T>(weights[k + 1]));
       width.push_back(weights[k + 1].numel());
     }
   }
@@ -48,28 +49,26 @@ template <class T>
 struct Gradients {
   using Vec = typename Lane<T>::Vec;
   static constexpr int64_t L = Lane<T>::COUNT;
-  std::vector<Tensor> shapes;
-  Tensor tables;
+  Buffer<T> tables;
   std::vector<Buffer<T>> sums;  // for first, then matrix and bias of every further layer
 
-  explicit Gradients(at::TensorList weights) : shapes(weights.begin(), weights.end()), tables(at::zeros_like(weights[0])) {
-    for (size_t k = 1; k < shapes.size(); ++k) sums.emplace_back(shapes[k].numel() * L, T(0));
+  explicit Gradients(const Net<T>& net) : tables(net.rows * net.width[0]) {
+    sums.emplace_back(net.width[0] * L);
+    for (int64_t k = 1; k < net.layers(); ++k) sums.emplace_back(net.width[k - 1] * net.width[k] * L), sums.emplace_back(net.width[k] * L);
   }
   Vec& first(int64_t o) { return at(0, o); }
   Vec& matrix(int64_t k, int64_t place) { return at(2 * k - 1, place); }
   Vec& bias(int64_t k, int64_t o) { return at(2 * k, o); }
 
-  std::vector<Tensor> all() const {
-    std::vector<Tensor> found{tables};
-    for (size_t k = 1; k < shapes.size(); ++k) {
-      found.push_back(at::empty_like(shapes[k]));
-      T* out = found.back().template data_ptr<T>();
-      for (int64_t i = 0; i < found.back().numel(); ++i) {
-        out[i] = 0;
-        for (int64_t l = 0; l < L; ++l) out[i] += sums[k - 1][i * L + l];
-      }
+  // Adds up those of all threads, in order.
+  static void total(const std::vector<Gradients>& parts, const Arrays& to) {
+    for (size_t k = 0; k < to.size(); ++k) {
+      T* sum = into<T>(to[k]);
+      std::fill_n(sum, to[k].numel(), T(0));
+      for (const Gradients& part : parts)
+        for (int64_t i = 0; i < to[k].numel(); ++i)
+          for (int64_t l = 0; l < (k ? L : 1); ++l) sum[i] += k ? part.sums[k - 1][i * L + l] : part.tables[i];
     }
-    return found;
   }
 
  private:
@@ -79,7 +78,7 @@ struct Gradients {
 template <class T>
 struct Lanes {  // the state of one block of lanes
   using Vec = typename Lane<T>::Vec;
-  static constexpr int64_t VECTORS = LANES / Lane<T>::COUNT;
+  static constexpr int64_t VECTORS = LANES / Lane<T>::COUNT, BLOCK = std::min<int64_t>(VECTORS, 4);  // vectors at once, in registers
   std::vector<Buffer<T>> h, y, t, dy;  // value with and without the skip, and slope with and without it
   Buffer<T> up, down, up_t, down_t;
 
@@ -118,22 +117,23 @@ struct Lanes {  // the state of one block of lanes
   template <bool SLOPE>
   void layer(const Net<T>& net, int64_t k) {
     const int64_t in = net.width[k - 1], out = net.width[k];
-    for (int64_t o = 0; o < out; ++o) {
-      Vec value[VECTORS], slope[VECTORS] = {};
-      for (int64_t v = 0; v < VECTORS; ++v) value[v] = Vec{} + net.bias[k][o];
-      for (int64_t i = 0; i < in; ++i) {
-        const T w = net.matrix[k][i * out + o];
-        const Vec *hi = unit(h[k - 1], i), *ti = unit(t[k - 1], i);
-        for (int64_t v = 0; v < VECTORS; ++v) {
-          value[v] += w * hi[v];
-          if (SLOPE) slope[v] += w * ti[v];
+    for (int64_t b = 0; b < VECTORS; b += BLOCK)
+      for (int64_t o = 0; o < out; ++o) {
+        Vec value[BLOCK], slope[BLOCK] = {};
+        for (int64_t v = 0; v < BLOCK; ++v) value[v] = Vec{} + net.bias[k][o];
+        for (int64_t i = 0; i < in; ++i) {
+          const T w = net.matrix[k][i * out + o];
+          const Vec *hi = unit(h[k - 1], i) + b, *ti = unit(t[k - 1], i) + b;
+          for (int64_t v = 0; v < BLOCK; ++v) {
+            value[v] += w * hi[v];
+            if (SLOPE) slope[v] += w * ti[v];
+          }
+        }
+        for (int64_t v = 0; v < BLOCK; ++v) {
+          unit(y[k], o)[b + v] = value[v];
+          if (SLOPE) unit(dy[k], o)[b + v] = slope[v];
         }
       }
-      for (int64_t v = 0; v < VECTORS; ++v) {
-        unit(y[k], o)[v] = value[v];
-        if (SLOPE) unit(dy[k], o)[v] = slope[v];
-      }
-    }
     tanh_all(y[k].data(), out * LANES);
     const T keeps = net.skips(k) ? 1 : 0;
     for (int64_t o = 0; o < out; ++o) {
@@ -155,7 +155,7 @@ struct Lanes {  // the state of one block of lanes
   void reverse(const Net<T>& net, Gradients<T>& grad, const T* x, const Runs& runs, T* gx) {
     for (int64_t k = net.layers() - 1; k > 0; --k) reverse_layer<SLOPE>(net, grad, k);
     const int64_t n = net.width[0];
-    T* tables = grad.tables.template data_ptr<T>();
+    T* tables = grad.tables.data();
     Vec by_x[VECTORS] = {};
     for (int64_t o = 0; o < n; ++o) {
       const T w = net.first[o];
@@ -197,31 +197,30 @@ struct Lanes {  // the state of one block of lanes
         through<SLOPE>(k, o, v);
         grad.bias(k, o) += unit(up, o)[v];
       }
-    for (int64_t i = 0; i < in; ++i) {
-      Vec *di = unit(down, i), *dti = unit(down_t, i);
-      const Vec *hi = unit(h[k - 1], i), *ti = unit(t[k - 1], i);
-      Vec below[VECTORS], below_t[VECTORS] = {};
-      for (int64_t v = 0; v < VECTORS; ++v) {
-        below[v] = di[v];
-        if (SLOPE) below_t[v] = dti[v];
-      }
-      for (int64_t o = 0; o < out; ++o) {
-        const T w = net.matrix[k][i * out + o];
-        Vec sum = grad.matrix(k, i * out + o);
-        for (int64_t v = 0; v < VECTORS; ++v) {
-          const Vec u = unit(up, o)[v];
-          sum += hi[v] * u, below[v] += w * u;
-          if (!SLOPE) continue;
-          const Vec ut = unit(up_t, o)[v];
-          sum += ti[v] * ut, below_t[v] += w * ut;
+    for (int64_t b = 0; b < VECTORS; b += BLOCK)
+      for (int64_t i = 0; i < in; ++i) {
+        Vec *di = unit(down, i) + b, *dti = unit(down_t, i) + b;
+        const Vec *hi = unit(h[k - 1], i) + b, *ti = unit(t[k - 1], i) + b;
+        Vec below[BLOCK], below_t[BLOCK] = {};
+        for (int64_t v = 0; v < BLOCK; ++v) {
+          below[v] = di[v];
+          if (SLOPE) below_t[v] = dti[v];
         }
-        grad.matrix(k, i * out + o) = sum;
+        for (int64_t o = 0; o < out; ++o) {
+          const T w = net.matrix[k][i * out + o];
+          const Vec *uo = unit(up, o) + b, *uto = unit(up_t, o) + b;
+          Vec sum = grad.matrix(k, i * out + o);
+          for (int64_t v = 0; v < BLOCK; ++v) {
+            sum += hi[v] * uo[v], below[v] += w * uo[v];
+            if (SLOPE) sum += ti[v] * uto[v], below_t[v] += w * uto[v];
+          }
+          grad.matrix(k, i * out + o) = sum;
+        }
+        for (int64_t v = 0; v < BLOCK; ++v) {
+          di[v] = below[v];
+          if (SLOPE) dti[v] = below_t[v];
+        }
       }
-      for (int64_t v = 0; v < VECTORS; ++v) {
-        di[v] = below[v];
-        if (SLOPE) dti[v] = below_t[v];
-      }
-    }
     std::swap(up, down), std::swap(up_t, down_t);
   }
 };

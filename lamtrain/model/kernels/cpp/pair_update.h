@@ -13,17 +13,18 @@
 //   W'' = X^T t + x^T a    b'' = sum a    r'' = sum A s g    w'' = sum g rho P Z
 //
 // Of a row only y is kept, since a tanh is dear; the rest is computed again, some rows at a time, in cache.
+#pragma once
 #include "tile.h"
 
-namespace lam {
-namespace {
+namespace lam::pair_update {
 constexpr int64_t ROWS = 32;  // at once
 
 struct Inputs {
-  Tensor x, W, b, r, z, w, c;
+  Array x, W, b, r, z, w, c;
   double eps;
-  bool attended() const { return w.numel() > 0; }  // else z, w and c are empty
-  int64_t rows() const { return x.numel() / r.numel(); }
+  int threads;
+  bool attended() const { return bool(w); }  // else z, w and c are not there either
+  int64_t rows() const { return x.size(0); }
 };
 
 template <class T>
@@ -46,18 +47,14 @@ struct Gradients {  // of the weights, from the rows of one thread
   Buffer<T> W, b, r, w, c;
   explicit Gradients(const Weights<T>& n) : W(n.K * n.dims), b(n.dims), r(b), w(b), c(b) {}
 
-  // W', b', r', w', c': those of all threads, added up in order.
-  static variable_list total(const std::vector<Gradients>& parts, const Inputs& in, int64_t dims) {
-    const int64_t K = in.r.numel();
-    const auto sum = [&](Buffer<T> Gradients::*which, const Tensor& like) {
-      Tensor out = at::zeros_like(like);
-      for (const auto& part : parts) add_unpadded((part.*which).data(), out.numel() / K, K, out.data_ptr<T>(), dims);
-      return out;
-    };
-    variable_list out{sum(&Gradients::W, in.W), sum(&Gradients::b, in.b), sum(&Gradients::r, in.r)};
-    if (in.attended()) out.push_back(sum(&Gradients::w, in.w)), out.push_back(sum(&Gradients::c, in.c));
-    out.resize(5);
-    return out;
+  // W', b', r', w', c', each if asked: those of all threads, added up in order.
+  static void total(const std::vector<Gradients>& parts, const Arrays& to, const Weights<T>& n) {
+    const std::array<Buffer<T> Gradients::*, 5> all{&Gradients::W, &Gradients::b, &Gradients::r, &Gradients::w, &Gradients::c};
+    for (size_t k = 0; k < to.size(); ++k) {
+      if (!to[k]) continue;
+      std::fill_n(into<T>(to[k]), to[k].numel(), T(0));
+      for (const auto& part : parts) add_unpadded((part.*all[k]).data(), to[k].numel() / n.K, n.K, into<T>(to[k]), n.dims);
+    }
   }
 };
 
@@ -67,9 +64,9 @@ struct Tile {
   const Weights<T>& n;
   int64_t begin = 0, count = 0;
 
-  void load(const Tensor& from, Buffer<T>& to) const { copy_rows(data<T>(from) + begin * n.K, n.K, count, n.K, to.data(), n.dims); }
-  void store(const Buffer<T>& from, const Tensor& to) const { copy_rows(from.data(), n.dims, count, n.K, to.data_ptr<T>() + begin * n.K, n.K); }
-  T* rows(const Tensor& padded) const { return padded.data_ptr<T>() + begin * n.dims; }
+  void load(const Array& from, Buffer<T>& to) const { copy_rows(data<T>(from) + begin * n.K, n.K, count, n.K, to.data(), n.dims); }
+  void store(const Buffer<T>& from, const Array& to) const { copy_rows(from.data(), n.dims, count, n.K, into<T>(to) + begin * n.K, n.K); }
+  T* rows(const Array& padded) const { return into<T>(padded) + begin * n.dims; }
   // out (+)= left matrix
   void times(const T* left, const Buffer<T>& matrix, T* out, bool add) const { multiply(rows_of(left, n.dims), count, n.K, matrix.data(), n.dims, out, add); }
   // matrix += left^T right
@@ -81,9 +78,9 @@ struct Tile {
 // Calls body(tile, pass of this thread, its sums) for all rows; returns the sums.
 template <class T, class Pass, class Results>
 std::vector<Gradients<T>> over_rows(const Inputs& in, const Weights<T>& n, const Results& results) {
-  const int64_t rows = in.rows(), parts = parts_of(rows / ROWS);
+  const int64_t rows = in.rows(), parts = parts_of(rows / ROWS, in.threads);
   std::vector<Gradients<T>> sums(parts, Gradients<T>(n));
-  over_parts(parts, [&](int64_t part) {
+  over_parts(parts, in.threads, [&](int64_t part) {
     Pass pass(n);
     for (int64_t begin = rows * part / parts, end = rows * (part + 1) / parts; begin < end; begin += ROWS)
       pass(Tile<T>{n, begin, std::min(ROWS, end - begin)}, in, results, sums[part]);
@@ -107,7 +104,7 @@ struct Spread {
 };
 
 struct ValueResults {
-  Tensor y, out;
+  Array y, out;
 };
 
 template <class T>
@@ -141,8 +138,8 @@ struct Value {
 };
 
 struct FirstResults {
-  Tensor y, g;  // kept; the cotangent
-  Tensor x, z;  // x' and z'
+  Array y, g;  // kept; the cotangent
+  Array x, z;  // x' and z'
   bool weights;
 };
 
@@ -190,8 +187,8 @@ struct First {
 };
 
 struct SecondResults {
-  Tensor y, g, X, Z;  // kept; the cotangents of out, x' and z'
-  Tensor gg, x, z;    // g'', x'', z''
+  Array y, g, X, Z;  // kept; the cotangents of out, x' and z'
+  Array gg, x, z;    // g'', x'', z''
   bool weights;
 };
 
@@ -246,83 +243,56 @@ struct Second {
   }
 };
 
-void keep(AutogradContext* ctx, const Inputs& in, const Tensor& y, const Tensor& g = Tensor()) {
-  ctx->save_for_backward({in.x, in.W, in.b, in.r, in.z, in.w, in.c, y, g});
-  ctx->saved_data["eps"] = in.eps;
-}
-Inputs inputs(AutogradContext* ctx) {
-  const auto v = ctx->get_saved_variables();
-  return {v[0], v[1], v[2], v[3], v[4], v[5], v[6], ctx->saved_data["eps"].toDouble()};
-}
+// Sizes: rows, K. Number: eps. Arrays: x, W, b, r, z, w, c; then those of each function.
+struct Shape {
+  int64_t rows, K;
 
-// (x', W', b', r', z', w', c'), those of weights if wanted
-variable_list first(const Inputs& in, const Tensor& y, const Tensor& g, bool weights) {
-  const FirstResults out{y, g, at::empty_like(in.x), at::empty_like(in.z), weights};
-  variable_list w(5);
-  AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "pair_update_backward", [&] {
-    const Weights<scalar_t> n(in);
-    const auto sums = over_rows<scalar_t, First<scalar_t>>(in, n, out);
-    if (weights) w = Gradients<scalar_t>::total(sums, in, n.dims);
-  });
-  return {out.x, w[0], w[1], w[2], out.z, w[3], w[4]};
-}
-
-struct Backward : torch::autograd::Function<Backward> {  // (g, x, W, b, r, z, w, c; y) -> (x', z')
-  static variable_list forward(AutogradContext* ctx, Tensor g, Tensor x, Tensor W, Tensor b, Tensor r, Tensor z, Tensor w, Tensor c, Tensor y, double eps) {
-    const Inputs in{x, W, b, r, z, w, c, eps};
-    keep(ctx, in, y, g);
-    ctx->set_materialize_grads(false);
-    const variable_list grads = first(in, y, g, false);
-    return {grads[0], grads[4]};
+  Array channel(Call& in) const { return in.array(rows, K); }
+  template <class T>
+  Array kept(Call& in) const {
+    return in.array(rows, Lane<T>::padded(K));
   }
-  static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    const Inputs in = inputs(ctx);
-    const auto v = ctx->get_saved_variables();
-    const SecondResults out{v[7], v[8], filled(cot[0], in.x), filled(cot[1], in.z), at::empty_like(in.x), at::empty_like(in.x), at::empty_like(in.z),
-                            wanted(ctx, 2, 3)};
-    variable_list w;
-    AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "pair_update_second", [&] {
-      const Weights<scalar_t> n(in);
-      w = Gradients<scalar_t>::total(over_rows<scalar_t, Second<scalar_t>>(in, n, out), in, n.dims);
-    });
-    return {out.gg, out.x, w[0], w[1], w[2], out.z, w[3], Tensor(), Tensor(), Tensor()};
+  Inputs inputs(Call& in) const {
+    return {channel(in), in.array(K, K), in.array(K), in.array(K), channel(in), in.array(K), in.array(K), in.number(), in.threads};
+  }
+  // W', b', r', w' and, of the first derivative, c'
+  Arrays weights(Call& in, bool last) const {
+    Arrays all{in.array(K, K), in.array(K), in.array(K), in.array(K)};
+    if (last) all.push_back(in.array(K));
+    return all;
   }
 };
 
-struct Forward : torch::autograd::Function<Forward> {  // (x, W, b, r, z, w, c) -> out
-  static Tensor forward(AutogradContext* ctx, Tensor x, Tensor W, Tensor b, Tensor r, Tensor z, Tensor w, Tensor c, double eps) {
-    const Inputs in{x, W, b, r, z, w, c, eps};
-    ValueResults to{Tensor(), at::empty_like(x)};
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "pair_update", [&] {
-      const Weights<scalar_t> n(in);
-      to.y = at::empty({in.rows(), n.dims}, x.options());
-      over_rows<scalar_t, Value<scalar_t>>(in, n, to);
-    });
-    keep(ctx, in, to.y);
-    return to.out;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    const Inputs in = inputs(ctx);
-    const Tensor y = ctx->get_saved_variables()[7], g = cot[0].contiguous();
-    variable_list grads;
-    if (wanted(ctx, 1, 3)) {
-      TORCH_CHECK(!at::GradMode::is_enabled(), "the fused pair update has no second derivative by its weights; use the plain kernels");
-      grads = first(in, y, g, true);
-    } else {
-      const variable_list both = Backward::apply(g, in.x, in.W, in.b, in.r, in.z, in.w, in.c, y, in.eps);
-      grads = {both[0], Tensor(), Tensor(), Tensor(), in.attended() ? both[1] : Tensor(), Tensor(), Tensor()};
-    }
-    grads.emplace_back();
-    return grads;
-  }
-};
-
-Tensor whole(const std::optional<Tensor>& t, const Tensor& like) { return t ? t->contiguous() : at::empty({0}, like.options()); }
-}  // namespace
-
-Tensor pair_update(const Tensor& x, const Tensor& W, const Tensor& b, const Tensor& r, const std::optional<Tensor>& z, const std::optional<Tensor>& w,
-                   const std::optional<Tensor>& c, double eps) {
-  TORCH_CHECK(x.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  return Forward::apply(x.contiguous(), W.contiguous(), b.contiguous(), r.contiguous(), whole(z, x), whole(w, x), whole(c, x), eps);
+template <class T>
+void value(Call in) {
+  const Shape shape{in.size(), in.size()};
+  const Inputs at = shape.inputs(in);
+  const ValueResults to{shape.kept<T>(in), shape.channel(in)};
+  in.done();
+  over_rows<T, Value<T>>(at, Weights<T>(at), to);
 }
-}  // namespace lam
+
+template <class T>
+void first(Call in) {
+  const Shape shape{in.size(), in.size()};
+  const Inputs at = shape.inputs(in);
+  FirstResults to{shape.kept<T>(in), shape.channel(in), shape.channel(in), shape.channel(in)};
+  const Arrays grads = shape.weights(in, true);
+  in.done();
+  to.weights = bool(grads[0]);
+  const Weights<T> n(at);
+  Gradients<T>::total(over_rows<T, First<T>>(at, n, to), grads, n);
+}
+
+template <class T>
+void second(Call in) {
+  const Shape shape{in.size(), in.size()};
+  const Inputs at = shape.inputs(in);
+  SecondResults to{shape.kept<T>(in), shape.channel(in), shape.channel(in), shape.channel(in), shape.channel(in), shape.channel(in), shape.channel(in)};
+  const Arrays grads = shape.weights(in, false);
+  in.done();
+  to.weights = bool(grads[0]);
+  const Weights<T> n(at);
+  Gradients<T>::total(over_rows<T, Second<T>>(at, n, to), grads, n);
+}
+}  // namespace lam::pair_update

@@ -21,18 +21,17 @@
 // switch that is 0 has no slope.
 // Squares are held as [j, i]: a vector is of edges i, and sums over j run from vector to vector. Nothing but the inputs is kept
 // between the passes: all is computed again in cache, which is cheaper than to read it back.
-#include "pair_attention.h"
+#pragma once
+#include "pair_atoms.h"
 
-namespace lam {
-namespace {
-using namespace attention;
+namespace lam::pair_attention {
 
 template <class T>
 struct Value {
   Buffer<T> o, y;
   explicit Value(const Shape<T>& n) : o(n.channel()), y(o) {}
 
-  void operator()(int64_t a, Atom<T>& atom, const Tensor& out, Gradients<T>&) {
+  void operator()(int64_t a, Atom<T>& atom, const Array& out, Gradients<T>&) {
     const Shape<T>& n = atom.n;
     for (int64_t i = 0; i < n.V; ++i) std::copy_n(atom.matrices.bias.data(), n.dims, &y[i * n.dims]);
     for (int64_t h = 0; h < n.H; ++h) {
@@ -48,8 +47,8 @@ struct Value {
 };
 
 struct FirstResults {
-  Tensor Y;        // the cotangent
-  Tensor x, f, k;  // x' and, if wanted, f', k'
+  Array Y;        // the cotangent
+  Array x, f, k;  // x' and, if wanted, f', k'
   Options options;
   bool geometry, weights;
 };
@@ -106,8 +105,8 @@ struct First {
 };
 
 struct SecondResults {
-  Tensor Y, X, F, G;  // the cotangent of y, and those of x', f', k'
-  Tensor x, y, f, k;  // x'', Y'' and, if wanted, f'', k''
+  Array Y, X, F, G;  // the cotangent of y, and those of x', f', k'
+  Array x, y, f, k;  // x'', Y'' and, if wanted, f'', k''
   Options options;
   bool geometry, weights;
 };
@@ -180,81 +179,50 @@ struct Second {
   }
 };
 
-Inputs inputs(AutogradContext* ctx) {
-  const auto v = ctx->get_saved_variables();
-  auto& saved = ctx->saved_data;
-  return {v[0], v[1], v[2], v[3], v[4], v[5], {saved["C"].toDouble(), saved["D"].toDouble(), saved["gated"].toBool(), saved["phantom"].toInt()}};
-}
-void keep(AutogradContext* ctx, const Inputs& in, const Tensor& Y = Tensor()) {
-  ctx->save_for_backward({in.x, in.M, in.Z, in.bias, in.f, in.k, Y});
-  auto& saved = ctx->saved_data;
-  saved["C"] = in.options.C, saved["D"] = in.options.D, saved["gated"] = in.options.gated, saved["phantom"] = in.options.phantom;
-}
-Tensor like(const Tensor& t, bool wanted = true) { return wanted ? at::empty_like(t) : Tensor(); }
+// Sizes: atoms, slots, K, heads, whether gated, phantoms. Numbers: C, D. Arrays: x, M, Z, bias, f, k; then those of each function.
+struct Reader {
+  int64_t N, slots, K, H;
+  Options options;
 
-// The gradients of M, Z and bias that a pass left, or none.
+  explicit Reader(Call& in) : N(in.size()), slots(in.size()), K(in.size()), H(in.size()) {
+    options.gated = in.size() != 0, options.phantom = in.size();
+    options.C = in.number(), options.D = in.number(), options.threads = in.threads;
+  }
+  Array channel(Call& in) const { return in.array(N, slots, K); }
+  Array squares(Call& in) const { return in.array(N, slots, slots); }
+  Array queries(Call& in) const { return in.array(K, H * K); }
+  Array values(Call& in) const { return in.array(H * K, K); }
+  Inputs inputs(Call& in) const { return {channel(in), queries(in), values(in), in.array(K), squares(in), squares(in), options}; }
+};
+
 template <class T>
-variable_list weight_gradients(const std::vector<Gradients<T>>& sums, const Inputs& in, bool wanted) {
-  return wanted ? Gradients<T>::total(sums, in) : variable_list(3);
+void value(Call in) {
+  const Reader at(in);
+  const Inputs inputs = at.inputs(in);
+  const Array y = at.channel(in);
+  in.done();
+  over_atoms<T, Value>(inputs, y);
 }
 
-// (x', M', Z', bias', f', k'), each if wanted
-variable_list first(const Inputs& in, const Tensor& Y, bool geometry, bool weights) {
-  FirstResults out{Y, like(in.x), like(in.f, geometry), like(in.f, geometry), in.options, geometry, weights};
-  variable_list w;
-  AT_DISPATCH_FLOATING_TYPES(Y.scalar_type(), "pair_attention_backward", [&] { w = weight_gradients(over_atoms<scalar_t, First>(in, out), in, weights); });
-  return {out.x, w[0], w[1], w[2], out.f, out.k};
+template <class T>
+void first(Call in) {
+  const Reader at(in);
+  const Inputs inputs = at.inputs(in);
+  FirstResults to{at.channel(in), at.channel(in), at.squares(in), at.squares(in), at.options};
+  const Array gM = at.queries(in), gZ = at.values(in), gb = in.array(at.K);
+  in.done();
+  to.geometry = bool(to.f), to.weights = bool(gM);
+  Gradients<T>::total(over_atoms<T, First>(inputs, to), Shape<T>(inputs.x, inputs.M), gM, gZ, gb);
 }
 
-struct Backward : torch::autograd::Function<Backward> {  // (Y, x, M, Z, bias, f, k) -> (x', f', k')
-  static variable_list forward(AutogradContext* ctx, Tensor Y, Tensor x, Tensor M, Tensor Z, Tensor bias, Tensor f, Tensor k, Options options, bool geometry) {
-    const Inputs in{x, M, Z, bias, f, k, options};
-    keep(ctx, in, Y);
-    ctx->set_materialize_grads(false);
-    const variable_list grads = first(in, Y, geometry, false);
-    return stand_ins({grads[0], grads[4], grads[5]}, x);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    const Inputs in = inputs(ctx);
-    const bool geometry = wanted(ctx, 5, 2), weights = wanted(ctx, 2, 2);
-    const SecondResults out{ctx->get_saved_variables()[6], filled(cot[0], in.x), filled(cot[1], in.f), filled(cot[2], in.f), like(in.x), like(in.x),
-                            like(in.f, geometry), like(in.f, geometry), in.options, geometry, weights};
-    variable_list w;
-    AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "pair_attention_second", [&] { w = weight_gradients(over_atoms<scalar_t, Second>(in, out), in, weights); });
-    return {out.y, out.x, w[0], w[1], Tensor(), out.f, out.k, Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {  // (x, M, Z, bias, f, k) -> y
-  static Tensor forward(AutogradContext* ctx, Tensor x, Tensor M, Tensor Z, Tensor bias, Tensor f, Tensor k, Options options) {
-    const Inputs in{x, M, Z, bias, f, k, options};
-    keep(ctx, in);
-    const Tensor out = at::empty_like(x);
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "pair_attention", [&] { over_atoms<scalar_t, Value>(in, out); });
-    return out;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list cot) {
-    const Inputs in = inputs(ctx);
-    const Tensor Y = cot[0].contiguous();
-    const bool geometry = wanted(ctx, 4, 2);
-    variable_list g;
-    if (wanted(ctx, 1, 3)) {
-      TORCH_CHECK(!at::GradMode::is_enabled(), "the fused pair attention has no second derivative by its weights; use the plain kernels");
-      g = first(in, Y, geometry, true);
-    } else {
-      g = Backward::apply(Y, in.x, in.M, in.Z, in.bias, in.f, in.k, in.options, geometry);
-      g = {g[0], Tensor(), Tensor(), Tensor(), geometry ? g[1] : Tensor(), geometry ? g[2] : Tensor()};
-    }
-    g.push_back(Tensor());
-    return g;
-  }
-};
-
-}  // namespace
-
-Tensor pair_attention(const Tensor& x, const Tensor& M, const Tensor& Z, const Tensor& bias, const Tensor& f, const Tensor& k, double C, double D, bool gated,
-                      int64_t phantom) {
-  TORCH_CHECK(x.device().is_cpu(), "the cpp kernels work on CPU tensors");
-  return Forward::apply(x.contiguous(), M.contiguous(), Z.contiguous(), bias.contiguous(), f.contiguous(), k.contiguous(), Options{C, D, gated, phantom});
+template <class T>
+void second(Call in) {
+  const Reader at(in);
+  const Inputs inputs = at.inputs(in);
+  SecondResults to{at.channel(in), at.channel(in), at.squares(in), at.squares(in), at.channel(in), at.channel(in), at.squares(in), at.squares(in), at.options};
+  const Array gM = at.queries(in), gZ = at.values(in);
+  in.done();
+  to.geometry = bool(to.f), to.weights = bool(gM);
+  Gradients<T>::total(over_atoms<T, Second>(inputs, to), Shape<T>(inputs.x, inputs.M), gM, gZ, Array());
 }
-}  // namespace lam
+}  // namespace lam::pair_attention

@@ -1,11 +1,12 @@
-// What the passes of neighbor_sums.cpp share: shapes, W and the gradients, and what is computed of the edges of one atom.
+// What the passes of neighbor_sums.h share: shapes, W and the gradients, and what is computed of the edges of one atom.
 #pragma once
 #include "tile.h"
 
-namespace lam::neighbors {
+namespace lam::neighbor_sums {
 struct Inputs {
-  Tensor g1, W;
-  variable_list g2, a, h, n;
+  Array g1, W;
+  Arrays g2, a, h, n;
+  int threads;
 };
 
 template <class T>
@@ -26,12 +27,12 @@ struct Place {
 };
 
 template <class T>
-const T* row_of(const Tensor& tensor, int64_t i) {
+const T* row_of(const Array& tensor, int64_t i) {
   return data<T>(tensor) + i * (tensor.numel() / tensor.size(0));
 }
 template <class T>
-T* mutable_row(const Tensor& tensor, int64_t i) {
-  return tensor.data_ptr<T>() + i * (tensor.numel() / tensor.size(0));
+T* mutable_row(const Array& tensor, int64_t i) {
+  return into<T>(tensor) + i * (tensor.numel() / tensor.size(0));
 }
 
 // W and its transpose, and the buffers of one atom that all passes fill first.
@@ -61,19 +62,19 @@ struct Atom {
     scale(a, g2, y, false);
     times_w(y, u);
   }
-  void channel(const variable_list& from, const Place& at, Buffer<T>& to) const { copy_rows(row_of<T>(from[at.chunk], at.i), n.K, V, n.K, to.data(), n.dims); }
-  void factors(const variable_list& from_a, const variable_list& from_h, const Place& at, Buffer<T>& to_a, Buffer<T>& to_h) const {
+  void channel(const Arrays& from, const Place& at, Buffer<T>& to) const { copy_rows(row_of<T>(from[at.chunk], at.i), n.K, V, n.K, to.data(), n.dims); }
+  void factors(const Arrays& from_a, const Arrays& from_h, const Place& at, Buffer<T>& to_a, Buffer<T>& to_h) const {
     copy_row(row_of<T>(from_a[at.chunk], at.i), V, to_a.data());
     copy_rows(row_of<T>(from_h[at.chunk], at.i), at.slots, 3, V, to_h.data(), V);
   }
-  void write(const Buffer<T>& from, const Place& at, const variable_list& to) const {
+  void write(const Buffer<T>& from, const Place& at, const Arrays& to) const {
     fill_rows(from.data(), n.dims, V, n.K, mutable_row<T>(to[at.chunk], at.i), at.slots, n.K);
   }
-  void write_factors(const Buffer<T>& from_a, const Buffer<T>& from_h, const Place& at, const variable_list& to_a, const variable_list& to_h) const {
+  void write_factors(const Buffer<T>& from_a, const Buffer<T>& from_h, const Place& at, const Arrays& to_a, const Arrays& to_h) const {
     fill_rows(from_a.data(), V, 1, V, mutable_row<T>(to_a[at.chunk], at.i), 1, at.slots);
     fill_rows(from_h.data(), V, 3, V, mutable_row<T>(to_h[at.chunk], at.i), 3, at.slots);
   }
-  void gather(const Tensor& from, Buffer<T>& to) const {
+  void gather(const Array& from, Buffer<T>& to) const {
     for (int64_t j = 0; j < V; ++j) copy_row(data<T>(from) + neighbors[j] * n.d, n.d, &to[j * n.wide]);
   }
 
@@ -169,12 +170,10 @@ struct Sums {
   Buffer<T> g1, W;
   Sums(const Shape<T>& n, bool atoms, bool weights) : g1(atoms ? n.A * n.wide : 0), W(weights ? n.K * n.wide : 0) {}
 
-  static Tensor total(const std::vector<Sums>& parts, Buffer<T> Sums::*which, const Shape<T>& n, const Tensor& like) {
-    if ((parts[0].*which).empty()) return Tensor();
-    Tensor out = at::zeros_like(like);
-    T* to = out.data_ptr<T>();
-    for (const auto& part : parts) add_unpadded((part.*which).data(), like.size(0), n.d, to, n.wide);
-    return out;
+  static void total(const std::vector<Sums>& parts, Buffer<T> Sums::*which, const Shape<T>& n, const Array& to) {
+    if (!to) return;
+    zero_rows<T>(to, 0, to.size(0));
+    for (const auto& part : parts) add_unpadded((part.*which).data(), to.size(0), n.d, into<T>(to), n.wide);
   }
 };
 
@@ -183,11 +182,11 @@ template <class T>
 struct Cotangents {
   Buffer<T> P, Q, R;
   explicit Cotangents(const Shape<T>& n) : P(n.wide), Q(3 * n.wide), R(3 * n.dims) {}
-  void load(const Tensor& p, const Tensor& q, const Tensor& r, int64_t row, const Shape<T>& n) {
+  void load(const Array& p, const Array& q, const Array& r, int64_t row, const Shape<T>& n) {
     copy_row(row_of<T>(p, row), n.d, P.data());
     copy_rows(row_of<T>(q, row), n.d, 3, n.d, Q.data(), n.wide), copy_rows(row_of<T>(r, row), n.K, 3, n.K, R.data(), n.dims);
   }
-  void write(const Tensor& p, const Tensor& q, const Tensor& r, int64_t row, const Shape<T>& n) const {
+  void write(const Array& p, const Array& q, const Array& r, int64_t row, const Shape<T>& n) const {
     copy_row(P.data(), n.d, mutable_row<T>(p, row));
     copy_rows(Q.data(), n.wide, 3, n.d, mutable_row<T>(q, row), n.d), copy_rows(R.data(), n.dims, 3, n.K, mutable_row<T>(r, row), n.K);
   }
@@ -199,9 +198,9 @@ std::vector<Sums<T>> over_atoms(const Inputs& in, const Results& results) {
   const Shape<T> n(in);
   int64_t rows = 0;
   for (const auto& neighbors : in.n) rows += neighbors.size(0);
-  const int64_t parts = parts_of(rows);
+  const int64_t parts = parts_of(rows, in.threads);
   std::vector<Sums<T>> sums(parts, Sums<T>(n, results.atoms, results.weights));
-  over_parts(parts, [&](int64_t part) {
+  over_parts(parts, in.threads, [&](int64_t part) {
     Atom<T> atom(in, n);
     Pass<T> pass(n);
     int64_t start = 0;
@@ -217,4 +216,4 @@ std::vector<Sums<T>> over_atoms(const Inputs& in, const Results& results) {
   });
   return sums;
 }
-}  // namespace lam::neighbors
+}  // namespace lam::neighbor_sums

@@ -16,7 +16,7 @@ struct WideNet {  // weights with rows of whole vectors; `weights`: tables (rows
   Buffer<T> tables, first;
   std::vector<Buffer<T>> matrix, transposed, bias;  // (in, cols), (out, cols of in), (cols,)
 
-  explicit WideNet(at::TensorList weights) {
+  explicit WideNet(const Arrays& weights) {
     add_width(weights[1].numel());
     tables.resize(weights[0].size(0) * cols[0]), first.resize(cols[0]);
     copy_rows(data<T>(weights[0]), width[0], weights[0].size(0), width[0], tables.data(), cols[0]);
@@ -49,19 +49,15 @@ struct WideGradients {  // of the weights, as the net holds them
   }
 
   // Adds up those of all threads, in order.
-  static variable_list total(const std::vector<WideGradients>& parts, const WideNet<T>& net, at::TensorList weights) {
-    variable_list out;
-    for (size_t w = 0; w < weights.size(); ++w) {
+  static void total(const std::vector<WideGradients>& parts, const WideNet<T>& net, const Arrays& to) {
+    for (size_t w = 0; w < to.size(); ++w) {
       const int64_t k = w < 2 ? 0 : w / 2, n = net.width[k];
-      Tensor sum = at::zeros_like(weights[w]);
-      T* to = sum.data_ptr<T>();
+      std::fill_n(into<T>(to[w]), to[w].numel(), T(0));
       for (const auto& part : parts) {
         const Buffer<T>& from = w == 0 ? part.tables : w == 1 ? part.first : w % 2 ? part.bias[k] : part.matrix[k];
-        add_unpadded(from.data(), sum.numel() / n, n, to, net.cols[k]);
+        add_unpadded(from.data(), to[w].numel() / n, n, into<T>(to[w]), net.cols[k]);
       }
-      out.push_back(sum);
     }
-    return out;
   }
 };
 
