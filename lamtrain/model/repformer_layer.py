@@ -88,7 +88,9 @@ class RepformerLayer(nn.Module):
             scale = self.g1_residual.scale
             terms = [(scale[term], updates[term], term in ACTIVATED) for term in self.g1_residual.terms]
             return self.kernels.node_update(g1, terms)
-        return self.g1_residual(g1, {term: self.act(value) if term in ACTIVATED else value for term, value in updates.items()})
+        active = {term: self.act(value) if term in ACTIVATED else value for term, value in updates.items()}
+        updated: Tensor = self.g1_residual(g1, active)
+        return updated
 
     def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
         """The terms `linear`, still to be activated, and `conv` of g1's update, (A, ng1)."""
