@@ -136,15 +136,18 @@ def test(
 def show(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     cite: Annotated[bool, typer.Option("--cite", help="Print what to cite.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="List its parameters, as `start.train` and `start.lr_scale` name them.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a model is and what it was trained on: heads, theories, licences, data."""
     need("torch", extra="train")
-    from .evaluation.modelcard import citations, describe, print_card
+    from .evaluation.modelcard import citations, describe, parameters_of, print_card
 
     card = describe(model)
     if json:
-        print_json(card | {"citations": citations(card)})
+        print_json(card | {"citations": citations(card)} | ({"parameters": parameters_of(model)} if names else {}))
+    elif names:
+        print("\n".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in parameters_of(model).items()))
     elif cite:
         print("\n".join(citations(card)))
     else:
