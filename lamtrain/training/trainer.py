@@ -134,6 +134,7 @@ def _loop(
                 break
             if taken.stop:
                 save.save(state)
+                ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
 
