@@ -14,7 +14,7 @@ from ase.calculators import calculator as ase_calculator  # noqa: TID253
 from lamdata.frames import Frames
 
 from .data.neighbors import SkinList
-from .prediction.model import Model, Precision, load_model
+from .prediction.model import Model, Precision, finite, load_model
 from .prediction.structures import as_frame, refuse
 
 AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
@@ -70,7 +70,7 @@ class Calculator(ase_calculator.Calculator):
         cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
         refuse(frames, elements=self.model.elements[self.head])  # before a search, which takes any cell
         edges = [self.neighbors.edges(frame.positions, cell=cell, pbc=np.array(frame.pbc))]
-        found = self.model.evaluate(frames, head=self.head, edges=edges)
+        found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
         energy = float(found.energies[0])
         self.truncated = found.truncated
         self.results = {"energy": energy, "free_energy": energy, "energies": found.atomic_energies, "forces": found.forces}

@@ -104,7 +104,8 @@ class SkinList:
         """List all pairs within the cutoff and the skin, those of an atom by index, in a table as wide as the longest."""
         search = NeighborList(cutoff=self.cutoff + self.skin, full_list=True, n_threads=1)
         center, neighbor, shifts = search.compute(points, complete_cell(cell, pbc), pbc, "ijS")
-        order = np.lexsort((neighbor, center))
+        small = np.min_scalar_type(len(points))  # few bytes are sorted by radix
+        order = np.lexsort((neighbor.astype(small), center.astype(small)))
         center, neighbor = center[order].astype(np.int64), neighbor[order].astype(np.int64)
         counts = np.bincount(center, minlength=len(points))
         slot = np.arange(len(center)) - (np.cumsum(counts) - counts)[center]

@@ -58,7 +58,7 @@ class Prediction:
 
     @property
     def virials(self) -> NDArray[np.floating]:
-        """(F, 3, 3) eV, -V x (ASE stress): positive trace when compressed."""
+        """(F, 3, 3) eV, -V x (ASE stress): positive trace when compressed; of a molecule too, where it is no label."""
         return self.frames.virial
 
     @property
@@ -162,20 +162,20 @@ class Model:
         if isinstance(structures, Iterator):
             return (_joined([self._predict_some(some, chosen)], chosen) for some in _in_batches(structures, batch_atoms))
         if isinstance(structures, Frames):
-            return _joined([self.evaluate(part, head=chosen) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
+            return _joined([finite(self.evaluate(part, head=chosen)) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
         if isinstance(structures, Frame) or not isinstance(structures, Sequence):
             structures = [structures]
         return _joined([self._predict_some(some, chosen) for some in _in_batches(structures, batch_atoms)], chosen)
 
     def _predict_some(self, structures: Sequence[Structure], head: str) -> Prediction:
         """Of one batch, which remembers what was given."""
-        found = self.evaluate(Frames.from_list(map(as_frame, structures)), head=head)
+        found = finite(self.evaluate(Frames.from_list(map(as_frame, structures)), head=head))
         given = tuple(one for one in structures if not isinstance(one, Frame))
         atoms = given if len(given) == len(structures) else ()
         return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, atoms=atoms)
 
     def evaluate(self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None) -> Prediction:
-        """All frames in one batch; `edges` as `collate` takes them."""
+        """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse."""
         refuse(frames, elements=self.elements[head])
         index = list(self.config.heads).index(head)
         asked = frames.with_(head=np.full(len(frames), index, np.int32))
@@ -184,11 +184,10 @@ class Model:
             batch = collate(asked, self.config, dtype=dtype, chunk_atoms=self.net.chunk_atoms, edges=edges).to(self.device)
             output = self.net(batch)
         energy, forces, virial, atomic = (_as_numpy(value) for value in (output.energy, output.forces, output.virial, output.atomic_energy))
-        all_there = np.ones(len(frames), bool)
+        all_there, periodic = np.ones(len(frames), bool), frames.pbc.any(1)
         predicted = frames.with_(
-            energy=energy, forces=forces, virial=virial, has_energy=all_there, has_forces=all_there, has_virial=all_there
+            energy=energy, forces=forces, virial=virial, has_energy=all_there, has_forces=all_there, has_virial=periodic
         )
-        _refuse_nonfinite(predicted)
         return Prediction(frames=predicted, atomic_energies=atomic, truncated=sum(batch.truncated.values()), head=head)
 
 
@@ -198,13 +197,19 @@ def _as_numpy(value: torch.Tensor | None) -> NDArray[np.float64]:
     return array
 
 
-def _refuse_nonfinite(frames: Frames) -> None:
-    """Atoms on top of each other have no energy."""
-    fine = np.isfinite(frames.energy) & np.logical_and.reduceat(np.isfinite(frames.forces).all(1), frames.starts[:-1])
-    if not fine.all():
-        row = int(np.flatnonzero(~fine)[0])
-        hint = "look for atoms on top of each other"
-        raise DataError("energy or forces are not finite", where=f"structure {row}" if len(frames) > 1 else None, hint=hint)
+def nonfinite(found: Prediction) -> NDArray[np.bool_]:
+    """(F,) structures without an energy, as those with atoms on top of each other."""
+    fine = np.isfinite(found.energies) & np.isfinite(found.virials).all((1, 2))
+    bad: NDArray[np.bool_] = ~(fine & np.logical_and.reduceat(np.isfinite(found.forces).all(1), found.starts[:-1]))
+    return bad
+
+
+def finite(found: Prediction) -> Prediction:
+    """The same. Raises DataError where something is not finite."""
+    for row in np.flatnonzero(nonfinite(found)).tolist():
+        where = f"structure {row}" if len(found) > 1 else None
+        raise DataError("energy or forces are not finite", where=where, hint="look for atoms on top of each other")
+    return found
 
 
 def _in_batches(structures: Iterable[Structure], batch_atoms: int) -> Iterator[list[Structure]]:
