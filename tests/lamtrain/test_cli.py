@@ -94,7 +94,9 @@ def test_what_the_file_gets_wrong_has_its_line(small: Path, tmp_path: Path, lamt
     code, _, (line,) = lamtrain("train", path, "--set", "steps=4", "--quiet")
     assert code == 2 and line == f"error: {path}:8:7: unknown key 'rcutt'; did you mean 'rcut'?"
     path = edited(small, tmp_path, "    repinit:\n      rcut: 5.5\n  elements: [Cu, Xx]\n")
-    assert lamtrain("train", path)[2] == [f"error: {path}:9:3: `model.elements`: 'Xx' is no element; of the 118 that are known none is like it"]
+    assert lamtrain("train", path)[2] == [
+        f"error: {path}:9:3: `model.elements`: 'Xx' is no element; of the 118 that are known none is like it"
+    ]
 
 
 def test_elements_that_the_frames_need_must_be_among_those_of_the_config(
