@@ -77,6 +77,34 @@ def test_an_option_that_would_change_the_numbers_is_refused_by_its_name(option: 
         descriptor_of(model_section(**{option: value}))
 
 
+def test_pairs_excluded_by_the_model_are_refused_where_its_empty_slots_count() -> None:
+    """There they leave an empty slot, which adds a term once the mean is subtracted; pairs that the descriptor excludes do not."""
+    section = model_section() | {"pair_exclude_types": [[0, 1]]}
+    assert descriptor_of(section).exclude_types == [(0, 1)]
+    section["descriptor"]["set_davg_zero"] = False
+    with pytest.raises(
+        ConfigError, match="`pair_exclude_types` is not supported where `set_davg_zero` is off; the descriptor's `exclude_types` is"
+    ):
+        descriptor_of(section)
+    assert descriptor_of(model_section(set_davg_zero=False, exclude_types=[[0, 1]])).exclude_types == [(0, 1)]
+
+
+@pytest.mark.parametrize(("block", "refused"), [("repinit", True), ("repformer", False)])
+def test_so_are_those_of_dpa2_where_its_first_block_is_centred(block: str, refused: bool) -> None:
+    """The repformer passes over its empty slots."""
+    blocks: dict[str, Any] = {
+        "repinit": {"rcut": 6.0, "rcut_smth": 1.0, "nsel": 40},
+        "repformer": {"rcut": 4.0, "rcut_smth": 1.0, "nsel": 20},
+    }
+    blocks[block]["set_davg_zero"] = False
+    section = model_section() | {"descriptor": {"type": "dpa2"} | blocks, "pair_exclude_types": [[0, 1]]}
+    if refused:
+        with pytest.raises(ConfigError, match="`pair_exclude_types` is not supported"):
+            config_of({"energy": section}, where="input.json")
+    else:
+        assert config_of({"energy": section}, where="input.json").descriptor.exclude_types == [(0, 1)]
+
+
 def test_other_spellings_mean_the_same() -> None:
     section = model_section(type="se_atten", sel=[20, 13], n_axis_neuron=3, smooth_type_embdding=True)
     assert descriptor_of(section) == descriptor_of(model_section(axis_neuron=3, smooth_type_embedding=True))
