@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from .augment import AugmentSpec
 from .errors import ConfigError, ConfigErrors
 from .fields import Held, Name, SplitName, check_atoms, check_keys, check_unit, known_task
-from .located import Places, Spec, did_you_mean, read_yaml, validate
+from .located import Places, Spec, did_you_mean, read_yaml, spot_of, validate
 from .theory import Theory
 from .units import ENERGY, FORCE, LENGTH, STRESS
 
@@ -333,8 +333,7 @@ def _mixture_errors(mixture: Mixture, cards: dict[str, Card], file: Path, places
     errors = []
     first: dict[str, TaskSpec] = {}
     for i, task in enumerate(mixture.heads):
-        line, column = places.get(("heads", i, "dataset"), (1, 1))
-        where = f"{file}:{line}:{column}"
+        where = spot_of(("heads", i, "dataset"), places, where=str(file))
         if task.dataset not in cards:
             errors.append(ConfigError(f"no card for dataset {task.dataset!r}", where=where, hint=did_you_mean(task.dataset, list(cards))))
             continue

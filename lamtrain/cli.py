@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lamdata.command import make_app, print_json, run_app, show_version, table
+from lamdata.command import local_path, make_app, print_json, run_app, show_version, table
 from lamdata.errors import ConfigError, DataError, need
 
 app = make_app("Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together.")
@@ -31,7 +32,9 @@ def init(
     store: Annotated[str, typer.Option(help="Store that holds, or will hold, the datasets.")],
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.")] = Path("train.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.", callback=local_path)] = Path(
+        "train.yaml"
+    ),
     size: Annotated[Literal["tiny", "small", "medium", "large", "student"], typer.Option(help="Size of the model.")] = "small",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
@@ -63,7 +66,7 @@ def init(
 def train(
     config: Annotated[Path, typer.Argument(help="Training config.")],
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint.")] = "auto",
-    runs: Annotated[str, typer.Option(help="Folder of the run's folder, on this machine.")] = "runs",
+    runs: Annotated[Path, typer.Option(help="Folder of the run's folder, on this machine.", callback=local_path)] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
     device: Device = "auto",
@@ -82,12 +85,10 @@ def train(
     overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
-    if "://" in runs:
-        raise ConfigError("a run is written to a folder of this machine", where=f"--runs {runs}", hint="copy it from there afterwards")
     need("torch", extra="train")
     from .training.trainer import train as run
 
-    folder = run(checked, out=Path(runs) / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
+    folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
 
 
@@ -102,7 +103,12 @@ def test(
     ] = "test",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's, or one in it for a part."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for test.json and the pictures; by default the model's, or one in it for a part.",
+            callback=local_path,
+        ),
     ] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
     device: Device = "auto",
@@ -118,18 +124,55 @@ def test(
     part = "-".join([split, *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
     folder = output or (model.parent if part == "test" else model.parent / part)
     result = test_model(model, store, output=folder, head=head, dataset=dataset, split=split, device=place, quiet=quiet)
-    if json:
-        print_json(result)
-    else:
+    if not json:
         table(f"{split} groups", *table_of(result))
     limit = max_force_rmse or float("inf")
     worst = {
         h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit
     }
     if worst:
-        raise DataError(
-            f"force RMSE above {limit} meV/Å: {', '.join(f'{head} {value:.1f}' for head, value in worst.items())}", where=str(model)
-        )
+        above = ", ".join(f"{head} {value:.1f}" for head, value in worst.items())
+        raise DataError(f"force RMSE above {limit} meV/Å: {above}", where=str(model), result=result)
+    if json:
+        print_json(result)
+
+
+@app.command(epilog="Example: lamtrain predict runs/copper/best.pt 'relaxed/*/vasprun.xml' -o predicted.extxyz")
+def predict(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store with --dataset.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ to write; what else is written stands beside it.")],
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
+    refit_references: Annotated[
+        str | None,
+        typer.Option(help="Labelled frames that shift the energies by element, for labels of another reference; they are not scored."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Frames to name and write, worst by forces and worst by energy.")] = 10,
+    dtype: Annotated[Literal["float64", "float32"] | None, typer.Option(help="Precision; by default the model's own.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write energies (eV), forces (eV/Å) and virials (eV) of structures; where these have labels, errors by frame, element and group.
+
+    Beside NAME.extxyz: NAME.json (the summary), NAME.rejected.jsonl (frames that were refused, and why), and with labels NAME.frames.csv,
+    NAME.groups.csv, NAME.worst.extxyz and NAME.parity.png.
+    """
+    need("torch", extra="train")
+    from .prediction.model import load_model
+    from .prediction.run import predict_files
+    from .prediction.source import open_source
+    from .prediction.tables import print_summary
+
+    source = open_source(inputs, dataset=dataset, split=split, format=format, quiet=quiet)
+    refit = None if refit_references is None else open_source([refit_references], dataset=None, split=None, format="auto", quiet=True)
+    summary = predict_files(load_model(model, device=device, dtype=dtype), source, output, head=head, refit=refit, worst=worst)
+    print_json(summary) if json else print_summary(summary)
 
 
 @app.command(epilog="Example: lamtrain show runs/quickstart/best.pt --cite")
@@ -158,7 +201,7 @@ def show(
 def export(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     store: Annotated[str, typer.Option(help="Store with frames to compare on.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.", callback=local_path)],
     head: Annotated[str | None, typer.Option(help="One energy head; by default all of them.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="Held-out frames of each dataset to compare on.")] = 20,
     json: Json = False,
@@ -180,7 +223,7 @@ def export(
 @app.command("import", epilog="Example: lamtrain import model.ckpt.pt --branch H2O_H2O-PD -o water.pt")
 def import_(
     file: Annotated[Path, typer.Argument(help="DeePMD-kit model: .pt, .pth, .dp or .yaml.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.", callback=local_path)],
     branch: Annotated[str | None, typer.Option(help="One branch of a multi-task model; by default all of them.")] = None,
     tebd_of: Annotated[str | None, typer.Option(help="Branch whose type-embedding projection all take, where they differ.")] = None,
     json: Json = False,
@@ -200,7 +243,7 @@ def seconds_of(text: str) -> float:
     """Seconds of `HH:MM:SS`, `MM:SS` or a number of seconds."""
     try:
         parts = [float(part) for part in text.split(":")]
-        if len(parts) > 3 or min(parts) < 0:
+        if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
             raise ValueError
     except ValueError:
         raise ConfigError(f"{text!r} is no time", where="--time-limit", hint="as 1:30:00, or a number of seconds") from None

@@ -176,7 +176,8 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
     opened = open_store(store)
     for spec in mixture.heads:
         if spec.dataset not in list(opened):
-            hint = f"run `lamdata ingest {(cards or {}).get(spec.dataset, 'CARD')} -o {store}`"
+            card = (cards or {}).get(spec.dataset)
+            hint = f"run `lamdata ingest {card} -o {store}`" if card else did_you_mean(spec.dataset, list(opened))
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
     sides = ("train", "validation", "test")
     tasks = [Task(spec, *(opened.open(spec.dataset, split=side) for side in sides)) for spec in mixture.heads]
@@ -186,7 +187,8 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
 def _refuse_untrainable(task: Task) -> None:
     name, needed = task.spec.dataset, task_kind(task.spec.task).needs
     if len(task.train) == 0:
-        raise ConfigError(f"dataset {name!r} has no training frames", hint="lower the shares of `split` in its card and ingest again")
+        hint = f"leave it out, `lamtrain test --dataset {name}` measures on it; or hold less of it out in its card, and ingest again"
+        raise ConfigError(f"dataset {name!r} has no training frames", where=f"head {task.spec.head}", hint=hint)
     if needed and not any(task.train.statistics.labels.get(label) for label in needed):
         raise ConfigError(f"dataset {name!r} has no {' and no '.join(needed)}", where=f"head {task.spec.head}", hint="use `task: denoise`")
 

@@ -111,6 +111,11 @@ class Ranks:
         dist.all_gather_object(gathered, lines)
         return [line for part in gathered for line in part or []]
 
+    def wait(self) -> None:
+        """Go on when all ranks are here: a launcher ends those that are left when the first has ended, were it in the middle of saving."""
+        if self.world > 1:
+            dist.barrier()
+
     def share_flag(self, flag: bool) -> bool:
         """What the first rank says."""
         if self.world == 1:

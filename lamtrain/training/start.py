@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamdata.errors import SetupError
+from lamdata.errors import ConfigError, SetupError
 from lamdata.store import cut_batches
 
 from ..checkpoint import load
@@ -97,6 +97,9 @@ def _use_kernels(model: LamModel, name: str) -> None:
 
 def new_model(config: TrainConfig, data: TrainingData, *, quiet: bool = False) -> LamModel:
     """Build the model of a run before its first step. No pass over the data: a sample and the statistics made at ingest."""
+    if config.model.elements is not None and (others := [symbol for symbol in data.elements if symbol not in config.model.elements]):
+        hint = "add them, or leave `elements` out: it then holds those of the datasets"
+        raise ConfigError(f"training frames have {', '.join(others)}", where="model.elements", hint=hint)
     torch.manual_seed(config.seed)
     model_config = config.model.resolve(elements=data.elements, heads=data.heads, precision=config.precision)
     model = LamModel(model_config)

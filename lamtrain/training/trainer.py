@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -49,11 +50,9 @@ def train(
     quiet: bool = False,
 ) -> Path:
     """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s."""
-    torch.use_deterministic_algorithms(True, warn_only=False)
-    torch.set_flush_denormal(True)  # products of edges that fade out; a CPU needs a hundred times as long for them
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
-    with Stop(time_limit=time_limit) as stop, ranks:
+    with _arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         shares = {"rank": ranks.rank, "world": ranks.world}
@@ -64,6 +63,23 @@ def train(
             stream.position = state.position
             _go_on(state, stream, out, fresh=resume == "never", ranks=ranks, stop=stop, quiet=quiet)
     return out
+
+
+@contextmanager
+def _arithmetic() -> Iterator[None]:
+    """How a run computes, and no other code of this process: the same bits each time, and numbers next to zero as zero.
+
+    Products of edges that fade out are such numbers, and a CPU needs a hundred times as long for them; but SciPy's trees do not end on them.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(before[0])
+        torch.set_num_threads(before[1])
 
 
 def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool) -> None:
@@ -118,6 +134,7 @@ def _loop(
                 break
             if taken.stop:
                 save.save(state)
+                ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
 
