@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lamdata.errors import ConfigError, DataError
-from lamtrain.config import TrainConfig
-from lamtrain.deepmd import from_deepmd, input_json_to_config, to_deepmd
+from lamtrain.config import TrainConfig, read_config
+from lamtrain.deepmd import adopt_input, from_deepmd, input_json_to_config, to_deepmd
 from lamtrain.deepmd.checkpoint import read_checkpoint, write_checkpoint
 from lamtrain.deepmd.foreign import Branch, ForeignFile
 from lamtrain.deepmd.names import environment_of
@@ -205,3 +205,6 @@ def test_an_input_json_becomes_a_config_that_trains_it(tmp_path: Path) -> None:
     assert isinstance(found, Dpa1Config)
     assert (found.rcut, found.rcut_smth, found.sel, found.neuron, found.tebd_input_mode) == (5.5, 0.5, 120, [5, 10], "strip")
     assert model.precision == "float32" and model.fitting.neuron == [9]
+    files, _ = adopt_input(tmp_path / "input.json", tmp_path / "out", store=str(tmp_path / "s.zarr"))
+    assert {file.name for file in files} == {"mixture.yaml", "train.yaml", "energy.yaml"}
+    assert read_config(tmp_path / "out/train.yaml").model.descriptor == found.model_copy(update={"precision": "default"})
