@@ -218,7 +218,10 @@ def _labels(frames: Frames, config: ModelConfig, dtype: torch.dtype) -> dict[str
     labels: dict[str, torch.Tensor] = {}
     for name, kind in kinds_of(config.heads).items():
         mine = np.array([its == name for its in config.heads.values()])[frames.head]
-        labels |= kind.labels(frames, mine, dtype=dtype)
+        own = kind.labels(frames, mine, dtype=dtype)
+        if both := labels.keys() & own.keys():
+            raise DataError(f"the task {name!r} has a label called {sorted(both)[0]!r}, and so has another task of the model")
+        labels |= own
     return labels
 
 

@@ -32,6 +32,7 @@ class Dpa1Files:
 
     words = ("dpa1", "se_atten")
     blocks = {"se_atten": "se_atten"}
+    padded = "se_atten"
     tree_places = {
         "embeddings": "se_atten.filter_layers",
         "embeddings_strip": "se_atten.filter_layers_strip",

@@ -50,6 +50,7 @@ class Dpa2Files:
 
     words = ("dpa2",)
     blocks = {"repinit": "repinit", "three_body": "repinit_three_body", "repformer": "repformers"}
+    padded = "repinit"
     tree_places = {
         "repinit_variable.embeddings": "repinit.filter_layers",
         "repinit_variable.embeddings_strip": "repinit.filter_layers_strip",

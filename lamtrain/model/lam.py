@@ -101,7 +101,10 @@ class LamModel(nn.Module):
         for kind in dict.fromkeys(self.config.heads.values()):
             heads = [(present[name], self.heads[name]) for name, its in self.config.heads.items() if its == kind and name in present]
             if heads:
-                values |= head_kind(kind).evaluate(heads, features)
+                own = head_kind(kind).evaluate(heads, features)
+                if both := values.keys() & own.keys():
+                    raise ValueError(f"two kinds of heads both call an output {sorted(both)[0]!r}")
+                values |= own
         return values
 
 
