@@ -78,7 +78,8 @@ def train(
 ) -> None:
     """Train; a run that was stopped goes on by the same command, and a finished one is left alone.
 
-    Ctrl-C, SIGTERM and SIGUSR1 stop it between two steps, saved, with exit code 130. Several GPUs or machines: `torchrun -m lamtrain train ...`.
+    Ctrl-C, SIGTERM and SIGUSR1 stop it between two steps, saved, with exit code 130. Several GPUs or machines: `torchrun -m lamtrain train ...`;
+    torchrun reports the 130 of its ranks in its own way, and ends with 1.
     """
     from .config import read_config
 

@@ -1,7 +1,8 @@
-"""The README's blocks, one after the other in one shell, with no help but what they say themselves."""
+"""The README's blocks, one after the other in one shell, with no help but what they say themselves; the model has learned."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -38,5 +39,9 @@ def test_the_blocks_run_in_order(clone: Path, tmp_path: Path) -> None:
     script = "\n".join(text if language == "bash" else f"python - <<'END'\n{text}END" for language, text in blocks)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert list(tmp_path.glob("*/runs/copper/test.json")) and list(tmp_path.glob("*/runs/copper/parity.png"))
+    (table,) = tmp_path.glob("*/runs/copper/test.json")
+    assert (table.parent / "parity.png").exists()
+    ((head, row),) = json.loads(table.read_text())["heads"].items()
+    assert row["energy_rmse_mev_per_atom"] < row["energy_std_mev_per_atom"] / 3, head
+    assert row["force_rmse_mev_per_angstrom"] < row["force_std_mev_per_angstrom"] / 3, head
     assert [path.name for path in clone.iterdir()] == [".venv"]

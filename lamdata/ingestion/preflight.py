@@ -13,7 +13,8 @@ from .splits import read_splitter
 from .theories import Theories, check_theories
 
 SAMPLED = 20  # files of a source whose theory is read, spread over it; ingest reads all
-TRIED = 3  # files of a source of which the first frame is read, so that a key that is not there is found
+TRIED = 3  # files of a source of which the first frame is read; where the card names keys, many: one that no frame has is found
+MANY = 1000
 
 
 def missing_sources(catalog: Catalog) -> None:
@@ -57,7 +58,7 @@ def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> No
             )
         theories.add(file.name, stated)
         if number < TRIED:
-            for _ in islice(read_items(file, spec, use=use), 1):
+            for _ in islice(read_items(file, spec, use=use), MANY if spec.keys else 1):
                 pass
 
 
