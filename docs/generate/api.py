@@ -25,7 +25,7 @@ def api_page() -> str:
     import lamtrain
 
     parts = ["# Python API\n", INTRODUCTION]
-    for package, name in [(package, name) for package in (lamdata, lamtrain) for name in package.__all__]:
+    for package, name in [(each, name) for each in (lamdata, lamtrain) for name in each.__all__]:
         value = getattr(package, name)
         path = f"{package.__name__}.{package._PUBLIC[name]}.{name}"
         parts += _dataclass(path, value) if dataclasses.is_dataclass(value) else [f"::: {path}\n"]

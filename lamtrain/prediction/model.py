@@ -23,7 +23,7 @@ from ..data.batch import collate
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
-from .structures import as_frame, refuse
+from .structures import as_frame, is_structure, refuse
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -163,9 +163,8 @@ class Model:
             return (_joined([self._predict_some(some, chosen)], chosen) for some in _in_batches(structures, batch_atoms))
         if isinstance(structures, Frames):
             return _joined([finite(self.evaluate(part, head=chosen)) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
-        if isinstance(structures, Frame) or not isinstance(structures, Sequence):
-            structures = [structures]
-        return _joined([self._predict_some(some, chosen) for some in _in_batches(structures, batch_atoms)], chosen)
+        one_by_one: Iterable[Any] = [structures] if is_structure(structures) else structures
+        return _joined([self._predict_some(some, chosen) for some in _in_batches(one_by_one, batch_atoms)], chosen)
 
     def _predict_some(self, structures: Sequence[Structure], head: str) -> Prediction:
         """Of one batch, which remembers what was given."""
@@ -217,7 +216,7 @@ def _in_batches(structures: Iterable[Structure], batch_atoms: int) -> Iterator[l
     some: list[Structure] = []
     atoms = 0
     for one in structures:
-        size = len(one.numbers)
+        size = len(getattr(one, "numbers", ()))
         if some and atoms + size > batch_atoms:
             yield some
             some, atoms = [], 0
