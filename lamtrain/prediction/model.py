@@ -163,7 +163,8 @@ class Model:
             return (_joined([self._predict_some(some, chosen)], chosen) for some in _in_batches(structures, batch_atoms))
         if isinstance(structures, Frames):
             return _joined([finite(self.evaluate(part, head=chosen)) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
-        one_by_one: Iterable[Any] = [structures] if is_structure(structures) else structures
+        given: Any = structures
+        one_by_one: Iterable[Structure] = [given] if is_structure(given) else given
         return _joined([self._predict_some(some, chosen) for some in _in_batches(one_by_one, batch_atoms)], chosen)
 
     def _predict_some(self, structures: Sequence[Structure], head: str) -> Prediction:
