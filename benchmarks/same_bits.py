@@ -5,7 +5,7 @@ python benchmarks/same_bits.py COMMIT [OTHER] [--parity]
 OTHER is the working tree where it is left out. Both are run by this interpreter, on one thread, each with its own catalog:
 the store after ingest of the quickstart's three cards, 200 batches of a mixed stream with every augmentation, and all weights after 20
 steps of training in float64 with plain kernels. `--parity` adds what the live comparison with DeePMD-kit prints (LAM_DEEPMD_PYTHON names
-its interpreter, as in tests/parity/README.md). Ends with 1 if anything differs.
+its interpreter, as in tests/parity/README.md; each side compiles its own kernels, which takes minutes). Ends with 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,7 @@ def main() -> None:
         return
     if chosen.parity and "LAM_DEEPMD_PYTHON" not in os.environ:
         sys.exit("--parity needs LAM_DEEPMD_PYTHON: see tests/parity/README.md")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a commit that was checked out is taken away again
     sides = [measure(commit, parity=chosen.parity) for commit in (chosen.commit, chosen.other)]
     names = [chosen.commit, chosen.other or "working tree"]
     print(f"{'':36} {names[0]:34} {names[1]:34}")

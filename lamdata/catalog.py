@@ -3,75 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .augment import AugmentSpec
-from .elements import SYMBOLS
 from .errors import ConfigError, ConfigErrors
-from .located import Places, Spec, did_you_mean, read_yaml, validate
+from .fields import Held, Name, SplitName, check_atoms, check_keys, check_unit, known_task
+from .located import Places, Spec, did_you_mean, read_yaml, spot_of, validate
 from .theory import Theory
 from .units import ENERGY, FORCE, LENGTH, STRESS
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+()-]*$", max_length=100)]
-"""A name that is safe as a folder, a key and a command-line word."""
-
-
-SplitName = Literal["train", "validation", "test"]
-KEYS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "group", "split")  # what a card may name in a source
-
-
-def _check_unit(table: Mapping[str, float]) -> AfterValidator:
-    def check(unit: str) -> str:
-        if unit.endswith("?"):
-            raise ValueError(f"a guess to be confirmed; write {unit[:-1]!r} without the question mark if it is right")
-        if unit not in table:
-            raise ValueError(f"unknown unit; {did_you_mean(unit, list(table))}")
-        return unit
-
-    return AfterValidator(check)
-
-
-def _check_keys(keys: dict[str, str]) -> dict[str, str]:
-    for key in keys:
-        if key not in KEYS:
-            raise ValueError(f"no label is called {key!r}; {did_you_mean(key, list(KEYS))}")
-    return keys
-
-
-def _check_atoms(energies: dict[str, float]) -> dict[str, float]:
-    for symbol in energies:
-        if symbol not in SYMBOLS[1:]:
-            raise ValueError(f"{symbol!r} is no element; {did_you_mean(symbol, SYMBOLS[1:])}")
-    return energies
-
-
-def _check_share(held: float | str) -> float | str:
-    if not isinstance(held, str) and not 0 <= held < 1:
-        raise ValueError("a share is at least 0 and less than 1")
-    if held == "":
-        raise ValueError("expected a share or the name of a file")
-    return held
-
-
-Held = Annotated[float | str, AfterValidator(_check_share)]
 
 
 class UnitSpec(Spec):
     """Units of a source whose format leaves them open (extxyz, ASE databases). Left out: the format's own."""
 
-    energy: Annotated[str, _check_unit(ENERGY)] | None = None
+    energy: Annotated[str, check_unit(ENERGY)] | None = None
     """Unit of energies."""
-    length: Annotated[str, _check_unit(LENGTH)] | None = None
+    length: Annotated[str, check_unit(LENGTH)] | None = None
     """Unit of positions and cells."""
-    force: Annotated[str, _check_unit(FORCE)] | None = None
+    force: Annotated[str, check_unit(FORCE)] | None = None
     """Unit of forces."""
-    stress: Annotated[str, _check_unit(STRESS)] | None = None
+    stress: Annotated[str, check_unit(STRESS)] | None = None
     """Unit of stresses."""
 
 
@@ -88,7 +43,7 @@ class SourceSpec(Spec):
     """What makes frames belong together (and stay on one side of a split): what the reader says, the file, its folder, nothing."""
     split: SplitName | None = None
     """All frames of this source are of this split; it outranks the `split` of the card."""
-    keys: Annotated[dict[str, str], AfterValidator(_check_keys)] = {}
+    keys: Annotated[dict[str, str], AfterValidator(check_keys)] = {}
     """Names of labels in the source, as {energy: REF_energy}; a label set to "" is not read. `split` names the key whose value says
     of each frame whether it is train, validation or test."""
     units: UnitSpec = UnitSpec()
@@ -229,7 +184,7 @@ class Card(Spec):
     """What a frame must satisfy."""
     split: SplitSpec = SplitSpec(test=0.1)
     """What is held out."""
-    isolated_atoms: Annotated[dict[str, float], AfterValidator(_check_atoms)] = {}
+    isolated_atoms: Annotated[dict[str, float], AfterValidator(check_atoms)] = {}
     """Energies of free atoms by this theory, as {Si: -0.81}, eV: reference energies, where the sources have none."""
     allow_theory: list[str] = []
     """Why files whose theories differ may be in this dataset."""
@@ -241,19 +196,7 @@ class Card(Spec):
     later = ("isolated_atoms", "allow_theory")
 
 
-TASKS = ("energy_force", "denoise")
-TASK_ENTRY_POINTS = "lamtrain.tasks"
-
-
-def _known_task(name: str) -> str:
-    """Refuse a kind of task that neither comes with lamtrain nor is installed; nothing is imported."""
-    known = [*TASKS, *(point.name for point in entry_points(group=TASK_ENTRY_POINTS))]
-    if name not in known:
-        raise ValueError(did_you_mean(name, known).rstrip("?"))
-    return name
-
-
-TaskName = Annotated[str, AfterValidator(_known_task)]
+TaskName = Annotated[str, AfterValidator(known_task)]
 
 
 class TaskSpec(Spec):
@@ -390,8 +333,7 @@ def _mixture_errors(mixture: Mixture, cards: dict[str, Card], file: Path, places
     errors = []
     first: dict[str, TaskSpec] = {}
     for i, task in enumerate(mixture.heads):
-        line, column = places.get(("heads", i, "dataset"), (1, 1))
-        where = f"{file}:{line}:{column}"
+        where = spot_of(("heads", i, "dataset"), places, where=str(file))
         if task.dataset not in cards:
             errors.append(ConfigError(f"no card for dataset {task.dataset!r}", where=where, hint=did_you_mean(task.dataset, list(cards))))
             continue

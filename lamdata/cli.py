@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .command import make_app, print_json, run_app, show_version, table
+from .command import local_path, make_app, print_json, run_app, show_version, table
 from .errors import ConfigError, DataError
 
 app = make_app("Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream.")
@@ -26,7 +26,7 @@ def main_options(
 
 @app.command(rich_help_panel="Start", epilog="Example: lamdata init demo --from frames.xyz")
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder for the new catalog.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the new catalog.", callback=local_path)],
     from_: Annotated[list[Path] | None, typer.Option("--from", help="Raw file to guess a card from (repeat for more).")] = None,
     json: Json = False,
 ) -> None:
@@ -151,12 +151,13 @@ def validate(
     report = run(store, quiet=quiet)
     if repair and not report.ok:
         report = mend(report, catalog, workers=workers, quiet=quiet)
-    if json:
-        print_json(report.to_json())
-    else:
+    if not json:
         print(report.text())
     if not report.ok:
-        raise DataError(f"{len(report.findings)} findings", where=store, hint=f"run `lamdata validate {store} --repair --catalog FOLDER`")
+        hint = f"run `lamdata validate {store} --repair --catalog FOLDER`"
+        raise DataError(f"{len(report.findings)} findings", where=store, hint=hint, result=report.to_json())
+    if json:
+        print_json(report.to_json())
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
@@ -179,7 +180,7 @@ def overlap(
 def export(
     store: StoreUrl,
     dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.", callback=local_path)],
     format_: Annotated[
         str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
     ] = None,
@@ -227,7 +228,10 @@ def collect_garbage(
 
 
 @app.command(rich_help_panel="Start")
-def schema(kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card") -> None:
+def schema(
+    kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card",
+    json: Annotated[bool, typer.Option("--json", help="As without: a schema is a JSON document.")] = False,
+) -> None:
     """Print the JSON schema of cards or mixtures, for editors."""
     from .catalog import Card, Mixture
 

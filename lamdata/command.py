@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
-from .errors import ConfigErrors, LamError
+from .errors import ConfigError, ConfigErrors, LamError
 
 INTERRUPTED = 130
+USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy of it that newer typers bring
 
 
 def make_app(help_text: str) -> typer.Typer:
@@ -23,12 +26,13 @@ def make_app(help_text: str) -> typer.Typer:
 def run_app(app: typer.Typer) -> None:
     """Run a command; errors that are the user's end as lines on stderr, never as a traceback."""
     try:
-        app()
+        code = app(standalone_mode=False)  # else typer would write errors of usage its own way, and Ctrl-C in silence
     except LamError as err:
         _fail(err)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from there", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except USAGE as err:
+        _fail(_usage(err))
+    except (KeyboardInterrupt, typer.Abort):
+        _interrupted()
     except BrokenPipeError:  # somebody closed our output, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -36,15 +40,39 @@ def run_app(app: typer.Typer) -> None:
         if err.errno is None:
             raise
         _fail(LamError(err.strerror or str(err), where=str(err.filename) if err.filename else None))
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        _interrupted()
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(err: LamError) -> None:
+def _usage(err: Any) -> ConfigError:
+    """What was typed wrongly, in one line."""
+    command = err.ctx.command_path if getattr(err, "ctx", None) is not None else None
+    if type(err).__name__ == "NoArgsIsHelpError":  # a command alone: its help is the answer
+        err.show()
+        sys.exit(2)
+    message = " ".join(str(err.format_message()).removesuffix(".").split())
+    return ConfigError(message, where=command, hint=f"{command} --help" if command else None)
+
+
+def _interrupted() -> NoReturn:
+    _fail(LamError("interrupted", hint="the same command goes on from there"), code=INTERRUPTED)
+
+
+def _fail(err: LamError, *, code: int | None = None) -> NoReturn:
     errors = err.errors if isinstance(err, ConfigErrors) else [err]
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if "--json" in sys.argv:
-        print_json({"errors": [{"where": e.where, "message": e.message, "hint": e.hint} for e in errors]})
-    sys.exit(err.exit_code)
+        print_json((err.result or {}) | {"errors": [{"where": e.where, "message": e.message, "hint": e.hint} for e in errors]})
+    sys.exit(err.exit_code if code is None else code)
+
+
+def local_path(path: Path | None) -> Path | None:
+    """Refuse a URL where a file or folder of this machine is written, instead of making a folder of that name."""
+    if path is not None and (found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", path.as_posix())):
+        raise ConfigError(f"{found[1]}: is no folder of this machine", where=str(path), hint="write it here, and copy it from there")
+    return path
 
 
 def print_json(value: Any) -> None:

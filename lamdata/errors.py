@@ -11,10 +11,12 @@ from typing import Any
 class LamError(Exception):
     """Base of every error that is the user's to mend.
 
-    `where` is `file:line:column`, `file#frame`, a URL or a key; `hint` is what to do next.
+    `where` is `file:line:column`, `file#frame`, a URL or a key; `hint` is what to do next; `result` what a command found all the same,
+    which `--json` prints in the one document beside the errors.
     """
 
     exit_code = 1
+    result: dict[str, Any] | None = None
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None):
         super().__init__(message)
@@ -58,6 +60,10 @@ class SourceError(LamError, OSError):
 
 class DataError(LamError, ValueError):
     """Data, or a model, that did not pass a check."""
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None, result: dict[str, Any] | None = None):
+        super().__init__(message, where=where, hint=hint)
+        self.result = result
 
 
 class StoreError(LamError, OSError):

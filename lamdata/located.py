@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML, Node, ScalarNode
 
 MAX_BYTES = 4 << 20  # a config is written by a person; more is a mistake or an attack
+MOST_LISTED = 60  # choices that an error lists
 LONGEST_SHOWN = 80  # characters of a value that an error repeats
-Place = tuple[int, int]  # line, column, 1-based
+Place = tuple[int, int] | str  # line and column in the file, 1-based; or where else it was said, as "--set steps=3"
 KeyPath = tuple[str | int, ...]
 Places = dict[KeyPath, Place]
 Model = TypeVar("Model", bound=BaseModel)
@@ -143,19 +144,27 @@ def _joined(errors: list[ConfigError]) -> list[ConfigError]:
 def _located(error: Any, model: type[BaseModel], where: str, places: Places) -> ConfigError:
     loc = tuple(error["loc"])
     known = _known_prefix(loc, places)
-    line, column = places.get(known, (1, 1))
-    spot = f"{where}:{line}:{column}"
-    dotted = ".".join(str(part) for part in (loc if error["type"] == "missing" or not known else known))
+    spot = spot_of(known, places, where=where)
+    dotted = ".".join(str(part) for part in ((*known, loc[-1]) if error["type"] == "missing" else known or loc))
     if error["type"] == "extra_forbidden":
         return ConfigError(f"unknown key {str(loc[-1])!r}", where=spot, hint=did_you_mean(str(loc[-1]), _keys(model, loc[:-1])))
     if error["type"] == "missing":
         return ConfigError(f"key {str(loc[-1])!r} is missing", where=spot, hint=f"add `{dotted}`")
+    if error["type"] == "union_tag_invalid":
+        choices = [choice.strip(" '") for choice in error["ctx"]["expected_tags"].split(",")]
+        return ConfigError(f"`{dotted}` has no type {error['ctx']['tag']!r}", where=spot, hint=did_you_mean(error["ctx"]["tag"], choices))
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:] if message[:1].isupper() and message[1:2].islower() else message
     found = error["input"]
     if isinstance(found, (str, int, float, bool)) or found is None:
         return ConfigError(f"`{dotted}` is {_short(found)}: {message}", where=spot)
     return ConfigError(f"`{dotted}`: {message}" if dotted else message, where=spot)
+
+
+def spot_of(path: KeyPath, places: Places, *, where: str) -> str:
+    """Where the key at `path` was said, as `file:line:column`; `where` alone for data that stand in no file."""
+    place = places.get(path, (1, 1) if places else where)
+    return place if isinstance(place, str) else f"{where}:{place[0]}:{place[1]}"
 
 
 def _short(value: object) -> str:
@@ -179,6 +188,8 @@ def _keys(model: Any, path: KeyPath) -> list[str]:
         step = [field for m in models if (field := m.model_fields.get(part)) is not None]
         if step:
             models = [m for field in step for m in _models(field.annotation)]
+        else:  # a place in a list, or which of several types it is
+            models = [m for m in models if "type" in m.model_fields and part in get_args(m.model_fields["type"].annotation)] or models
     return [name for m in models for name in m.model_fields]
 
 
@@ -196,7 +207,10 @@ def did_you_mean(word: str, choices: list[str]) -> str:
         return "there is none"
     folded = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"did you mean {folded[close[0]]!r}?" if close else f"one of: {', '.join(sorted(set(choices)))}"
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    known = sorted(set(choices))
+    return f"one of: {', '.join(known)}" if len(known) <= MOST_LISTED else f"of the {len(known)} that are known none is like it"
 
 
 def _nearest_file(path: Path) -> str | None:

@@ -17,6 +17,7 @@ from .model.config import ModelConfig
 from .model.lam import LamModel
 
 FORMAT = 1
+HINT = "a run leaves runs/NAME/best.pt and last.pt; `lamtrain import` makes one of a DeePMD-kit model"
 UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV"}
 
 
@@ -32,10 +33,12 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
+    stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     sums: dict[str, dict[str, float]] = field(default_factory=dict)  # training errors since the last row of metrics.csv
     loss: list[float] = field(default_factory=list)  # losses since that row
     best: float | None = None  # lowest validation score so far
     looked: int | None = None  # the step of the last row of metrics.csv; None in files from before it was kept: that of the file
+    threads: int | None = None  # with which a CPU did the steps: bits of sums depend on it
     skipped: int = 0  # batches passed over because their gradient was not finite
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since that row
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
@@ -67,13 +70,13 @@ def load(path: str | Path) -> Checkpoint:
     """Read a checkpoint; code in it is never run."""
     path = Path(path)
     if not path.is_file():
-        raise DataError("no such model", where=str(path), hint="a run leaves runs/NAME/best.pt and last.pt")
+        raise DataError("no such model", where=str(path), hint=HINT)
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:
-        raise DataError(f"not a checkpoint ({type(err).__name__})", where=str(path)) from None
+        raise DataError(f"not a checkpoint ({type(err).__name__})", where=str(path), hint=HINT) from None
     if not isinstance(data, dict) or "format" not in data or "model_config" not in data:
-        raise DataError("not a lamtrain checkpoint", where=str(path), hint="for a DeePMD-kit model use `lamtrain init --from MODEL`")
+        raise DataError("not a lamtrain checkpoint", where=str(path), hint=HINT)
     if data["format"] > FORMAT:
         raise DataError(f"written by a newer lamtrain (format {data['format']}, this one reads up to {FORMAT})", where=str(path))
     return Checkpoint(**{name: data[name] for name in _names() if name in data})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lamdata.command import make_app, print_json, run_app, show_version, table
+from lamdata.command import local_path, make_app, print_json, run_app, show_version, table
 from lamdata.errors import ConfigError, DataError, need
 
 app = make_app("Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together.")
@@ -31,7 +32,9 @@ def init(
     store: Annotated[str, typer.Option(help="Store that holds, or will hold, the datasets.")],
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.")] = Path("train.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.", callback=local_path)] = Path(
+        "train.yaml"
+    ),
     size: Annotated[Literal["tiny", "small", "medium", "large", "student"], typer.Option(help="Size of the model.")] = "small",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
@@ -63,7 +66,7 @@ def init(
 def train(
     config: Annotated[Path, typer.Argument(help="Training config.")],
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint.")] = "auto",
-    runs: Annotated[str, typer.Option(help="Folder of the run's folder, on this machine.")] = "runs",
+    runs: Annotated[Path, typer.Option(help="Folder of the run's folder, on this machine.", callback=local_path)] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
     device: Device = "auto",
@@ -82,12 +85,10 @@ def train(
     overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
-    if "://" in runs:
-        raise ConfigError("a run is written to a folder of this machine", where=f"--runs {runs}", hint="copy it from there afterwards")
     need("torch", extra="train")
     from .training.trainer import train as run
 
-    folder = run(checked, out=Path(runs) / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
+    folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
 
 
@@ -102,7 +103,12 @@ def test(
     ] = "test",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for test.json and the pictures; by default the model's, or one in it for a part."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for test.json and the pictures; by default the model's, or one in it for a part.",
+            callback=local_path,
+        ),
     ] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
     device: Device = "auto",
@@ -118,18 +124,17 @@ def test(
     part = "-".join([split, *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
     folder = output or (model.parent if part == "test" else model.parent / part)
     result = test_model(model, store, output=folder, head=head, dataset=dataset, split=split, device=place, quiet=quiet)
-    if json:
-        print_json(result)
-    else:
+    if not json:
         table(f"{split} groups", *table_of(result))
     limit = max_force_rmse or float("inf")
     worst = {
         h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit
     }
     if worst:
-        raise DataError(
-            f"force RMSE above {limit} meV/Å: {', '.join(f'{head} {value:.1f}' for head, value in worst.items())}", where=str(model)
-        )
+        above = ", ".join(f"{head} {value:.1f}" for head, value in worst.items())
+        raise DataError(f"force RMSE above {limit} meV/Å: {above}", where=str(model), result=result)
+    if json:
+        print_json(result)
 
 
 @app.command(epilog="Example: lamtrain predict runs/copper/best.pt 'relaxed/*/vasprun.xml' -o predicted.extxyz")
@@ -174,15 +179,18 @@ def predict(
 def show(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     cite: Annotated[bool, typer.Option("--cite", help="Print what to cite.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="List its parameters, as `start.train` and `start.lr_scale` name them.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a model is and what it was trained on: heads, theories, licences, data."""
     need("torch", extra="train")
-    from .evaluation.modelcard import citations, describe, print_card
+    from .evaluation.modelcard import citations, describe, parameters_of, print_card
 
     card = describe(model)
     if json:
-        print_json(card | {"citations": citations(card)})
+        print_json(card | {"citations": citations(card)} | ({"parameters": parameters_of(model)} if names else {}))
+    elif names:
+        print("\n".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in parameters_of(model).items()))
     elif cite:
         print("\n".join(citations(card)))
     else:
@@ -193,7 +201,7 @@ def show(
 def export(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     store: Annotated[str, typer.Option(help="Store with frames to compare on.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.", callback=local_path)],
     head: Annotated[str | None, typer.Option(help="One energy head; by default all of them.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="Held-out frames of each dataset to compare on.")] = 20,
     json: Json = False,
@@ -215,7 +223,7 @@ def export(
 @app.command("import", epilog="Example: lamtrain import model.ckpt.pt --branch H2O_H2O-PD -o water.pt")
 def import_(
     file: Annotated[Path, typer.Argument(help="DeePMD-kit model: .pt, .pth, .dp or .yaml.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.", callback=local_path)],
     branch: Annotated[str | None, typer.Option(help="One branch of a multi-task model; by default all of them.")] = None,
     tebd_of: Annotated[str | None, typer.Option(help="Branch whose type-embedding projection all take, where they differ.")] = None,
     json: Json = False,
@@ -235,7 +243,7 @@ def seconds_of(text: str) -> float:
     """Seconds of `HH:MM:SS`, `MM:SS` or a number of seconds."""
     try:
         parts = [float(part) for part in text.split(":")]
-        if len(parts) > 3 or min(parts) < 0:
+        if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
             raise ValueError
     except ValueError:
         raise ConfigError(f"{text!r} is no time", where="--time-limit", hint="as 1:30:00, or a number of seconds") from None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError
-from lamdata.located import Spec, read_yaml, validate
+from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
-from lamtrain.tasks import Pair
+from lamtrain.tasks import Pair, TaskKind, installed_kinds
 from lamtrain.tasks.denoise import DenoiseLoss
 from lamtrain.tasks.energy_force import EnergyForceLoss
 
+ELEMENTS = SYMBOLS[1:]  # without the hidden one
 Size = Literal["tiny", "small", "medium", "large", "student"]
 
 
@@ -32,6 +35,16 @@ class ModelSpec(Spec):
     """What differs from the denoise heads of the size."""
     elements: list[str] | None = None
     """Elements the model knows; by default those of its datasets."""
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, elements: list[str] | None) -> list[str] | None:
+        for symbol in elements or ():
+            if symbol not in ELEMENTS:
+                raise ValueError(f"{symbol!r} is no element; {did_you_mean(symbol, ELEMENTS)}")
+        if elements is not None and (not elements or len(set(elements)) != len(elements)):
+            raise ValueError("elements must be distinct, and at least one")
+        return elements
 
     @model_validator(mode="before")
     @classmethod
@@ -104,14 +117,25 @@ class LossSpec(EnergyForceLoss, DenoiseLoss):
     huber: float = Field(default=1.0, gt=0)
     """Where the smooth-L1 loss of displacements turns from square to straight, Å."""
 
-    def pair(self, term: str) -> Pair:
-        """The prefactors of a term."""
+    def pair(self, term: str, kinds: Iterable[TaskKind]) -> Pair:
+        """The prefactors of a term: those said here, else those of the kind of task whose term it is."""
         if term in self.more:
             return self.more[term]
-        known: Pair | None = getattr(self, term, None)
-        if known is None:
+        own = {**EnergyForceLoss.model_fields, **DenoiseLoss.model_fields}
+        defaults = {name: pair for kind in kinds for name, pair in kind.prefactors.items()}
+        found: Pair | None = getattr(self, term) if term in own else defaults.get(term)
+        if found is None:
             raise ConfigError(f"no prefactors for {term!r}", where="loss", hint=f"add `more: {{{term}: [1, 1]}}`")
-        return known
+        return found
+
+    @model_validator(mode="after")
+    def _terms_exist(self) -> Self:
+        if self.more:
+            terms = [term for kind in installed_kinds() for term in kind.prefactors]
+            for name in self.more:
+                if name not in terms:
+                    raise ValueError(f"more: no kind of task has a term {name!r}; {did_you_mean(name, terms)}")
+        return self
 
     @model_validator(mode="after")
     def _not_negative(self) -> Self:
@@ -172,8 +196,11 @@ class TrainConfig(Spec):
     """Of weights and activations; energies are summed in float64."""
     matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
     """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
-    kernels: Literal["plain", "closed", "cpp"] = "plain"
-    """Plain PyTorch; the gated softmax with its derivatives in closed form; or operators in C++ (CPU only), built on first use."""
+    kernels: Literal["auto", "plain", "closed", "cpp"] = "auto"
+    """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch; the gated softmax with its
+    derivatives in closed form; or the operators in C++ and nothing else (cpp)."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of a process on a CPU; null for a trial in the first seconds of the run, or OMP_NUM_THREADS where it is set."""
     seed: int = Field(default=1, ge=0)
     """Of the weights, the order of the data and the noise."""
     validation: ValidationSpec = ValidationSpec()
@@ -211,7 +238,7 @@ def read_config(path: str | Path, *, overrides: list[str] | None = None) -> Trai
     path = Path(path)
     data, places = read_yaml(path)
     for override in overrides or []:
-        _override(data, override)
+        _override(data, override, places)
     config = validate(data, TrainConfig, where=str(path), places=places)
     here = path.parent
     changes: dict[str, Any] = {"mixture": _beside(config.mixture, here), "store": _beside(config.store, here)}
@@ -228,18 +255,25 @@ def _beside(path: str, folder: Path) -> str:
     return path if "://" in path or Path(path).is_absolute() else str(folder / path)
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    from lamdata.located import parse_yaml
-
+def _override(data: Any, override: str, places: Places) -> None:
+    """Put `key.path=value` into the data of a file; errors about it will say that it came from there."""
+    where = f"--set {override}"
     key, found, value = override.partition("=")
     if not found or not key:
         raise ConfigError(f"{override!r} is not KEY=VALUE", where="--set", hint="as --set batch.frames=16")
     *folders, last = key.split(".")
-    for name in folders:
-        data = data.setdefault(name, {})
+    for i, name in enumerate(folders, 1):
         if not isinstance(data, dict):
-            raise ConfigError(f"`{name}` holds no keys", where=f"--set {override}")
-    data[last] = parse_yaml(value, where=f"--set {override}")[0]
+            break
+        places.setdefault(tuple(folders[:i]), where)
+        data = data.setdefault(name, {})
+    if not isinstance(data, dict):
+        raise ConfigError(f"`{'.'.join(folders)}` holds no keys", where=where)
+    data[last], inside = parse_yaml(value, where=where)
+    at = (*folders, last)
+    for old in [path for path in places if path[: len(at)] == at]:
+        del places[old]
+    places.update({(*at, *path): where for path in inside} | {at: where})
 
 
 def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:

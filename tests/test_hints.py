@@ -19,6 +19,7 @@ FILES = sorted([*ROOT.glob("lamdata/**/*.py"), *ROOT.glob("lamtrain/**/*.py")])
 NAMED = re.compile(r"(?<![\w/.-])(?<!from )(lamdata|lamtrain)\s+([a-z][a-z-]*)([^`;,()\n]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PROSE = {
+    "nor",
     "and",
     "store",
     "reads",

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import Card, SourceSpec, SplitName, SplitSpec
+from ..catalog import Card, SourceSpec, SplitSpec
 from ..errors import ConfigError, DataError
+from ..fields import SplitName
 from ..frame import Frame
 from ..frames import Parsed
 from ..sources import SourceFile

@@ -191,6 +191,9 @@ def _newest(place: Place) -> int | None:
         return int(place.read(HINT))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        hint = f"`lamdata init FOLDER --from {place.url}` proposes a card for raw files, and `lamdata ingest` makes a store of it"
+        raise StoreError("this is a file, and a store is a folder", where=place.url, hint=hint) from None
 
 
 def kept_commits(place: Place) -> list[int]:

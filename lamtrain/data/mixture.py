@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +121,12 @@ class TrainingData:
         _, origins, _ = self.store[name].labels(row, row + 1)
         return f"dataset {name}, {origins[0]}"
 
-    def stream(self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int, rank: int, world: int) -> Stream:
+    def stream(
+        self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int = 0, rank: int = 0, world: int = 1
+    ) -> Stream:
         """The weighted stream of all tasks; `Frames.head` is the index of the task."""
         heads = [
-            StreamHead(
-                name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=_on_read(task, seed)
-            )
+            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=task.spec.augment)
             for task in self.tasks
         ]
         return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
@@ -147,10 +146,6 @@ class TrainingData:
             "mixture": self.mixture.model_dump(mode="json"),
             "datasets": {task.spec.dataset: _lock_of(task) for task in self.tasks},
         }
-
-
-def _on_read(task: Task, seed: int) -> Callable[[Frames], Frames] | None:
-    return None if task.spec.augment is None else partial(task.noised, seed=seed)
 
 
 def _lock_of(task: Task) -> dict[str, Any]:
@@ -181,7 +176,8 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
     opened = open_store(store)
     for spec in mixture.heads:
         if spec.dataset not in list(opened):
-            hint = f"run `lamdata ingest {(cards or {}).get(spec.dataset, 'CARD')} -o {store}`"
+            card = (cards or {}).get(spec.dataset)
+            hint = f"run `lamdata ingest {card} -o {store}`" if card else did_you_mean(spec.dataset, list(opened))
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
     sides = ("train", "validation", "test")
     tasks = [Task(spec, *(opened.open(spec.dataset, split=side) for side in sides)) for spec in mixture.heads]
@@ -191,7 +187,8 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
 def _refuse_untrainable(task: Task) -> None:
     name, needed = task.spec.dataset, task_kind(task.spec.task).needs
     if len(task.train) == 0:
-        raise ConfigError(f"dataset {name!r} has no training frames", hint="lower the shares of `split` in its card and ingest again")
+        hint = f"leave it out, `lamtrain test --dataset {name}` measures on it; or hold less of it out in its card, and ingest again"
+        raise ConfigError(f"dataset {name!r} has no training frames", where=f"head {task.spec.head}", hint=hint)
     if needed and not any(task.train.statistics.labels.get(label) for label in needed):
         raise ConfigError(f"dataset {name!r} has no {' and no '.join(needed)}", where=f"head {task.spec.head}", hint="use `task: denoise`")
 

@@ -61,6 +61,29 @@ def find_neighbors(
     return Edges(starts=starts, neighbors=neighbor, vectors=vectors, distances=distances, truncated=truncated)
 
 
+def cut_neighbors(edges: Edges, *, cutoff: float, most: int) -> Edges:
+    """Of edges that reach further than needed, those within `cutoff` Å, at most the `most` nearest of each atom.
+
+    Raises ValueError where those would not be what `find_neighbors` gives: edges out of order, or without neighbours that are wanted.
+    """
+    counts = edges.counts
+    center = np.repeat(np.arange(len(counts)), counts)
+    if ((np.diff(edges.distances) < 0) & (np.diff(center) == 0)).any():
+        raise ValueError("the edges of an atom must have the nearest first")
+    within = edges.distances <= cutoff
+    keep = within & (np.arange(len(center)) - edges.starts[center] < most)
+    if edges.truncated and (not keep.all() or counts.max() < most):
+        raise ValueError(f"edges that lost neighbours are cut to {cutoff:g} Å and {most} neighbours: find them without `most`")
+    inside = np.bincount(center[within], minlength=len(counts))
+    return Edges(
+        starts=np.concatenate([[0], np.cumsum(np.minimum(inside, most))]).astype(np.int64),
+        neighbors=edges.neighbors[keep],
+        vectors=edges.vectors[keep],
+        distances=edges.distances[keep],
+        truncated=edges.truncated or int(np.count_nonzero(inside > most)),
+    )
+
+
 class SkinList:
     """Edges of a structure that moves: those that `find_neighbors` gives, from a longer list that is searched anew only when it must be.
 

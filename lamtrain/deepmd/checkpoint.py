@@ -65,8 +65,8 @@ def with_twins(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for key, value in tensors.items():
         if f"{COLLECTION}.networks." in key or f"{COLLECTION}_strip.networks." in key:
             full[key.replace(".networks.", "._networks.", 1)] = value
-    for block in sorted({key.rpartition(".mean")[0] for key in tensors if ".repinit" in key and key.endswith(".mean")}):
-        dtype = tensors[f"{block}.filter_layers.networks.0.layers.0.matrix"].dtype
-        for slot in ("type_embd_data", "compress_info.0", "compress_data.0"):
-            full[f"{block}.{slot}"] = torch.empty(0, dtype=dtype)
+    for block in (key.removesuffix(".mean") for key in tensors if key.endswith(".mean")):
+        matrix = tensors.get(f"{block}{COLLECTION}.networks.0.layers.0.matrix")
+        if matrix is not None:  # a block with an embedding net, of which `dp compress` makes a table
+            full |= {f"{block}.{slot}": matrix.new_empty(0) for slot in ("type_embd_data", "compress_info.0", "compress_data.0")}
     return full

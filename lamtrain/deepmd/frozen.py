@@ -11,7 +11,7 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch
 from lamdata.errors import DataError, SourceError
 
 from .foreign import DEFAULT, Branch, ForeignFile, clean_tensors
+from .nets import Array
 
 STORAGES = {
     "DoubleStorage": np.float64,
@@ -66,14 +67,17 @@ def collect_tensors(node: Any, prefix: str = "") -> dict[str, torch.Tensor]:
 class TreeReader(pickle.Unpickler):
     """Unpickles `data.pkl` into Nodes and tensors; a name outside the short list below is an error."""
 
+    def __init__(self, stream: IO[bytes], archive: zipfile.ZipFile, top: str):
+        super().__init__(stream)
+        self.archive, self.top = archive, top
+
     @classmethod
     def read(cls, archive: zipfile.ZipFile) -> Node:
         """Return the root module of an archive."""
         top = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
         with archive.open(f"{top}data.pkl") as stream:
-            reader = cls(stream)
-            reader.archive, reader.top = archive, top
-            return reader.load()
+            root: Node = cls(stream, archive, top).load()
+            return root
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
@@ -91,11 +95,11 @@ class TreeReader(pickle.Unpickler):
             return lambda value, *_: value
         raise pickle.UnpicklingError(f"unexpected {module}.{name}")
 
-    def persistent_load(self, pid: tuple) -> np.ndarray:
+    def persistent_load(self, pid: tuple[Any, ...]) -> Array:
         _, dtype, key, _, count = pid
         return np.frombuffer(self.archive.read(f"{self.top}data/{key}"), dtype)[:count]
 
 
-def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
+def _rebuild_tensor(storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> torch.Tensor:
     """The arguments of `torch._utils._rebuild_tensor_v2`; the bytes are copied, so that the archive may close."""
     return torch.from_numpy(storage.copy()).as_strided(size, stride, offset).clone()

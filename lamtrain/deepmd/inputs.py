@@ -12,11 +12,11 @@ from typing import Any
 
 from lamdata.errors import ConfigError, ConfigErrors, SourceError
 
+from .descriptors import WORDS
 from .options import config_of, plain
 
 Values = dict[str, Any]
 
-AUTO_NSEL = {"nsel": 120, "three_body_sel": 48}  # those of input_torch_small.json; `auto` counts neighbours in the data
 PREFACTORS = {"energy": "e", "force": "f", "virial": "v"}
 UNUSED_LOSS = {  # with the value at which it says nothing
     "relative_f": None, "enable_atom_ener_coeff": False, "loss_func": "mse", "use_huber": False, "f_use_norm": False,
@@ -115,16 +115,21 @@ def shared_fittings(model: Values) -> list[str]:
 
 
 def settle_auto(branches: dict[str, Values], left_out: list[str]) -> None:
-    """Replace neighbour counts that DeePMD-kit would take from the data."""
+    """Replace neighbour counts that DeePMD-kit would take from the data: `auto` counts them there."""
     for name, params in branches.items():
         descriptor = params.get("descriptor")
-        for block in ("repinit", "repformer"):
-            section = descriptor.get(block, {}) if isinstance(descriptor, dict) else {}
-            for key, word in section.items():
-                if key in AUTO_NSEL and isinstance(word, str):
-                    section[key] = 48 if block == "repformer" else AUTO_NSEL[key]
-                    found = f"model ({name}) descriptor.{block}.{key} = {word!r}"
-                    left_out.append(f"{found}: set to {section[key]}, for it is part of the function")
+        files = WORDS.get(descriptor.get("type", "")) if isinstance(descriptor, dict) else None
+        if files is None:
+            continue
+        params["descriptor"] = dict(files.defaults) | params["descriptor"]
+        for (*blocks, key), count in files.counts.items():
+            section = params["descriptor"]
+            for block in blocks:
+                section = section.get(block, {})
+            if isinstance(section.get(key), str):
+                found = f"model ({name}) descriptor.{'.'.join([*blocks, key])} = {section[key]!r}"
+                left_out.append(f"{found}: set to {count}, for it is part of the function")
+                section[key] = count
 
 
 def take_steps(training: Values, *, path: Path) -> int:

@@ -7,78 +7,32 @@ The names of ours are listed in `lamtrain/model/names.py`, those of the referenc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from lamdata.errors import DataError
 from lamtrain.model.config import ModelConfig
+from lamtrain.model.environment import EnvironmentMatrix
 from lamtrain.model.lam import LamModel
 
-DESCRIPTOR, FITTING = "atomic_model.descriptor", "atomic_model.fitting_net"
-BLOCKS = {"repinit": "repinit", "three_body": "repinit_three_body", "repformer": "repformers"}
-LEAVES = {"weight": "matrix", "bias": "bias", "dt": "idt"}
+from .descriptors import files_of
+from .places import LEAVES
 
-# Below `descriptor`, before the index of a net's layer.
-PLACES = {
-    "type_embedding": "type_embedding.embedding.embedding_net.layers.0",
-    "repinit.embedding.layers": "repinit.filter_layers.networks.0.layers",
-    "repinit.embedding.type_layers": "repinit.filter_layers_strip.networks.0.layers",
-    "three_body.embedding.layers": "repinit_three_body.filter_layers.networks.0.layers",
-    "three_body.embedding.type_layers": "repinit_three_body.filter_layers_strip.networks.0.layers",
-    "shape_transform": "g1_shape_tranform",  # spelt so there
-    "tebd_transform": "tebd_transform",
-    "repformer.g2_embedding": "repformers.g2_embd",
-}
-# Below `descriptor.repformer.layers.<index>`.
-LAYER_PLACES = {
-    "linear1": "linear1",
-    "linear2": "linear2",
-    "self_mlp": "g1_self_mlp",
-    "conv": "proj_g1g2",
-    "g1g1": "proj_g1g1g2",
-    "local_attention.query": "loc_attn.mapq",
-    "local_attention.key_value": "loc_attn.mapkv",
-    "local_attention.head_map": "loc_attn.head_map",
-    "pair_weights.query_key": "attn2g_map.mapqk",
-    "pair_attention.value": "attn2_mh_apply.mapv",
-    "pair_attention.head_map": "attn2_mh_apply.head_map",
-    "pair_attention.norm": "attn2_lm",
-    "vector_attention.head_map": "attn2_ev_apply.head_map",
-}
+DESCRIPTOR, FITTING = "atomic_model.descriptor", "atomic_model.fitting_net"
+HIDDEN = "descriptor.type_embedding.masked"  # the row of our one more type
 
 
 def reference_names(model: LamModel, head: str) -> dict[str, str]:
     """Return our name -> the reference's, for every parameter that `head` uses and the reference has."""
-    names = {}
+    names, files = {}, files_of(model.config.descriptor)
     for name, _ in model.named_parameters():
-        if name.startswith("descriptor.repformer.layers."):
-            names[name] = _layer_name(name, model)
-        elif name.startswith(f"heads.{head}."):
+        if name.startswith(f"heads.{head}."):
             names[name] = _fitting_name(name.removeprefix(f"heads.{head}."), depth=len(model.config.fitting.neuron))
-        elif name.startswith("descriptor.") and name != "descriptor.type_embedding.masked":
-            names[name] = _descriptor_name(name.removeprefix("descriptor."))
+        elif name.startswith("descriptor.") and name != HIDDEN:
+            names[name] = f"{DESCRIPTOR}.{files.name(name.removeprefix('descriptor.'), model.descriptor)}"
     return names
-
-
-def _descriptor_name(name: str) -> str:
-    place = next((place for place in PLACES if name.startswith(f"{place}.")), None)
-    if place is None:
-        raise DataError(f"parameter `descriptor.{name}` has no counterpart in DeePMD-kit")
-    *index, leaf = name.removeprefix(f"{place}.").split(".")
-    return ".".join([DESCRIPTOR, PLACES[place], *index, LEAVES[leaf]])
-
-
-def _layer_name(name: str, model: LamModel) -> str:
-    index, _, inner = name.removeprefix("descriptor.repformer.layers.").partition(".")
-    layer = f"{DESCRIPTOR}.repformers.layers.{index}"
-    place, _, leaf = inner.rpartition(".")
-    if place.endswith("_residual.scale"):
-        residual = place.removesuffix(".scale")
-        terms = getattr(model.descriptor.repformer.layers[int(index)], residual).terms
-        return f"{layer}.{residual}.{terms.index(leaf)}"
-    if place not in LAYER_PLACES:
-        raise DataError(f"parameter `{name}` has no counterpart in DeePMD-kit")
-    return f"{layer}.{LAYER_PLACES[place]}.{LEAVES[leaf]}"
 
 
 def _fitting_name(name: str, *, depth: int) -> str:
@@ -88,7 +42,7 @@ def _fitting_name(name: str, *, depth: int) -> str:
     return f"{FITTING}.filter_layers.networks.0.layers.{index}.{LEAVES[leaf]}"
 
 
-def branch_tensors(model: LamModel, head: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def branch_tensors(model: LamModel, head: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the parameters of `head` under the reference's names; `tensors` are weights, or gradients, by our names."""
     return {theirs: tensors[ours].detach().cpu().contiguous() for ours, theirs in reference_names(model, head).items() if ours in tensors}
 
@@ -96,7 +50,7 @@ def branch_tensors(model: LamModel, head: str, tensors: dict[str, Tensor]) -> di
 def branch_buffers(model: LamModel, head: str) -> dict[str, Tensor]:
     """Return what a branch holds besides parameters: statistics, reference energies, the head's place in the case embedding."""
     config, elements = model.config, len(model.config.elements)
-    own = model.heads[head]
+    own = model.energy_head(head)
     buffers = {
         "min_nbor_dist": torch.tensor(-1.0, dtype=torch.float64),  # the reference's word for not known
         "atomic_model.out_bias": own.bias[:elements].detach().cpu().reshape(1, elements, 1).clone(),
@@ -106,7 +60,7 @@ def branch_buffers(model: LamModel, head: str) -> dict[str, Tensor]:
     if config.fitting.dim_case_embd:
         buffers[f"{FITTING}.case_embd"] = own.case.detach().cpu().clone()
     for ours, theirs, slots in _blocks(config):
-        environment = getattr(model.descriptor, ours).environment
+        environment = environment_of(model, ours)
         for leaf, value in (("mean", environment.mean), ("stddev", environment.std)):
             rows = value[:elements].detach().cpu()
             buffers[f"{DESCRIPTOR}.{theirs}.{leaf}"] = rows.unsqueeze(1).expand(elements, slots, 4).contiguous()
@@ -115,10 +69,15 @@ def branch_buffers(model: LamModel, head: str) -> dict[str, Tensor]:
 
 def _blocks(config: ModelConfig) -> list[tuple[str, str, int]]:
     """(our block, the reference's, neighbour slots)."""
-    wide, narrow = config.descriptor.repinit, config.descriptor.repformer
-    slots = {"repinit": wide.nsel, "three_body": wide.three_body_sel, "repformer": narrow.nsel}
-    used = [block for block in BLOCKS if block != "three_body" or wide.use_three_body]
-    return [(block, BLOCKS[block], slots[block]) for block in used]
+    theirs = files_of(config.descriptor).blocks
+    return [(name, theirs[name], wanted.nsel) for name, wanted in config.descriptor.lists.items()]
+
+
+def environment_of(model: LamModel, block: str) -> EnvironmentMatrix:
+    """The environment matrix of a block of the descriptor."""
+    found = getattr(model.descriptor, block).environment
+    assert isinstance(found, EnvironmentMatrix)
+    return found
 
 
 def load_branch(model: LamModel, head: str, tensors: dict[str, Tensor], *, where: str) -> None:
@@ -142,7 +101,7 @@ def load_branch(model: LamModel, head: str, tensors: dict[str, Tensor], *, where
 
 
 def _load_buffers(model: LamModel, head: str, left: dict[str, Tensor], missing: list[str], *, where: str) -> None:
-    own, elements = model.heads[head], len(model.config.elements)
+    own, elements = model.energy_head(head), len(model.config.elements)
     for name in ("min_nbor_dist", "atomic_model.out_std"):
         left.pop(name, None)
     # Version 2 kept the reference energies in the fitting, version 3 keeps them outside; the energy has both.
@@ -155,7 +114,7 @@ def _load_buffers(model: LamModel, head: str, left: dict[str, Tensor], missing: 
     if model.config.fitting.dim_case_embd:
         own.case.copy_(left.pop(f"{FITTING}.case_embd"))
     for ours, theirs, _ in _blocks(model.config):
-        environment = getattr(model.descriptor, ours).environment
+        environment = environment_of(model, ours)
         for leaf, buffer in (("mean", environment.mean), ("stddev", environment.std)):
             name = f"{DESCRIPTOR}.{theirs}.{leaf}"
             if name in left:

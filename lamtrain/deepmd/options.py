@@ -5,13 +5,15 @@ An option that would change the numbers and that the model does not have is an e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from lamdata.errors import ConfigError, ConfigErrors
 from lamtrain.model.config import ModelConfig
+
+from .descriptors import WORDS, files_of, files_of_word
 
 # Says nothing about the function: names, statistics, and how a run goes on from the file.
 SILENT = {
@@ -25,8 +27,6 @@ NEUTRAL = {"bridging_method": (None, "None"), "hessian_mode": (None, False), "us
 INITIAL = {"seed", "trainable", "trainable_ln"}
 IN_DESCRIPTOR = {"ntypes", "type_map", "n_of_chg_spin"}
 ALIASES = {"repformer_add_type_ebd_to_seq": "add_tebd_to_repinit_out", "n_neuron": "neuron"}
-# What a file meant before these options existed (deepmd/pt/model/descriptor/dpa2.py: deserialize).
-OLD_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
 
 
 def config_of(branches: dict[str, dict[str, Any]], *, where: str) -> ModelConfig:
@@ -47,7 +47,7 @@ def config_of(branches: dict[str, dict[str, Any]], *, where: str) -> ModelConfig
 
 
 def _as_config_error(error: Any, where: str) -> ConfigError:
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part) for i, part in enumerate(error["loc"]) if i != 1 or part not in WORDS)  # a union adds which member
     if error["type"] == "extra_forbidden":
         return ConfigError(f"option `{place}` is not supported", where=where)
     return ConfigError(f"`{place}`: {error['msg'].removeprefix('Value error, ')}" if place else error["msg"], where=where)
@@ -59,26 +59,28 @@ def find_unsupported(params: dict[str, Any], *, branch: str, where: str) -> Iter
         if key in SILENT or key.startswith("_") or value in NEUTRAL.get(key, (None, False, [], {})):
             continue
         yield ConfigError(f"branch `{branch}`: option `{key}` = {value!r} is not supported", where=where)
-    for section, wanted in (("descriptor", "dpa2"), ("fitting_net", "ener")):
-        kind = params.get(section, {}).get("type", "ener" if section == "fitting_net" else "se_e2_a")
-        if kind != wanted:
-            yield ConfigError(f"branch `{branch}`: `{section}.type` is {kind!r}, and only {wanted!r} is supported", where=where)
+    for section, known, unsaid in (("descriptor", tuple(WORDS), "se_e2_a"), ("fitting_net", ("ener",), "ener")):
+        kind = params.get(section, {}).get("type", unsaid)
+        if kind not in known:
+            supported = " or ".join(map(repr, known))
+            yield ConfigError(f"branch `{branch}`: `{section}.type` is {kind!r}, and only {supported} is supported", where=where)
     if params.get("type", "standard") != "standard":
         yield ConfigError(f"branch `{branch}`: model type {params['type']!r} is not supported", where=where)
 
 
 def model_values(params: dict[str, Any]) -> dict[str, Any]:
     """Return a `model` section as plain values for ModelConfig, without heads."""
-    descriptor = plain(params["descriptor"], leave_out=IN_DESCRIPTOR)
+    section = plain(params["descriptor"], leave_out=IN_DESCRIPTOR)
+    descriptor = files_of_word(section["type"]).values(section)
     # Masked before the lists are cut for one, after it for the other: excluded neighbours keep their slots in both.
     pairs = [*(descriptor.get("exclude_types") or []), *(params.get("pair_exclude_types") or [])]
     descriptor["exclude_types"] = [tuple(pair) for pair in pairs]
     fitting = plain(params["fitting_net"], leave_out={"type_map"})
     if isinstance(fitting.get("trainable"), list):
         fitting["trainable"] = any(fitting["trainable"])
-    for section in (descriptor, fitting):
-        if isinstance(section.get("seed"), list):  # a seed that training derived from another
-            section["seed"] = section["seed"][0]
+    for values in (descriptor, fitting):
+        if isinstance(values.get("seed"), list):  # a seed that training derived from another
+            values["seed"] = values["seed"][0]
     return {"elements": list(params["type_map"]), "descriptor": descriptor, "fitting": fitting}
 
 
@@ -99,18 +101,17 @@ def differences(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]
 
 def params_of(config: ModelConfig, *, aliases: list[str] | None = None) -> dict[str, Any]:
     """Return `config` as the `model` section of one energy head, every option written out."""
-    descriptor = config.descriptor.model_dump(mode="json")
+    descriptor = files_of(config.descriptor).section(config.descriptor)
     fitting = config.fitting.model_dump(mode="json", exclude={"layer_name"})
     params = {"type": "standard", "type_map": list(config.elements), "descriptor": descriptor, "fitting_net": fitting}
     return params | {"model_branch_alias": aliases or [], "info": {}, "pair_exclude_types": [], "atom_exclude_types": []}
 
 
-def fill_old_defaults(params: dict[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
+def fill_old_defaults(params: dict[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Return `params` with what an older version meant where it says nothing; its weights show which version it was."""
     descriptor = dict(params["descriptor"])
-    repformer = dict(descriptor.get("repformer", {}))
-    if "g1_out_mlp" not in repformer and not any(".g1_self_mlp." in name for name in tensors):
-        descriptor["repformer"] = OLD_DEFAULTS | repformer
+    if (files := WORDS.get(descriptor.get("type", ""))) is not None:
+        descriptor = files.as_it_was_meant(descriptor, tensors)
     if "use_tebd_bias" not in descriptor:
         descriptor["use_tebd_bias"] = any(".type_embedding." in name and name.endswith(".bias") for name in tensors)
     return params | {"descriptor": descriptor}

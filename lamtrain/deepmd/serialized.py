@@ -16,24 +16,13 @@ import torch
 
 from lamdata.errors import DataError, SourceError
 
+from .descriptors import WORDS, DescriptorFiles
 from .foreign import DEFAULT, Branch, ForeignFile, clean_tensors
-from .options import OLD_DEFAULTS
+from .nets import Array, Tree
 
-# Where a piece of the tree lives in the state dictionary.
+# Where a piece of the tree outside the descriptor lives in the state dictionary.
 PLACES = {
     "@variables": "atomic_model",
-    "descriptor.repinit_variable.embeddings": "atomic_model.descriptor.repinit.filter_layers",
-    "descriptor.repinit_variable.embeddings_strip": "atomic_model.descriptor.repinit.filter_layers_strip",
-    "descriptor.repinit_variable.@variables": "atomic_model.descriptor.repinit",
-    "descriptor.repinit_three_body_variable.embeddings": "atomic_model.descriptor.repinit_three_body.filter_layers",
-    "descriptor.repinit_three_body_variable.embeddings_strip": "atomic_model.descriptor.repinit_three_body.filter_layers_strip",
-    "descriptor.repinit_three_body_variable.@variables": "atomic_model.descriptor.repinit_three_body",
-    "descriptor.repformers_variable.g2_embd": "atomic_model.descriptor.repformers.g2_embd",
-    "descriptor.repformers_variable.repformer_layers": "atomic_model.descriptor.repformers.layers",
-    "descriptor.repformers_variable.@variables": "atomic_model.descriptor.repformers",
-    "descriptor.type_embedding.embedding": "atomic_model.descriptor.type_embedding.embedding.embedding_net",
-    "descriptor.g1_shape_tranform": "atomic_model.descriptor.g1_shape_tranform",
-    "descriptor.tebd_transform": "atomic_model.descriptor.tebd_transform",
     "fitting.nets": "atomic_model.fitting_net.filter_layers",
     "fitting.@variables": "atomic_model.fitting_net",
 }
@@ -48,26 +37,28 @@ def read_serialized(path: Path) -> ForeignFile:
     """Read a `.dp`, `.yaml` or `.yml`; the format holds a single model."""
     tree = read_hdf5(path) if path.suffix == ".dp" else read_yaml(path)
     model = tree.get("model")
-    if not isinstance(model, dict) or model.get("descriptor", {}).get("type") != "dpa2" or model.get("type", "standard") != "standard":
-        raise DataError("not a serialised DPA-2 energy model", where=str(path))
-    script = tree.get("model_def_script") or {}
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in name_arrays(model)}
-    branch = Branch(params=params_of(model, script), tensors=clean_tensors(tensors, where=str(path)))
+    files = WORDS.get(model.get("descriptor", {}).get("type", "")) if isinstance(model, dict) else None
+    if not isinstance(model, dict) or files is None or model.get("type", "standard") != "standard":
+        raise DataError(f"not a serialised energy model of {' or '.join(WORDS)}", where=str(path))
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in name_arrays(model, files)}
+    params = params_of(model, tree.get("model_def_script") or {}, files)
+    branch = Branch(params=params, tensors=clean_tensors(tensors, where=str(path)))
     return ForeignFile(path=path, branches={DEFAULT: branch})
 
 
-def read_hdf5(path: Path) -> dict[str, Any]:
+def read_hdf5(path: Path) -> Tree:
     """Return the tree of a `.dp`, arrays in place."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            return fill_arrays(json.loads(file.attrs["json"]), lambda name: file[name][()])
+            tree: Tree = fill_arrays(json.loads(file.attrs["json"]), lambda name: file[name][()])
+            return tree
     except (OSError, KeyError) as err:
         raise SourceError(f"not a serialised model ({err})", where=str(path)) from err
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Tree:
     """Return the tree of a `.yaml`, arrays in place."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -76,7 +67,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = YAML(typ="safe").load(path)
     except (OSError, YAMLError) as err:
         raise SourceError(f"not a serialised model ({err})", where=str(path)) from err
-    return fill_arrays(tree if isinstance(tree, dict) else {}, lambda leaf: leaf)
+    filled: Tree = fill_arrays(tree if isinstance(tree, dict) else {}, lambda leaf: leaf)
+    return filled
 
 
 def fill_arrays(node: Any, load: Callable[[Any], Any], *, inside: bool = False) -> Any:
@@ -90,17 +82,19 @@ def fill_arrays(node: Any, load: Callable[[Any], Any], *, inside: bool = False) 
     return load(node) if inside and node is not None else node
 
 
-def name_arrays(model: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+def name_arrays(model: Tree, files: DescriptorFiles) -> Iterator[tuple[str, Array]]:
     """Yield each array of the tree with its state-dictionary name."""
+    places = PLACES | {f"descriptor.{piece}": f"atomic_model.descriptor.{place}" for piece, place in files.tree_places.items()}
     for path, array in walk_arrays(model, ()):
-        cut = next((cut for cut in range(len(path), 0, -1) if ".".join(path[:cut]) in PLACES), 0)
-        if not cut:
-            raise DataError(f"unexpected array {'.'.join(path)} in a serialised DPA-2 model")
+        cut = next((cut for cut in range(len(path), 0, -1) if ".".join(path[:cut]) in places), 0)
+        if not cut:  # nothing that we know: its own name says so when the model is filled
+            yield ".".join(path), array
+            continue
         *middle, leaf = path[cut:]
-        yield ".".join([PLACES[".".join(path[:cut])], *(part for part in middle if part != "@variables"), LEAVES.get(leaf, leaf)]), array
+        yield ".".join([places[".".join(path[:cut])], *(part for part in middle if part != "@variables"), LEAVES.get(leaf, leaf)]), array
 
 
-def walk_arrays(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+def walk_arrays(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Array]]:
     """Yield (keys from the root, array) of every array."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
@@ -110,14 +104,12 @@ def walk_arrays(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
             yield from walk_arrays(value, (*path, str(key)))
 
 
-def params_of(model: dict[str, Any], script: dict[str, Any]) -> dict[str, Any]:
+def params_of(model: Tree, script: Tree, files: DescriptorFiles) -> Tree:
     """Return the options of a tree as its `model` section; the tree wins over the script it was made from."""
-    own = {key: value for key, value in model["descriptor"].items() if not isinstance(value, dict) and not key.startswith("@")}
-    version = model["descriptor"].get("@version", 1)
-    descriptor = own | {"repinit": model["descriptor"]["repinit_args"], "repformer": model["descriptor"]["repformer_args"]}
-    if version < 3:
-        descriptor["repformer"] = OLD_DEFAULTS | descriptor["repformer"]
-    descriptor.setdefault("use_tebd_bias", version < 2)
+    tree = model["descriptor"]
+    own = {key: value for key, value in tree.items() if not isinstance(value, dict) and not key.startswith("@")}
+    descriptor = own | files.section_of_tree(tree)
+    descriptor.setdefault("use_tebd_bias", tree.get("@version", 1) < 2)
     for key in ("ntypes", "type_map"):
         descriptor.pop(key, None)
     fitting = {key: model["fitting"][key] for key in FITTING_KEYS if key in model["fitting"]}

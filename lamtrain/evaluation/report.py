@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lamdata.catalog import Mixture
+from lamdata.elements import NUMBERS
 from lamdata.errors import ConfigError, DataError
 from lamdata.frames import Frames
 from lamdata.progress import Progress
@@ -44,12 +45,14 @@ def test_model(
     """
     checkpoint = load(model_path)
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
-    model = checkpoint.build(device=device)
+    model = checkpoint.build(device=device).use_kernels("auto")
+    _refuse_other_elements(data, model.config.elements, split=split)
     frames = {task.spec.dataset: len(task.side(split)) * _draws(task) for task in data.tasks}
     if not all(frames.values()):
         empty = ", ".join(name for name, count in frames.items() if not count)
         if not any(frames.values()):
             hint = "--split validation shows what chose the checkpoint; or give the cards a `split.test` and ingest again"
+            hint = hint if split == "test" else "--split test"
             raise DataError(f"no {split} frames of {empty}", where=store, hint=hint)
         print(f"note: no {split} frames of {empty}", file=sys.stderr)
     heads, parities = {}, {}
@@ -59,6 +62,7 @@ def test_model(
                 _say_theory(checkpoint, data, name)
             references = _references(checkpoint, model, name)
             heads[name], parities[name] = test_head(model, data, name, progress, split=split, references=references)
+            _say_unscored(data, name, heads[name], split=split, references=references)
     result = {"model": str(model_path), "step": checkpoint.step, "split": split, "heads": heads, "weighted": weighted(heads)}
     output.mkdir(parents=True, exist_ok=True)
     replace_file(output / "test.json", to_json(result).encode())
@@ -114,6 +118,14 @@ def _references(checkpoint: Checkpoint, model: LamModel, head: str) -> dict[str,
     return dict(zip(model.config.elements, model.energy_head(head).bias.tolist()))
 
 
+def _refuse_other_elements(data: TrainingData, elements: list[str], *, split: str) -> None:
+    """A frame with an element that the model has no type for has no energy and no forces, so there is nothing to measure."""
+    for task in data.tasks:
+        if others := [symbol for symbol in task.side(split).statistics.elements if symbol not in elements]:
+            found = f"{split} frames have {', '.join(others)}, and the model knows {', '.join(elements)}"
+            raise DataError(found, where=f"dataset {task.spec.dataset}", hint="measure on a dataset of those elements with --dataset")
+
+
 def _say_theory(checkpoint: Checkpoint, data: TrainingData, head: str) -> None:
     """Say where the labels are of another theory than the head's: energies and forces are then not comparable."""
     for task in data.of_head(head):
@@ -121,6 +133,14 @@ def _say_theory(checkpoint: Checkpoint, data: TrainingData, head: str) -> None:
             if apart := Theory.model_validate(theory).differences(task.train.theory):
                 print(f"note: labels of {task.spec.dataset} are of another theory than head {head}: {'; '.join(apart)}", file=sys.stderr)
                 return
+
+
+def _say_unscored(data: TrainingData, head: str, row: Mapping[str, Any], *, split: str, references: Mapping[str, float] | None) -> None:
+    """Name the elements for which the head has no reference energy: energies of frames with them say nothing, and are in no number."""
+    if count := row.get("energies_not_scored"):
+        found = {symbol for task in data.of_head(head) for symbol in task.side(split).statistics.elements}
+        others = ", ".join(sorted(found - set(references or {}), key=NUMBERS.__getitem__))
+        print(f"note: head {head} has no reference energy of {others}: energies of {count} frames are not scored", file=sys.stderr)
 
 
 def table_of(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .options import Activation, Count, Length, NeighborList, Options, Precision, no_wider, switch_below
 
@@ -14,12 +14,12 @@ class Dpa1Config(Options):
 
     type: Literal["dpa1"]
     """DeePMD-kit's name of the descriptor."""
-    rcut: Length
+    rcut: Length = 6.0
     """Cutoff radius, Å."""
-    rcut_smth: Annotated[float, Field(ge=0.0, le=50.0)]
+    rcut_smth: Annotated[float, Field(ge=0.0, le=50.0)] = 0.5
     """Where the switch starts to fall from 1, Å; below `rcut`."""
     sel: Count
-    """Neighbours kept, the nearest first. Also a divisor of the sums, so it is part of the function and not only a limit."""
+    """Neighbours kept, the nearest first; of a list, its sum. Also a divisor of the sums, so it is part of the function and not only a limit."""
     neuron: list[Count] = [10, 20, 40]
     """Widths of the embedding net; a layer as wide as, or twice as wide as, its input gets a skip."""
     axis_neuron: Count = 4
@@ -28,7 +28,7 @@ class Dpa1Config(Options):
     """Width of the type embedding."""
     tebd_input_mode: Literal["concat", "strip"] = "concat"
     """How types enter: beside the distance in one net, or by a net of their own that scales the first."""
-    attn_layer: Literal[0] = 0
+    attn_layer: Annotated[int, Field(ge=0)] = 0
     """Attention layers. Only 0 is supported."""
     resnet_dt: bool = False
     """Put a learned step on each skip of the embedding nets."""
@@ -42,8 +42,8 @@ class Dpa1Config(Options):
     """Append the type embedding to the descriptor."""
     precision: Precision = "default"
     """Floating point type of the parameters; `default` is float64."""
-    smooth_type_embedding: bool = True
-    """Let the types' factor of `strip` fade out at the cutoff."""
+    smooth_type_embedding: bool = False
+    """Let the types' factor of `strip` fade out at the cutoff, which forces need where `set_davg_zero` is off."""
     exclude_types: list[tuple[int, int]] = []
     """Pairs of types, by index, that do not see each other."""
     env_protection: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
@@ -56,6 +56,19 @@ class Dpa1Config(Options):
     """Embed each element's electron configuration instead of its index."""
     use_tebd_bias: bool = False
     """Put a bias on the type embedding."""
+
+    @field_validator("sel", mode="before")
+    @classmethod
+    def _sum_a_list(cls, sel: Any) -> Any:
+        """Types share one list here as in the reference, where a list of numbers by type counts by its sum."""
+        return sum(sel) if isinstance(sel, list) and all(isinstance(one, int) for one in sel) else sel
+
+    @field_validator("attn_layer")
+    @classmethod
+    def _no_attention(cls, layers: int) -> int:
+        if layers:
+            raise ValueError(f"{layers} attention layers are not supported, only 0")
+        return layers
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -91,5 +104,5 @@ class Dpa1Config(Options):
 
 STUDENT: dict[str, Any] = {
     "type": "dpa1", "rcut": 6.0, "rcut_smth": 0.5, "sel": 120, "neuron": [25, 50, 100], "axis_neuron": 16, "tebd_dim": 8,
-    "tebd_input_mode": "strip",
+    "tebd_input_mode": "strip", "smooth_type_embedding": True,
 }  # fmt: skip

@@ -19,7 +19,7 @@ class Sums:
     """How sums over neighbours are weighted and divided; the same in all layers."""
 
     weight: Tensor  # (N, V)
-    conv: Tensor | float  # (N, 1, 1) or a number: 1 / nsel
+    scale: Tensor  # (N, V) weight divided by nsel: the factor of every convolution
     symmetric: Tensor | float  # (N, 1, 1) or a number: 1 / sqrt(nsel), or 1 / nsel
     smooth: bool
     phantom: int  # nsel - V: slots that the reference has and this chunk does not
@@ -28,14 +28,14 @@ class Sums:
     def smoothed(cls, switch: Tensor, *, nsel: int, sqrt_nnei: bool) -> Sums:
         """Divide by the configured number of neighbours."""
         symmetric = nsel**-0.5 if sqrt_nnei else 1.0 / nsel
-        return cls(weight=switch, conv=1.0 / nsel, symmetric=symmetric, smooth=True, phantom=nsel - switch.shape[1])
+        return cls(weight=switch, scale=switch * (1.0 / nsel), symmetric=symmetric, smooth=True, phantom=nsel - switch.shape[1])
 
     @classmethod
     def counted(cls, real: Tensor, *, sqrt_nnei: bool) -> Sums:
         """Divide by the true number of neighbours, kept from zero by 1e-4 as in the reference."""
         count = real.sum(1).view(-1, 1, 1)
         symmetric = 1.0 / (1e-4 + (count.sqrt() if sqrt_nnei else count))
-        return cls(weight=real, conv=1.0 / (1e-4 + count), symmetric=symmetric, smooth=False, phantom=0)
+        return cls(weight=real, scale=real / (1e-4 + count.squeeze(-1)), symmetric=symmetric, smooth=False, phantom=0)
 
 
 class Angles:
@@ -77,4 +77,4 @@ class Pairs:
 
 def weighted_h2(h2: Tensor, sums: Sums) -> Tensor:
     """(N, 3, V)."""
-    return (h2 * (sums.weight.unsqueeze(-1) * sums.symmetric)).transpose(1, 2)
+    return (h2 * (sums.weight.unsqueeze(-1) * sums.symmetric)).transpose(1, 2).contiguous()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Structure: TypeAlias = Atoms | Frame
 
 Precision = Literal["float64", "float32"]
+Kernels = Literal["plain", "closed", "cpp", "auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,7 @@ class Prediction:
         return out
 
 
-def load_model(
-    path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Literal["plain", "closed", "cpp"] = "plain"
-) -> Model:
+def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Kernels = "plain") -> Model:
     """The model of a checkpoint, in its own precision unless another is named.
 
     >>> model = load_model("runs/copper/best.pt")  # doctest: +SKIP
@@ -96,7 +95,7 @@ def load_model(
 class Model:
     """A trained model, to be asked. `heads` are those that give energies; `elements` those that each of them was trained on."""
 
-    def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: str):
+    def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: Kernels):
         self.path, self.checkpoint = path, checkpoint
         self.net = checkpoint.build(precision=dtype, device=device)
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import getattr_static
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lamdata.errors import ConfigError
@@ -136,7 +137,18 @@ def task_kind(name: str) -> TaskKind:
         loaded: TaskKind = added[name].load()
     except Exception as err:  # somebody else's code
         raise ConfigError(f"the task {name!r} of {added[name].value} does not load: {type(err).__name__}: {err}") from err
+    wanted = [attribute for attribute in vars(TaskKind) if not attribute.startswith("_")]
+    missing = [attribute for attribute in wanted if getattr_static(loaded, attribute, None) is None]  # `head` would import torch
+    if missing:
+        raise ConfigError(f"the task {name!r} of {added[name].value} has no {', no '.join(missing)}", hint="see lamtrain.tasks.TaskKind")
+    if loaded.name != name:
+        raise ConfigError(f"the task {name!r} of {added[name].value} calls itself {loaded.name!r}", hint="both must be one word")
     return loaded
+
+
+def installed_kinds() -> list[TaskKind]:
+    """All kinds that there are here; raises ConfigError for one that does not load."""
+    return [task_kind(name) for name in dict.fromkeys([*BUILTIN, *(point.name for point in entry_points(group=ENTRY_POINTS))])]
 
 
 def kinds_of(heads: Mapping[str, str]) -> dict[str, TaskKind]:

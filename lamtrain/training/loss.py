@@ -23,11 +23,13 @@ def frame_losses(kinds: Iterable[TaskKind], output: Output, batch: Batch, *, hub
     return terms
 
 
-def total_loss(terms: dict[str, Tensor], spec: LossSpec, schedule: Schedule, step: int, *, frames: int) -> Tensor:
+def total_loss(
+    terms: dict[str, Tensor], spec: LossSpec, schedule: Schedule, step: int, *, frames: int, kinds: Iterable[TaskKind]
+) -> Tensor:
     """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks."""
     total = torch.zeros((), dtype=torch.float64, device=next(iter(terms.values())).device)
     for name, term in terms.items():
-        prefactor = float(np.float32(schedule.prefactor(spec.pair(name), step)))  # as DeePMD-kit rounds it
+        prefactor = float(np.float32(schedule.prefactor(spec.pair(name, kinds), step)))  # as DeePMD-kit rounds it
         if prefactor > 0:
             total = total + prefactor * (term.sum() / frames)
     return total

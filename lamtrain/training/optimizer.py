@@ -27,8 +27,9 @@ def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimiz
         unused.discard(pattern or "")
         groups.setdefault(scales[pattern] if pattern else 1.0, []).append(parameter)
     if unused:
+        example = next(name for name, _ in model.named_parameters())
         raise ConfigError(
-            f"no parameter is called {sorted(unused)[0]!r}", where="start.lr_scale", hint="`lamtrain show MODEL --names` lists them"
+            f"no parameter is called {sorted(unused)[0]!r}", where="start.lr_scale", hint=f"names are as {example}; * stands for any part"
         )
     parts = [{"params": parameters, "scale": scale} for scale, parameters in groups.items() if parameters]
     return torch.optim.Adam(parts, lr=config.learning_rate.start, betas=BETAS, eps=EPS)

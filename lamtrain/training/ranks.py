@@ -31,7 +31,9 @@ class Ranks:
 
     def __init__(self, device: str = "cpu") -> None:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.local, self.on_this_machine = (
+            int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+        )
         self.device = self._own(device_of(device))
 
     def _own(self, device: torch.device) -> torch.device:
@@ -108,6 +110,11 @@ class Ranks:
         gathered: list[list[str] | None] = [None] * self.world
         dist.all_gather_object(gathered, lines)
         return [line for part in gathered for line in part or []]
+
+    def wait(self) -> None:
+        """Go on when all ranks are here: a launcher ends those that are left when the first has ended, were it in the middle of saving."""
+        if self.world > 1:
+            dist.barrier()
 
     def share_flag(self, flag: bool) -> bool:
         """What the first rank says."""

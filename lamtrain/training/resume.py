@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lamdata.errors import ConfigError
+from lamdata.stream import differences
 
 from ..checkpoint import Checkpoint
 from ..config import TrainConfig
@@ -14,14 +15,18 @@ from ..data.mixture import TrainingData
 # What does not change what is trained: names and places (the data behind them are compared by content), how long, how often it is
 # looked at, and how a step is computed.
 FREE = {
-    "train", "mixture", "store", "steps", "checkpoint_every", "checkpoint_keep", "log_every", "validation", "kernels", "skip_nonfinite",
+    "train", "mixture", "store", "steps", "checkpoint_every", "checkpoint_keep", "log_every", "validation", "kernels", "threads",
+    "skip_nonfinite",
 }  # fmt: skip
 HINT = "give the new run a name with --name, or start again with --resume never"
 
 
-def refuse_another_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, *, where: str) -> None:
-    """Raise ConfigError that names every difference between the run of a checkpoint and the one that is asked for."""
-    found = [*_of_config(config, checkpoint), *_of_mixture(data, checkpoint), *_of_datasets(data, checkpoint)]
+def refuse_another_run(config: TrainConfig, data: TrainingData, checkpoint: Checkpoint, *, stream: dict[str, Any], where: str) -> None:
+    """Raise ConfigError that names every difference between the run of a checkpoint and the one that is asked for.
+
+    `stream` is the fingerprint of the stream that the run would go on with: rows in order, weights, noise and frames.
+    """
+    found = [*_of_config(config, checkpoint), *_of_tasks(data, checkpoint), *_of_stream(data, checkpoint, stream)]
     if found:
         raise ConfigError(f"the run was started with {'; '.join(found)}", where=where, hint=HINT)
 
@@ -39,29 +44,21 @@ def _shared(name: str, value: Any) -> Any:
     return {key: part for key, part in value.items() if key != "at_once"} if name == "batch" and isinstance(value, dict) else value
 
 
-def _of_mixture(data: TrainingData, checkpoint: Checkpoint) -> Iterator[str]:
-    """Rows of the mixture, in order: a head's index is its place among them."""
-    old = (checkpoint.lock.get("mixture") or {}).get("heads", [])
-    new = data.lock()["mixture"]["heads"]
-    names = [[(row["head"], row["dataset"]) for row in rows] for rows in (old, new)]
-    if names[0] != names[1]:
-        same = sorted(names[0]) == sorted(names[1])
-        yield "the mixture's rows in another order" if same else f"heads {', '.join(f'{h} ({d})' for h, d in names[0])}"
+def _of_tasks(data: TrainingData, checkpoint: Checkpoint) -> Iterator[str]:
+    for head, kind in data.heads.items():
+        before = checkpoint.heads.get(head, {}).get("task")
+        if before not in (None, kind):
+            yield f"task {before} for head `{head}`, now {kind}"
+
+
+def _of_stream(data: TrainingData, checkpoint: Checkpoint, stream: dict[str, Any]) -> Iterator[str]:
+    """What makes other batches; a checkpoint from before the stream was kept is compared by its lock."""
+    if checkpoint.stream is not None:
+        yield from differences(checkpoint.stream, stream)
         return
-    for before, now in zip(old, new):
-        for key in ("task", "weight", "augment"):
-            if before.get(key) != now.get(key):
-                yield f"another {key} of head {now['head']}: {_short(before.get(key))}, now {_short(now.get(key))}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_short(part)}" for key, part in value.items() if part is not None) + "}"
-    return str(value)
-
-
-def _of_datasets(data: TrainingData, checkpoint: Checkpoint) -> Iterator[str]:
-    old, new = checkpoint.lock["datasets"], data.lock()["datasets"]
-    for name in sorted(old.keys() & new.keys()):
-        if old[name].get("content_hash") != new[name].get("content_hash"):
+    old, new = checkpoint.lock, data.lock()
+    if old.get("mixture") and old["mixture"]["heads"] != new["mixture"]["heads"]:
+        yield "another mixture"
+    for name, now in new["datasets"].items():
+        if old["datasets"].get(name, now)["content_hash"] != now["content_hash"]:
             yield f"other frames of dataset {name!r}"

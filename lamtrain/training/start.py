@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamdata.errors import SetupError
+from lamdata.errors import ConfigError, SetupError
 from lamdata.store import cut_batches
 
 from ..checkpoint import load
@@ -34,13 +34,15 @@ SAMPLE_ATOMS = 1024
 OF_A_RUN = ("last.pt", "best.pt", "checkpoints", "metrics.csv", "test.json", "parity.png", "curves.png", "config.yaml", "catalog.lock")
 
 
-def start_run(config: TrainConfig, data: TrainingData, out: Path, *, resume: str, ranks: Ranks, quiet: bool = False) -> TrainState:
-    """The state that a run begins with: where it stopped, if there is such a run in `out`, else a new one."""
+def start_run(
+    config: TrainConfig, data: TrainingData, out: Path, *, resume: str, stream: dict[str, Any], ranks: Ranks, quiet: bool = False
+) -> TrainState:
+    """The state that a run begins with: where it stopped, if there is such a run in `out`, else a new one. `stream` is its fingerprint."""
     path = out / "last.pt" if resume == "auto" else Path(resume)
     checkpoint = None if resume == "never" or (resume == "auto" and not path.exists()) else load(path)
     others: dict[str, dict[str, Any]] = {}
     if checkpoint is not None:
-        refuse_another_run(config, data, checkpoint, where=str(path))
+        refuse_another_run(config, data, checkpoint, stream=stream, where=str(path))
         model, others = checkpoint.build(), {head: row for head, row in checkpoint.heads.items() if head not in data.heads}
     elif config.start is not None:
         model, others = adapted_model(config, config.start, data)
@@ -57,6 +59,7 @@ def start_run(config: TrainConfig, data: TrainingData, out: Path, *, resume: str
         optimizer=build_optimizer(model, config),
         schedule=Schedule(config.learning_rate, config.steps),
         metrics=Metrics(data.heads),
+        stream=stream,
         others=others,
     )
     if checkpoint is not None:
@@ -94,6 +97,9 @@ def _use_kernels(model: LamModel, name: str) -> None:
 
 def new_model(config: TrainConfig, data: TrainingData, *, quiet: bool = False) -> LamModel:
     """Build the model of a run before its first step. No pass over the data: a sample and the statistics made at ingest."""
+    if config.model.elements is not None and (others := [symbol for symbol in data.elements if symbol not in config.model.elements]):
+        hint = "add them, or leave `elements` out: it then holds those of the datasets"
+        raise ConfigError(f"training frames have {', '.join(others)}", where="model.elements", hint=hint)
     torch.manual_seed(config.seed)
     model_config = config.model.resolve(elements=data.elements, heads=data.heads, precision=config.precision)
     model = LamModel(model_config)

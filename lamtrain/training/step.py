@@ -63,8 +63,9 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     batch = batch.to(state.device, non_blocking=True)
     model.train()
     output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
-    terms = frame_losses(state.metrics.kinds.values(), output, batch, huber=config.loss.huber)
-    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames)
+    kinds = list(state.metrics.kinds.values())
+    terms = frame_losses(kinds, output, batch, huber=config.loss.huber)
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds)
     if loss.requires_grad:
         torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:

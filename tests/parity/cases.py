@@ -1,4 +1,4 @@
-"""A seed -> one random DPA-2 model in the reference's own words, and a few structures for it.
+"""A seed -> one random model, DPA-2 or DPA-1 without attention, in the reference's own words, and a few structures for it.
 
 NumPy alone: both sides of the comparison import it, DeePMD-kit's interpreter and ours.
 """
@@ -15,16 +15,49 @@ VACUUM = 10.0  # Å, more than any cut-off drawn below
 STYLES = ["res_avg", "res_incr", "res_residual"]
 
 
-def random_case(seed: int, *, frames: int = 3) -> dict:
+def random_case(seed: int, *, descriptor: str = "dpa2", frames: int = 3) -> dict:
     """Return `{"name", "seed", "params", "systems"}`: every option of the descriptor and the fitting drawn at random."""
     rng = np.random.default_rng(seed)
-    params = random_params(rng)
-    return {"name": f"random{seed}", "seed": seed, "params": params, "systems": random_systems(rng, params, frames=frames)}
-
-
-def random_params(rng: np.random.Generator) -> dict:
-    """Return the `model` section of an input.json with tiny widths."""
     elements = sorted(rng.choice(ELEMENTS, size=int(rng.integers(1, 8)), replace=False).tolist())
+    draw = {"dpa1": random_dpa1, "dpa2": random_dpa2}[descriptor]
+    params = {"type_map": elements, "descriptor": draw(rng, len(elements)), "fitting_net": random_fitting(rng)}
+    return {"name": f"{descriptor}-{seed}", "seed": seed, "params": params, "systems": random_systems(rng, params, frames=frames)}
+
+
+def random_dpa1(rng: np.random.Generator, ntypes: int) -> dict:
+    """DPA-1 without attention, under either of its names."""
+    coin = lambda p=0.5: bool(rng.random() < p)  # noqa: E731
+    rcut, sel = float(rng.uniform(4.0, 6.0)), int(rng.integers(8, 80))
+    return {
+        "type": "dpa1" if coin() else "se_atten",
+        "rcut": rcut,
+        "rcut_smth": float(rng.uniform(0.1, 0.9)) * rcut,
+        "sel": [sel] if coin() else sel,
+        "neuron": [[3, 6, 12], [4, 8], [5, 5, 10], [4, 6, 6], [11, 11]][rng.integers(5)],
+        "axis_neuron": int(rng.integers(1, 5)),
+        "tebd_dim": int(rng.integers(2, 7)),
+        "tebd_input_mode": str(rng.choice(["concat", "strip"])),
+        "attn_layer": 0,
+        "attn": int(rng.integers(2, 9)),
+        "attn_dotr": coin(),
+        "normalize": coin(),
+        "resnet_dt": coin(0.3),
+        "set_davg_zero": coin(),
+        "activation_function": pick_activation(rng),
+        "type_one_side": coin(0.3),
+        "smooth_type_embedding": coin(0.6),
+        "concat_output_tebd": coin(0.8),
+        "precision": "float64",
+        "exclude_types": random_pairs(rng, ntypes) if coin(0.2) else [],
+        "env_protection": 1e-2 if coin(0.1) else 0.0,
+        "use_econf_tebd": coin(0.3),
+        "use_tebd_bias": coin(0.3),
+        "seed": int(rng.integers(1 << 30)),
+    }
+
+
+def random_dpa2(rng: np.random.Generator, ntypes: int) -> dict:
+    """DPA-2 with tiny widths."""
     coin = lambda p=0.5: bool(rng.random() < p)  # noqa: E731
     descriptor = {
         "type": "dpa2",
@@ -33,14 +66,19 @@ def random_params(rng: np.random.Generator) -> dict:
         "repinit": random_repinit(rng),
         "concat_output_tebd": coin(0.8),
         "smooth": coin(0.8),
-        "exclude_types": random_pairs(rng, len(elements)) if coin(0.2) else [],
+        "exclude_types": random_pairs(rng, ntypes) if coin(0.2) else [],
         "env_protection": 1e-2 if coin(0.1) else 0.0,
         "add_tebd_to_repinit_out": coin(),
         "use_econf_tebd": coin(0.3),
         "use_tebd_bias": coin(0.3),
     }
     descriptor["repformer"] = random_repformer(rng, descriptor["repinit"])
-    fitting = {
+    return descriptor
+
+
+def random_fitting(rng: np.random.Generator) -> dict:
+    coin = lambda p=0.5: bool(rng.random() < p)  # noqa: E731
+    return {
         "type": "ener",
         "neuron": [[12, 12], [10, 20, 20], [8], [9, 9, 9]][rng.integers(4)],
         "resnet_dt": coin(),
@@ -49,7 +87,6 @@ def random_params(rng: np.random.Generator) -> dict:
         "seed": int(rng.integers(1 << 30)),
         "dim_case_embd": int(rng.integers(2, 5)) if coin(0.3) else 0,
     }
-    return {"type_map": elements, "descriptor": descriptor, "fitting_net": fitting}
 
 
 def random_repinit(rng: np.random.Generator) -> dict:
@@ -161,15 +198,21 @@ def has_tied_cut(system: dict, descriptor: dict, *, apart: float = 1e-6) -> bool
 
     Which of the two stays is then left to rounding, in the reference as here: such a structure has no right answer.
     """
-    wide, narrow = descriptor["repinit"], descriptor["repformer"]
-    lists = [(wide["rcut"], wide["nsel"]), (narrow["rcut"], narrow["nsel"])]
-    if wide["use_three_body"]:
-        lists.append((wide["three_body_rcut"], wide["three_body_sel"]))
+    lists = neighbor_lists(descriptor)
     for near in sorted_distances(system, max(rcut for rcut, _ in lists)):
         for rcut, nsel in lists:
             if len(near) > nsel and near[nsel - 1] < rcut and near[nsel] - near[nsel - 1] < apart:
                 return True
     return False
+
+
+def neighbor_lists(descriptor: dict) -> list[tuple[float, int]]:
+    """(cutoff in Å, neighbours kept) of each block of a descriptor."""
+    if "repinit" not in descriptor:
+        return [(descriptor["rcut"], int(np.sum(descriptor["sel"])))]
+    wide, narrow = descriptor["repinit"], descriptor["repformer"]
+    three = [(wide["three_body_rcut"], wide["three_body_sel"])] if wide["use_three_body"] else []
+    return [(wide["rcut"], wide["nsel"]), (narrow["rcut"], narrow["nsel"]), *three]
 
 
 def sorted_distances(system: dict, rcut: float) -> list[np.ndarray]:

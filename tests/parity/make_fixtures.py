@@ -37,7 +37,12 @@ BASE = {
     "fitting_net": {"neuron": [12, 12], "precision": "float64", "seed": 1},
 }  # fmt: skip
 
-# name: {section: options that differ from the base}
+DPA1 = {
+    "type": "dpa1", "precision": "float64", "seed": 1, "rcut": 4.5, "rcut_smth": 1.0, "sel": 30, "neuron": [4, 8], "axis_neuron": 3,
+    "tebd_dim": 4, "attn_layer": 0,
+}  # fmt: skip
+
+# name: {section: options that differ from the base}; a `descriptor` with a type of its own stands for the whole section
 CONFIGURATIONS: dict[str, dict[str, dict]] = {
     "as_shipped": {},
     "all_updates": {"repformer": {"update_g1_has_attn": True, "update_g2_has_g1g1": True, "update_h2": True, "nlayers": 3}},
@@ -80,6 +85,15 @@ CONFIGURATIONS: dict[str, dict[str, dict]] = {
         "repformer": {"nsel": 4, "update_g1_has_attn": True},
     },
     "float32": {"descriptor": {"precision": "float32"}, "fitting": {"precision": "float32"}},
+    "dpa1": {"descriptor": DPA1 | {"type_one_side": True, "use_tebd_bias": True, "activation_function": "gelu"}},
+    "dpa1_centred": {
+        "descriptor": DPA1 | {"type": "se_atten", "set_davg_zero": False, "exclude_types": [[0, 1], [2, 2]], "concat_output_tebd": False}
+    },
+    "dpa1_strip": {
+        "descriptor": DPA1
+        | {"tebd_input_mode": "strip", "set_davg_zero": False, "smooth_type_embedding": True, "resnet_dt": True, "sel": [9], "use_econf_tebd": True}
+    },
+    "dpa1_float32": {"descriptor": DPA1 | {"precision": "float32", "stripped_type_embedding": True, "neuron": [6, 12], "rcut_smth": 3.0}, "fitting": {"precision": "float32"}},
 }  # fmt: skip
 KINDS = ("triclinic", "open", "small cell", "slab", "single")
 
@@ -88,6 +102,9 @@ def configure(changes: dict[str, dict]) -> dict:
     """Return the base with `changes`."""
     params = copy.deepcopy(BASE)
     for section, values in changes.items():
+        if section == "descriptor" and "type" in values:
+            params["descriptor"] = dict(values)
+            continue
         target = {"model": params, "descriptor": params["descriptor"], "fitting": params["fitting_net"]}.get(section)
         (params["descriptor"][section] if target is None else target).update(values)
     return params

@@ -19,14 +19,18 @@ DESCRIPTOR: dict[str, Any] = {
         "update_g1_has_attn": True, "update_g2_has_g1g1": False,
     },
 }  # fmt: skip
+DPA1: dict[str, Any] = {
+    "type": "dpa1", "seed": 1, "rcut": 5.0, "rcut_smth": 1.0, "sel": 40, "neuron": [3, 6, 12], "axis_neuron": 3, "tebd_dim": 4, "attn_layer": 0,
+    "set_davg_zero": False, "smooth_type_embedding": True,
+}  # fmt: skip
 
 
-def single_task(**changes: Any) -> dict[str, Any]:
+def single_task(descriptor: dict[str, Any] = DESCRIPTOR, **changes: Any) -> dict[str, Any]:
     """One energy model; `changes` are options of the descriptor."""
-    return {"type_map": list(ELEMENTS), "descriptor": copy.deepcopy(DESCRIPTOR) | changes, "fitting_net": {"neuron": [12, 12], "seed": 1}}
+    return {"type_map": list(ELEMENTS), "descriptor": copy.deepcopy(descriptor) | changes, "fitting_net": {"neuron": [12, 12], "seed": 1}}
 
 
-def multi_task(**changes: Any) -> dict[str, Any]:
+def multi_task(descriptor: dict[str, Any] = DESCRIPTOR, **changes: Any) -> dict[str, Any]:
     """Heads `water` (alias Water1) and `metal` on one descriptor, with a case embedding."""
     fitting = {"neuron": [12, 12], "dim_case_embd": 2}
     heads = {
@@ -34,5 +38,5 @@ def multi_task(**changes: Any) -> dict[str, Any]:
         for seed, name in enumerate(("water", "metal"))
     }
     heads["water"]["model_branch_alias"] = ["Default", "Water1"]
-    shared = {"elements": list(ELEMENTS), "shared": copy.deepcopy(DESCRIPTOR) | changes}
+    shared = {"elements": list(ELEMENTS), "shared": copy.deepcopy(descriptor) | changes}
     return {"shared_dict": shared, "model_dict": heads}

@@ -38,12 +38,12 @@ def build_model(params: dict, *, seed: int) -> torch.nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * draw(*parameter.shape)
-    descriptor = model.atomic_model.descriptor
-    zero = {"repinit": params["descriptor"]["repinit"]["set_davg_zero"], "repformers": params["descriptor"]["repformer"]["set_davg_zero"]}
-    for name in ("repinit", "repinit_three_body", "repformers"):
-        block = getattr(descriptor, name)
+    section = params["descriptor"]
+    wide, narrow = section.get("repinit", section), section.get("repformer", section)
+    for name, options in {"repinit": wide, "repinit_three_body": wide, "repformers": narrow, "se_atten": section}.items():
+        block = getattr(model.atomic_model.descriptor, name, None)
         if block is not None:
-            fill_statistics(block, draw, davg_zero=zero.get(name, zero["repinit"]))
+            fill_statistics(block, draw, davg_zero=options["set_davg_zero"])
     ntypes = len(params["type_map"])
     model.atomic_model.out_bias[:] = draw(1, ntypes, 1)
     if params["fitting_net"].get("dim_case_embd"):

@@ -14,6 +14,7 @@ from lamdata.frames import Frames
 from lamdata.statistics import Statistics, fit_references
 from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd
+from lamtrain.deepmd.names import environment_of
 from lamtrain.model.statistics import environment_statistics
 
 pytestmark = pytest.mark.deepmd
@@ -31,8 +32,8 @@ def folder(tmp_path_factory) -> Path:
 def assert_same_environment(model, frames: list[Frames]) -> None:
     """Mean and spread of each block, over all the frames."""
     stats = environment_statistics((collate(part, model.config) for part in frames), model.config)
-    for block in ("repinit", "three_body", "repformer"):
-        environment = getattr(model.descriptor, block).environment
+    for block in model.config.descriptor.lists:
+        environment = environment_of(model, block)
         assert torch.allclose(environment.std[:-1], stats.std(block)[:-1], rtol=1e-12, atol=0)
         if environment.centered:
             assert torch.allclose(environment.mean[:-1], stats.mean(block)[:-1], rtol=1e-12, atol=1e-15)

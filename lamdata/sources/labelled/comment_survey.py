@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lamdata.catalog import SplitName
+from lamdata.fields import SplitName
 
 from ..build import marks_isolated
 from .label_names import KEYS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -33,7 +33,9 @@ def native() -> Native:
     """The module for this processor; raises RuntimeError where none was compiled at installation, or not the one asked for."""
     baseline = _load("baseline")
     if baseline is None:
-        raise RuntimeError("the cpp kernels were not compiled when lam was installed (no C++20 compiler?); reinstall with one, or use plain")
+        raise RuntimeError(
+            "the cpp kernels were not compiled when lam was installed (no C++20 compiler?); reinstall with one, or use plain"
+        )
     able = KINDS[KINDS.index(baseline.processor()) :]
     forced = os.environ.get(FORCED)
     if forced is not None and forced not in able:
@@ -43,6 +45,15 @@ def native() -> Native:
         if module is not None:
             return module
     raise RuntimeError(f"{FORCED}={forced}: the cpp kernels were not compiled for it when lam was installed")
+
+
+def available() -> bool:
+    """Whether there are compiled operators for this processor."""
+    try:
+        native()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _load(kind: str) -> Native | None:
@@ -96,9 +107,15 @@ def wanted(ctx: Any, first: int, count: int = 1) -> bool:
 
 def _executes(node: Any) -> bool:
     try:
-        return bool(torch._C._will_engine_execute_node(node))  # type: ignore[attr-defined]
+        return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # it does not say so of a leaf that `torch.autograd.grad` was asked for
         return True
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """`function.apply`, which torch leaves without types."""
+    call: Callable[..., Any] = function.apply
+    return call(*arguments)
 
 
 def refuse_second_derivative(what: str) -> None:

@@ -59,7 +59,8 @@ def test_deepmds_defaults_are_kept_where_the_file_says_nothing(tmp_path):
     whole = changed()
     del whole["learning_rate"], whole["loss"], whole["model"]["fitting_net"]["neuron"], whole["training"]["gradient_max_norm"]
     values, _ = convert(tmp_path, whole)
-    assert values["learning_rate"] == {"start": 1e-3, "stop": pytest.approx(5e-8), "decay_steps": 5000, "warmup_steps": 0}
+    rate = {"start": 1e-3, "stop": pytest.approx(5e-8), "decay_steps": 5000, "warmup_steps": 0, "warmup_start_factor": 0.0}
+    assert values["learning_rate"] == rate
     assert values["clip_norm"] is None and values["loss"]["force"] == [1000.0, 1.0]
     assert ModelConfig(**values["model"]).fitting.neuron == [120, 120, 120]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,16 +17,17 @@ from lamtrain.data.batch import collate
 from lamtrain.model.environment import EnvironmentMatrix, Geometry
 from lamtrain.model.gate_softmax import gate_softmax
 from lamtrain.model.gather import gather_rows, join, split
-from lamtrain.model.kernels import closed_form
+from lamtrain.model.kernels import choose, closed_form
 from lamtrain.model.kernels.choose import kernels
+from lamtrain.model.kernels.native import FORCED, KINDS, available, native, run
 from lamtrain.model.kernels.plain import neighbor_sums
 from lamtrain.model.lam import LamModel
 from lamtrain.model.pairs import Angles, Sums
 from tests.lamtrain.model_cases import build_model, model_config, structure
 
-COMPILED = pytest.param(
-    "cpp", marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("ninja") or not shutil.which("c++"), reason="no compiler")]
-)
+COMPILED = pytest.param("cpp", marks=pytest.mark.skipif(not available(), reason="the kernels were not compiled at installation"))
+
+ROOT = Path(__file__).parents[3]
 
 OCCUPIED = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]], dtype=torch.float64)  # slots of two atoms
 
@@ -54,7 +58,7 @@ def test_the_fused_pair_attention_has_the_right_first_and_second_derivatives(nam
 
     def attend(x, m, z, bias, h2, weight, *, fused=True):
         weight = weight**3
-        a = Angles(h2, Sums(weight=weight, conv=weight, symmetric=1.0, smooth=True, phantom=phantom), hidden=4, gated=gated)
+        a = Angles(h2, Sums(weight=weight, scale=weight, symmetric=1.0, smooth=True, phantom=phantom), hidden=4, gated=gated)
         if fused:
             return kernels(name).pair_attention(x, m, z, bias, a.fading, a.both, a.logit_scale, a.weight_scale, gated, phantom)
         logits = torch.einsum("nihk,njk->nihj", (x @ m).unflatten(-1, (2, 5)), x)
@@ -136,6 +140,22 @@ def test_the_fused_pair_update_has_the_right_first_and_second_derivatives(name, 
     assert torch.autograd.gradgradcheck(channels, (x, z))
 
 
+@pytest.mark.parametrize("name", [COMPILED])
+def test_the_fused_node_update_has_the_right_first_and_second_derivatives(name):
+    u, conv, linear, r, q = random(3, 5, seed=0), random(3, 5, seed=1), random(3, 5, seed=2), random(5, seed=3), random(5, seed=4)
+
+    def update(u, conv, linear, r, q, *, fused=True):
+        if fused:
+            return kernels(name).node_update(u, [(r, conv, False), (q, linear, True)])
+        return u + r * conv + q * torch.tanh(linear)
+
+    tensors = (u, conv, linear, r, q)
+    torch.testing.assert_close(update(*tensors), update(*tensors, fused=False), rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(update, tensors)
+    nodes = lambda *t: update(*t, r.detach(), q.detach())  # noqa: E731
+    assert torch.autograd.gradgradcheck(nodes, (u, conv, linear))
+
+
 def test_phantom_columns_are_padded_columns():
     """A wider row, filled up with columns of logit -20 and weight 0, gives what the count of such columns gives."""
     s, c, b, d = (t.detach() for t in softmax_case(0)[0])
@@ -194,7 +214,71 @@ def _gradients(model, batch) -> list[torch.Tensor]:
     return [out.forces.detach(), out.energy.detach(), out.virial.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
 
 
-@pytest.mark.slow
+def test_auto_takes_the_compiled_kernels_where_there_are_some_and_says_once_where_there_are_none(monkeypatch, capsys):
+    assert kernels("auto", "cuda") is kernels("plain")
+    if available():
+        assert kernels("auto") is kernels("cpp")
+    monkeypatch.setattr("lamtrain.model.kernels.native._load", lambda kind: None)
+    for cached in (native, choose._compiled, choose._best):
+        cached.cache_clear()
+    assert kernels("auto") is kernels("auto") is kernels("plain")
+    assert capsys.readouterr().err.count("were not compiled when lam was installed") == 1
+    with pytest.raises(RuntimeError, match="reinstall with one, or use plain"):
+        kernels("cpp")
+    for cached in (native, choose._compiled, choose._best):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_processor_that_this_one_can_run_gives_the_same_gradients(kind, tmp_path):
+    """In a process of its own, since a kind is loaded once."""
+    if not available() or kind not in KINDS[KINDS.index(native().processor()) :]:
+        pytest.skip(f"this processor does not run {kind}")
+    step = (
+        "import torch; from lamdata.frames import Frames; from lamtrain.data.batch import collate\n"
+        "from tests.lamtrain.model_cases import build_model, model_config, structure\n"
+        "from tests.lamtrain.model.test_kernels import _gradients\n"
+        "batch = collate(Frames.from_list([structure(12, seed=1), structure(5, seed=3)]), model_config(), chunk_atoms=8)\n"
+        "plain, fused = (_gradients(build_model(model_config()).train().use_kernels(k), batch) for k in ('plain', 'cpp'))\n"
+        "for a, b in zip(plain, fused, strict=True): torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-11 * float(a.abs().max()) + 1e-13)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", step], env=os.environ | {FORCED: kind}, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("threads", "atoms"), [(2, 9), (3, 40), (7, 1)])
+def test_threads_share_the_work_and_change_no_result_beyond_the_order_of_sums(threads, atoms):
+    if not available():
+        pytest.skip("the kernels were not compiled at installation")
+    batch = collate(Frames.from_list([structure(atoms, seed=1)]), model_config(), chunk_atoms=16)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, threads, threads):
+            torch.set_num_threads(count)
+            results.append(_gradients(build_model(model_config()).train().use_kernels("cpp"), batch))
+    finally:
+        torch.set_num_threads(before)
+    for one, several, again in zip(*results, strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-11, atol=1e-13 * float(one.abs().max()) + 1e-15)
+        assert torch.equal(several, again)
+
+
+def test_operators_refuse_what_would_be_read_wrongly():
+    if not available():
+        pytest.skip("the kernels were not compiled at installation")
+    x, w = torch.zeros(2, 3, 5), torch.zeros(5, 5)
+    with pytest.raises(RuntimeError, match="float32 or of float64"):
+        kernels("cpp").pair_update(x, w.double(), w[0], w[0], None, None, None, 0.0)
+    with pytest.raises(ValueError, match="pair_update_value: too few arrays"):
+        native().run("pair_update_value", False, [], [6, 5], [0.0], 1)
+    with pytest.raises(ValueError, match="too many arrays"):
+        run("symmetrize_bilinear", x, [x] * 9, [2, 1, 1, 5], [1.0])
+    with pytest.raises(ValueError, match="no operator called nothing"):
+        native().run("nothing", False, [], [], [], 1)
+
+
+@pytest.mark.skipif(not available(), reason="the kernels were not compiled at installation")
 def test_compiled_kernels_say_what_they_cannot_do():
     model = build_model(model_config()).use_kernels("cpp")
     batch = collate(Frames.from_list([structure(4)]), model.config)
@@ -204,7 +288,7 @@ def test_compiled_kernels_say_what_they_cannot_do():
 
 
 def test_unknown_kernels_are_an_error_that_lists_the_known_ones():
-    with pytest.raises(ValueError, match="plain, closed and cpp"):
+    with pytest.raises(ValueError, match="auto, plain, closed and cpp"):
         kernels("cuda")
 
 

@@ -44,17 +44,21 @@ def exchanged(small: Path, folder: Path) -> Path:
 
 
 def test_rows_in_another_order_are_refused(small: Path, begun: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="rows in another order"):
+    with pytest.raises(ConfigError, match="order of the heads: bulk/bulk, cluster/cluster.* before, cluster/cluster, bulk/bulk.* now"):
         go(small, begun, exchanged(small, tmp_path), "steps=8")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("weight: 2.0", "weight: 9.0", "weight of head bulk: 2.0, now 9.0"),
-        ("scale: 0.15", "scale: 1.5", "augment of head crystals: .*scale: 0.15.*now .*scale: 1.5"),
-        ("mask: {probability: 0.2}", "mask: {probability: 0.4}", "augment of head crystals"),
-        ("head: cluster, dataset", "head: other, dataset", "heads bulk .bulk., cluster .cluster., crystals"),
+        ("weight: 2.0", "weight: 9.0", "weight of head `bulk/bulk`: 2.0 before, 9.0 now"),
+        ("scale: 0.15", "scale: 1.5", "augment of head `crystals/crystals`, noise.scale: 0.15 before, 1.5 now"),
+        (
+            "mask: {probability: 0.2}",
+            "mask: {probability: 0.4}",
+            "augment of head `crystals/crystals`, mask.probability: 0.2 before, 0.4 now",
+        ),
+        ("head: cluster, dataset", "head: other, dataset", "head `cluster/cluster` is gone; head `other/cluster` is new"),
     ],
 )
 def test_another_mixture_is_refused_by_name(small: Path, begun: Path, tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -63,7 +67,7 @@ def test_another_mixture_is_refused_by_name(small: Path, begun: Path, tmp_path: 
 
 
 def test_every_difference_is_said_at_once(small: Path, begun: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="another `seed`.*weight of head bulk"):
+    with pytest.raises(ConfigError, match="another `seed`.*weight of head `bulk"):
         go(small, begun, changed(small, tmp_path, "weight: 2.0", "weight: 9.0"), "steps=8", "seed=4")
 
 

@@ -45,14 +45,15 @@ struct Piece {
 
 template <class T>
 struct Atom {
+  static constexpr int64_t FOUR = std::max<int64_t>(4, Lane<T>::COUNT);  // columns of R in whole vectors
   const Edges& edges;
   const WideNet<T>& net;
   WideTile<T> tile;
   const int64_t m;            // columns of G
-  Buffer<T> c, ct, RC, dots;  // c (4, m) and its transpose (m, one vector) of the atom; R c (count, m) and products with c (count, one vector) of a piece
+  Buffer<T> c, ct, RC, dots;  // c (4, m) and its transpose (m, FOUR) of the atom; R c (count, m) and products with c (count, FOUR) of a piece
 
   Atom(const Edges& edges, const WideNet<T>& net)
-      : edges(edges), net(net), tile(net), m(net.cols.back()), c(4 * m), ct(m * Lane<T>::COUNT), RC(TILE * m), dots(TILE * Lane<T>::COUNT) {}
+      : edges(edges), net(net), tile(net), m(net.cols.back()), c(4 * m), ct(m * FOUR), RC(TILE * m), dots(TILE * FOUR) {}
 
   const T* R(const Piece& at) const { return data<T>(edges.R) + 4 * at.begin; }
   const int64_t* row(const Piece& at) const { return data<int64_t>(edges.row) + at.begin; }
@@ -60,7 +61,7 @@ struct Atom {
     const int64_t width = net.width.back();
     copy_rows(data<T>(cotangent) + atom * 4 * width, width, 4, width, c.data(), m);
     for (int64_t a = 0; a < 4; ++a)
-      for (int64_t o = 0; o < m; ++o) ct[o * Lane<T>::COUNT + a] = c[a * m + o];
+      for (int64_t o = 0; o < m; ++o) ct[o * FOUR + a] = c[a * m + o];
   }
   void evaluate(const Piece& at, const Array& y, bool known, bool slope) {
     tile.evaluate(R(at), row(at), at.count, into<T>(y) + at.begin * m, known, slope);
@@ -73,8 +74,8 @@ struct Atom {
   void sum(const T* A, int64_t count, const T* rows, T* out) const { multiply(transpose_of(A, 4), 4, count, rows, m, out, true); }
   // out (count, m) = A c
   void spread(const T* A, int64_t count, T* out) const { multiply(rows_of(A, 4), count, 4, c.data(), m, out); }
-  // dots (count, one vector) = rows c^T
-  void dot(const T* rows, int64_t count) { multiply(rows_of(rows, m), count, m, ct.data(), Lane<T>::COUNT, dots.data()); }
+  // dots (count, FOUR) = rows c^T
+  void dot(const T* rows, int64_t count) { multiply(rows_of(rows, m), count, m, ct.data(), FOUR, dots.data()); }
 };
 
 // Calls body(part, its buffers, atom, edges of the atom a piece at a time) in parallel, one part for each thread.
@@ -119,7 +120,7 @@ void slopes(const Edges& edges, const Arrays& weights, const Array& y, const Arr
       atom.dot(atom.tile.last_h(), at.count);
       atom.spread(atom.R(at), at.count, atom.RC.data());
       for (int64_t e = 0; e < at.count; ++e) {
-        const T *t = atom.tile.last_t(at.count) + e * atom.m, *rc = &atom.RC[e * atom.m], *dots = &atom.dots[e * Lane<T>::COUNT];
+        const T *t = atom.tile.last_t(at.count) + e * atom.m, *rc = &atom.RC[e * atom.m], *dots = &atom.dots[e * atom.FOUR];
         T more = 0, *g = to + 4 * slot[at.begin + e];
 #pragma omp simd reduction(+ : more)
         for (int64_t o = 0; o < atom.m; ++o) more += t[o] * rc[o];
@@ -169,7 +170,7 @@ void second(const Edges& edges, const Arrays& weights, const Array& y, const Arr
         atom.tile.template reverse<true>(r, atom.row(at), at.count, grads[part], gx.data());
       }
       for (int64_t k = 0; gR && k < 4 * at.count; ++k)
-        into<T>(gR)[4 * slot[at.begin + k / 4] + k % 4] = a[k / 4 * 4] * atom.dots[k / 4 * Lane<T>::COUNT + k % 4] + (k % 4 ? T(0) : gx[k / 4]);
+        into<T>(gR)[4 * slot[at.begin + k / 4] + k % 4] = a[k / 4 * 4] * atom.dots[k / 4 * atom.FOUR + k % 4] + (k % 4 ? T(0) : gx[k / 4]);
     }
     atom.write(sum, gc, n);
   });

@@ -4,6 +4,7 @@
 #include "gate_softmax.h"
 #include "moment.h"
 #include "neighbor_sums.h"
+#include "node_update.h"
 #include "pair_attention.h"
 #include "pair_update.h"
 #include "symmetrize.h"
@@ -26,7 +27,8 @@ inline const Operator OPERATORS[] = {
     LAM_OPERATOR(pair_attention, first), LAM_OPERATOR(pair_attention, second), LAM_OPERATOR(pair_update, value),
     LAM_OPERATOR(pair_update, first),    LAM_OPERATOR(pair_update, second),   LAM_OPERATOR(symmetrize, bilinear),
     LAM_OPERATOR(symmetrize, transpose), LAM_OPERATOR(three_body, value),     LAM_OPERATOR(three_body, slope),
-    LAM_OPERATOR(three_body, reverse),
+    LAM_OPERATOR(three_body, reverse),   LAM_OPERATOR(node_update, value),    LAM_OPERATOR(node_update, first),
+    LAM_OPERATOR(node_update, second),
 };
 #undef LAM_OPERATOR
 }  // namespace lam

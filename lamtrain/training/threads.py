@@ -1,0 +1,111 @@
+"""Threads of a training on a CPU: how many the process may use, and, by trial, with how many its steps are fastest.
+
+A container may use less than the machine has, and a core that another process works on is worth less than none to a step that waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+GAIN = 1.1  # more threads must be faster by this much: they take cores that others could use
+ROUNDS = 3  # of each count, at least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """What was chosen, from what the process may use, and the median time of a step with each count that was tried."""
+
+    count: int
+    usable: int
+    seconds: dict[int, float]
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{count}: {seconds:.3g} s a step" for count, seconds in self.seconds.items())
+        return f"{self.count} of {self.usable} usable" + (f" ({tried})" if tried else "")
+
+
+def usable_threads(root: Path = Path("/")) -> int:
+    """Cores of this process's affinity, or as many as its cgroups' quotas allow, where that is less; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def choose_threads(step: Callable[[], object], *, counts: Sequence[int] | None = None, seconds: float = 3.0) -> Threads:
+    """Try `step`, whose results the caller throws away, with 1, 2, 4 ... threads and all usable ones; set the count that is fastest.
+
+    The counts take turns, so that a load that comes and goes disturbs all alike. Bits of sums depend on the count: a run that is to go
+    on with the same bits sets the count that it began with.
+    """
+    usable = usable_threads()
+    counts = _doublings(usable) if counts is None else counts
+    if len(counts) == 1:
+        torch.set_num_threads(counts[0])
+        return Threads(count=counts[0], usable=usable, seconds={})
+    taken: dict[int, list[float]] = {count: [] for count in counts}
+    step()  # what is slow only once
+    start = time.perf_counter()
+    while len(taken[counts[-1]]) < ROUNDS or time.perf_counter() - start < seconds:
+        for count in counts:
+            torch.set_num_threads(count)
+            begin = time.perf_counter()
+            step()
+            taken[count].append(time.perf_counter() - begin)
+    medians = {count: statistics.median(times) for count, times in taken.items()}
+    best = fewest_fast(medians)
+    torch.set_num_threads(best)
+    return Threads(count=best, usable=usable, seconds=medians)
+
+
+def fewest_fast(seconds: dict[int, float]) -> int:
+    """The fewest threads that no larger count beats by more than GAIN."""
+    best, *others = sorted(seconds)
+    for count in others:
+        if seconds[count] * GAIN < seconds[best]:
+            best = count
+    return best
+
+
+def _doublings(most: int) -> list[int]:
+    return sorted({*(2**k for k in range(most.bit_length())), most})
+
+
+def _quotas(root: Path) -> list[float]:
+    """Cores that each cgroup of this process allows, of both versions of the interface; none where there is no limit."""
+    found = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, place = line.split(":", 2)
+        version2 = not controllers
+        if not version2 and "cpu" not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup" / ("" if version2 else "cpu")
+        path = base / place.strip("/")
+        for folder in [path, *path.parents]:  # inside a container the outer folders may be missing
+            if folder == base.parent:
+                break
+            found.append(_quota2(folder) if version2 else _quota1(folder))
+    return [quota for quota in found if quota is not None]
+
+
+def _quota2(folder: Path) -> float | None:
+    words = _read(folder / "cpu.max").split()
+    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else None
+
+
+def _quota1(folder: Path) -> float | None:
+    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
