@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ase.calculators import calculator as ase_calculator  # noqa: TID253
 from lamdata.frames import Frames
 
 from .data.neighbors import SkinList
-from .prediction.model import Model, Precision, finite, load_model
+from .prediction.model import Kernels, Model, Precision, finite, load_model
 from .prediction.structures import as_frame, refuse
 
 AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
@@ -41,7 +41,7 @@ class Calculator(ase_calculator.Calculator):
         head: str | None = None,
         device: str = "auto",
         dtype: Precision | None = None,
-        kernels: Literal["plain", "closed", "cpp"] = "plain",
+        kernels: Kernels = "plain",
         skin: float = 1.0,
         threads: int | None = None,
         **options: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +20,8 @@ class Beside:
 
     def __exit__(self, *_: object) -> None:
         for path, file in self._open.items():
-            file.close()
+            with suppress(OSError):  # of a full disk, which has been said
+                file.close()
             _hidden(path).unlink(missing_ok=True)
 
     def path(self, suffix: str = "") -> Path:

@@ -23,7 +23,7 @@ from ..data.batch import collate
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
-from .structures import as_frame, refuse
+from .structures import as_frame, is_structure, refuse
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Structure: TypeAlias = Atoms | Frame
 
 Precision = Literal["float64", "float32"]
+Kernels = Literal["plain", "closed", "cpp", "auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,7 @@ class Prediction:
         return out
 
 
-def load_model(
-    path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Literal["plain", "closed", "cpp"] = "plain"
-) -> Model:
+def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Kernels = "plain") -> Model:
     """The model of a checkpoint, in its own precision unless another is named.
 
     >>> model = load_model("runs/copper/best.pt")  # doctest: +SKIP
@@ -96,7 +95,7 @@ def load_model(
 class Model:
     """A trained model, to be asked. `heads` are those that give energies; `elements` those that each of them was trained on."""
 
-    def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: str):
+    def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: Kernels):
         self.path, self.checkpoint = path, checkpoint
         self.net = checkpoint.build(precision=dtype, device=device)
         try:
@@ -163,9 +162,9 @@ class Model:
             return (_joined([self._predict_some(some, chosen)], chosen) for some in _in_batches(structures, batch_atoms))
         if isinstance(structures, Frames):
             return _joined([finite(self.evaluate(part, head=chosen)) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
-        if isinstance(structures, Frame) or not isinstance(structures, Sequence):
-            structures = [structures]
-        return _joined([self._predict_some(some, chosen) for some in _in_batches(structures, batch_atoms)], chosen)
+        given: Any = structures
+        one_by_one: Iterable[Structure] = [given] if is_structure(given) else given
+        return _joined([self._predict_some(some, chosen) for some in _in_batches(one_by_one, batch_atoms)], chosen)
 
     def _predict_some(self, structures: Sequence[Structure], head: str) -> Prediction:
         """Of one batch, which remembers what was given."""
@@ -217,7 +216,7 @@ def _in_batches(structures: Iterable[Structure], batch_atoms: int) -> Iterator[l
     some: list[Structure] = []
     atoms = 0
     for one in structures:
-        size = len(one.numbers)
+        size = len(getattr(one, "numbers", ()))
         if some and atoms + size > batch_atoms:
             yield some
             some, atoms = [], 0

@@ -23,6 +23,8 @@ def as_frame(structure: Atoms | Frame) -> Frame:
     """One structure without labels. Raises DataError where `Atoms` state a charge or a spin, of which a model knows nothing."""
     if isinstance(structure, Frame):
         return structure
+    if not is_structure(structure):
+        raise TypeError(f"a structure is ase.Atoms or lamdata.Frame, not {type(structure).__name__}")
     _refuse_charge_and_spin(structure)
     cell = np.asarray(structure.cell, np.float64)
     pbc = (bool(structure.pbc[0]), bool(structure.pbc[1]), bool(structure.pbc[2]))
@@ -32,6 +34,11 @@ def as_frame(structure: Atoms | Frame) -> Frame:
         cell=cell if cell.any() else None,
         pbc=pbc,
     )
+
+
+def is_structure(thing: object) -> bool:
+    """Whether this is one structure; what holds several of them may pass on their names, so its type is asked."""
+    return isinstance(thing, Frame) or hasattr(type(thing), "get_initial_charges")
 
 
 def _refuse_charge_and_spin(atoms: Any) -> None:

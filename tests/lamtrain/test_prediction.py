@@ -53,6 +53,18 @@ def test_one_structure_is_a_prediction_of_one(model: Model, frames: list[Frame])
     assert len(model.predict([])) == 0
 
 
+def test_what_can_be_iterated_is_a_list_of_structures(model: Model, frames: list[Frame], tmp_path: Path) -> None:
+    from ase.io.trajectory import Trajectory
+
+    with Trajectory(str(tmp_path / "a.traj"), "w") as written:
+        for frame in frames:
+            written.write(frame.to_ase())
+    for given in (Trajectory(str(tmp_path / "a.traj")), tuple(frames), dict(enumerate(frames)).values()):
+        np.testing.assert_allclose(model.predict(given).energies, model.predict(frames).energies, atol=1e-12)
+    with pytest.raises(TypeError, match="ase.Atoms or lamdata.Frame, not str"):
+        model.predict(["Cu"])  # type: ignore[list-item]
+
+
 def test_an_iterator_is_read_as_it_is_asked(model: Model) -> None:
     read = []
 
