@@ -13,7 +13,10 @@ the first one measured, and whose memory is therefore not compared. DeePMD-kit c
 three-body block unless they are padded to the largest: its time for the ragged case is the sum over the 16 frames, one after the
 other, their gradients summed (padded to the largest, 16 frames would have twice the atoms). Ours takes as many frames at a time as have
 180 atoms, on a GPU all (`--at-once`, as `batch.at_once` of a training). `memory_ratio` is that of `pt` and of our fastest; `plain_ratio` is
-the faster of DeePMD-kit's paths against ours without compiled operators.
+the faster of DeePMD-kit's paths against ours without compiled operators. LAM_KERNELS_FOR=baseline takes the operators of another kind of
+processor (lamtrain/model/kernels/native.py), ATEN_CPU_CAPABILITY=avx2 and DNNL_MAX_CPU_ISA=AVX2 keep PyTorch from wider vectors.
+
+`--remaining` counts and names, instead, what a step leaves to PyTorch: products, elementwise passes and the rest, with their share of its time.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from processor import processor
 
 if TYPE_CHECKING:
     from lamdata.frames import Frames  # not where DeePMD-kit is installed
@@ -290,6 +294,51 @@ def report(entries: Iterator[dict]) -> list[dict]:
     return cases
 
 
+PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "dot"}
+WITHOUT_WORK = set(
+    "empty empty_like new_empty empty_strided new_empty_strided detach alias item is_nonzero lift_fresh _local_scalar_dense view t transpose as_strided "
+    "unsqueeze squeeze expand expand_as slice select split split_with_sizes narrow reshape permute flatten unflatten _reshape_alias _unsafe_view "
+    "to contiguous linear matmul zeros zeros_like new_zeros ones_like result_type resolve_conj resolve_neg set_ unbind".split()
+)
+COPIES = {"copy_", "cat", "fill_", "zero_", "clone", "index", "index_select", "_to_copy", "stack"}
+
+
+def remaining(arguments: argparse.Namespace) -> list[dict]:
+    """What our last side of --sides leaves to PyTorch in a step, by operator: kind, calls, share of the time of PyTorch's operators."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.set_num_threads(arguments.threads)
+    entries = []
+    for size, precision, case in _wanted(arguments):
+        step = our_step(size, precision, case, arguments.sides[-1], "cpu", arguments.at_once)
+        step()
+        with profile(activities=[ProfilerActivity.CPU]) as taken:
+            step()
+        events = [event for event in taken.key_averages() if event.self_cpu_time_total > 0]
+        whole = sum(event.self_cpu_time_total for event in events)
+        left = [event for event in events if event.key.startswith("aten::") and event.key[6:] not in WITHOUT_WORK]
+        rows = [{"name": e.key[6:], "kind": _kind(e.key[6:]), "calls": e.count, "share": e.self_cpu_time_total / whole} for e in left]
+        rows.sort(key=lambda row: -row["share"])
+        entries.append({"name": f"{case} {size}", "precision": precision, "operators": rows})
+        print(f"{case} {size} {precision}: {sum(row['share'] for row in rows):.0%} of the step in PyTorch's own operators")
+        for kind in ("product", "pass", "copy"):
+            of = [row for row in rows if row["kind"] == kind]
+            named = ", ".join(f"{row['name']} {row['calls']}" for row in of if row["share"] > 0.001)
+            print(f"  {kind:8s} {sum(row['calls'] for row in of):5d} calls {sum(row['share'] for row in of):5.1%}  {named}", flush=True)
+    return entries
+
+
+def _kind(name: str) -> str:
+    if name in PRODUCTS:
+        return "product"
+    return "copy" if name in COPIES else "pass"
+
+
+def _wanted(arguments: argparse.Namespace) -> list[tuple[str, str, str]]:
+    return [(size, precision, case) for size in arguments.sizes for precision in arguments.precisions for case in arguments.cases]
+
+
 def scaling(arguments: argparse.Namespace) -> list[dict]:
     """Time and memory for each atom of one frame of growing size, for forces alone and for a training step; print and return them."""
     kernels, rows = arguments.sides[-1], []
@@ -320,6 +369,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--scaling", action="store_true", help="our cost per atom from 100 to 10,000 atoms, of the last of --sides, instead"
     )
+    parser.add_argument("--remaining", action="store_true", help="what a step of the last of --sides leaves to PyTorch, instead")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--at-once", type=int, help=f"atoms that our side holds at once; 0 for all (default: {AT_ONCE}, on a GPU 0)")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
@@ -337,15 +387,15 @@ def main() -> None:
         return work(arguments)
     if arguments.deepmd is None:
         arguments.sides = [side for side in arguments.sides if side in OURS]
+    print(processor(), flush=True)
     if arguments.scaling:
         document = {"scaling": scaling(arguments)}
-        if arguments.json:
-            arguments.json.write_text(json.dumps(document, indent=1))
-        return
-    wanted = [(size, precision, case) for size in arguments.sizes for precision in arguments.precisions for case in arguments.cases]
-    cases = report(compare(arguments, *each) for each in wanted)
+    elif arguments.remaining:
+        document = {"remaining": remaining(arguments)}
+    else:
+        document = {"cases": report(compare(arguments, *each) for each in _wanted(arguments))}
     if arguments.json:
-        arguments.json.write_text(json.dumps({"cases": cases}, indent=1))
+        arguments.json.write_text(json.dumps({"processor": processor(), **document}, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 
 import torch
 from dpa2_step import frames_of
+from processor import processor
 
 from lamdata.errors import SetupError
 from lamtrain.data.batch import collate
@@ -43,7 +44,7 @@ def main() -> None:
             outputs[kind] = model(batch)
             outputs[kind].forces.sum().item()
             seconds[kind].append(time.perf_counter() - start)
-    print(f"{arguments.size}, {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, one thread'}")
+    print(f"{arguments.size}, {torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{processor()}, one thread'}")
     for kind in kinds:
         energy = (outputs[kind].energy - exact.energy).abs().item() / len(frames.numbers)
         force = ((outputs[kind].forces - exact.forces).norm() / exact.forces.norm()).item()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .frame import Rejection as Rejection
     from .frames import Frames as Frames
     from .ingestion import ingest as ingest
+    from .reading import read_frames as read_frames
     from .store import open_dataset as open_dataset
     from .store import open_store as open_store
     from .stream import Stream as Stream
@@ -34,6 +35,7 @@ _PUBLIC = {
     "open_catalog": "catalog",
     "open_mixture": "catalog",
     "open_card": "catalog",
+    "read_frames": "reading",
     "open_store": "store",
     "open_dataset": "store",
     "Stream": "stream",

@@ -38,6 +38,7 @@ class Checkpoint:
     loss: list[float] = field(default_factory=list)  # losses since that row
     best: float | None = None  # lowest validation score so far
     looked: int | None = None  # the step of the last row of metrics.csv; None in files from before it was kept: that of the file
+    threads: int | None = None  # with which a CPU did the steps: bits of sums depend on it
     skipped: int = 0  # batches passed over because their gradient was not finite
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since that row
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))

@@ -138,19 +138,60 @@ def test(
         print_json(result)
 
 
+@app.command(epilog="Example: lamtrain predict runs/copper/best.pt 'relaxed/*/vasprun.xml' -o predicted.extxyz")
+def predict(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store with --dataset.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ to write; what else is written stands beside it.")],
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
+    refit_references: Annotated[
+        str | None,
+        typer.Option(help="Labelled frames that shift the energies by element, for labels of another reference; they are not scored."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Frames to name and write, worst by forces and worst by energy.")] = 10,
+    dtype: Annotated[Literal["float64", "float32"] | None, typer.Option(help="Precision; by default the model's own.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write energies (eV), forces (eV/Å) and virials (eV) of structures; where these have labels, errors by frame, element and group.
+
+    Beside NAME.extxyz: NAME.json (the summary), NAME.rejected.jsonl (frames that were refused, and why), and with labels NAME.frames.csv,
+    NAME.groups.csv, NAME.worst.extxyz and NAME.parity.png.
+    """
+    need("torch", extra="train")
+    from .prediction.model import load_model
+    from .prediction.run import predict_files
+    from .prediction.source import open_source
+    from .prediction.tables import print_summary
+
+    source = open_source(inputs, dataset=dataset, split=split, format=format, quiet=quiet)
+    refit = None if refit_references is None else open_source([refit_references], dataset=None, split=None, format="auto", quiet=True)
+    summary = predict_files(load_model(model, device=device, dtype=dtype), source, output, head=head, refit=refit, worst=worst)
+    print_json(summary) if json else print_summary(summary)
+
+
 @app.command(epilog="Example: lamtrain show runs/quickstart/best.pt --cite")
 def show(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     cite: Annotated[bool, typer.Option("--cite", help="Print what to cite.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="List its parameters, as `start.train` and `start.lr_scale` name them.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a model is and what it was trained on: heads, theories, licences, data."""
     need("torch", extra="train")
-    from .evaluation.modelcard import citations, describe, print_card
+    from .evaluation.modelcard import citations, describe, parameters_of, print_card
 
     card = describe(model)
     if json:
-        print_json(card | {"citations": citations(card)})
+        print_json(card | {"citations": citations(card)} | ({"parameters": parameters_of(model)} if names else {}))
+    elif names:
+        print("\n".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in parameters_of(model).items()))
     elif cite:
         print("\n".join(citations(card)))
     else:

@@ -196,8 +196,11 @@ class TrainConfig(Spec):
     """Of weights and activations; energies are summed in float64."""
     matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
     """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
-    kernels: Literal["plain", "closed", "cpp"] = "plain"
-    """Plain PyTorch; the gated softmax with its derivatives in closed form; or operators in C++ (CPU only), built on first use."""
+    kernels: Literal["auto", "plain", "closed", "cpp"] = "auto"
+    """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch; the gated softmax with its
+    derivatives in closed form; or the operators in C++ and nothing else (cpp)."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of a process on a CPU; null for a trial in the first seconds of the run, or OMP_NUM_THREADS where it is set."""
     seed: int = Field(default=1, ge=0)
     """Of the weights, the order of the data and the noise."""
     validation: ValidationSpec = ValidationSpec()

@@ -84,7 +84,19 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path, pages: dict[str, Page])
 
 def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> None:
     wanted = ["concepts/store", "concepts/stream", "concepts/theory", "concepts/heads", "commands/lamdata", "commands/lamtrain"]
-    wanted += ["yaml/card", "yaml/mixture", "yaml/train", "formats", "api", "design", "benchmarks", "parity", "contributing", "changelog"]
+    wanted += [
+        "yaml/card",
+        "yaml/mixture",
+        "yaml/train",
+        "formats",
+        "api",
+        "predict",
+        "design",
+        "benchmarks",
+        "parity",
+        "contributing",
+        "changelog",
+    ]
     assert {f"{name}/index.html" for name in wanted} | {"index.html", "404.html"} == set(pages)
 
 

@@ -24,7 +24,7 @@ def test_every_command_has_help_without_torch(module: str) -> None:
     assert top.returncode == 0
     commands = {
         "lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap", "rm", "gc", "export"],
-        "lamtrain.cli": ["init", "train", "test", "show", "export", "import"],
+        "lamtrain.cli": ["init", "train", "test", "predict", "show", "export", "import"],
     }
     for command in commands[module]:
         assert command in top.stdout

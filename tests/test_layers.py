@@ -82,7 +82,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         augment places
         catalog
         sources checks statistics
-        energy_work plausibility
+        energy_work plausibility reading
         store
         stream
         ingestion
@@ -105,6 +105,8 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         checkpoint runlog
         data
         evaluation
+        prediction
+        calculator
         training deepmd
         cli
         __main__

@@ -34,7 +34,7 @@ def outside() -> dict[str, str]:
 
 def test_the_blocks_run_in_order(clone: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
-    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python"]
+    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python", "python"]
     environment = outside() | {"TMPDIR": str(tmp_path)}
     script = "\n".join(text if language == "bash" else f"python - <<'END'\n{text}END" for language, text in blocks)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=clone, env=environment, capture_output=True, text=True)

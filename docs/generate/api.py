@@ -1,4 +1,4 @@
-"""The public names of lamdata -> the page of the Python API, whose text mkdocstrings takes from the docstrings."""
+"""The public names of lamdata and lamtrain -> the page of the Python API, whose text mkdocstrings takes from the docstrings."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-INTRODUCTION = """Everything here is imported from `lamdata` itself, and nothing else of the package is a promise:
+INTRODUCTION = """Everything here is imported from `lamdata` or `lamtrain` itself, and nothing else of the packages is a promise:
 
 ```python
 from lamdata import open_dataset, Stream, StreamHead
+from lamtrain import load_model, Calculator
 ```
 
-Units are eV, Å and eV/Å; a missing label is `None`. `lamtrain` is used by its commands.
+Units are eV, Å and eV/Å; a missing label is `None`.
 """
 
 
 def api_page() -> str:
     """One section a name."""
     import lamdata
+    import lamtrain
 
     parts = ["# Python API\n", INTRODUCTION]
-    for name in lamdata.__all__:
-        value = getattr(lamdata, name)
-        path = f"lamdata.{lamdata._PUBLIC[name]}.{name}"
+    for package, name in [(each, name) for each in (lamdata, lamtrain) for name in each.__all__]:
+        value = getattr(package, name)
+        path = f"{package.__name__}.{package._PUBLIC[name]}.{name}"
         parts += _dataclass(path, value) if dataclasses.is_dataclass(value) else [f"::: {path}\n"]
     return "\n".join(parts)
 

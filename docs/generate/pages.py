@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES_OF = {  # files of the repository and the pages that hold what they say
     "docs/design.md": "design.md",
     "docs/benchmarks.md": "benchmarks.md",
+    "docs/predict.md": "predict.md",
     "docs/parity.png": "parity.png",
     "tests/parity/README.md": "parity.md",
     "CONTRIBUTING.md": "contributing.md",

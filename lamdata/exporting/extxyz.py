@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..elements import SYMBOLS
 from ..errors import DataError
+from ..frame import F64, Frame
 from .rows import About, Row
 
 UNITS = "energy_unit=eV pos_unit=Angstrom force_unit=eV/Angstrom stress_unit=eV/Angstrom^3"
@@ -22,33 +23,42 @@ def write_extxyz(rows: Iterable[Row], path: Path, about: About) -> None:
 
 
 def frame_text(row: Row, *, dataset: str) -> str:
-    """One frame: the number of atoms, the comment, a line for each atom. Labels that it lacks are left out."""
-    frame = row.frame
-    words = [] if frame.cell is None else [f'Lattice="{_numbers(frame.cell)}"']
-    words.append(f"Properties=species:S:1:pos:R:3{'' if frame.forces is None else ':forces:R:3'}")
-    words.append('pbc="{} {} {}"'.format(*("T" if p else "F" for p in frame.pbc)))
+    """One frame with its split and dataset."""
+    return text_of(row.frame, words={"split": row.split, "dataset": dataset})
+
+
+def text_of(frame: Frame, *, words: Mapping[str, str], columns: Mapping[str, F64] | None = None) -> str:
+    """One frame: the number of atoms, the comment, a line for each atom. Labels that it lacks are left out.
+
+    `words` end the comment as they are, before the units; `columns` (A,) or (A, n) follow the others.
+    """
+    columns = ({} if frame.forces is None else {"forces": frame.forces}) | dict(columns or {})
+    comment = [] if frame.cell is None else [f'Lattice="{_numbers(frame.cell)}"']
+    more = "".join(f":{name}:R:{1 if values.ndim == 1 else values.shape[1]}" for name, values in columns.items())
+    comment.append(f"Properties=species:S:1:pos:R:3{more}")
+    comment.append('pbc="{} {} {}"'.format(*("T" if p else "F" for p in frame.pbc)))
     if frame.energy is not None:
-        words.append(f"energy={frame.energy!r}")
+        comment.append(f"energy={frame.energy!r}")
     if frame.virial is not None:
-        words.append(f'virial="{_numbers(frame.virial)}"')
+        comment.append(f'virial="{_numbers(frame.virial)}"')
         if frame.volume:
-            words.append(f'stress="{_numbers(-frame.virial / frame.volume)}"')
-    words.append(f"charge={frame.charge}")
+            comment.append(f'stress="{_numbers(-frame.virial / frame.volume)}"')
+    comment.append(f"charge={frame.charge}")
     if frame.multiplicity is not None:
-        words.append(f"spin_multiplicity={frame.multiplicity}")
-    words += [f"{name}={_quoted(text, row)}" for name, text in (("group", frame.group), ("origin", frame.origin))]
-    words += [f"split={row.split}", f"dataset={dataset}", UNITS]
-    columns = frame.positions if frame.forces is None else np.concatenate([frame.positions, frame.forces], axis=1)
-    atoms = (f"{SYMBOLS[z]} {' '.join(map(repr, line))}" for z, line in zip(frame.numbers.tolist(), columns.tolist()))
-    return f"{len(frame.numbers)}\n{' '.join(words)}\n" + "\n".join(atoms) + "\n"
+        comment.append(f"spin_multiplicity={frame.multiplicity}")
+    comment += [f"{name}={quoted(text, where=frame.origin)}" for name, text in (("group", frame.group), ("origin", frame.origin))]
+    comment += [*(f"{name}={text}" for name, text in words.items()), UNITS]
+    values = np.concatenate([frame.positions, *(part.reshape(len(frame.numbers), -1) for part in columns.values())], axis=1)
+    atoms = (f"{SYMBOLS[z]} {' '.join(map(repr, line))}" for z, line in zip(frame.numbers.tolist(), values.tolist()))
+    return f"{len(frame.numbers)}\n{' '.join(comment)}\n" + "\n".join(atoms) + "\n"
 
 
 def _numbers(values: np.ndarray) -> str:
     return " ".join(map(repr, values.ravel().tolist()))
 
 
-def _quoted(text: str, row: Row) -> str:
+def quoted(text: str, *, where: str) -> str:
     """In the quotes that the text does not have."""
     if '"' not in text and not text.isprintable() or ('"' in text and "'" in text):
-        raise DataError(f"{text!r:.80} has no place in a line of extended XYZ", where=row.frame.origin, hint="export to another format")
+        raise DataError(f"{text!r:.80} has no place in a line of extended XYZ", where=where, hint="export to another format")
     return f"'{text}'" if '"' in text else f'"{text}"'

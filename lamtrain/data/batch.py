@@ -21,7 +21,7 @@ from ..model.heads import head_kind
 from ..model.inputs import Batch, Chunk, HeadRows
 from ..model.kernels.choose import PLAIN
 from ..tasks import kinds_of
-from .neighbors import Edges, find_neighbors
+from .neighbors import Edges, cut_neighbors, find_neighbors
 
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
@@ -39,15 +39,15 @@ def collate(
     """Turn frames of any size, head and periodicity into one batch for `config`'s model.
 
     `dtype` is that of edges and of atomic labels; energies stay float64. What suits a model is its `chunk_atoms`. `edges` are those of
-    each frame within the first of the descriptor's lists, where somebody has them already; otherwise they are found here.
-    Raises DataError for an element that the model does not have.
+    each frame, where somebody has them already, within the first of the descriptor's lists or further; otherwise they are found here.
+    Raises DataError for an element that the model does not have, ValueError for edges that are not those of the frames.
     """
     lists = config.descriptor.lists
     types = type_indices(frames.numbers, config)
     clean = types if frames.clean_numbers is None else type_indices(frames.clean_numbers, config)
     frame = np.repeat(np.arange(len(frames)), frames.natoms)
     kinds = _has_forces(frames, config)[frame]
-    table = _edge_table(_edges_of(frames, lists) if edges is None else edges, lists)
+    table = _edge_table(_edges_of(frames, lists) if edges is None else _given(edges, frames, lists), lists)
     rows = _sorted_rows(table, kinds, lists)
     chunks = tuple(_chunks(rows, kinds, dtype=dtype, chunk_atoms=chunk_atoms))
     return Batch(
@@ -105,6 +105,15 @@ def _edges_of(frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
         )
         for f in range(len(frames))
     ]
+
+
+def _given(edges: Sequence[Edges], frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
+    """Edges from elsewhere, cut to the first of the descriptor's lists."""
+    natoms = [len(part.starts) - 1 for part in edges]
+    if natoms != frames.natoms.tolist():
+        raise ValueError(f"edges of structures with {natoms} atoms, for frames with {frames.natoms.tolist()}")
+    longest = next(iter(lists.values()))
+    return [cut_neighbors(part, cutoff=longest.rcut, most=longest.nsel) for part in edges]
 
 
 def _edge_table(edges: Sequence[Edges], lists: dict[str, NeighborList]) -> _EdgeTable:
@@ -209,7 +218,10 @@ def _labels(frames: Frames, config: ModelConfig, dtype: torch.dtype) -> dict[str
     labels: dict[str, torch.Tensor] = {}
     for name, kind in kinds_of(config.heads).items():
         mine = np.array([its == name for its in config.heads.values()])[frames.head]
-        labels |= kind.labels(frames, mine, dtype=dtype)
+        own = kind.labels(frames, mine, dtype=dtype)
+        if both := labels.keys() & own.keys():
+            raise DataError(f"the task {name!r} has a label called {sorted(both)[0]!r}, and so has another task of the model")
+        labels |= own
     return labels
 
 

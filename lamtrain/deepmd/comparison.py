@@ -113,21 +113,28 @@ def in_double(model: LamModel) -> LamModel:
 def evaluate(model: LamModel, frames: Frames, head: str) -> Output:
     """Energies, forces and virials of all frames by `head`, in float64."""
     index = list(model.config.heads).index(head)
-    return in_double(model)(collate(frames.with_(head=np.full_like(frames.head, index)), model.config, dtype=torch.float64))
+    output: Output = in_double(model)(collate(frames.with_(head=np.full_like(frames.head, index)), model.config, dtype=torch.float64))
+    return output
 
 
 def deviation(a: Output, b: Output, frames: Frames, *, head: str, reader: str) -> Deviation:
     """Largest differences; the virial of a frame that is not periodic is not compared, for it has no use."""
     natoms = torch.from_numpy(frames.natoms.astype(float))
     periodic = torch.from_numpy(frames.pbc.any(1))
-    virial = ((a.virial - b.virial) / natoms[:, None, None])[periodic]
+    virial = _apart(a.virial, b.virial) / natoms[:, None, None]
+    virial = virial[periodic]
     return Deviation(
         head=head,
         reader=reader,
-        energy=_largest((a.energy - b.energy) / natoms),
-        forces=_largest(a.forces - b.forces),
+        energy=_largest(_apart(a.energy, b.energy) / natoms),
+        forces=_largest(_apart(a.forces, b.forces)),
         virial=_largest(virial) if virial.numel() else 0.0,
     )
+
+
+def _apart(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor:
+    assert a is not None and b is not None  # an energy head gives all three
+    return a - b
 
 
 def _largest(difference: torch.Tensor) -> float:

@@ -26,6 +26,10 @@ class DescriptorFiles(Protocol):
         """Our block of each neighbour list -> the reference's, both below the descriptor."""
 
     @property
+    def padded(self) -> str:
+        """The list whose empty slots add a term where `set_davg_zero` is off."""
+
+    @property
     def tree_places(self) -> Mapping[str, str]:
         """A piece of the serialised descriptor -> where its arrays stand in the state dictionary, below the descriptor."""
 

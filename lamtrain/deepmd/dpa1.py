@@ -24,7 +24,7 @@ ATTENTION = {
     "attn": 128, "attn_dotr": True, "attn_mask": False, "scaling_factor": 1.0, "normalize": True, "temperature": None,
     "trainable_ln": True, "ln_eps": None,
 }  # fmt: skip
-NEUTRAL = {"lmax": (None, 1), "spin": (None,), "stripped_type_embedding": (None,)}
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {"lmax": (None, 1), "spin": (None,), "stripped_type_embedding": (None,)}
 
 
 class Dpa1Files:
@@ -32,6 +32,7 @@ class Dpa1Files:
 
     words = ("dpa1", "se_atten")
     blocks = {"se_atten": "se_atten"}
+    padded = "se_atten"
     tree_places = {
         "embeddings": "se_atten.filter_layers",
         "embeddings_strip": "se_atten.filter_layers_strip",
@@ -39,7 +40,7 @@ class Dpa1Files:
         "type_embedding.embedding": "type_embedding.embedding.embedding_net",
     }
     defaults: Mapping[str, Any] = {"attn_layer": 2, "smooth_type_embedding": False, "sel": "auto"}
-    counts = {("sel",): 120}
+    counts: Mapping[tuple[str, ...], int] = {("sel",): 120}
 
     def name(self, ours: str, descriptor: nn.Module) -> str:
         """See `DescriptorFiles`."""
@@ -84,5 +85,5 @@ def attention_tree(section: Tree, precision: str) -> Tree:
     """No attention layer, in the reference's words."""
     size = {"layer_num": 0, "nnei": section["sel"], "embed_dim": section["neuron"][-1], "hidden_dim": ATTENTION["attn"]}
     kept = {key: ATTENTION[key] for key in ("scaling_factor", "normalize", "temperature", "trainable_ln")}
-    named = {"dotr": ATTENTION["attn_dotr"], "do_mask": False, "ln_eps": 1e-5, "precision": precision, "attention_layers": []}
+    named: Tree = {"dotr": ATTENTION["attn_dotr"], "do_mask": False, "ln_eps": 1e-5, "precision": precision, "attention_layers": []}
     return {"@class": "NeighborGatedAttention", "@version": 1} | size | kept | named

@@ -50,6 +50,7 @@ class Dpa2Files:
 
     words = ("dpa2",)
     blocks = {"repinit": "repinit", "three_body": "repinit_three_body", "repformer": "repformers"}
+    padded = "repinit"
     tree_places = {
         "repinit_variable.embeddings": "repinit.filter_layers",
         "repinit_variable.embeddings_strip": "repinit.filter_layers_strip",
@@ -65,7 +66,7 @@ class Dpa2Files:
         "tebd_transform": "tebd_transform",
     }
     defaults: Mapping[str, Any] = {}
-    counts = {("repinit", "nsel"): 120, ("repinit", "three_body_sel"): 48, ("repformer", "nsel"): 48}
+    counts: Mapping[tuple[str, ...], int] = {("repinit", "nsel"): 120, ("repinit", "three_body_sel"): 48, ("repformer", "nsel"): 48}
 
     def name(self, ours: str, descriptor: nn.Module) -> str:
         """See `DescriptorFiles`."""
@@ -138,7 +139,7 @@ def descriptor_tree(options: Tree, type_map: list[str], weights: Weights) -> Tre
     tree["g1_shape_tranform"] = layer_tree(shape, precision) if weights.has("g1_shape_tranform") else {"@class": "Identity", "@version": 1}
     if options["add_tebd_to_repinit_out"]:
         tree["tebd_transform"] = layer_tree(weights.under("tebd_transform"), precision)
-    shared = {"precision": precision, "ntypes": len(type_map)}
+    shared: Tree = {"precision": precision, "ntypes": len(type_map)}
     repinit = embedding_block_tree(wide, wide["neuron"], weights.under("repinit"), **shared)
     tree["repinit_variable"] = repinit | {"env_mat": env_mat_tree(wide["rcut"], wide["rcut_smth"], options)}
     if wide["use_three_body"]:

@@ -41,9 +41,16 @@ def config_of(branches: dict[str, dict[str, Any]], *, where: str) -> ModelConfig
             found = f"branches `{first}` and `{other}` differ in `{key}`: {a!r} and {b!r}"
             raise ConfigError(found, where=where, hint=f"read one of them: branch={first!r}")
     try:
-        return ModelConfig.model_validate(values[first] | {"heads": dict.fromkeys(branches, "energy_force")})
+        config = ModelConfig.model_validate(values[first] | {"heads": dict.fromkeys(branches, "energy_force")})
     except ValidationError as err:
         raise ConfigErrors([_as_config_error(error, where) for error in err.errors()]) from None
+    # A pair that the model excludes leaves an empty slot, one that the descriptor excludes does not; they differ by what such slots add.
+    centered = not config.descriptor.lists[files_of(config.descriptor).padded].set_davg_zero
+    for name, params in branches.items():
+        if centered and params.get("pair_exclude_types"):
+            found = f"branch `{name}`: option `pair_exclude_types` is not supported where `set_davg_zero` is off"
+            raise ConfigError(found, where=where, hint="the descriptor's `exclude_types` is")
+    return config
 
 
 def _as_config_error(error: Any, where: str) -> ConfigError:
@@ -72,7 +79,7 @@ def model_values(params: dict[str, Any]) -> dict[str, Any]:
     """Return a `model` section as plain values for ModelConfig, without heads."""
     section = plain(params["descriptor"], leave_out=IN_DESCRIPTOR)
     descriptor = files_of_word(section["type"]).values(section)
-    # Masked before the lists are cut for one, after it for the other: excluded neighbours keep their slots in both.
+    # Neither frees slots for other neighbours: the lists are cut before any pair is excluded.
     pairs = [*(descriptor.get("exclude_types") or []), *(params.get("pair_exclude_types") or [])]
     descriptor["exclude_types"] = [tuple(pair) for pair in pairs]
     fitting = plain(params["fitting_net"], leave_out={"type_map"})

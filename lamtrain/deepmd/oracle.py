@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lamdata.errors import DataError, need
+from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamtrain.model.elements import NUMBERS
 from lamtrain.model.lam import Output
@@ -39,11 +41,11 @@ def evaluate_deepmd(path: Path, frames: Frames, *, elements: list[str], head: st
     )
 
 
-def _arguments(frame, index: np.ndarray) -> tuple:
+def _arguments(frame: Frame, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, list[int]]:
     """(coordinates (1, 3A), cell (1, 9) or None, types (A,)). DeePMD-kit is periodic in all directions or in none."""
     if any(frame.pbc) and not all(frame.pbc):
         raise DataError("DeePMD-kit cannot evaluate a frame that is periodic in some directions only")
-    cell = frame.cell.reshape(1, 9) if all(frame.pbc) else None
+    cell = frame.cell.reshape(1, 9) if frame.cell is not None and all(frame.pbc) else None
     return frame.positions.reshape(1, -1), cell, index[frame.numbers].tolist()
 
 

@@ -14,7 +14,7 @@ from lamtrain.model.lam import LamModel
 from .checkpoint import read_checkpoint
 from .foreign import Branch, ForeignFile
 from .frozen import read_frozen
-from .names import DESCRIPTOR, FITTING, load_branch
+from .names import DESCRIPTOR, FITTING, HIDDEN, load_branch
 from .options import config_of, fill_old_defaults
 from .serialized import read_serialized
 
@@ -66,7 +66,7 @@ def from_deepmd(path: str | Path, *, branch: str | None = None, tebd_of: str | N
     params = {heads[name]: fill_old_defaults(one.params, one.tensors) for name, one in chosen.items()}
     model = LamModel(config_of(params, where=where))
     with torch.no_grad():
-        model.descriptor.type_embedding.masked.zero_()  # the reference's row for no atom
+        model.get_parameter(HIDDEN).zero_()  # the reference's row for no atom
     for name, one in chosen.items():
         load_branch(model, heads[name], one.tensors, where=where)
     if len(chosen) > 1 and share_fitting(chosen):

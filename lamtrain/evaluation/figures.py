@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], 
     _save(figure, path)
 
 
+def draw_points(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]], path: Path, *, title: str) -> None:
+    """One panel a quantity: axis label, labels and predictions (n, 2), and those to be seen among them (m, 2)."""
+    figure, axes = _figure(1, max(len(panels), 1))
+    for column, (label, points, marked) in enumerate(panels):
+        axis, low, high = axes[0][column], float(points.min()), float(points.max())
+        axis.plot([low, high], [low, high], color="0.6", linewidth=1)
+        axis.scatter(points[:, 0], points[:, 1], s=4, alpha=0.35, linewidths=0, color="tab:blue", rasterized=True)
+        if len(marked):
+            axis.scatter(marked[:, 0], marked[:, 1], s=9, linewidths=0, color="tab:red", label="worst frames", rasterized=True)
+            axis.legend(frameon=False)
+        axis.set(xlabel=f"label, {label}", ylabel="prediction", title=title if column == 0 else "")
+    _save(figure, path)
+
+
 def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     """Errors against steps, training and held-out, one panel for each error of each head."""
     rows = read_metrics(metrics)
@@ -85,5 +100,5 @@ def _figure(rows: int, columns: int) -> tuple[Any, Any]:
 def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
     pyplot.close(figure)

@@ -9,7 +9,10 @@ from lamdata.command import table
 
 from ..checkpoint import load
 
-CITE = ("D. Zhang et al., DPA-2: a large atomic model as a multi-task learner, npj Comput. Mater. 10, 293 (2024), arXiv:2312.15492",)
+CITE = {  # by the type of the descriptor
+    "dpa1": "D. Zhang et al., Pretraining of attention-based deep learning potential model for molecular simulation, npj Comput. Mater. 10, 94 (2024), arXiv:2208.08236",
+    "dpa2": "D. Zhang et al., DPA-2: a large atomic model as a multi-task learner, npj Comput. Mater. 10, 293 (2024), arXiv:2312.15492",
+}
 
 
 def describe(model: Path) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def describe(model: Path) -> dict[str, Any]:
         "frames_seen": checkpoint.position,
         "values": parameters,
         "elements": checkpoint.model_config["elements"],
+        "descriptor": checkpoint.model_config["descriptor"].get("type", "dpa2"),
         "heads": checkpoint.heads,
         "units": checkpoint.units,
         "lock": checkpoint.lock,
@@ -31,7 +35,12 @@ def describe(model: Path) -> dict[str, Any]:
 def citations(card: dict[str, Any]) -> list[str]:
     """The model's paper, then each dataset's, once."""
     found = [text for data in card["lock"]["datasets"].values() for text in data["citations"]]
-    return list(dict.fromkeys([*CITE, *found]))
+    return list(dict.fromkeys([CITE[card["descriptor"]], *found]))
+
+
+def parameters_of(model: Path) -> dict[str, list[int]]:
+    """Name of each parameter -> its shape, as `start.train` and `start.lr_scale` name them."""
+    return {name: list(parameter.shape) for name, parameter in load(model).build().named_parameters()}
 
 
 def print_card(card: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class PairWeights(nn.Module):
     def merged(self) -> Tensor:
         """(ng2, heads * ng2): for each head, query matrix times key matrix."""
         both = self.query_key.weight.view(-1, self.hidden, 2 * self.heads)
-        query, key = both.split(self.heads, dim=2)
+        query, key = torch.split(both, self.heads, dim=2)
         return torch.einsum("adh,bdh->ahb", query, key).flatten(1)
 
     def forward(self, g2: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
@@ -37,7 +37,8 @@ class PairWeights(nn.Module):
         n, v, dim = g2.shape
         query = (g2 @ merged).view(n, v * self.heads, dim)
         logits = torch.bmm(query, g2.transpose(1, 2)).view(n, v, self.heads, v)
-        return self.kernels.gate_softmax(logits, *angles.gate_shift_weight, phantom)
+        weights: Tensor = self.kernels.gate_softmax(logits, *angles.gate_shift_weight, phantom)
+        return weights
 
 
 class PairAttention(nn.Module):
@@ -67,7 +68,10 @@ class PairAttention(nn.Module):
     def fused(self, g2: Tensor, query_key: Tensor, merged: Tensor, angles: Angles, phantom: int) -> Tensor:
         """The same, smooth, where a kernel computes the weights on the way; `query_key` is `PairWeights.merged`."""
         bias, a = self.head_map.bias, angles
-        return self.kernels.pair_attention(g2, query_key, merged, bias, a.fading, a.both, a.logit_scale, a.weight_scale, a.gated, phantom)
+        assert self.kernels.pair_attention is not None
+        scales = (a.logit_scale, a.weight_scale, a.gated, phantom)
+        taken: Tensor = self.kernels.pair_attention(g2, query_key, merged, bias, a.fading, a.both, *scales)
+        return taken
 
 
 class VectorAttention(nn.Module):
@@ -100,7 +104,7 @@ class LocalAttention(nn.Module):
     def merged(self) -> tuple[Tensor, Tensor]:
         """(ng1, hidden, heads) keys, and (heads * ng1, ng1): for each head, value matrix times its share of the head map."""
         dim = len(self.key_value.weight)
-        key, value = self.key_value.weight.view(dim, self.hidden + dim, self.heads).split([self.hidden, dim], dim=1)
+        key, value = torch.split(self.key_value.weight.view(dim, self.hidden + dim, self.heads), [self.hidden, dim], dim=1)
         return key, torch.einsum("cdh,hdo->hco", value, self.head_map.weight.view(self.heads, dim, dim)).flatten(0, 1)
 
     def forward(self, g1: Tensor, neighbors_g1: Tensor, merged: tuple[Tensor, Tensor], sums: Sums) -> Tensor:
@@ -118,4 +122,5 @@ class LocalAttention(nn.Module):
             c, b = weight, SHIFT * (weight - 1.0)
         else:
             c, b = torch.ones_like(weight), (1.0 - weight) * EXCLUDED
-        return self.kernels.gate_softmax(logits.unsqueeze(1), c, b, weight, sums.phantom).squeeze(1)
+        weights: Tensor = self.kernels.gate_softmax(logits.unsqueeze(1), c, b, weight, sums.phantom)
+        return weights.squeeze(1)

@@ -26,6 +26,8 @@ from .repinit import Repinit
 class Dpa1(nn.Module):
     """Parameters: `type_embedding`, `se_atten`."""
 
+    seen: Tensor | None
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         block = config.descriptor

@@ -33,6 +33,8 @@ from .typed_embedding import Tables
 class Dpa2(nn.Module):
     """Parameters: `type_embedding`, `repinit`, `three_body`, `shape_transform`, `tebd_transform`, `repformer`."""
 
+    seen: Tensor | None
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         block = config.descriptor

@@ -29,7 +29,8 @@ EXCEPTIONS = {
 
 def electron_configurations(elements: list[str]) -> Tensor:
     """(len(elements), 118) float64."""
-    return torch.tensor([_vector(occupation(symbol)) for symbol in elements], dtype=torch.float64) * 118**-0.5
+    scale: float = 118**-0.5
+    return torch.tensor([_vector(occupation(symbol)) for symbol in elements], dtype=torch.float64) * scale
 
 
 def occupation(symbol: str) -> dict[str, int]:

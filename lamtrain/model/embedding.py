@@ -17,6 +17,8 @@ class TypeEmbedding(nn.Module):
     Parameters: `weight` (elements or 118, tebd_dim), `masked` (tebd_dim,), `bias` (tebd_dim,) or None.
     """
 
+    inputs: Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         width = config.descriptor.dim_tebd

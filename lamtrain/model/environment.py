@@ -80,6 +80,8 @@ class EnvironmentMatrix(nn.Module):
     """
 
     kernels: Kernels = PLAIN
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, block: NeighborList, ntypes: int):
         super().__init__()

@@ -47,7 +47,8 @@ class EnergyHead(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         bias = self.bias
-        super()._apply(fn, recurse)
+        convert: Callable[..., Any] = super()._apply
+        convert(fn, recurse)
         if self.bias.dtype != torch.float64:  # moved to another device, not converted
             self.bias = bias.to(self.bias.device)
         return self

@@ -6,65 +6,75 @@ square of the batch; so would the second derivative of `torch.cat` and `torch.sp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
 def join(parts: list[Tensor], dim: int = 0) -> Tensor:
     """`torch.cat`; differentiable to any order."""
-    return _Join.apply(dim, *parts)
+    joined: Tensor = _apply(_Join, dim, *parts)
+    return joined
 
 
 def split(whole: Tensor, sizes: list[int], dim: int = 0) -> list[Tensor]:
     """`torch.split`, views; differentiable to any order."""
-    return list(_Split.apply(whole, sizes, dim))
+    return list(_apply(_Split, whole, sizes, dim))
 
 
 def gather_rows(values: Tensor, neighbors: list[Tensor]) -> list[Tensor]:
     """`values` (A, d), indices (N, V) of each chunk -> (N, V, d) of each chunk; differentiable to any order."""
-    return list(_Gather.apply(values, *neighbors))
+    return list(_apply(_Gather, values, *neighbors))
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """`function.apply`, to which torch gives no types."""
+    call: Callable[..., Any] = function.apply
+    return call(*arguments)
 
 
 class _Join(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dim: int, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, dim: int, *parts: Tensor) -> Tensor:
         ctx.dim, ctx.sizes = dim, [part.shape[dim] for part in parts]
         return torch.cat(parts, dim)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        return None, *_Split.apply(grad, ctx.sizes, ctx.dim)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_apply(_Split, grad, ctx.sizes, ctx.dim)
 
 
 class _Split(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, whole: Tensor, sizes: list[int], dim: int) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, whole: Tensor, sizes: list[int], dim: int) -> tuple[Tensor, ...]:
         ctx.dim = dim
-        return whole.split(sizes, dim)
+        return torch.split(whole, sizes, dim)
 
     @staticmethod
-    def backward(ctx, *grads: Tensor):
-        return _Join.apply(ctx.dim, *grads), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _apply(_Join, ctx.dim, *grads), None, None
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, values: Tensor, *neighbors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, values: Tensor, *neighbors: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(*neighbors)
         ctx.rows = len(values)
         return tuple(values.index_select(0, n.reshape(-1)).view(*n.shape, -1) for n in neighbors)
 
     @staticmethod
-    def backward(ctx, *grads: Tensor):
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         neighbors = ctx.saved_tensors
-        return _Scatter.apply(ctx.rows, len(grads), *grads, *neighbors), *(None for _ in neighbors)
+        return _apply(_Scatter, ctx.rows, len(grads), *grads, *neighbors), *(None for _ in neighbors)
 
 
 class _Scatter(torch.autograd.Function):
     """The transpose of `_Gather`: sums the edges of all chunks into their neighbours' rows."""
 
     @staticmethod
-    def forward(ctx, rows: int, count: int, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: int, count: int, *tensors: Tensor) -> Tensor:
         grads, neighbors = tensors[:count], tensors[count:]
         ctx.save_for_backward(*neighbors)
         total = grads[0].new_zeros(rows, grads[0].shape[-1])
@@ -73,6 +83,6 @@ class _Scatter(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         neighbors = ctx.saved_tensors
-        return None, None, *_Gather.apply(grad, *neighbors), *(None for _ in neighbors)
+        return None, None, *_apply(_Gather, grad, *neighbors), *(None for _ in neighbors)

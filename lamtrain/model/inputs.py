@@ -25,10 +25,9 @@ def _moved(value: Any, device: torch.device | str, non_blocking: bool) -> Any:
     return value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Movable:
     """Dataclasses of tensors that travel to a device as one."""
-
-    __slots__ = ()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """A copy whose tensors are on `device`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,13 @@ class Output:
     displacement: Tensor | None = None  # (A, 3) Å, to the clean position
     type_logits: Tensor | None = None  # (A, elements)
     more: dict[str, Tensor] = field(default_factory=dict)  # what heads of kinds that were added say
+
+
+@runtime_checkable
+class _UsesKernels(Protocol):
+    """A module with parts that kernels compute."""
+
+    kernels: Kernels
 
 
 class LamModel(nn.Module):
@@ -69,9 +76,9 @@ class LamModel(nn.Module):
 
     def use_kernels(self, name: str) -> Self:
         """Compute the slow parts with the kernels called `name` (see kernels/choose.py); the weights stay as they are."""
-        chosen = kernels(name)
+        chosen = kernels(name, next(self.parameters()).device.type)
         for module in self.modules():
-            if hasattr(module, "kernels"):
+            if isinstance(module, _UsesKernels):
                 module.kernels = chosen
         return self
 
@@ -94,7 +101,10 @@ class LamModel(nn.Module):
         for kind in dict.fromkeys(self.config.heads.values()):
             heads = [(present[name], self.heads[name]) for name, its in self.config.heads.items() if its == kind and name in present]
             if heads:
-                values |= head_kind(kind).evaluate(heads, features)
+                own = head_kind(kind).evaluate(heads, features)
+                if both := values.keys() & own.keys():
+                    raise ValueError(f"two kinds of heads both call an output {sorted(both)[0]!r}")
+                values |= own
         return values
 
 

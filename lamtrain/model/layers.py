@@ -6,6 +6,8 @@ First weights: normal with variance 1 / (in + out), biases normal with variance 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,12 @@ from .activations import activation
 
 class Dense(nn.Module):
     """x W + b: (..., in) -> (..., out)."""
+
+    bias: nn.Parameter | None
+    if TYPE_CHECKING:  # nn.Module says Any
+
+        def __call__(self, x: Tensor) -> Tensor:
+            """As `forward`."""
 
     def __init__(self, dim_in: int, dim_out: int, *, bias: bool = True, glorot: bool = False):
         super().__init__()
@@ -32,6 +40,8 @@ class Dense(nn.Module):
 class SkipDense(Dense):
     """dt * act(x W + b) + skip(x); see the module."""
 
+    bias: nn.Parameter
+
     def __init__(self, dim_in: int, dim_out: int, *, activation_function: str, resnet_dt: bool):
         super().__init__(dim_in, dim_out)
         self.act = activation(activation_function)
@@ -48,6 +58,7 @@ class SkipDense(Dense):
             y = y * self.dt
         if not self.repeats:
             return y
+        assert x is not None
         return y + (x if self.repeats == 1 else torch.cat([x, x], -1))
 
 

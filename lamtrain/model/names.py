@@ -6,8 +6,8 @@ h heads of an attention, q its hidden width, x the axis. A name in [ ] exists on
     descriptor.type_embedding.weight                   (E, t), or (118, t) with use_econf_tebd
     descriptor.type_embedding.masked                   (t,)
     descriptor.type_embedding.[bias]                   (t,) use_tebd_bias
-    descriptor.B.environment.{mean,std}                (T, 4) buffers of blocks B = repinit, [three_body], repformer
-    descriptor.B.embedding.layers.K.{weight,bias,[dt]} B = repinit, [three_body]; dt with resnet_dt
+    descriptor.B.environment.{mean,std}                (T, 4) buffers of blocks B = repinit, [three_body], repformer; of DPA-1 se_atten
+    descriptor.B.embedding.layers.K.{weight,bias,[dt]} B = repinit, [three_body]; se_atten; dt with resnet_dt
     descriptor.B.embedding.[type_layers].K...          tebd_input_mode strip
     descriptor.[shape_transform].weight                (repinit + three-body, a), unless the widths are equal
     descriptor.[tebd_transform].weight                 (t, a) add_tebd_to_repinit_out

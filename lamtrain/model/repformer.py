@@ -33,6 +33,7 @@ class Repformer(nn.Module):
         env = self.environment(geometry, types)
         sums = self._sums(env, geometry)
         radial, h2 = self._pair_input(env, geometry)
+        assert self.g2_embedding.bias is not None
         g2 = self.act(torch.addcmul(self.g2_embedding.bias, radial.unsqueeze(-1), self.g2_embedding.weight[0]))
         return Pairs(
             g2=g2,

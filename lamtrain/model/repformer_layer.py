@@ -88,29 +88,37 @@ class RepformerLayer(nn.Module):
             scale = self.g1_residual.scale
             terms = [(scale[term], updates[term], term in ACTIVATED) for term in self.g1_residual.terms]
             return self.kernels.node_update(g1, terms)
-        return self.g1_residual(g1, {term: self.act(value) if term in ACTIVATED else value for term, value in updates.items()})
+        active = {term: self.act(value) if term in ACTIVATED else value for term, value in updates.items()}
+        updated: Tensor = self.g1_residual(g1, active)
+        return updated
 
     def _neighbor_terms(self, g1: Tensor, chunks: list[Pairs]) -> dict[str, Tensor]:
         """The terms `linear`, still to be activated, and `conv` of g1's update, (A, ng1)."""
         c, neighbors = self.config, [pairs.neighbors for pairs in chunks]
         g2, h2_sum = [pairs.g2 for pairs in chunks], [pairs.h2_sum for pairs in chunks]
         scales = [pairs.sums.scale for pairs in chunks] if self.conv is not None else []
-        alone = self.conv is not None and c.g1_out_conv
-        if alone and c.update_g1_has_drrd and self.kernels.neighbor_sums is not None:
-            conv, moment, own = self.kernels.neighbor_sums(g1, self.conv.weight, g2, scales, h2_sum, neighbors)
+        alone = self.conv if c.g1_out_conv else None
+        conv: Tensor | None
+        moment: Tensor | None
+        own: Tensor | None
+        if alone is not None and c.update_g1_has_drrd and self.kernels.neighbor_sums is not None:
+            conv, moment, own = self.kernels.neighbor_sums(g1, alone.weight, g2, scales, h2_sum, neighbors)
         else:
             weighted = [g * scale.unsqueeze(-1) for g, scale in zip(g2, scales)]
-            u = [self.conv(w) for w in weighted] if alone else None
+            u = None if alone is None else [alone(w) for w in weighted]
             conv, moment = neighbor_sums(g1, u, h2_sum if c.update_g1_has_drrd else None, neighbors)
             own = join([torch.bmm(h, g) for h, g in zip(h2_sum, g2)]) if c.update_g1_has_grrg else None
         inputs = [] if c.g1_out_mlp else [g1]
-        if self.conv is not None and not alone:
-            inputs.append(neighbor_sums(self.conv(g1), weighted, None, neighbors)[0])
-        moments = [own] * c.update_g1_has_grrg + [moment] * c.update_g1_has_drrd
+        if self.conv is not None and alone is None:
+            summed, _ = neighbor_sums(self.conv(g1), weighted, None, neighbors)
+            assert summed is not None
+            inputs.append(summed)
+        wanted = ((own, c.update_g1_has_grrg), (moment, c.update_g1_has_drrd))
+        moments = [sums for sums, on in wanted if on and sums is not None]
         if moments:
             inputs.append(self.kernels.symmetrize(moments, c.axis_neuron))
         updates = {"linear": self.linear1(inputs[0] if len(inputs) == 1 else join(inputs, -1))}
-        return updates | {"conv": conv} if alone else updates
+        return updates if alone is None or conv is None else updates | {"conv": conv}
 
     def _update_pairs(
         self, pairs: Pairs, own_g1: Tensor, neighbors_g1: Tensor | None, query_key: Tensor | None, value: Tensor | None
@@ -121,15 +129,18 @@ class RepformerLayer(nn.Module):
             attended, weights = self._attended(pairs, query_key, value)
             new = replace(pairs, g2=self._fused_update(g2, attended))
         else:
+            assert self.linear2 is not None and self.g2_residual is not None
             updates = {"linear": self.act(self.linear2(g2))}
             if self.g1g1 is not None:
+                assert neighbors_g1 is not None
                 product = own_g1.unsqueeze(1) * neighbors_g1
                 updates["g1g1"] = self.g1g1(product * pairs.sums.weight.unsqueeze(-1))
             attended, weights = self._attended(pairs, query_key, value)
             if attended is not None:
+                assert self.pair_attention is not None
                 updates["attn"] = self.pair_attention.norm(attended)
             new = replace(pairs, g2=self.g2_residual(g2, updates))
-        if self.vector_attention is None:
+        if self.vector_attention is None or self.h2_residual is None:
             return new
         return self._turn(new, self.h2_residual(pairs.h2, {"attn": self.vector_attention(weights, pairs.h2)}))
 
@@ -137,15 +148,20 @@ class RepformerLayer(nn.Module):
         """What g2 takes by attention, up to its norm, and the weights, where they are formed and asked for."""
         if self.pair_weights is None:
             return None, None
-        if self.vector_attention is None and self.kernels.pair_attention is not None and pairs.sums.smooth:
+        assert query_key is not None and pairs.angles is not None
+        fused = self.vector_attention is None and self.kernels.pair_attention is not None and pairs.sums.smooth
+        if fused and self.pair_attention is not None and value is not None:
             return self.pair_attention.fused(pairs.g2, query_key, value, pairs.angles, pairs.sums.phantom), None
         weights = self.pair_weights(pairs.g2, query_key, pairs.angles, pairs.sums.phantom)
         return None if self.pair_attention is None else self.pair_attention(weights, pairs.g2, value), weights
 
     def _fused_update(self, g2: Tensor, attended: Tensor | None) -> Tensor:
         """The same as the residual makes of `linear` and the normed attention."""
-        scale, attention = self.g2_residual.scale, [None, None, None, 0.0]
+        assert self.linear2 is not None and self.g2_residual is not None and self.kernels.pair_update is not None
+        scale = self.g2_residual.scale
+        attention: list[Tensor | float | None] = [None, None, None, 0.0]
         if attended is not None:
+            assert self.pair_attention is not None
             norm = self.pair_attention.norm
             attention = [attended, scale["attn"] * norm.weight, scale["attn"] * norm.bias, norm.eps]
         return self.kernels.pair_update(g2, self.linear2.weight, self.linear2.bias, scale["linear"], *attention)

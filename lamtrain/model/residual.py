@@ -31,5 +31,6 @@ class Residual(nn.Module):
         total = updates[self.terms[0]]
         for term in self.terms[1:]:
             total = total + updates[term]
-        count = len(self.terms)
-        return (u + total) * (count + 1) ** -0.5 if self.style == "res_avg" else u + total * count**-0.5
+        averaged = self.style == "res_avg"
+        scale: float = (len(self.terms) + averaged) ** -0.5
+        return (u + total) * scale if averaged else u + total * scale

@@ -1,12 +1,12 @@
 """Sample batches -> mean and spread of the environment matrix by centre type, for the buffers of each block.
 
-Sums are kept, so that statistics of batches, workers and heads can be added, weighted or not, before they are divided.
+Sums are kept, so that statistics of batches, workers and heads can be added before they are divided.
 As in the reference (env_mat_stat.py), padded slots count as zeros: the spread depends on nsel, and must.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +84,9 @@ def _blocks(config: ModelConfig) -> dict[str, tuple[EnvironmentMatrix, int]]:
 
 
 @torch.no_grad()
-def _of_chunk(chunk: Chunk, types: Tensor, seen: Tensor | None, config: ModelConfig, blocks: dict) -> EnvironmentStatistics:
+def _of_chunk(
+    chunk: Chunk, types: Tensor, seen: Tensor | None, config: ModelConfig, blocks: Mapping[str, tuple[EnvironmentMatrix, int]]
+) -> EnvironmentStatistics:
     own, others = types[chunk.start : chunk.stop], types[chunk.neighbors]
     visible = None if seen is None else seen[own.unsqueeze(1), others].double()
     geometry = Geometry(chunk.vectors.double(), env_protection=config.descriptor.env_protection, seen=visible)

@@ -41,7 +41,7 @@ class ThreeBody(nn.Module):
         env = self.environment(geometry, types)
         angle = torch.bmm(env.direction, env.direction.transpose(1, 2))
         if self.kernels.three_body is not None and self.embedding.fusable:
-            total = self.kernels.three_body(angle, neighbor_types, len(tables.tebd), self.embedding.fused_weights(tables))
+            total: Tensor = self.kernels.three_body(angle, neighbor_types, len(tables.tebd), self.embedding.fused_weights(tables))
             return total * (1.0 / self.nsel**2)
         fade = env.switch.unsqueeze(2) * env.switch.unsqueeze(1) if self.smooth else None
         embedded = self.embedding(angle, neighbor_types.unsqueeze(2), neighbor_types.unsqueeze(1), tables, fade=fade)

@@ -7,12 +7,13 @@ at most ntypes values each, so they are computed once per step and looked up: x 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import mlp
+from .layers import SkipDense, mlp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +38,21 @@ class TypedEmbedding(nn.Module):
         self.one_sided, self.tebd_dim = one_sided, tebd_dim
         self.fusable = mode == "concat" and activation_function == "tanh" and not resnet_dt
         dim_types = tebd_dim if one_sided else 2 * tebd_dim
-        options = {"activation_function": activation_function, "resnet_dt": resnet_dt}
-        self.layers = mlp(1 + dim_types if mode == "concat" else 1, widths, **options)
-        self.type_layers = mlp(dim_types, widths, **options) if mode == "strip" else None
-        self.fusable = self.fusable and not self.layers[0].repeats
+        net = partial(mlp, widths=widths, activation_function=activation_function, resnet_dt=resnet_dt)
+        self.layers = net(1 + dim_types if mode == "concat" else 1)
+        self.type_layers = net(dim_types) if mode == "strip" else None
+        self.fusable = self.fusable and not self.dense[0].repeats
+
+    @property
+    def dense(self) -> list[SkipDense]:
+        """The layers of the net."""
+        return [layer for layer in self.layers if isinstance(layer, SkipDense)]
 
     def tables(self, tebd: Tensor) -> Tables:
+        """What is looked up of the types' embeddings (ntypes, tebd_dim)."""
         if self.type_layers is not None:
             return Tables(tebd=tebd, pairs=self.type_layers(self._pairs(tebd)))
-        layer, split = self.layers[0], 1 + self.tebd_dim
+        layer, split = self.dense[0], 1 + self.tebd_dim
         first = F.linear(tebd, layer.weight[1:split].t(), layer.bias)
         return Tables(tebd=tebd, first=first, second=None if self.one_sided else tebd @ layer.weight[split:])
 
@@ -63,18 +70,24 @@ class TypedEmbedding(nn.Module):
     def forward(self, x: Tensor, a: Tensor, b: Tensor, tables: Tables, *, fade: Tensor | None) -> Tensor:
         """`x` (...,), types `a` and `b` that broadcast to it -> (..., width); `fade` (...,) scales the types' factor of `strip`."""
         if tables.pairs is not None:
-            plain, factor = self.layers(x.unsqueeze(-1)), F.embedding(self.rows(a, b, tables), tables.pairs)
+            plain: Tensor = self.layers(x.unsqueeze(-1))
+            factor = F.embedding(self.rows(a, b, tables), tables.pairs)
             return plain + plain * (factor if fade is None else factor * fade.unsqueeze(-1))
-        layer = self.layers[0]
+        assert tables.first is not None
+        layer, *further = self.dense
         linear = F.embedding(a, tables.first)
         if tables.second is not None:
             linear = linear + F.embedding(b, tables.second)
         linear = torch.addcmul(linear, x.unsqueeze(-1), layer.weight[0])
         skip = torch.cat([x.unsqueeze(-1), F.embedding(self.rows(a, b, tables), self._pairs(tables.tebd))], -1) if layer.repeats else None
-        return self.layers[1:](layer.finish(linear, skip))
+        y = layer.finish(linear, skip)
+        for layer in further:
+            y = layer(y)
+        return y
 
     def fused_weights(self, tables: Tables) -> list[Tensor]:
         """For the fused kernels: the first layer's table over `rows`, its row for x, then matrix and bias of each further layer."""
+        assert tables.first is not None
         table = tables.first if tables.second is None else (tables.second.unsqueeze(1) + tables.first).flatten(0, 1)
-        rest = [tensor for layer in self.layers[1:] for tensor in (layer.weight, layer.bias)]
-        return [table, self.layers[0].weight[0], *rest]
+        first, *further = self.dense
+        return [table, first.weight[0], *(tensor for layer in further for tensor in (layer.weight, layer.bias))]

@@ -152,5 +152,13 @@ def installed_kinds() -> list[TaskKind]:
 
 
 def kinds_of(heads: Mapping[str, str]) -> dict[str, TaskKind]:
-    """The kinds of some heads (head -> kind), each once, in the order of the heads."""
-    return {name: task_kind(name) for name in dict.fromkeys(heads.values())}
+    """The kinds of some heads (head -> kind), each once, in the order of the heads; raises ConfigError where two use one word."""
+    kinds = {name: task_kind(name) for name in dict.fromkeys(heads.values())}
+    owners: dict[str, str] = {}
+    for name, kind in kinds.items():
+        for word in {*kind.prefactors, *kind.sums}:  # both are looked up without the kind
+            if (other := owners.setdefault(word, name)) != name:
+                raise ConfigError(
+                    f"the tasks {other!r} and {name!r} both call something {word!r}", hint="only one of them can be trained at once"
+                )
+    return kinds

@@ -31,7 +31,9 @@ class Ranks:
 
     def __init__(self, device: str = "cpu") -> None:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.local, self.on_this_machine = (
+            int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+        )
         self.device = self._own(device_of(device))
 
     def _own(self, device: torch.device) -> torch.device:

@@ -32,6 +32,7 @@ class TrainState:
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
+    threads: int | None = None  # with which a CPU does the steps; None before it was tried
     looked: int = 0  # the step of the last look
     skipped: int = 0  # batches passed over because their gradient was not finite
     best: float = math.inf  # lowest validation score so far
@@ -61,6 +62,7 @@ class TrainState:
             stream=self.stream,
             looked=self.looked,
             skipped=self.skipped,
+            threads=self.threads,
             truncated=list(self.truncated),
             sums=self.metrics.sums,
             loss=list(self.losses),
@@ -72,6 +74,7 @@ class TrainState:
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
+        self.threads = checkpoint.threads
         self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
         self.losses, self.truncated = list(checkpoint.loss), list(checkpoint.truncated)
         self.best = math.inf if checkpoint.best is None else checkpoint.best

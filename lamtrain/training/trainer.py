@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from lamdata.stream import Stream
 
 from ..checkpoint import to_json
 from ..config import TrainConfig
+from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
@@ -31,8 +33,9 @@ from .products import set_products
 from .ranks import Ranks
 from .start import clear, start_run
 from .state import TrainState
-from .step import Taken, step_in_memory
+from .step import Taken, add_gradients, step_in_memory
 from .stop import Interrupted, Stop
+from .threads import choose_threads, usable_threads
 
 __all__ = ["Interrupted", "train"]
 
@@ -47,11 +50,9 @@ def train(
     quiet: bool = False,
 ) -> Path:
     """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s."""
-    torch.use_deterministic_algorithms(True, warn_only=False)
-    torch.set_flush_denormal(True)  # products of edges that fade out; a CPU needs a hundred times as long for them
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
-    with Stop(time_limit=time_limit) as stop, ranks:
+    with _arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         shares = {"rank": ranks.rank, "world": ranks.world}
@@ -64,6 +65,23 @@ def train(
     return out
 
 
+@contextmanager
+def _arithmetic() -> Iterator[None]:
+    """How a run computes, and no other code of this process: the same bits each time, and numbers next to zero as zero.
+
+    Products of edges that fade out are such numbers, and a CPU needs a hundred times as long for them; but SciPy's trees do not end on them.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(before[0])
+        torch.set_num_threads(before[1])
+
+
 def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool) -> None:
     """Do the steps that are left, in the run's folder; `fresh` removes what an earlier run left there."""
     if ranks.first:
@@ -72,6 +90,8 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         _write_config(state, out)
     look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
     checkpoints = Checkpoints(out, ranks, saved=state.step)
+    if state.threads is not None and ranks.device.type == "cpu":
+        torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
     _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
@@ -96,9 +116,9 @@ def _loop(
         Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
-        batches = iter(feed)
-        while state.step < config.steps:
-            parts, frames, position = next(batches)
+        for parts, frames, position in feed:
+            if state.threads is None:
+                state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked)
             if taken.finite:
                 state.step += 1
@@ -110,11 +130,32 @@ def _loop(
                 for observe in observers:
                     observe(state, {})
                 bar.advance()
-            if taken.stop and state.step < config.steps:
+            if state.step == config.steps:
+                break
+            if taken.stop:
                 save.save(state)
                 ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
+
+
+def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
+    """Set the threads of a new run on a CPU: as the config or OMP_NUM_THREADS says, else by trial on its first batch."""
+    stated = state.config.threads or int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0] or 0)
+    if stated or ranks.world > 1 or ranks.device.type != "cpu" or not parts:
+        count = stated or max(1, usable_threads() // ranks.on_this_machine)
+        torch.set_num_threads(count)
+        return count
+
+    def step() -> None:
+        state.optimizer.zero_grad(set_to_none=True)
+        add_gradients(state, parts[0], frames=parts[0].nframes)
+
+    chosen = choose_threads(step)
+    state.optimizer.zero_grad(set_to_none=True)
+    if not quiet:
+        print(f"threads: {chosen}", file=sys.stderr)
+    return chosen.count
 
 
 def _pass_over(state: TrainState, taken: Taken, culprits: list[str]) -> None:

@@ -6,18 +6,26 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from lamdata.errors import ConfigError
+from lamdata.errors import ConfigError, DataError
+from lamdata.frame import Frame
+from lamdata.frames import Frames
 from lamtrain.checkpoint import load
 from lamtrain.config import TrainConfig, read_config
+from lamtrain.data.batch import HeadRows, collate
 from lamtrain.evaluation.report import table_of
 from lamtrain.evaluation.report import test_model as measure
+from lamtrain.model.config import ModelConfig
 from lamtrain.model.heads import head_kind
+from lamtrain.model.lam import LamModel
 from lamtrain.runlog import read_metrics
-from lamtrain.tasks import task_kind
+from lamtrain.tasks import kinds_of, task_kind
 from lamtrain.training.trainer import train
 from tests.conftest import command, write_catalog
 
@@ -216,6 +224,30 @@ def test_its_prefactors_are_its_own_unless_the_config_says_others(config: TrainC
     assert said.loss.pair("moment", kinds) == (7.0, 2.0)
     with pytest.raises(ValueError, match="no kind of task has a term 'momnt'; did you mean 'moment'"):
         TrainConfig.model_validate(config.model_dump() | {"loss": {"more": {"momnt": [1.0, 1.0]}}})
+
+
+def test_two_tasks_that_use_one_word_do_not_go_together(site: Path, small: Path) -> None:
+    """A term, a label or an output of one would stand for the other's."""
+    install(site, "dipole", DIPOLE)
+    install(site, "moment", DIPOLE.replace('name = "dipole"', 'name = "moment"'))
+    install(
+        site,
+        "label",
+        DIPOLE.replace('name = "dipole"', 'name = "label"').replace('{"moment": (1', '{"term": (1').replace('("moment",)', '("sum",)'),
+    )
+    with pytest.raises(ConfigError, match="the tasks 'dipole' and 'moment' both call something 'moment'"):
+        kinds_of({"a": "dipole", "b": "moment"})
+    assert len(kinds_of({"a": "dipole", "b": "label", "c": "dipole"})) == 2
+    model = LamModel(ModelConfig.student(["H", "O"], {"a": "dipole", "b": "label"}))
+    water = Frame(numbers=np.array([8, 1, 1], np.uint8), positions=np.array([[0.0, 0, 0], [0.9, 0, 0], [0, 1.0, 0]]))
+    frames = Frames.from_list([water, water]).with_(head=np.array([0, 1], np.int32))
+    with pytest.raises(DataError, match="the task 'label' has a label called '(has_)?moment', and so has another"):
+        collate(frames, model.config)
+    alone = collate(frames.with_(head=np.zeros(2, np.int32)), ModelConfig.student(["H", "O"], {"a": "dipole"}))
+    index = torch.tensor([0, 1, 2])
+    both = (HeadRows(name="a", rows=index, by_chunk=()), HeadRows(name="b", rows=index + 3, by_chunk=()))
+    with pytest.raises(ValueError, match="both call an output 'moment'"):
+        model(replace(alone, heads=both))
 
 
 def test_a_task_that_is_not_whole_is_one_line(site: Path) -> None:

@@ -85,7 +85,10 @@ CONFIGURATIONS: dict[str, dict[str, dict]] = {
         "repformer": {"nsel": 4, "update_g1_has_attn": True},
     },
     "float32": {"descriptor": {"precision": "float32"}, "fitting": {"precision": "float32"}},
-    "dpa1": {"descriptor": DPA1 | {"type_one_side": True, "use_tebd_bias": True, "activation_function": "gelu"}},
+    "dpa1": {
+        "descriptor": DPA1 | {"type_one_side": True, "use_tebd_bias": True, "activation_function": "gelu"},
+        "model": {"pair_exclude_types": [[1, 3], [4, 4]]},
+    },
     "dpa1_centred": {
         "descriptor": DPA1 | {"type": "se_atten", "set_davg_zero": False, "exclude_types": [[0, 1], [2, 2]], "concat_output_tebd": False}
     },

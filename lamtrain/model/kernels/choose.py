@@ -13,10 +13,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from .. import gate_softmax as plain_softmax
 from . import closed_form, plain
 from .fused import environment, gate_softmax, moment, neighbor_sums, node_update, pair_attention, pair_update, symmetrize, three_body
 from .native import native
+
+One = Callable[..., Tensor]
+Three = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +31,15 @@ class Kernels:
     name: str
     chunk_atoms: int = 48
     """Atoms of a chunk on a CPU: pair tensors stay in cache, and with twice as many a long run is slower by 40%, glibc searching its heap."""
-    gate_softmax: Callable = plain_softmax.gate_softmax
-    symmetrize: Callable = plain.symmetrize
-    neighbor_sums: Callable | None = None
-    environment: Callable | None = None
-    pair_attention: Callable | None = None
-    pair_update: Callable | None = None
-    node_update: Callable | None = None
-    moment: Callable | None = None
-    three_body: Callable | None = None
+    gate_softmax: One = plain_softmax.gate_softmax
+    symmetrize: One = plain.symmetrize
+    neighbor_sums: Three | None = None
+    environment: Three | None = None
+    pair_attention: One | None = None
+    pair_update: One | None = None
+    node_update: One | None = None
+    moment: One | None = None
+    three_body: One | None = None
 
 
 PLAIN = Kernels(name="plain")

@@ -13,15 +13,19 @@ With W the cotangent of A, and a, x, y, z those of the first derivative (S', C',
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..gate_softmax import gate_softmax as plain_gate_softmax
+from .native import apply
 
 
 def gate_softmax(s: Tensor, c: Tensor, b: Tensor, d: Tensor, phantom: int) -> Tensor:
     """As `lamtrain.model.gate_softmax.gate_softmax`."""
-    return _Forward.apply(s, c, b, d, phantom)
+    out: Tensor = apply(_Forward, s, c, b, d, phantom)
+    return out
 
 
 def _softmax(s: Tensor, c: Tensor, b: Tensor, phantom: int) -> Tensor:
@@ -34,19 +38,19 @@ def _mean(p: Tensor, f: Tensor) -> Tensor:
 
 class _Forward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, s: Tensor, c: Tensor, b: Tensor, d: Tensor, phantom: int) -> Tensor:
+    def forward(ctx: Any, s: Tensor, c: Tensor, b: Tensor, d: Tensor, phantom: int) -> Tensor:
         ctx.save_for_backward(s, c, b, d)
         ctx.phantom = phantom
         return plain_gate_softmax(s, c, b, d, phantom)
 
     @staticmethod
-    def backward(ctx, w: Tensor):
-        return *_Backward.apply(*ctx.saved_tensors, w, ctx.phantom), None
+    def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
+        return *apply(_Backward, *ctx.saved_tensors, w, ctx.phantom), None
 
 
 class _Backward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, s: Tensor, c: Tensor, b: Tensor, d: Tensor, w: Tensor, phantom: int):
+    def forward(ctx: Any, s: Tensor, c: Tensor, b: Tensor, d: Tensor, w: Tensor, phantom: int) -> tuple[Tensor, ...]:
         ctx.save_for_backward(s, c, b, d, w)
         ctx.phantom = phantom
         p, wd = _softmax(s, c, b, phantom), w * d.unsqueeze(2)
@@ -54,7 +58,7 @@ class _Backward(torch.autograd.Function):
         return u * c.unsqueeze(2), (u * s).sum(2), u.sum(2), (p * w).sum(2)
 
     @staticmethod
-    def backward(ctx, a: Tensor, x: Tensor, y: Tensor, z: Tensor):
+    def backward(ctx: Any, a: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor | None, ...]:
         s, c, b, d, w = ctx.saved_tensors
         p, wd = _softmax(s, c, b, ctx.phantom), w * d.unsqueeze(2)
         c, d, x, y, z = (tensor.unsqueeze(2) for tensor in (c, d, x, y, z))

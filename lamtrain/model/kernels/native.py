@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -107,9 +107,15 @@ def wanted(ctx: Any, first: int, count: int = 1) -> bool:
 
 def _executes(node: Any) -> bool:
     try:
-        return bool(torch._C._will_engine_execute_node(node))  # type: ignore[attr-defined]
+        return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # it does not say so of a leaf that `torch.autograd.grad` was asked for
         return True
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """`function.apply`, which torch leaves without types."""
+    call: Callable[..., Any] = function.apply
+    return call(*arguments)
 
 
 def refuse_second_derivative(what: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 from lamdata.errors import DataError
 from lamdata.frames import MASKED, Frames
-from lamtrain.data.batch import collate
+from lamtrain.data.batch import Batch, Chunk, HeadRows, collate
+from lamtrain.data.neighbors import Edges, find_neighbors
+from lamtrain.model.config import Dpa1Config, ModelConfig
 from tests.lamtrain.model_cases import model_config, structure
 
 CONFIG = model_config(heads={"dft": "energy_force", "relaxed": "denoise"})
@@ -96,6 +99,58 @@ def test_a_batch_counts_the_atoms_whose_lists_were_cut():
     assert all(0 < count <= 24 for count in batch.truncated.values())
     assert max(chunk.vectors.shape[1] for chunk in batch.chunks) == 10
     assert max(chunk.widths["repformer"] for chunk in batch.chunks) == 4
+
+
+STUDENT = ModelConfig(elements=["H", "C", "O"], descriptor=Dpa1Config(type="dpa1", rcut=4.5, sel=13))
+TIGHT = model_config(repinit={"nsel": 10, "three_body_sel": 4}, repformer={"nsel": 4})
+
+
+def edges_of(frames: Frames, *, cutoff: float, most: int | None) -> list[Edges]:
+    """Found frame by frame, as a simulation would give them."""
+    return [
+        find_neighbors(f.positions, cell=np.zeros((3, 3)) if f.cell is None else f.cell, pbc=np.array(f.pbc), cutoff=cutoff, most=most)
+        for f in frames
+    ]
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Every tensor and number of two batches."""
+    if isinstance(a, (Batch, Chunk, HeadRows)):
+        for field in fields(a):
+            assert_same(getattr(a, field.name), getattr(b, field.name))
+    elif isinstance(a, tuple):
+        for one, two in zip(a, b, strict=True):
+            assert_same(one, two)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert_same(a[name], b[name])
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("config", [CONFIG, TIGHT, STUDENT], ids=["dpa2", "cut lists", "dpa1"])
+@pytest.mark.parametrize("further", [0.0, 1.7])
+def test_edges_from_elsewhere_give_the_same_batch_however_far_they_reach(config: ModelConfig, further: float) -> None:
+    longest = next(iter(config.descriptor.lists.values()))
+    for most in (None, longest.nsel) if not further else (None,):
+        edges = edges_of(FRAMES, cutoff=longest.rcut + further, most=most)
+        assert_same(collate(FRAMES, config, chunk_atoms=7, edges=edges), collate(FRAMES, config, chunk_atoms=7))
+
+
+def test_edges_that_cannot_be_those_of_the_frames_are_refused() -> None:
+    whole = edges_of(FRAMES, cutoff=5.0, most=None)
+    with pytest.raises(ValueError, match=r"atoms, for frames with \[9, 1, 14\]"):
+        collate(FRAMES, CONFIG, edges=whole[::-1])
+    with pytest.raises(ValueError, match=r"structures with \[9, 1\] atoms"):
+        collate(FRAMES, CONFIG, edges=whole[:2])
+    for cutoff, most in ((5.0, 9), (6.5, 30)):
+        with pytest.raises(ValueError, match="lost neighbours"):
+            collate(FRAMES, CONFIG, edges=edges_of(FRAMES, cutoff=cutoff, most=most))
+    far = whole[0]
+    backwards = replace(far, neighbors=far.neighbors[::-1], vectors=far.vectors[::-1], distances=far.distances[::-1])
+    with pytest.raises(ValueError, match="the nearest first"):
+        collate(FRAMES, CONFIG, edges=[backwards, *whole[1:]])
 
 
 def test_moving_a_batch_moves_every_tensor():

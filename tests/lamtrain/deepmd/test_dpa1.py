@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lamdata.errors import ConfigError, DataError
-from lamtrain.config import TrainConfig
-from lamtrain.deepmd import from_deepmd, input_json_to_config, to_deepmd
+from lamtrain.config import TrainConfig, read_config
+from lamtrain.deepmd import adopt_input, from_deepmd, input_json_to_config, to_deepmd
 from lamtrain.deepmd.checkpoint import read_checkpoint, write_checkpoint
 from lamtrain.deepmd.foreign import Branch, ForeignFile
 from lamtrain.deepmd.names import environment_of
@@ -75,6 +75,34 @@ def test_options_that_say_nothing_without_attention_change_nothing(options: dict
 def test_an_option_that_would_change_the_numbers_is_refused_by_its_name(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"option `descriptor.{option}` is not supported"):
         descriptor_of(model_section(**{option: value}))
+
+
+def test_pairs_excluded_by_the_model_are_refused_where_its_empty_slots_count() -> None:
+    """There they leave an empty slot, which adds a term once the mean is subtracted; pairs that the descriptor excludes do not."""
+    section = model_section() | {"pair_exclude_types": [[0, 1]]}
+    assert descriptor_of(section).exclude_types == [(0, 1)]
+    section["descriptor"]["set_davg_zero"] = False
+    with pytest.raises(
+        ConfigError, match="`pair_exclude_types` is not supported where `set_davg_zero` is off; the descriptor's `exclude_types` is"
+    ):
+        descriptor_of(section)
+    assert descriptor_of(model_section(set_davg_zero=False, exclude_types=[[0, 1]])).exclude_types == [(0, 1)]
+
+
+@pytest.mark.parametrize(("block", "refused"), [("repinit", True), ("repformer", False)])
+def test_so_are_those_of_dpa2_where_its_first_block_is_centred(block: str, refused: bool) -> None:
+    """The repformer passes over its empty slots."""
+    blocks: dict[str, Any] = {
+        "repinit": {"rcut": 6.0, "rcut_smth": 1.0, "nsel": 40},
+        "repformer": {"rcut": 4.0, "rcut_smth": 1.0, "nsel": 20},
+    }
+    blocks[block]["set_davg_zero"] = False
+    section = model_section() | {"descriptor": {"type": "dpa2"} | blocks, "pair_exclude_types": [[0, 1]]}
+    if refused:
+        with pytest.raises(ConfigError, match="`pair_exclude_types` is not supported"):
+            config_of({"energy": section}, where="input.json")
+    else:
+        assert config_of({"energy": section}, where="input.json").descriptor.exclude_types == [(0, 1)]
 
 
 def test_other_spellings_mean_the_same() -> None:
@@ -177,3 +205,6 @@ def test_an_input_json_becomes_a_config_that_trains_it(tmp_path: Path) -> None:
     assert isinstance(found, Dpa1Config)
     assert (found.rcut, found.rcut_smth, found.sel, found.neuron, found.tebd_input_mode) == (5.5, 0.5, 120, [5, 10], "strip")
     assert model.precision == "float32" and model.fitting.neuron == [9]
+    files, _ = adopt_input(tmp_path / "input.json", tmp_path / "out", store=str(tmp_path / "s.zarr"))
+    assert {file.name for file in files} == {"mixture.yaml", "train.yaml", "energy.yaml"}
+    assert read_config(tmp_path / "out/train.yaml").model.descriptor == found.model_copy(update={"precision": "default"})

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, ready, run, wanted
+from ..native import apply, empty, filled, ready, run, wanted
 
 
 def environment(
@@ -15,7 +15,8 @@ def environment(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`vectors` (N, W, 3), `seen` (N, W), `mean` (N,), `std` (N, 4) -> (N, W), (N, W), (N, W, 3)."""
     visible = None if seen is None else seen.to(vectors.dtype)
-    return _Value.apply(*ready(vectors, visible, mean, std), (smooth, cutoff, protection))
+    out: tuple[Tensor, Tensor, Tensor] = apply(_Value, *ready(vectors, visible, mean, std), (smooth, cutoff, protection))
+    return out
 
 
 class _Value(torch.autograd.Function):
@@ -32,7 +33,7 @@ class _Value(torch.autograd.Function):
     def backward(ctx: Any, f: Tensor | None, b: Tensor | None, g: Tensor | None) -> tuple[Tensor | None, ...]:
         d, seen, mean, std = ctx.saved_tensors
         f, b, g = filled(f, d[..., 0]), filled(b, d[..., 0]), filled(g, d)
-        return _First.apply(d, f, b, g, seen, mean, std, ctx.shape), None, None, None, None
+        return apply(_First, d, f, b, g, seen, mean, std, ctx.shape), None, None, None, None
 
 
 class _First(torch.autograd.Function):
@@ -47,7 +48,7 @@ class _First(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, a: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        d, f, b, g = saved[0], *saved[4:]
+        d, (f, b, g) = saved[0], saved[4:]
         out = [torch.empty_like(f), torch.empty_like(b), torch.empty_like(g), empty(d, wanted(ctx, 0))]
         run("environment_second", d, [*saved, a.contiguous(), *out], d.shape[:2], ctx.shape)
         return out[3], *out[:3], None, None, None, None

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, ready, run, wanted
+from ..native import apply, empty, filled, ready, run, wanted
 
 
 def gate_softmax(s: Tensor, c: Tensor, b: Tensor, d: Tensor, phantom: int) -> Tensor:
     """As `lamtrain.model.gate_softmax.gate_softmax`."""
-    return _Value.apply(*ready(s, c, b, d), phantom)
+    out: Tensor = apply(_Value, *ready(s, c, b, d), phantom)
+    return out
 
 
 def _sizes(s: Tensor) -> list[int]:
@@ -31,7 +32,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
-        return *_First.apply(*ctx.saved_tensors, w.contiguous(), ctx.phantom), None
+        return *apply(_First, *ctx.saved_tensors, w.contiguous(), ctx.phantom), None
 
 
 class _First(torch.autograd.Function):

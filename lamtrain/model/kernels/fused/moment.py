@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..native import empty, padded, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, padded, ready, refuse_second_derivative, run, wanted
 
 EDGES = 4  # tensors that stand for the edges: their slots, where those of each atom end, R and row of the table
 Edges = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -16,7 +17,8 @@ Edges = tuple[Tensor, Tensor, Tensor, Tensor]
 def moment(matrix: Tensor, rows: Tensor, weights: list[Tensor]) -> Tensor:
     """`matrix` (N, W, 4), `rows` (N, W) of the table; `weights` as of `TypedEmbedding.fused_weights` -> (N, 4, m)."""
     matrix, *weights = ready(matrix, *weights)
-    return _Value.apply(matrix, *_edges(matrix.detach(), rows.contiguous()), *weights)
+    out: Tensor = apply(_Value, matrix, *_edges(matrix.detach(), rows.contiguous()), *weights)
+    return out
 
 
 def _edges(matrix: Tensor, rows: Tensor) -> Edges:
@@ -33,7 +35,7 @@ def _edges(matrix: Tensor, rows: Tensor) -> Edges:
     return slot[:count], ends, flat[:count], row[:count]
 
 
-def _sizes(matrix: Tensor, edges: Edges, weights: list[Tensor]) -> list[int]:
+def _sizes(matrix: Tensor, edges: Sequence[Tensor], weights: Sequence[Tensor]) -> list[int]:
     widths = [len(weights[1]), *(len(bias) for bias in weights[3::2])]
     return [len(matrix), len(edges[0]), matrix.shape[1], len(weights[0]), len(widths), *widths]
 
@@ -52,7 +54,7 @@ class _Value(torch.autograd.Function):
     def backward(ctx: Any, c: Tensor) -> tuple[Tensor | None, ...]:
         matrix, *rest = ctx.saved_tensors
         edges, y, weights, c = rest[:EDGES], rest[EDGES], rest[EDGES + 1 :], c.contiguous()
-        slope = _Slope.apply(matrix, *edges, y, c, *weights) if wanted(ctx, 0) else None
+        slope = apply(_Slope, matrix, *edges, y, c, *weights) if wanted(ctx, 0) else None
         grads: list[Tensor | None] = [None] * len(weights)
         if wanted(ctx, 1 + EDGES, len(weights)):
             refuse_second_derivative("moment")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, filled, ready, refuse_second_derivative, run, wanted
 
 LISTS = 4  # of the inputs, after g1 and w: g2, a, h, n
 
@@ -17,7 +17,8 @@ def neighbor_sums(
     g1: Tensor, w: Tensor, g2: list[Tensor], a: list[Tensor], h: list[Tensor], n: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`g1` (A, d), `w` (K, d); by chunk `g2` (N, V, K), `a` (N, V), `h` (N, 3, V), `n` (N, V) -> (A, d), (A, 3, d), (A, 3, K)."""
-    return _Value.apply(*ready(g1, w, *g2, *a, *h), *(one.contiguous() for one in n))
+    out: tuple[Tensor, Tensor, Tensor] = apply(_Value, *ready(g1, w, *g2, *a, *h), *(one.contiguous() for one in n))
+    return out
 
 
 def _run(name: str, inputs: Sequence[Tensor], more: Sequence[Tensor | None]) -> None:
@@ -54,7 +55,7 @@ class _Value(torch.autograd.Function):
             by_lists = [*_like(lists[:k]), *_like(lists[k : 3 * k], geometry)]
             _run("first", inputs, [*cot, by_g1, by_w, *by_lists])
             return by_g1, by_w, *by_lists, *[None] * k
-        by_g1, *by_lists = _First.apply(geometry, atoms, *cot, *inputs)
+        by_g1, *by_lists = apply(_First, geometry, atoms, *cot, *inputs)
         rest = by_lists[k:] if geometry else [None] * (2 * k)
         return by_g1 if atoms else None, None, *by_lists[:k], *rest, *[None] * k
 

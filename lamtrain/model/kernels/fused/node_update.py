@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, filled, ready, refuse_second_derivative, run, wanted
 
 Terms = Sequence[Tensor]
 
@@ -16,7 +16,8 @@ Terms = Sequence[Tensor]
 def node_update(u: Tensor, terms: Sequence[tuple[Tensor, Tensor, bool]]) -> Tensor:
     """u (A, d) + sum r tanh(p) over the terms (r (d,), p (A, d), whether activated; r p where not)."""
     active = [int(activated) for _, _, activated in terms]
-    return _Value.apply(active, *ready(u, *(r for r, _, _ in terms), *(p for _, p, _ in terms)))
+    out: Tensor = apply(_Value, active, *ready(u, *(r for r, _, _ in terms), *(p for _, p, _ in terms)))
+    return out
 
 
 def _run(name: str, active: list[int], r: Terms, more: Sequence[Tensor | None], like: Tensor) -> None:
@@ -41,7 +42,7 @@ class _Value(torch.autograd.Function):
         y = [one if activated else plain for one, plain, activated in zip(kept, p, ctx.active)]
         g = g.contiguous()
         if not wanted(ctx, 1, k):
-            return None, g, *[None] * k, *_First.apply(ctx.active, g, *r, *p, *(one.detach() for one in y))
+            return None, g, *[None] * k, *apply(_First, ctx.active, g, *r, *p, *(one.detach() for one in y))
         refuse_second_derivative("node update")
         by_p, by_r = [torch.empty_like(one) for one in p], [torch.empty_like(one) for one in r]
         _run("first", ctx.active, r, [*y, g, *by_p, *by_r], g)

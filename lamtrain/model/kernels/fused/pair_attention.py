@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, filled, ready, refuse_second_derivative, run, wanted
 
 Options = tuple[float, float, bool, int]
 
@@ -16,7 +16,8 @@ def pair_attention(
     x: Tensor, m: Tensor, z: Tensor, bias: Tensor, fading: Tensor, both: Tensor, c: float, d: float, gated: bool, phantom: int
 ) -> Tensor:
     """`x` (N, V, K), `m` (K, heads K), `z` (heads K, K), `bias` (K,), `fading` and `both` (N, V, V) -> (N, V, K)."""
-    return _Value.apply(*ready(x, m, z, bias, fading, both), (c, d, gated, phantom))
+    out: Tensor = apply(_Value, *ready(x, m, z, bias, fading, both), (c, d, gated, phantom))
+    return out
 
 
 def _run(name: str, inputs: list[Tensor], more: list[Tensor | None], options: Options) -> None:
@@ -39,7 +40,7 @@ class _Value(torch.autograd.Function):
         x, m, z, bias, f, k = inputs = list(ctx.saved_tensors)
         y, geometry = y.contiguous(), wanted(ctx, 4, 2)
         if not wanted(ctx, 1, 3):
-            by_x, *squares = _First.apply(y, *inputs, ctx.options, geometry)
+            by_x, *squares = apply(_First, y, *inputs, ctx.options, geometry)
             return by_x, None, None, None, *(squares if geometry else (None, None)), None
         refuse_second_derivative("pair attention")
         out = [torch.empty_like(x), empty(f, geometry), empty(k, geometry), *map(torch.empty_like, (m, z, bias))]

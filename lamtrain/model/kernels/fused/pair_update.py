@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, filled, padded, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, filled, padded, ready, refuse_second_derivative, run, wanted
 
 
 def pair_update(
     x: Tensor, w: Tensor, b: Tensor, r: Tensor, z: Tensor | None, scale: Tensor | None, shift: Tensor | None, eps: float
 ) -> Tensor:
     """`x` and, where attended, `z` (..., K); `w` (K, K); `b`, `r`, `scale`, `shift` (K,) -> (..., K)."""
-    return _Value.apply(*ready(x, w, b, r, z, scale, shift), eps)
+    out: Tensor = apply(_Value, *ready(x, w, b, r, z, scale, shift), eps)
+    return out
 
 
 def _run(name: str, inputs: list[Tensor | None], more: list[Tensor | None], eps: float) -> None:
@@ -39,7 +40,7 @@ class _Value(torch.autograd.Function):
         x, w, b, r, z, scale, shift = inputs
         g = g.contiguous()
         if not wanted(ctx, 1, 3):
-            by_x, by_z = _First.apply(g, *inputs, y, ctx.eps)
+            by_x, by_z = apply(_First, g, *inputs, y, ctx.eps)
             return by_x, None, None, None, None if z is None else by_z, None, None, None
         refuse_second_derivative("pair update")
         by_x, by_z = torch.empty_like(x), None if z is None else torch.empty_like(x)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import filled, ready, run, wanted
+from ..native import apply, filled, ready, run, wanted
 
 
 def symmetrize(moments: list[Tensor], axis: int) -> Tensor:
     """Sums H (A, 3, d), each of a width d of its own -> (A, axis * sum of all d)."""
-    return _Value.apply(axis, *ready(*moments))
+    out: Tensor = apply(_Value, axis, *ready(*moments))
+    return out
 
 
 def _bilinear(h: Sequence[Tensor], k: Sequence[Tensor], axis: int, scale: float) -> Tensor:
@@ -38,7 +39,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_First.apply(ctx.axis, g.contiguous(), *ctx.saved_tensors)
+        return None, *apply(_First, ctx.axis, g.contiguous(), *ctx.saved_tensors)
 
 
 class _First(torch.autograd.Function):

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..native import empty, ready, refuse_second_derivative, run, wanted
+from ..native import apply, empty, ready, refuse_second_derivative, run, wanted
 
 
 def three_body(e: Tensor, types: Tensor, ntypes: int, weights: list[Tensor]) -> Tensor:
     """`e` (N, V, V), symmetric, `types` (N, V); `weights` as of `TypedEmbedding.fused_weights` -> (N, m)."""
     e, *weights = ready(e, *weights)
-    return _Value.apply(e, types.contiguous(), ntypes, *weights)
+    out: Tensor = apply(_Value, e, types.contiguous(), ntypes, *weights)
+    return out
 
 
 def _sizes(e: Tensor, ntypes: int, weights: list[Tensor]) -> list[int]:
@@ -34,7 +35,7 @@ class _Value(torch.autograd.Function):
     def backward(ctx: Any, c: Tensor) -> tuple[Tensor | None, ...]:
         e, types, *weights = ctx.saved_tensors
         c = c.contiguous()
-        slope = _Slope.apply(e, types, c, ctx.sizes, *weights) if wanted(ctx, 0) else None
+        slope = apply(_Slope, e, types, c, ctx.sizes, *weights) if wanted(ctx, 0) else None
         grads: list[Tensor | None] = [None] * len(weights)
         if wanted(ctx, 2, len(weights)):
             refuse_second_derivative("three-body sum")

@@ -1,0 +1,54 @@
+"""A file in any format that is read -> frames, one at a time, without a card and without a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .catalog import CheckSpec, SourceSpec
+from .checks import BEFORE_DISTANCES
+from .frame import Frame, Rejection
+from .frames import Parsed
+from .sources import SourceFile, expand, guess_format, read_all, reader
+
+ALWAYS = ("nonfinite", "elements", "flat_cell")  # checks without which nothing can be done with a structure
+
+
+def read_frames(path: str | Path, *, format: str = "auto", members: str | None = None) -> Iterator[Frame | Rejection]:
+    """Read the frames of a file, folder, glob, archive or URL one by one, with their labels, groups and origins ("file#index").
+
+    `format` is the name of a reader, "auto" the one that recognises each file; `members` a glob of files inside a folder or archive.
+    Units are what the file states, else those of the format. What is no structure comes as a `Rejection` that says why.
+
+    >>> for item in read_frames("OUTCAR"):  # doctest: +SKIP
+    ...     print(item.origin)
+    """
+    spec = SourceSpec(path=str(path), format=format, members=members)
+    files = expand(spec, base=Path.cwd())
+    used = reader(format) if format != "auto" else None
+    for file in files:
+        for item in read_all(file, spec, use=used or reader(guess_format(file))):
+            yield item if isinstance(item, Rejection) else _refused(item) or item
+
+
+def files_of(path: str | Path) -> set[str]:
+    """The files on this machine that `read_frames` would open, by their real paths."""
+    return {os.path.realpath(file.path) for file in _found(path)}
+
+
+def _found(path: str | Path) -> list[SourceFile]:
+    return expand(SourceSpec(path=str(path)), base=Path.cwd())
+
+
+def _refused(frame: Frame) -> Rejection | None:
+    """Why nothing can be measured in a structure."""
+    parsed = Parsed.from_list([frame])
+    for reason in ALWAYS:
+        verdict = BEFORE_DISTANCES[reason](parsed, CheckSpec())
+        if verdict is not None and np.asarray(verdict[0])[0]:
+            value = verdict[1][0]
+            return Rejection(origin=frame.origin, reason=reason, value=value.item() if isinstance(value, np.generic) else value)
+    return None

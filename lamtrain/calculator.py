@@ -1,0 +1,78 @@
+"""Calculator: a checkpoint -> an ASE calculator, whose neighbour lists have a skin, so that a step of a simulation seldom searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms  # noqa: TID253  nobody asks for a calculator of ASE who does not have it loaded
+from ase.calculators import calculator as ase_calculator  # noqa: TID253
+
+from lamdata.frames import Frames
+
+from .data.neighbors import SkinList
+from .prediction.model import Kernels, Model, Precision, finite, load_model
+from .prediction.structures import as_frame, refuse
+
+AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
+class Calculator(ase_calculator.Calculator):
+    """Energies, forces and stress of a model, for ASE.
+
+    >>> atoms.calc = Calculator("runs/copper/best.pt")  # doctest: +SKIP
+
+    `head` must be named where several give energies. `dtype` float64 is for relaxations, phonons and conserved energies; None is the
+    model's own. `skin` in Å: larger, fewer searches and longer lists; 0 searches at each step. `threads` is that of torch, and so of all of
+    the process. One calculator follows one system: give each its own, with one `Model` among them.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies"]
+    name = "lamtrain"
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        *,
+        head: str | None = None,
+        device: str = "auto",
+        dtype: Precision | None = None,
+        kernels: Kernels = "plain",
+        skin: float = 1.0,
+        threads: int | None = None,
+        **options: Any,
+    ):
+        AseCalculator.__init__(self, **options)
+        self.model = model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype, kernels=kernels)
+        self.head = self.model.pick(head)
+        longest = next(iter(self.model.config.descriptor.lists.values()))
+        self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)
+        self.truncated = 0  # atoms of the last structure with more neighbours than the model keeps
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(ase_calculator.all_changes),
+    ) -> None:
+        """Fill `results`; the stress where there is a cell with a volume and a periodic direction."""
+        AseCalculator.calculate(self, atoms, list(properties), list(system_changes))
+        self.results = {}  # of an earlier structure, should this one be refused
+        given: Any = self.atoms
+        frame = as_frame(given)
+        frames = Frames.from_list([frame])
+        cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
+        refuse(frames, elements=self.model.elements[self.head])  # before a search, which takes any cell
+        edges = [self.neighbors.edges(frame.positions, cell=cell, pbc=np.array(frame.pbc))]
+        found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
+        energy = float(found.energies[0])
+        self.truncated = found.truncated
+        self.results = {"energy": energy, "free_energy": energy, "energies": found.atomic_energies, "forces": found.forces}
+        if frame.volume and any(frame.pbc):
+            self.results["stress"] = (-found.virials[0] / frame.volume)[VOIGT]

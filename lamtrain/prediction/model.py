@@ -1,0 +1,241 @@
+"""A checkpoint in hand: structures of any kind and size -> energies, forces and virials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamdata.errors import ConfigError, DataError, SetupError
+from lamdata.frame import Frame
+from lamdata.frames import Frames
+from lamdata.located import did_you_mean
+from lamdata.notebook import listed, sentence
+from lamdata.store import cut_batches
+
+from ..checkpoint import Checkpoint, load
+from ..data.batch import collate
+from ..data.neighbors import Edges
+from ..device import device_of
+from ..evaluation.evaluate import BATCH_ATOMS
+from .structures import as_frame, is_structure, refuse
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    Structure: TypeAlias = Atoms | Frame
+
+Precision = Literal["float64", "float32"]
+Kernels = Literal["plain", "closed", "cpp", "auto"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a head says of F structures with A atoms in all."""
+
+    frames: Frames  # the structures, with what was predicted as their labels
+    atomic_energies: NDArray[np.float64]  # (A,) eV, those of a frame sum to its energy
+    truncated: int  # atoms with more neighbours than the model keeps: where that changes, forces jump
+    head: str
+    atoms: tuple[Atoms, ...] = ()  # what was given, where it was given as `ase.Atoms`
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def energies(self) -> NDArray[np.float64]:
+        """(F,) eV."""
+        return self.frames.energy
+
+    @property
+    def forces(self) -> NDArray[np.floating]:
+        """(A, 3) eV/Å; those of frame f are `starts[f]:starts[f + 1]`."""
+        return self.frames.forces
+
+    @property
+    def virials(self) -> NDArray[np.floating]:
+        """(F, 3, 3) eV, -V x (ASE stress): positive trace when compressed; of a molecule too, where it is no label."""
+        return self.frames.virial
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(F + 1,) where each frame's atoms start, and the end."""
+        return self.frames.starts
+
+    def to_ase(self) -> list[Atoms]:
+        """`ase.Atoms` with the predictions as the results of their calculators; copies of the given ones, where `Atoms` were given."""
+        out, starts = [], self.starts
+        for f, frame in enumerate(self.frames):
+            found: Any = frame.to_ase()
+            given: Any = self.atoms[f] if self.atoms else found
+            atoms = given.copy()
+            found.calc.results |= {"energies": self.atomic_energies[starts[f] : starts[f + 1]], "free_energy": frame.energy}
+            found.calc.atoms = atoms.copy()
+            atoms.calc = found.calc
+            out.append(atoms)
+        return out
+
+
+def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Kernels = "plain") -> Model:
+    """The model of a checkpoint, in its own precision unless another is named.
+
+    >>> model = load_model("runs/copper/best.pt")  # doctest: +SKIP
+    >>> model.predict(atoms).energies  # doctest: +SKIP
+    """
+    if dtype not in (None, "float64", "float32"):
+        raise ConfigError(f"no precision called {dtype!r}", where="dtype", hint="float64 or float32")
+    return Model(load(path), path=str(path), device=device_of(device), dtype=dtype, kernels=kernels)
+
+
+class Model:
+    """A trained model, to be asked. `heads` are those that give energies; `elements` those that each of them was trained on."""
+
+    def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: Kernels):
+        self.path, self.checkpoint = path, checkpoint
+        self.net = checkpoint.build(precision=dtype, device=device)
+        try:
+            self.net.use_kernels(kernels)
+        except (RuntimeError, ValueError) as err:
+            raise SetupError(str(err).splitlines()[0], where=f"kernels: {kernels}", hint="take kernels plain") from err
+        self.config = self.net.config
+        self.heads = [name for name, kind in self.config.heads.items() if kind == "energy_force"]
+        self.elements = {head: self._elements(head) for head in self.heads}
+
+    def __repr__(self) -> str:
+        heads = listed([f"{head} ({' '.join(self.elements[head])})" for head in self.heads])
+        return sentence("Model", {"file": self.path, "heads": heads, "floats": self.config.precision, "device": str(self.device)})
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.net.parameters()).device
+
+    def _elements(self, head: str) -> list[str]:
+        """Elements that the head has seen; of a model that does not say, all that it has types for."""
+        references = self.checkpoint.heads.get(head, {}).get("references")
+        return [symbol for symbol in self.config.elements if references is None or symbol in references["energies"]]
+
+    def pick(self, head: str | None) -> str:
+        """The head called `head`, or the only one. Raises ConfigError where it is not clear which, DataError where it is stale."""
+        there = ", ".join(self.heads)
+        if head is None and len(self.heads) != 1:
+            found = f"{len(self.heads)} heads give energies" if self.heads else "no head gives energies"
+            raise ConfigError(found, where=self.path, hint=f"choose one of: {there}" if there else None)
+        chosen = self.heads[0] if head is None else head
+        if chosen not in self.heads:
+            found = f"head {chosen!r} gives no energies" if chosen in self.config.heads else f"no head {chosen!r}"
+            raise ConfigError(found, where=self.path, hint=did_you_mean(chosen, self.heads))
+        if self.checkpoint.heads.get(chosen, {}).get("stale"):
+            hint = "train it along, or ask the model that it came from"
+            raise DataError(f"head {chosen!r} is stale: the descriptor moved after it was last trained", where=self.path, hint=hint)
+        return chosen
+
+    @overload
+    def predict(
+        self, structures: Structure | Frames | Sequence[Structure], *, head: str | None = None, batch_atoms: int = BATCH_ATOMS
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, structures: Iterator[Structure], *, head: str | None = None, batch_atoms: int = BATCH_ATOMS
+    ) -> Iterator[Prediction]: ...
+
+    def predict(
+        self,
+        structures: Structure | Frames | Sequence[Structure] | Iterator[Structure],
+        *,
+        head: str | None = None,
+        batch_atoms: int = BATCH_ATOMS,
+    ) -> Prediction | Iterator[Prediction]:
+        """What `head` says of structures of any sizes, `batch_atoms` atoms at a time; the head may be left out where there is one.
+
+        Of an iterator, an iterator: predictions of some structures each, in order, as they are asked for. Raises DataError for a
+        charge, a spin or an element that the model does not know.
+        """
+        chosen = self.pick(head)
+        if isinstance(structures, Iterator):
+            return (_joined([self._predict_some(some, chosen)], chosen) for some in _in_batches(structures, batch_atoms))
+        if isinstance(structures, Frames):
+            return _joined([finite(self.evaluate(part, head=chosen)) for part in cut_batches(structures, batch_atoms=batch_atoms)], chosen)
+        given: Any = structures
+        one_by_one: Iterable[Structure] = [given] if is_structure(given) else given
+        return _joined([self._predict_some(some, chosen) for some in _in_batches(one_by_one, batch_atoms)], chosen)
+
+    def _predict_some(self, structures: Sequence[Structure], head: str) -> Prediction:
+        """Of one batch, which remembers what was given."""
+        found = finite(self.evaluate(Frames.from_list(map(as_frame, structures)), head=head))
+        given = tuple(one for one in structures if not isinstance(one, Frame))
+        atoms = given if len(given) == len(structures) else ()
+        return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, atoms=atoms)
+
+    def evaluate(self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None) -> Prediction:
+        """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse."""
+        refuse(frames, elements=self.elements[head])
+        index = list(self.config.heads).index(head)
+        asked = frames.with_(head=np.full(len(frames), index, np.int32))
+        dtype = next(self.net.parameters()).dtype
+        with torch.no_grad():
+            batch = collate(asked, self.config, dtype=dtype, chunk_atoms=self.net.chunk_atoms, edges=edges).to(self.device)
+            output = self.net(batch)
+        energy, forces, virial, atomic = (_as_numpy(value) for value in (output.energy, output.forces, output.virial, output.atomic_energy))
+        all_there, periodic = np.ones(len(frames), bool), frames.pbc.any(1)
+        predicted = frames.with_(
+            energy=energy, forces=forces, virial=virial, has_energy=all_there, has_forces=all_there, has_virial=periodic
+        )
+        return Prediction(frames=predicted, atomic_energies=atomic, truncated=sum(batch.truncated.values()), head=head)
+
+
+def _as_numpy(value: torch.Tensor | None) -> NDArray[np.float64]:
+    assert value is not None
+    array: NDArray[np.float64] = value.detach().cpu().double().numpy()
+    return array
+
+
+def nonfinite(found: Prediction) -> NDArray[np.bool_]:
+    """(F,) structures without an energy, as those with atoms on top of each other."""
+    fine = np.isfinite(found.energies) & np.isfinite(found.virials).all((1, 2))
+    bad: NDArray[np.bool_] = ~(fine & np.logical_and.reduceat(np.isfinite(found.forces).all(1), found.starts[:-1]))
+    return bad
+
+
+def finite(found: Prediction) -> Prediction:
+    """The same. Raises DataError where something is not finite."""
+    for row in np.flatnonzero(nonfinite(found)).tolist():
+        where = f"structure {row}" if len(found) > 1 else None
+        raise DataError("energy or forces are not finite", where=where, hint="look for atoms on top of each other")
+    return found
+
+
+def _in_batches(structures: Iterable[Structure], batch_atoms: int) -> Iterator[list[Structure]]:
+    """Structures until the next would pass the number of atoms; a larger one alone."""
+    some: list[Structure] = []
+    atoms = 0
+    for one in structures:
+        size = len(getattr(one, "numbers", ()))
+        if some and atoms + size > batch_atoms:
+            yield some
+            some, atoms = [], 0
+        some.append(one)
+        atoms += size
+    if some:
+        yield some
+
+
+def _joined(parts: Sequence[Prediction], head: str) -> Prediction:
+    """One after the other."""
+    if not parts:
+        return Prediction(frames=Frames.empty(), atomic_energies=np.empty(0), truncated=0, head=head)
+    if len(parts) == 1:
+        return parts[0]
+    return Prediction(
+        frames=Frames.concatenate([part.frames for part in parts]),
+        atomic_energies=np.concatenate([part.atomic_energies for part in parts]),
+        truncated=sum(part.truncated for part in parts),
+        head=head,
+        atoms=tuple(atoms for part in parts for atoms in part.atoms) if all(part.atoms for part in parts) else (),
+    )

@@ -1,0 +1,265 @@
+"""`lamtrain predict`: a model and structures -> extended XYZ with energies, forces and virials, and beside it errors and what was refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamdata.elements import SYMBOLS
+from lamdata.errors import ConfigError, DataError
+from lamdata.exporting import quoted, text_of
+from lamdata.frame import Frame, Rejection
+from lamdata.frames import Frames
+
+from ..checkpoint import to_json
+from ..evaluation.evaluate import BATCH_ATOMS
+from ..evaluation.figures import draw_points
+from .beside import Beside
+from .model import Model, nonfinite
+from .scores import COLUMNS, Scored, Scores
+from .shift import Differences, Shift, fit_shift
+from .source import Source
+from .structures import refusals
+
+SUFFIXES = (".rejected.jsonl", ".frames.csv", ".groups.csv", ".worst.extxyz", ".parity.png", ".json")
+BATCH_FRAMES = 256
+UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -volume x stress"}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the frames."""
+
+    frames: int = 0
+    atoms: int = 0
+    rejected: int = 0
+    truncated: int = 0
+    scored: int = 0
+    without_energy: Counter[str] = field(default_factory=Counter)  # composition -> frames whose shift is not determined
+    fitted: int = 0
+    unconverged: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def predict_files(
+    model: Model, source: Source, output: Path, *, head: str | None = None, refit: Source | None = None, worst: int = 10
+) -> dict[str, Any]:
+    """Write what `head` says of every frame to `output`, in the order of the source; return the summary, which stands beside it too.
+
+    Where frames have labels, errors and the `worst` frames are written as well. `refit` are frames with energies that shift those of the
+    model by element; frames that are among them are predicted and not scored. Nothing is written unless all is.
+    """
+    chosen = model.pick(head)
+    _check_output(output, [source, refit])
+    shift, fitted = (None, frozenset[bytes]()) if refit is None else _fit(model, chosen, refit)
+    tally, scores = Tally(), Scores(_references(model, chosen), worst=worst)
+    with Beside(output) as beside:
+        for label, predicted, atomic in _answers(model, chosen, source, beside, tally):
+            columns = {"energies": atomic}
+            if shift is not None:
+                predicted, columns = _shifted(predicted, atomic, shift, tally)
+            beside.text().write(_text(predicted, model, chosen, columns))
+            if label.converged is False:
+                tally.unconverged += any(value is not None for value in (label.energy, label.forces, label.virial))
+            elif fitted and _content(label) in fitted:
+                tally.fitted += 1
+            elif (found := scores.add(label, predicted)) is not None:
+                _write_row(beside, found, first=tally.scored == 0)
+                tally.scored += 1
+        if not tally.frames:
+            if tally.rejected:
+                beside.publish(all_suffixes=SUFFIXES)
+            hint = f"see {beside.path(SUFFIXES[0])}" if tally.rejected else None
+            raise DataError(f"no frame could be predicted; {tally.rejected} were refused", where=", ".join(source.paths)[:200], hint=hint)
+        summary = _summary(model, chosen, source, output, tally, scores)
+        if shift is not None and refit is not None:
+            summary["refit"] = {"source": list(refit.paths), **shift.to_json(known=model.elements[chosen])}
+        _write_scores(beside, scores, summary, model)
+        beside.text(".json").write(to_json(summary))
+        beside.publish(all_suffixes=SUFFIXES)
+    _say(summary, beside)
+    return summary
+
+
+def _check_output(output: Path, sources: list[Source | None]) -> None:
+    """Refuse a name that says another format, and one that is read."""
+    if output.suffix not in (".extxyz", ".xyz"):
+        raise ConfigError("predictions are written as extended XYZ", where=str(output), hint="let its name end in .extxyz")
+    if any(source is not None and str(output.resolve()) in source.files() for source in sources):
+        raise ConfigError("is one of the files that are read", where=str(output), hint="choose another name")
+
+
+def _references(model: Model, head: str) -> dict[str, float]:
+    return dict(zip(model.config.elements, model.net.energy_head(head).bias.tolist()))
+
+
+def _answers(
+    model: Model, head: str, source: Iterable[Frame | Rejection], beside: Beside | None, tally: Tally
+) -> Iterator[tuple[Frame, Frame, np.ndarray]]:
+    """(the frame as it was read, the same with what the model says, energies of its atoms) of all that can be asked about."""
+    for batch in _batches(source, beside, tally):
+        frames = Frames.from_list(batch)
+        refused = refusals(frames, elements=model.elements[head])
+        asked = [frame for row, frame in enumerate(batch) if row not in refused]
+        for row, reason in refused.items():
+            _reject(Rejection(origin=batch[row].origin, reason=reason), beside, tally)
+        if not asked:
+            continue
+        found = model.evaluate(Frames.from_list(asked), head=head)
+        tally.truncated += found.truncated
+        bad, starts = nonfinite(found), found.starts
+        for row, (label, frame) in enumerate(zip(asked, found.frames)):
+            if bad[row]:
+                _reject(Rejection(origin=label.origin, reason="energy or forces of the model are not finite"), beside, tally)
+                continue
+            tally.frames += 1
+            tally.atoms += len(label.numbers)
+            tally.left_out.update(label.left_out)
+            predicted = replace(frame, cell=label.cell, group=label.group, origin=label.origin)
+            yield label, predicted, found.atomic_energies[starts[row] : starts[row + 1]]
+
+
+def _batches(source: Iterable[Frame | Rejection], beside: Beside | None, tally: Tally) -> Iterator[list[Frame]]:
+    """Frames until there are atoms enough; what is no frame goes to the ledger."""
+    some: list[Frame] = []
+    atoms = 0
+    for item in source:
+        if isinstance(item, Rejection):
+            _reject(item, beside, tally)
+            continue
+        if some and (atoms + len(item.numbers) > BATCH_ATOMS or len(some) == BATCH_FRAMES):
+            yield some
+            some, atoms = [], 0
+        some.append(item)
+        atoms += len(item.numbers)
+    if some:
+        yield some
+
+
+def _reject(rejection: Rejection, beside: Beside | None, tally: Tally) -> None:
+    tally.rejected += 1
+    if beside is not None:
+        beside.text(SUFFIXES[0]).write(json.dumps(asdict(rejection), ensure_ascii=False, default=str) + "\n")
+
+
+def _fit(model: Model, head: str, source: Source) -> tuple[Shift, frozenset[bytes]]:
+    """The shift by element that takes the model to the energies of some frames, and what these frames are."""
+    differences, contents = Differences(), set[bytes]()
+    for label, predicted, _ in _answers(model, head, source, None, Tally()):
+        if label.energy is not None and predicted.energy is not None and label.converged is not False:
+            differences.add(label.numbers, label.energy - predicted.energy)
+            contents.add(_content(label))
+    if not contents:
+        raise DataError("no frame with an energy to fit references to", where=", ".join(source.paths)[:200])
+    return fit_shift(differences), frozenset(contents)
+
+
+def _content(frame: Frame) -> bytes:
+    """What a structure is, wherever it was read from."""
+    parts = (frame.numbers, frame.positions, np.zeros((3, 3)) if frame.cell is None else frame.cell, np.array(frame.pbc))
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(part).tobytes() for part in parts), digest_size=16).digest()
+
+
+def _shifted(frame: Frame, atomic: np.ndarray, shift: Shift, tally: Tally) -> tuple[Frame, dict[str, np.ndarray]]:
+    """The energy on the other reference, and those of its atoms; neither where the fit says nothing of it."""
+    more = shift.of(frame.numbers)
+    if more is None or frame.energy is None:
+        tally.without_energy[_formula(frame)] += 1
+        return replace(frame, energy=None), {}
+    each = shift.of_atoms(frame.numbers)
+    return replace(frame, energy=frame.energy + more), {} if each is None else {"energies": atomic + each}
+
+
+def _formula(frame: Frame) -> str:
+    return " ".join(f"{SYMBOLS[z]}{n}" for z, n in sorted(Counter(frame.numbers.tolist()).items()))
+
+
+def _text(frame: Frame, model: Model, head: str, columns: dict[str, np.ndarray]) -> str:
+    words = {"model": quoted(Path(model.path).name, where=frame.origin), "head": head}
+    return text_of(frame, words=words, columns=columns)
+
+
+def _write_row(beside: Beside, scored: Scored, *, first: bool) -> None:
+    """A line of the table of frames."""
+    rows = csv.DictWriter(beside.text(".frames.csv"), ("origin", "group", "atoms", *COLUMNS), lineterminator="\n")
+    if first:
+        rows.writeheader()
+    rows.writerow(scored.row())
+
+
+def _write_scores(beside: Beside, scores: Scores, summary: dict[str, Any], model: Model) -> None:
+    """Errors by group, the worst frames with their labels, and the picture; nothing where nothing had a label."""
+    if not scores.total.frames:
+        return
+    groups = [{"group": name, "frames": sums.frames, **sums.table()} for name, sums in scores.groups.items()]
+    rows = csv.DictWriter(
+        beside.text(".groups.csv"), ("group", "frames", COLUMNS[0].replace("error", "rmse"), COLUMNS[1], COLUMNS[3]), lineterminator="\n"
+    )
+    rows.writeheader()
+    rows.writerows(groups)
+    for scored in {id(one): one for quantity in ("force", "energy") for one in scores.worst(quantity)}.values():
+        label, words = scored.label, {"model": quoted(Path(model.path).name, where=scored.label.origin), "head": summary["head"]}
+        if label.energy is not None:
+            words["ref_energy"] = repr(label.energy)
+        words |= {name: repr(value) for name, value in scored.errors.items()}
+        columns = {} if label.forces is None else {"ref_forces": label.forces}
+        beside.text(".worst.extxyz").write(text_of(scored.predicted, words=words, columns=columns))
+    if panels := scores.panels():
+        draw_points(panels, beside.place(".parity.png"), title=f"{Path(model.path).name}, {summary['head']}")
+
+
+def _summary(model: Model, head: str, source: Source, output: Path, tally: Tally, scores: Scores) -> dict[str, Any]:
+    """What was done, as plain data."""
+    groups = sorted(scores.groups.items(), key=lambda item: -item[1].table().get(COLUMNS[1], 0.0))
+    return {
+        "model": model.path,
+        "head": head,
+        "precision": model.config.precision,
+        "source": list(source.paths),
+        "dataset": None if source.dataset is None else source.dataset.name,
+        "written": str(output),
+        "units": UNITS,
+        "frames": tally.frames,
+        "atoms": tally.atoms,
+        "rejected": tally.rejected,
+        "atoms_with_neighbours_cut": tally.truncated,
+        "labels_left_out": dict(tally.left_out),
+        "not_scored": {
+            "unconverged": tally.unconverged,
+            "fitted": tally.fitted,
+            "energy_without_reference": dict(tally.without_energy),
+        },
+        "scored": tally.scored,
+        "errors": scores.total.table(),
+        "by_element": {symbol: scores.elements[symbol].table() for symbol in sorted(scores.elements)},
+        "by_group": {"groups": len(groups), "worst": [{"group": g, "frames": s.frames, **s.table()} for g, s in groups[:10]]},
+        "worst": {quantity: [one.row() for one in scores.worst(quantity)] for quantity in ("energy", "force")},
+    }
+
+
+def _say(summary: dict[str, Any], beside: Beside) -> None:
+    """What a person must know who does not read the summary."""
+    notes = []
+    if summary["rejected"]:
+        notes.append(f"{summary['rejected']} frames were refused: {beside.path(SUFFIXES[0])}")
+    if summary["atoms_with_neighbours_cut"]:
+        notes.append(f"{summary['atoms_with_neighbours_cut']} atoms have more neighbours than the model keeps, and lose the farthest")
+    notes += [f"left out in {count} frames: {text}" for text, count in summary["labels_left_out"].items()]
+    apart = summary["not_scored"]
+    if apart["unconverged"]:
+        notes.append(f"{apart['unconverged']} frames did not converge, and are not scored")
+    if apart["fitted"]:
+        notes.append(f"{apart['fitted']} frames are among those that the references were fitted to, and are not scored")
+    if cut := apart["energy_without_reference"]:
+        notes.append(f"no energy for {sum(cut.values())} frames, as of {next(iter(cut))}: the fit does not determine their reference")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
