@@ -36,12 +36,15 @@ LEAVES = {"w": "matrix", "b": "bias", "davg": "mean", "dstd": "stddev"}
 def read_serialized(path: Path) -> ForeignFile:
     """Read a `.dp`, `.yaml` or `.yml`; the format holds a single model."""
     tree = read_hdf5(path) if path.suffix == ".dp" else read_yaml(path)
-    model = tree.get("model")
-    files = WORDS.get(model.get("descriptor", {}).get("type", "")) if isinstance(model, dict) else None
-    if not isinstance(model, dict) or files is None or model.get("type", "standard") != "standard":
-        raise DataError(f"not a serialised energy model of {' or '.join(WORDS)}", where=str(path))
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in name_arrays(model, files)}
-    params = params_of(model, tree.get("model_def_script") or {}, files)
+    try:
+        model = tree["model"]
+        files = WORDS[model["descriptor"]["type"]]
+        if model.get("type", "standard") != "standard":
+            raise KeyError(model["type"])
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in name_arrays(model, files)}
+        params = params_of(model, tree.get("model_def_script") or {}, files)
+    except (KeyError, TypeError, AttributeError, ValueError) as err:  # any other document
+        raise DataError(f"not a serialised energy model of {' or '.join(WORDS)}", where=str(path)) from err
     branch = Branch(params=params, tensors=clean_tensors(tensors, where=str(path)))
     return ForeignFile(path=path, branches={DEFAULT: branch})
 
@@ -65,8 +68,10 @@ def read_yaml(path: Path) -> Tree:
 
     try:
         tree = YAML(typ="safe").load(path)
-    except (OSError, YAMLError) as err:
-        raise SourceError(f"not a serialised model ({err})", where=str(path)) from err
+    except OSError as err:
+        raise SourceError(f"cannot be read: {err.strerror or err}", where=str(path)) from err
+    except YAMLError as err:
+        raise SourceError(f"not a serialised model ({' '.join(str(err).split())[:200]})", where=str(path)) from err
     filled: Tree = fill_arrays(tree if isinstance(tree, dict) else {}, lambda leaf: leaf)
     return filled
 

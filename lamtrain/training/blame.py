@@ -20,7 +20,7 @@ def find_culprits(state: TrainState, frames: Frames) -> list[str]:
     for f in range(len(frames)):
         if len(lines) < MOST_NAMED and (what := _not_finite(state, frames.part(f, f + 1))):
             head = list(state.model.config.heads)[int(frames.head[f])]
-            lines.append(f"head {head}: {state.data.origin(frames, f)}: its {what} is not finite")
+            lines.append(f"head {head}: {state.data.origin(frames, f)}: not finite: {what}")
     state.optimizer.zero_grad(set_to_none=True)
     return lines
 

@@ -11,7 +11,7 @@ import torch
 
 from lamdata import open_dataset
 from lamdata.catalog import open_catalog
-from lamdata.errors import ConfigError
+from lamdata.errors import ConfigError, LamError
 from lamtrain.checkpoint import load
 from lamtrain.config import read_config
 from lamtrain.data.batch import collate
@@ -75,3 +75,22 @@ def test_an_input_json_becomes_a_folder_that_checks(tmp_path: Path) -> None:
     assert (config.steps, config.batch.frames, config.learning_rate.start) == (1000, 4, 1e-3)
     assert config.model.resolve(elements=[], heads={"energy": "energy_force"}, precision="float64").fitting.neuron == [24, 24]
     assert all("tensorboard" not in line or "True" in line for line in left_out)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\n",
+        "- 1\n",
+        "model: 3\n",
+        "model: {descriptor: {type: dpa2}, '@variables': 3}\n",
+        "model: {descriptor: {type: dpa1}}\n",
+        "a: [\n",
+        "{a: b: c}\n",
+    ],
+)
+def test_a_strange_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "strange.yaml").write_text(text)
+    with pytest.raises(LamError, match="not a serialised") as caught:
+        adopt_model(tmp_path / "strange.yaml", tmp_path / "out.pt")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out.pt").exists()

@@ -64,7 +64,7 @@ def test_a_nan_in_a_frame_stops_every_rank_before_its_step_and_names_it(small: P
     assert origin.startswith("dataset bulk, bulk-")
     failed = run(small, tmp_path, ranks=ranks, plant=row)
     assert failed.returncode == 1, failed.stderr
-    assert f"head bulk: {origin}: its forces is not finite" in failed.stderr and "lamtrain" not in failed.stdout
+    assert f"head bulk: {origin}: not finite: forces" in failed.stderr and "lamtrain" not in failed.stdout
     checkpoint = load(tmp_path / "small/last.pt")
     assert 2 <= checkpoint.step < 6
     assert all(torch.isfinite(value).all() for value in checkpoint.model.values() if value.is_floating_point())
