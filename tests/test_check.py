@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-INSTALLED = ("run", "pyproject.toml", "constraints.txt", "lamdata/store/_rows.c")  # what the stamp of an installation names
+STAMP = "cat run pyproject.toml constraints.txt lamdata/store/_rows.c lamtrain/model/kernels/cpp/* | sha256sum"  # of an installation, as `run` has it
 COPIED = ("run", "pyproject.toml", "constraints.txt", "lamdata", "lamtrain", "tests/__init__.py", "tests/test_layers.py", ".mypy_cache")
 PLANTS = {
     "ruff check": ("lamdata/unused.py", '"""Planted."""\n\nimport shelve\n'),
@@ -41,8 +40,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in Path(sys.prefix).iterdir():
         if part.name != ".installed":
             (folder / ".venv" / part.name).symlink_to(part)
-    stamp = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INSTALLED))
-    (folder / ".venv/.installed").write_text(stamp.hexdigest() + "\n")
+    stamp = subprocess.run(["bash", "-c", STAMP], cwd=folder, capture_output=True, text=True, check=True).stdout.split()[0]
+    (folder / ".venv/.installed").write_text(f"{stamp}\n")
     return folder
 
 
