@@ -83,7 +83,15 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path, pages: dict[str, Page])
 
 
 def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> None:
-    wanted = ["concepts/store", "concepts/stream", "concepts/theory", "concepts/heads", "commands/lamdata", "commands/lamtrain"]
+    wanted = [
+        "concepts/store",
+        "concepts/stream",
+        "concepts/theory",
+        "concepts/heads",
+        "concepts/runs",
+        "commands/lamdata",
+        "commands/lamtrain",
+    ]
     wanted += [
         "yaml/card",
         "yaml/mixture",

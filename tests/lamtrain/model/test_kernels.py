@@ -14,6 +14,7 @@ import torch
 
 from lamdata.frames import Frames
 from lamtrain.data.batch import collate
+from lamtrain.model.config import NeighborList
 from lamtrain.model.environment import EnvironmentMatrix, Geometry
 from lamtrain.model.gate_softmax import gate_softmax
 from lamtrain.model.gather import gather_rows, join, split
@@ -105,7 +106,7 @@ def test_the_fused_neighbor_sums_have_the_right_first_and_second_derivatives(nam
 @pytest.mark.parametrize("name", [COMPILED])
 def test_the_fused_environment_has_the_right_first_and_second_derivatives(name, centered, excluded):
     """Edges before, within and behind the switch."""
-    matrix = EnvironmentMatrix(rcut=5.0, rcut_smth=1.5, ntypes=2, set_davg_zero=not centered).double()
+    matrix = EnvironmentMatrix(NeighborList(5.0, 6, 1.5, not centered), 2).double()
     matrix.mean[:], matrix.std[:] = torch.rand(2, 4), 0.5 + torch.rand(2, 4)
     types, seen = torch.tensor([0, 1, 0]), (torch.rand(3, 6) > 0.3).double() if excluded else None
     vectors = (random(3, 6, 3, seed=0) * torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5, 5.0]).view(6, 1)).detach().requires_grad_()
