@@ -6,33 +6,28 @@ square of the batch; so would the second derivative of `torch.cat` and `torch.sp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .kernels.native import apply
+
 
 def join(parts: list[Tensor], dim: int = 0) -> Tensor:
     """`torch.cat`; differentiable to any order."""
-    joined: Tensor = _apply(_Join, dim, *parts)
+    joined: Tensor = apply(_Join, dim, *parts)
     return joined
 
 
 def split(whole: Tensor, sizes: list[int], dim: int = 0) -> list[Tensor]:
     """`torch.split`, views; differentiable to any order."""
-    return list(_apply(_Split, whole, sizes, dim))
+    return list(apply(_Split, whole, sizes, dim))
 
 
 def gather_rows(values: Tensor, neighbors: list[Tensor]) -> list[Tensor]:
     """`values` (A, d), indices (N, V) of each chunk -> (N, V, d) of each chunk; differentiable to any order."""
-    return list(_apply(_Gather, values, *neighbors))
-
-
-def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """`function.apply`, to which torch gives no types."""
-    call: Callable[..., Any] = function.apply
-    return call(*arguments)
+    return list(apply(_Gather, values, *neighbors))
 
 
 class _Join(torch.autograd.Function):
@@ -43,7 +38,7 @@ class _Join(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_apply(_Split, grad, ctx.sizes, ctx.dim)
+        return None, *apply(_Split, grad, ctx.sizes, ctx.dim)
 
 
 class _Split(torch.autograd.Function):
@@ -54,7 +49,7 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _apply(_Join, ctx.dim, *grads), None, None
+        return apply(_Join, ctx.dim, *grads), None, None
 
 
 class _Gather(torch.autograd.Function):
@@ -67,7 +62,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         neighbors = ctx.saved_tensors
-        return _apply(_Scatter, ctx.rows, len(grads), *grads, *neighbors), *(None for _ in neighbors)
+        return apply(_Scatter, ctx.rows, len(grads), *grads, *neighbors), *(None for _ in neighbors)
 
 
 class _Scatter(torch.autograd.Function):
@@ -85,4 +80,4 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         neighbors = ctx.saved_tensors
-        return None, None, *_apply(_Gather, grad, *neighbors), *(None for _ in neighbors)
+        return None, None, *apply(_Gather, grad, *neighbors), *(None for _ in neighbors)
