@@ -70,6 +70,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
     device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU; by default as many as the first steps are fastest with.")] = None,
     time_limit: Annotated[
         str | None, typer.Option(help="Save and stop after HH:MM:SS, or after so many seconds; the same command goes on.")
     ] = None,
@@ -83,7 +84,7 @@ def train(
     """
     from .config import read_config
 
-    overrides = [*(set_ or []), *([f"train={name}"] if name else [])]
+    overrides = [*(set_ or []), *([f"train={name}"] if name else []), *([f"threads={threads}"] if threads else [])]
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
     need("torch", extra="train")

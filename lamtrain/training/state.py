@@ -74,7 +74,7 @@ class TrainState:
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
-        self.threads = checkpoint.threads
+        self.threads = self.config.threads or checkpoint.threads
         self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
         self.losses, self.truncated = list(checkpoint.loss), list(checkpoint.truncated)
         self.best = math.inf if checkpoint.best is None else checkpoint.best

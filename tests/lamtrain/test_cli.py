@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lamdata.errors import ConfigErrors, SetupError
+from lamtrain.checkpoint import load
 from lamtrain.config import ModelSpec, read_config
 from lamtrain.device import device_of
 from lamtrain.runlog import read_metrics
@@ -152,6 +153,11 @@ def test_names_that_are_nearly_right_are_helped(small: Path, run: Path, lamtrain
 def test_a_time_limit_that_is_none(small: Path, lamtrain: Callable[..., Called], limit: str) -> None:
     code, _, (line,) = lamtrain("train", small / "train.yaml", f"--time-limit={limit}", "--quiet")
     assert code == 2 and line.startswith(f"error: --time-limit: {limit!r} is no time")
+
+
+def test_the_threads_that_are_asked_for_do_the_steps(small: Path, tmp_path: Path, lamtrain: Callable[..., Called]) -> None:
+    code, out, _ = lamtrain("train", small / "train.yaml", "--threads", "2", "--set", "steps=1", "--runs", tmp_path, "--quiet", "--json")
+    assert code == 0 and load(Path(json.loads(out)["run"]) / "last.pt").threads == 2
 
 
 def test_a_time_limit_ends_with_130_and_the_same_command_goes_on(small: Path, tmp_path: Path, lamtrain: Callable[..., Called]) -> None:

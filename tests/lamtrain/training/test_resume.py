@@ -18,7 +18,7 @@ from lamtrain.training.trainer import train
 def begun(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 4 steps, of which `steps` can be extended."""
     out = tmp_path_factory.mktemp("begun") / "run"
-    return go(small, out, small / "mixture.yaml", "steps=4")
+    return go(small, out, small / "mixture.yaml", "steps=4", "threads=1")
 
 
 def go(small: Path, out: Path, mixture: Path, *changes: str, **options: str) -> Path:
@@ -101,3 +101,12 @@ def test_only_the_newest_checkpoints_are_kept(small: Path, tmp_path: Path) -> No
     assert [load(out / "checkpoints" / f"step-00000000{n}.pt").step for n in (4, 5)] == [4, 5]
     alone = go(small, tmp_path / "alone", small / "mixture.yaml", "steps=3", "checkpoint_every=1", "checkpoint_keep=1")
     assert not (alone / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("asked", "held"), [((), 1), (("threads=2",), 2)])
+def test_threads_are_those_of_the_checkpoint_unless_others_are_asked_for(
+    small: Path, begun: Path, tmp_path: Path, asked: tuple[str, ...], held: int
+) -> None:
+    run = shutil.copytree(begun, tmp_path / "run")
+    assert load(begun / "last.pt").threads == 1
+    assert load(go(small, run, small / "mixture.yaml", "steps=6", *asked) / "last.pt").threads == held
