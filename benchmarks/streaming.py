@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from peers import PEERS, data
+from processor import processor
 
 COLUMNS = (
     ("kframes/CPU-s", "frames_per_cpu_s", 1e-3, ".1f"),
@@ -119,6 +120,7 @@ def _ratios(speed: dict[str, float]) -> dict[str, float]:
 
 
 def _print_table(rows: list[dict]) -> None:
+    print(processor())
     print(f"{'format':14s}" + "".join(f"{title:>15s}" for title, *_ in COLUMNS))
     for row in rows:
         print(f"{row['format']:14s}" + "".join(f"{row[key] * factor:15{form}}" for _, key, factor, form in COLUMNS))
