@@ -5,7 +5,7 @@ python benchmarks/same_bits.py COMMIT [OTHER] [--parity]
 OTHER is the working tree where it is left out. Both are run by this interpreter, on one thread, each with its own catalog:
 the store after ingest of the quickstart's three cards, 200 batches of a mixed stream with every augmentation, and all weights after 20
 steps of training in float64 with plain kernels. `--parity` adds what the live comparison with DeePMD-kit prints (LAM_DEEPMD_PYTHON names
-its interpreter, as in tests/parity/README.md; each side compiles its own kernels, which takes minutes). Ends with 1 if anything differs.
+its interpreter, as in tests/parity/README.md), of DPA-2 with plain kernels: what both commits can do. Ends with 1 if anything differs.
 """
 
 from __future__ import annotations
