@@ -29,7 +29,8 @@ class Cp2kReader:
 
     name = "cp2k/output"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield a frame for each run in the file; an unconverged run is rejected."""

@@ -37,7 +37,8 @@ class Cp2kMdReader:
 
     name = "cp2k/aimd"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every printed step."""

@@ -43,7 +43,8 @@ class FchkReader:
 
     name = "gaussian/fchk"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the one frame."""

@@ -35,7 +35,6 @@ class Found:
 
     names: dict[str, str]
     values: dict[str, Any]
-    all_names: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -66,7 +65,6 @@ def find_labels(row: Mapping[str, Any], spec: SourceSpec, *, where: str) -> Foun
     return Found(
         names=names,
         values={label: everywhere[name] for label, name in names.items()},
-        all_names=tuple(everywhere),
         left_out=missing + unread_labels(everywhere, read=names, silent=silent) + _hidden(data, {**pairs, **results}),
     )
 

@@ -39,7 +39,8 @@ class NpyReader:
 
     name = "deepmd/npy"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of one set."""
@@ -76,7 +77,8 @@ class RawReader:
 
     name = "deepmd/raw"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of the system."""
@@ -99,7 +101,8 @@ class Hdf5Reader:
 
     name = "deepmd/hdf5"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of all systems and sets, by name."""
@@ -162,7 +165,21 @@ def make_system(
         raise SourceError(
             f"{len(types)} atoms with types {types.min(initial=0)}..{types.max(initial=0)}, but {len(named)} names", where=where
         )
+    if names and named != names:
+        _refuse_other_names(types, named, names, where=where)
     return System(types=types, elements=np.array([_number(n) for n in named]), periodic=periodic, group=group)
+
+
+def _refuse_other_names(types: Numbers, named: list[str], names: list[str], *, where: str) -> None:
+    """Raise where the card calls a type that is used otherwise than the system does."""
+    for kind in np.unique(types).tolist():
+        stated = names[kind] if kind < len(names) else "nothing"
+        if stated != named[kind]:
+            raise SourceError(
+                f"its type_map says {stated} of type {kind}, the card says {named[kind]}",
+                where=where,
+                hint="leave `options: {type_map}` out",
+            )
 
 
 def _number(name: str) -> int:

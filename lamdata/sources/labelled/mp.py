@@ -35,7 +35,8 @@ class TaskReader:
 
     name = "mp/task"
     options: dict[str, tuple[Any, ...]] = {"energy": tuple(ENERGIES)}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the ionic steps in the order of the runs."""

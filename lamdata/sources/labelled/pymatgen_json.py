@@ -31,7 +31,8 @@ class PymatgenReader:
 
     name = "pymatgen/json"
     options: dict[str, tuple[Any, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries; one without a structure comes as a `Rejection`."""

@@ -31,7 +31,8 @@ class AfluxReader:
 
     name = "aflow/aflux"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""

@@ -47,7 +47,8 @@ class CifReader:
 
     name = "cif"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structure of each data block that has atoms."""

@@ -24,7 +24,8 @@ class Mc2dReader:
 
     name = "mc2d"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""

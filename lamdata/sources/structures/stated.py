@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lamdata import elements
+from lamdata.catalog import SourceSpec
+from lamdata.errors import ConfigError
 
 from ..build import NUMBERS, Unusable
 
@@ -63,6 +65,12 @@ def check_count(stated: object, found: int, what: str) -> None:
         same = False
     if not same:
         raise Unusable(f"{what} differs from what is stated", f"{str(stated)[:20]} stated, {found} found")
+
+
+def check_energy_is_named(spec: SourceSpec, *, of: Collection[str]) -> None:
+    """Refuse a unit or an option `of` the energy where the card names no key for it: it would be of nothing."""
+    if of and not spec.keys.get("energy"):
+        raise ConfigError("says how the energy is to be read, and reads none", hint="name its key: `keys: {energy: KEY}`")
 
 
 def check_ratios(elements_named: Sequence[str], ratios: Sequence[float], numbers: Sequence[int]) -> None:
