@@ -19,6 +19,7 @@ from ..bytes.files import SourceFile
 from ..bytes.numbers import columns
 from .dftb_input import DftbInput
 
+SIGNS = (b"distribution function\n", b"Calculation with static geometry", b"Geometry optimization step:", b"MD step:", b"Band energy:")
 INPUTS = ("dftb_pin.hsd", "dftb_in.hsd")
 STEP = re.compile(r"^ *(?:Geometry optimization|MD|Difference derivative|Socket interfaced) step: *(\d+)(?:.*step: *(\d+))?", re.MULTILINE)
 ENERGIES = ("Force related energy", "Total Mermin free energy", "Total energy")  # the first that is printed
@@ -63,7 +64,8 @@ class DftbPlusReader:
         return {"code": "DFTB+"} | ({"functional": "DFTB"} if deck is None else deck.theory())
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return file.basename == "detailed.out" or b" iSCC Total electronic " in head
+        """Its table of cycles; without self-consistency its first lines under its usual name."""
+        return b" iSCC Total electronic " in head or file.basename == "detailed.out" and any(sign in head for sign in SIGNS)
 
 
 def _dftb_input(file: SourceFile) -> DftbInput | None:

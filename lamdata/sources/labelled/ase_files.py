@@ -35,6 +35,7 @@ from .extxyz import formula
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs", "data", "constraints")
 OTHERS = ("dipole", "magmoms", "magmom", "charges")  # labels that are not stored: whether a row has them is all that is asked
+TABLE = "SELECT type FROM sqlite_master WHERE name = 'systems'"
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
 TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
 MAX_ROW = 64 << 20  # bytes of one row, unpacked
@@ -71,8 +72,11 @@ class AseDbReader:
                 raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """An sqlite signature with ASE's table in the first page, or its usual ending."""
-        return head.startswith(b"SQLite format 3\0") and (b"systems" in head or file.basename.endswith(".db"))
+        """An sqlite database with ASE's table."""
+        if not head.startswith(b"SQLite format 3\0"):
+            return False
+        with file.local() as path, closing(open_readonly(path)) as database:
+            return database.execute(TABLE).fetchone() == ("table",)
 
 
 class AseJsonReader:
@@ -181,7 +185,7 @@ def _asked(file: SourceFile, count: int) -> range:
 
 def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
     """(index, row) by id."""
-    kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
+    kind = database.execute(TABLE).fetchone()
     if kind != ("table",):
         raise SourceError("no table `systems`: not an ASE database", where=file.name)
     columns = {column[1] for column in database.execute("PRAGMA table_info(systems)")}

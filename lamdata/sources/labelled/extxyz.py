@@ -82,10 +82,10 @@ class ExtxyzReader:
                 yield _frame(info, rows, layouts[key], spec, file, origin=origin)
 
     def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
-        """What the comments of the first frames say of groups, of a published split and of isolated atoms."""
+        """What the comments of the first frames say of groups and of a published split."""
         with file.open() as stream:
             some = itertools.islice(blocks(stream, file.name), frames)
-            return survey_comments((parse_comment(comment), len(rows)) for comment, rows in some)
+            return survey_comments(parse_comment(comment) for comment, _ in some)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""

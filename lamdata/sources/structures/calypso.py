@@ -74,8 +74,12 @@ class CalypsoReader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """The name."""
-        return bool(re.fullmatch(r"pso_(opt|ini)_\d+", file.basename))
+        """The name, and a structure at its start, in pso_opt below an enthalpy."""
+        lines = head.decode("utf-8", "replace").splitlines()
+        while lines and not lines[0].strip() and not looks_like_poscar(lines, 0):
+            lines = lines[1:]
+        found = re.fullmatch(r"pso_(opt|ini)_\d+", file.basename)
+        return found is not None and looks_like_poscar(lines, int(found[1] == "opt"))
 
 
 class _Search:

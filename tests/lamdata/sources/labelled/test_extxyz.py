@@ -395,7 +395,7 @@ def test_a_format_is_known_by_what_is_in_the_file(tmp_path, name, text, known):
     assert reader("extxyz").guess(SourceFile(name=name, path="-"), text.encode()) is known
 
 
-def test_the_survey_finds_groups_a_published_split_and_isolated_atoms(tmp_path):
+def test_the_survey_finds_groups_and_a_published_split(tmp_path):
     frames = [
         f"{CELL} {COLUMNS} energy=-1 traj_id=t{i // 2} uid={i} set=s{i} split={'train' if i < 4 else 'test'} energy_weight=1"
         for i in range(6)
@@ -403,7 +403,7 @@ def test_the_survey_finds_groups_a_published_split_and_isolated_atoms(tmp_path):
     atom = f"1\n{COLUMNS} energy=-13 config_type=IsolatedAtom split=train\nH 0 0 0 0 0 0\n"
     (tmp_path / "a.xyz").write_text("".join(map(ROW.format, frames)) + atom)
     survey = reader("extxyz").survey(SourceFile(name="a.xyz", path=str(tmp_path / "a.xyz")))
-    assert (survey.frames, survey.groups, survey.splits, survey.isolated) == (7, {"traj_id": 3}, {"split": {"train": 5, "test": 2}}, [6])
+    assert (survey.frames, survey.groups, survey.splits) == (7, {"traj_id": 3}, {"split": {"train": 5, "test": 2}})
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
