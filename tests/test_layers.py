@@ -93,7 +93,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
     """,
     "lamdata.sources": """
         bytes
-        build unit_names unit_guess
+        build unit_names unit_guess stated
         codes
         labelled
         structures

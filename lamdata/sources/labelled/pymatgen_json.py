@@ -18,6 +18,7 @@ from lamdata.frame import Frame, Rejection
 from ..build import Unusable, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import is_lines, lines, members, parse, read_small, records
+from ..stated import check_record
 from .record_labels import labels_of, mapping
 
 PLACEHOLDER = -10.0  # eV per atom, exactly: what 500 failed entries of ChemicalSimilarity carry (data/wbm/readme.md of matbench-discovery)
@@ -127,6 +128,10 @@ def frame_of_document(record: Any, *, origin: str, group: str) -> Frame | Reject
     if not isinstance(structure, dict):
         raise Unusable("no structure in it", str(record.get("entry_id", ""))[:60] or None)
     fields, labels = structure_fields(structure), labels_of(record, structure)
+    if record is not structure:
+        numbers = [number_of(symbol) for symbol in fields["symbols"]]
+        for stated in (record, mapping(record, "data")):
+            check_record(stated, numbers)
     _refuse_placeholder(mapping(record, "data"), labels.get("energy"), structure)
     return build(origin=origin, group=_material(record) or group, **fields, **labels)
 

@@ -19,7 +19,7 @@ from ..build import Unusable, array, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
 from ..labelled.label_names import lacking
-from .stated import check_count, check_energy_is_named, check_formula, unread_labels
+from ..stated import check_count, check_energy_is_named, check_formula, unread_labels
 
 HINT = "without `keys: {{{label}: {name}}}`, where it is an energy, and `options: {{energy: per_atom}}`, where it is one of those"
 

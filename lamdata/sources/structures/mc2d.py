@@ -16,7 +16,7 @@ from lamdata.frame import Frame, Rejection
 from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
-from .stated import check_formula, unread_labels
+from ..stated import check_formula, unread_labels
 
 
 class Mc2dReader:

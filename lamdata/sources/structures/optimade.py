@@ -21,7 +21,7 @@ from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import lines, load, records
 from ..labelled.label_names import lacking
-from .stated import check_count, check_energy_is_named, check_formula, check_ratios, unread_labels
+from ..stated import check_count, check_energy_is_named, check_formula, check_ratios, unread_labels
 
 HEADERS = {
     "x-optimade",

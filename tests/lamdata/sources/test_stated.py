@@ -13,7 +13,7 @@ from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.sources import SourceFile, guess_format, read_all, reader
 from lamdata.sources.build import Unusable
-from lamdata.sources.structures.stated import check_formula, parse_formula, unread_labels
+from lamdata.sources.stated import check_formula, parse_formula, unread_labels
 
 DIFFERS = "composition differs from the formula that is stated"
 

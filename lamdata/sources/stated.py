@@ -6,12 +6,13 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from lamdata import elements
 from lamdata.catalog import SourceSpec
 from lamdata.errors import ConfigError
 
-from ..build import NUMBERS, Unusable
+from .build import NUMBERS, Unusable
 
 TERM = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?\s*")
 ROUNDED = 0.01  # of a formula unit: how far a formula with decimals may be off
@@ -22,7 +23,7 @@ LABELS = {
     "virial": re.compile(r"(?:.*_)?(?:stress(?:es)?(?:_tensor)?|virials?)", re.IGNORECASE),
 }
 DIFFERENCES = re.compile(
-    r"formation|hull|fermi|binding|surface|exfoliation|cohesive|adsorption|cutoff|above|zero_?point|band|gap", re.IGNORECASE
+    r"formation|hull|fermi|binding|surface|exfoliation|cohesive|adsorption|cutoff|above|zero_?point|band|gap|correction", re.IGNORECASE
 )  # no totals
 
 
@@ -65,6 +66,31 @@ def check_count(stated: object, found: int, what: str) -> None:
         same = False
     if not same:
         raise Unusable(f"{what} differs from what is stated", f"{str(stated)[:20]} stated, {found} found")
+
+
+def check_record(record: Mapping[str, Any], numbers: Sequence[int]) -> None:
+    """Refuse atoms that are not what a record of the Materials Project's kind says of its composition: the energy is of that."""
+    check_count(record.get("nsites"), len(numbers), "nsites")
+    check_count(record.get("nelements"), len(set(numbers)), "nelements")
+    for name in ("formula_pretty", "pretty_formula", "full_formula", "formula", "composition_reduced"):
+        stated = record.get(name)
+        check_formula(_formula_of(stated) if isinstance(stated, Mapping) else stated, numbers)
+    if isinstance(whole := record.get("composition"), Mapping):
+        units = check_formula(_formula_of(whole), numbers)
+        if units is not None and abs(units - 1) > ROUNDED:
+            raise Unusable(
+                "composition differs from the one that is stated", f"{str(_formula_of(whole))[:60]} stated, {units:g} times that found"
+            )
+
+
+def _formula_of(counts: Mapping[str, Any]) -> str | None:
+    """ "Na2 Cl2" of {"Na": 2, "Cl": 2}; None for what is no table of numbers."""
+    try:
+        return " ".join(
+            f"{re.sub(r'[^A-Za-z].*', '', symbol)}{float(n):.12g}" for symbol, n in counts.items() if not symbol.startswith("@")
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def check_energy_is_named(spec: SourceSpec, *, of: Collection[str]) -> None:
