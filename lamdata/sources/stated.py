@@ -15,6 +15,11 @@ from lamdata.errors import ConfigError
 from .build import NUMBERS, Unusable
 
 TERM = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?\s*")
+COUNTS = ("nsites", "natoms", "n_atoms", "num_atoms")
+FORMULAS = ("formula_pretty", "pretty_formula", "full_formula", "formula", "chemical_formula", "composition_reduced")
+CONVERGED = ("converged", "scf_converged", "electronic_converged", "is_converged", "dft_converged", "converged_electronic")
+YES, NO = {"t", "true", "1", "1.0", "yes"}, {"f", "false", "0", "0.0", "no"}
+SAID = frozenset((*COUNTS, *FORMULAS, *CONVERGED))
 ROUNDED = 0.01  # of a formula unit: how far a formula with decimals may be off
 SHARE = 2e-3  # how far a stated share of an element may be off
 LABELS = {
@@ -70,9 +75,10 @@ def check_count(stated: object, found: int, what: str) -> None:
 
 def check_record(record: Mapping[str, Any], numbers: Sequence[int]) -> None:
     """Refuse atoms that are not what a record of the Materials Project's kind says of its composition: the energy is of that."""
-    check_count(record.get("nsites"), len(numbers), "nsites")
+    for name in COUNTS:
+        check_count(record.get(name), len(numbers), name)
     check_count(record.get("nelements"), len(set(numbers)), "nelements")
-    for name in ("formula_pretty", "pretty_formula", "full_formula", "formula", "composition_reduced"):
+    for name in FORMULAS:
         stated = record.get(name)
         check_formula(_formula_of(stated) if isinstance(stated, Mapping) else stated, numbers)
     if isinstance(whole := record.get("composition"), Mapping):
@@ -91,6 +97,12 @@ def _formula_of(counts: Mapping[str, Any]) -> str | None:
         )
     except (TypeError, ValueError):
         return None
+
+
+def says_converged(record: Mapping[str, Any]) -> bool | None:
+    """What a record says of its own convergence, under the usual names; None where it says nothing that is yes or no."""
+    words = {str(record[name]).strip().casefold() for name in CONVERGED if record.get(name) is not None}
+    return False if words & NO else True if words & YES else None
 
 
 def check_energy_is_named(spec: SourceSpec, *, of: Collection[str]) -> None:

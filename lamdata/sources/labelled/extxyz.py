@@ -26,8 +26,9 @@ from lamdata.errors import SourceError
 from lamdata.fields import KEYS as NAMED
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 
-from ..build import NUMBERS, Unusable, build, marks_isolated, rejects, tensor, whole
+from ..build import NUMBERS, Unusable, build, marks_isolated, number_of, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
+from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES, canonical
 from .comment_survey import CommentSurvey, survey_comments
 from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, unit_in_name
@@ -267,8 +268,11 @@ def _frame(
     forces = None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"]
     if forces is not None and "move_mask" in layout.columns and are_zeroed(forces, fixed_by_mask(columns[layout.columns["move_mask"]])):
         forces, left_out = None, (*left_out, ZEROED)
+    if not SAID.isdisjoint(info):
+        check_record(info, [NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols])
     return build(
         origin=origin,
+        converged=says_converged(info),
         group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
         symbols=symbols,
         positions=numbers_of(columns[layout.columns["pos"]]) * length,

@@ -18,7 +18,7 @@ from lamdata.frame import Frame, Rejection
 from ..build import Unusable, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import is_lines, lines, members, parse, read_small, records
-from ..stated import check_record
+from ..stated import check_record, says_converged
 from .record_labels import labels_of, mapping
 
 PLACEHOLDER = -10.0  # eV per atom, exactly: what 500 failed entries of ChemicalSimilarity carry (data/wbm/readme.md of matbench-discovery)
@@ -133,7 +133,8 @@ def frame_of_document(record: Any, *, origin: str, group: str) -> Frame | Reject
         for stated in (record, mapping(record, "data")):
             check_record(stated, numbers)
     _refuse_placeholder(mapping(record, "data"), labels.get("energy"), structure)
-    return build(origin=origin, group=_material(record) or group, **fields, **labels)
+    converged = says_converged(record) if record is not structure else None
+    return build(origin=origin, group=_material(record) or group, converged=converged, **fields, **labels)
 
 
 def _material(record: dict[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from lamdata.sources.codes.fhi_aims import aims_theory
 from lamdata.sources.codes.qe_theory import pw_theory
 from lamdata.sources.codes.siesta import siesta_theory
 from lamdata.sources.codes.vasp_theory import outcar_theory, theory_of
+from lamdata.units import HARTREE
 
 from .outcars import HEAD
 
@@ -135,7 +136,12 @@ INPUT = "&GLOBAL\n PROJECT w\n RUN_TYPE MD\n&END\n&MOTION\n&MD\nENSEMBLE NVE\n&E
 
 @pytest.mark.parametrize(
     ("dft", "state"),
-    [("", None), ("&PERIODIC_EFIELD\nINTENSITY 0.01\n&END", "electric field"), ("&SCCS\n&END", "solvent"), ("&EXCITED_STATES\n&END", "excited state")],
+    [
+        ("", None),
+        ("&PERIODIC_EFIELD\nINTENSITY 0.01\n&END", "electric field"),
+        ("&SCCS\n&END", "solvent"),
+        ("&EXCITED_STATES\n&END", "excited state"),
+    ],
 )
 def test_a_trajectory_of_cp2k_takes_its_state_from_the_input_of_its_project(tmp_path, dft: str, state: str | None) -> None:
     (tmp_path / "w-pos-1.xyz").write_text(XYZ)
@@ -153,4 +159,29 @@ def test_energies_of_another_method_than_quickstep_are_no_frames_of_a_trajectory
     file = SourceFile(name="w-pos-1.xyz", path=str(tmp_path / "w-pos-1.xyz"))
     (item,) = read_all(file, SourceSpec(path=file.name), use=reader("cp2k/aimd"))
     assert isinstance(item, Frame) is kept
-    assert kept or (isinstance(item, Rejection) and (item.reason, item.value) == ("the energy is not of Quickstep alone", f"FORCE_EVAL ( {method} )"))
+    assert kept or (
+        isinstance(item, Rejection) and (item.reason, item.value) == ("the energy is not of Quickstep alone", f"FORCE_EVAL ( {method} )")
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "positions", "energy"),
+    [
+        ("H  0.0 0.0 0.74", "H  0.0 100.0000000-123.7400000", [0.0, 100.0, -123.74], -17.164642152),
+        ("H  0.0 0.0 0.74", "H  0.0 0.0 ************", None, None),
+        ("E =       -17.164642152", "E = ****************", None, None),
+    ],
+)
+def test_numbers_of_a_trajectory_that_run_together_or_overflow(
+    tmp_path, old: str, new: str, positions: list[float] | None, energy: float | None
+) -> None:
+    (tmp_path / "w-pos-1.xyz").write_text(XYZ.replace(old, new) + XYZ.replace("i =        0", "i =        1"))
+    (tmp_path / "w.inp").write_text(INPUT.format(dft=""))
+    first, second = read_all(
+        SourceFile(name="w-pos-1.xyz", path=str(tmp_path / "w-pos-1.xyz")), SourceSpec(path="w-pos-1.xyz"), use=reader("cp2k/aimd")
+    )
+    assert isinstance(second, Frame)
+    if energy is None:
+        assert isinstance(first, Rejection) and first.reason == "nonfinite"
+    else:
+        assert isinstance(first, Frame) and first.positions[1].tolist() == positions and first.energy == pytest.approx(energy * HARTREE)
