@@ -35,8 +35,8 @@ def _of_card(card: Card, file: Path) -> Iterator[ConfigError]:
         except LamError as err:
             inside = f"{err.where}: " if err.where else ""
             yield ConfigError(f"{inside}{err.message}", where=where, hint=err.hint)
-    for i, err in asked.problems(card):
-        yield ConfigError(f"{err.where}: {err.message}", where=f"{file} (sources.{i})", hint=err.hint)
+    for i, found in asked.problems(card):
+        yield ConfigError(f"{found.where}: {found.message}", where=f"{file} (sources.{i})", hint=found.hint)
     try:
         read_splitter(card, file.parent)
         check_theories(card, theories)

@@ -204,6 +204,8 @@ def _describe(proposal: Proposal) -> None:
             _guess_units(proposal, file, frame)
     if hasattr(use, "survey"):
         _survey(proposal, use.survey(file, frames=SURVEYED))
+    if proposal.format == "extxyz":
+        _note_unread_keys(proposal, file)
     if proposal.format in OPEN:
         _look_for_atoms(proposal)
 
@@ -313,10 +315,16 @@ def _keys_of_extxyz(proposal: Proposal, file: SourceFile) -> set[str]:
         proposal.notes.append(str(err))
         return set()
     proposal.keys = {k: v for k, v in layout.info.items() if k != "group"} | ({"forces": layout.forces} if layout.forces else {})
-    others = [key for key in info if key not in (*proposal.keys.values(), "Lattice", "Properties", "pbc")]
+    return {q for q, names in UNIT_KEYS.items() if any(f"{n}{dash}unit" in info for n in names for dash in "-_")}
+
+
+def _note_unread_keys(proposal: Proposal, file: SourceFile) -> None:
+    """Name the keys of the first comment that no proposed key reads."""
+    with file.open() as stream:
+        comment, _ = next(blocks(stream, file.name))
+    others = [key for key in parse_comment(comment) if key not in (*proposal.keys.values(), "Lattice", "Properties", "pbc")]
     if others:
         proposal.notes.append(f"keys that are not read: {', '.join(others[:20])}")
-    return {q for q, names in UNIT_KEYS.items() if any(f"{n}{dash}unit" in info for n in names for dash in "-_")}
 
 
 def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:

@@ -76,7 +76,7 @@ class AseDbReader:
         if not head.startswith(b"SQLite format 3\0"):
             return False
         with file.local() as path, closing(open_readonly(path)) as database:
-            return database.execute(TABLE).fetchone() == ("table",)
+            return bool(database.execute(TABLE).fetchone() == ("table",))
 
 
 class AseJsonReader:

@@ -98,6 +98,7 @@ def test_the_group_key_and_the_published_split_of_extxyz_are_in_the_card_and_ing
     write_example(tmp_path / "demo", from_files=[tmp_path / "a.xyz"])
     card = tmp_path / "demo/demo.yaml"
     assert "a published split under 'subset': train 4, val 1, test 2 of the first 7 frames" in card.read_text()
+    assert "keys that are not read" not in card.read_text()  # they are proposed
     confirm(tmp_path / "demo")
     report = run(card)
     assert report.groups == {"train": 2, "validation": 1, "test": 1} and report.test_frames == 2
