@@ -56,6 +56,12 @@ class SourceSpec(Spec):
 
     later = ("split", "isolated_atoms")
 
+    @model_validator(mode="after")
+    def _one_split(self) -> SourceSpec:
+        if self.split is not None and self.keys.get("split"):
+            raise ValueError(f"`split: {self.split}` is of all frames, `keys: {{split: {self.keys['split']}}}` of each: say one of them")
+        return self
+
 
 class CheckSpec(Spec):
     """What a frame must satisfy to be stored; a refused frame gets a row in `rejected.jsonl`. `null` switches a check off."""
@@ -222,6 +228,8 @@ class TaskSpec(Spec):
     @model_validator(mode="after")
     def _denoise_has_something_to_undo(self) -> TaskSpec:
         noisy = self.augment is not None and (self.augment.noise is not None or self.augment.mask is not None)
+        if self.task == "denoise" and self.references == "isolated":
+            raise ValueError("a denoise head has no energies: `references` are of energy_force")
         if (self.task == "denoise") != noisy:
             raise ValueError("task denoise needs `augment` with noise or mask" if not noisy else "noise and mask belong to task denoise")
         return self

@@ -92,8 +92,11 @@ def need(module: str, *, extra: str | None = None, hint: str | None = None) -> A
     """Import `module`, or say which extra of ours brings it, or else how it is had."""
     import importlib
 
+    from .interrupts import interrupts_held
+
     try:
-        return importlib.import_module(module)
+        with interrupts_held():
+            return importlib.import_module(module)
     except ImportError as err:
         how = f"pip install 'lam[{extra}]'" if extra else f"pip install {module.partition('.')[0]}"
         raise SetupError(f"{module} is not installed", hint=hint or how) from err

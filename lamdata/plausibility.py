@@ -1,7 +1,7 @@
 """What is known of a whole dataset -> what in it cannot be right though every frame passed its checks.
 
 An energy scan far from all other frames, labels that are exactly zero, one energy in many frames, a label that some files lack, units
-and signs of forces and virials by the work they do. Gathered while frames pass through ingest: each part merges with the next, and what
+and signs of forces and virials by the work they do, molecules that their forces would turn. Gathered while frames pass through ingest: each part merges with the next, and what
 is kept grows with compositions and files up to a bound, never with frames. A finding is for a person to judge; it names its frames.
 """
 
@@ -30,6 +30,7 @@ FAR, SPREADS = 10.0, 15.0  # eV/atom, and times the spread of all: cohesive ener
 FEW = 3  # frames with an exactly zero virial, or files without a label, may be a chance
 MANY, SHARE = 10, 0.05  # frames that share one energy or have zero forces, and their share of those with an energy
 HIGHEST = 1000 * GPA  # eV/Å^3; three times the pressure in the centre of the Earth
+TURN, TURNED = 0.5, 0.1  # eV, and times the sum of |r||F|: forces of a free molecule do not turn it, but for noise and fields
 SLACK = 30.0, 3000.0  # times less, or more, than forces across a cell allow a virial to be
 PRESSURES = STRESS | {"bar": KBAR / 1000}
 FORCES = {name: size for name, size in FORCE.items() if "nm" not in name}
@@ -87,6 +88,8 @@ class Plausibility:
     examples: dict[str, str] = field(default_factory=dict)  # file -> its first frame that has a neighbour
     sizes: dict[int, int] = field(default_factory=dict)  # tenth of a decade -> frames whose virial is so many times what forces allow
     outside: Seen = field(default_factory=Seen)  # frames where that is outside SLACK
+    turned: Seen = field(default_factory=Seen)  # molecules that their forces turn
+    molecules: int = 0  # that have forces
 
     def add(self, parsed: Parsed) -> None:
         """Take in frames, in the order of their files."""
@@ -103,6 +106,7 @@ class Plausibility:
         self._add_energies(frames, origins, np.flatnonzero(free & frames.has_energy))
         self._add_files(frames, origins, zero=several & frames.has_forces & (squares == 0))
         self._add_virials(frames, origins, virial, squares)
+        self._add_turns(frames, origins, several)
         for pair in neighbouring_pairs(frames):
             self._add_work("", [origins[pair.first]], pair)
             if (name := _file(origins[pair.first])) == _file(origins[pair.first + 1]):
@@ -177,6 +181,18 @@ class Plausibility:
             self.sizes[step] = self.sizes.get(step, 0) + count
         self.outside.add([origins[f] for f in full[tells][(sizes < 1 / SLACK[0]) | (sizes > SLACK[1])].tolist()])
 
+    def _add_turns(self, frames: Frames, origins: Sequence[str], several: NDArray[np.bool_]) -> None:
+        """Take in molecules whose forces have a moment about their centre: of another geometry, or along other axes."""
+        free = several & frames.has_forces & ~frames.pbc.any(axis=1)
+        self.molecules += int(free.sum())
+        if not free.any():
+            return
+        starts, atoms = frames.starts[:-1], frames.natoms
+        centred = frames.positions - np.repeat(np.add.reduceat(frames.positions, starts) / atoms[:, None], atoms, axis=0)
+        moment = np.linalg.norm(np.add.reduceat(np.cross(centred, frames.forces), starts), axis=1)
+        most = np.add.reduceat(np.linalg.norm(centred, axis=1) * np.linalg.norm(frames.forces, axis=1), starts)
+        self.turned.add([origins[f] for f in np.flatnonzero(free & (moment > TURN) & (moment > TURNED * most)).tolist()])
+
     def merge(self, other: Plausibility) -> None:
         """Take in what another saw, of frames that come after."""
         self.frames += other.frames
@@ -192,6 +208,8 @@ class Plausibility:
             self._add_file(name, row)
         self.high.add(other.high.names, other.high.count)
         self.outside.add(other.outside.names, other.outside.count)
+        self.turned.add(other.turned.names, other.turned.count)
+        self.molecules += other.molecules
         for name, work in other.work.items():
             self._add_work(name, [other.examples[name]], work)
         for step, count in other.sizes.items():
@@ -199,7 +217,7 @@ class Plausibility:
 
     def findings(self) -> list[Finding]:
         """All that is implausible, the energies first."""
-        return [*self._far(), *self._repeated(), *self._zeros(), *self._uneven(), *self._work(), *self._outside()]
+        return [*self._far(), *self._repeated(), *self._zeros(), *self._uneven(), *self._work(), *self._outside(), *self._turns()]
 
     def _far(self) -> Iterator[Finding]:
         keys = list(self.energies)
@@ -273,6 +291,11 @@ class Plausibility:
             text = f"virials are {middle:.2g} times what the forces across their cells would give: a unit that is taken for another?"
             yield Finding(kind="virial_outside", text=text, count=self.outside.count, frames=tuple(self.outside.names))
 
+    def _turns(self) -> Iterator[Finding]:
+        if self.turned.count >= FEW and self.turned.count > SHARE * self.molecules:
+            text = "forces that would turn a free molecule: of another geometry, along other axes, or in a field?"
+            yield Finding(kind="forces_turn", text=text, count=self.turned.count, frames=tuple(self.turned.names))
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
@@ -288,6 +311,8 @@ class Plausibility:
             "examples": self.examples,
             "sizes": [[step, count] for step, count in self.sizes.items()],
             "outside": self.outside.to_json(),
+            "turned": self.turned.to_json(),
+            "molecules": self.molecules,
         }
 
     @staticmethod
@@ -306,4 +331,6 @@ class Plausibility:
             examples=dict(data["examples"]),
             sizes=dict(data["sizes"]),
             outside=Seen(*data["outside"]),
+            turned=Seen(*data["turned"]),
+            molecules=data["molecules"],
         )

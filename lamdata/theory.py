@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .located import Spec
 
-SAY_THEIR_STATE = ("Gaussian", "ORCA", "Psi4")  # programs whose readers state `state` wherever it is another than the usual one
+SAY_THEIR_STATE = ("Gaussian", "ORCA", "Psi4", "VASP")  # programs whose readers state `state` wherever it is another than the usual one
 USUAL = "the ground state, in vacuum"
 
 

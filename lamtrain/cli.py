@@ -10,6 +10,7 @@ import typer
 
 from lamdata.command import local_path, make_app, print_json, run_app, show_version, table
 from lamdata.errors import ConfigError, DataError, need
+from lamdata.interrupts import interrupts_held
 
 app = make_app("Train DPA-2 on a store of lamdata: many heads at once, energies and forces and denoising together.")
 
@@ -82,15 +83,17 @@ def train(
     Ctrl-C, SIGTERM and SIGUSR1 stop it between two steps, saved, with exit code 130. Several GPUs or machines: `torchrun -m lamtrain train ...`;
     torchrun reports the 130 of its ranks in its own way, and ends with 1.
     """
-    from .config import read_config
+    from .config import placed_in, read_config
 
     overrides = [*(set_ or []), *([f"train={name}"] if name else []), *([f"threads={threads}"] if threads else [])]
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
-    need("torch", extra="train")
-    from .training.trainer import train as run
+    with interrupts_held():
+        need("torch", extra="train")
+        from .training.trainer import train as run
 
-    folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
+    with placed_in(config, overrides=overrides):
+        folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
 
 

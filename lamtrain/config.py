@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from lamdata.elements import SYMBOLS
-from lamdata.errors import ConfigError
-from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, validate
+from lamdata.errors import ConfigError, ConfigErrors
+from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, spot_of, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
 from lamtrain.tasks import Pair, TaskKind, installed_kinds
 from lamtrain.tasks.denoise import DenoiseLoss
@@ -249,6 +250,30 @@ def read_config(path: str | Path, *, overrides: list[str] | None = None) -> Trai
         if key in changes:
             changes[key] = value
     return config.model_copy(update=changes)
+
+
+@contextmanager
+def placed_in(path: str | Path, *, overrides: list[str] | None = None) -> Iterator[None]:
+    """Let an error that is met later and names a key of the config ("model.elements") say where in the file, or on the command line, that stands."""
+    try:
+        yield
+    except ConfigError as err:
+        data, places = read_yaml(path)
+        for override in overrides or []:
+            _override(data, override, places)
+        errors = [_placed(one, places, str(path)) for one in getattr(err, "errors", [err])]
+        raise (ConfigErrors(errors) if isinstance(err, ConfigErrors) else errors[0]) from None
+
+
+def _placed(err: ConfigError, places: Places, path: str) -> ConfigError:
+    key = tuple((err.where or "").split("."))
+    if key[0] not in TrainConfig.model_fields:
+        return err
+    known = next((key[:length] for length in range(len(key), 0, -1) if key[:length] in places), None)
+    if known is None:
+        return ConfigError(f"`{err.where}`: {err.message}", where=path, hint=err.hint)
+    rest = f"`{err.where}`: " if known != key else ""
+    return ConfigError(rest + err.message, where=spot_of(known, places, where=path), hint=err.hint)
 
 
 def _beside(path: str, folder: Path) -> str:

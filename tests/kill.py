@@ -45,7 +45,8 @@ def run(args: list[str], folder: Path, *, kill_after: float | None = None, by: s
         process.send_signal(by)
         _, error = process.communicate(timeout=300)
         early = process.returncode in (-by, 130)  # before the handlers stand, or between two steps
-        if not early and process.returncode != 0 or b"Traceback" in error:
+        importing = process.returncode == -by  # Python's own end, before `main` is there to catch it: it prints where it was
+        if not early and process.returncode != 0 or b"Traceback" in error and not importing:
             raise SystemExit(f"{by.name}: {' '.join(args[2:])} ended with {process.returncode}: {error.decode()}") from None
         return time.monotonic() - start
     if process.returncode != 0:

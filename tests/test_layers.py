@@ -74,6 +74,7 @@ def test_the_model_imports_only_torch_and_itself() -> None:
 
 LEVELS = {  # the way of the data, in each package and in its rooms; a line imports from its own and earlier lines only
     "lamdata": """
+        interrupts
         errors units elements counter
         located progress command notebook
         frame
@@ -92,7 +93,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
     """,
     "lamdata.sources": """
         bytes
-        build unit_names unit_guess
+        build unit_names unit_guess stated
         codes
         labelled
         structures

@@ -42,9 +42,9 @@ def _section(name: str, reader: Any, place: str) -> str:
     text = inspect.cleandoc(_docstring(reader))
     facts = [f"Module `lamdata/sources/{place.partition(':')[0].replace('.', '/')}.py`: {_first_line(_module(reader, place))}"]
     facts += [f"Options: {_options(reader.options)}." if getattr(reader, "options", None) else "No options."]
-    facts += [
-        "Units and keys may be stated in the card." if getattr(reader, "open_units", False) else "Units and keys are the format's own."
-    ]
+    units, keys = (", ".join(map(code, getattr(reader, name, ()))) for name in ("open_units", "open_keys"))
+    facts += [f"Units that a card may state: {units}." if units else "Its units are fixed."]
+    facts += [f"Keys that a card may name: {keys}." if keys else "Its keys are fixed."]
     facts += ["Large files are read by several workers at once."] if hasattr(reader, "spans") else []
     return f"### {name}\n\n{text}\n\n" + "".join(f"- {fact}\n" for fact in facts)
 

@@ -33,6 +33,8 @@ class Proposal:
     options: dict[str, str] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     group: str | None = None
+    atoms: set[str] = field(default_factory=set)  # elements of which it has an isolated atom with an energy
+    elements: set[str] = field(default_factory=set)  # of the frames that were looked at
     structures: bool = False  # frames were read, and none has a label
     notes: list[str] = field(default_factory=list)
     theory: Theories = field(default_factory=Theories)

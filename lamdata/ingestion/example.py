@@ -16,7 +16,7 @@ mixture: {name}
 heads:
 {heads}
 """
-ENERGY_FORCE = "  - {{head: {head}, dataset: {name}, task: energy_force, weight: 1.0}}"
+ENERGY_FORCE = "  - {{head: {head}, dataset: {name}, task: energy_force, weight: 1.0{more}}}"
 DENOISE = """\
   - head: {head}
     dataset: {name}
@@ -60,7 +60,9 @@ def write_example(folder: Path, *, from_files: list[Path]) -> Written:
     names = list(_names(name, cards))
     files = {folder / f"{one}.yaml": re.sub(r"(?m)^dataset: .*$", f"dataset: {one}", card.text) for one, card in zip(names, cards)}
     heads = (
-        (DENOISE if card.structures else ENERGY_FORCE).format(head=one if len(cards) > 1 else "main", name=one)
+        (DENOISE if card.structures else ENERGY_FORCE).format(
+            head=one if len(cards) > 1 else "main", name=one, more=", references: isolated" if card.isolated else ""
+        )
         for one, card in zip(names, cards)
     )
     files[folder / "mixture.yaml"] = MIXTURE.format(name=name, heads="\n".join(heads))

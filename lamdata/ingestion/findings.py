@@ -12,7 +12,7 @@ import numpy as np
 
 from ..catalog import Card
 from ..elements import SYMBOLS
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..plausibility import Plausibility
@@ -102,6 +102,11 @@ def isolated_atoms_of(card: Card, parts: Iterable[IsolatedAtoms]) -> IsolatedAto
     out: IsolatedAtoms = {}
     for part in parts:
         add_atoms(out, part)
+    if not out and any(spec.isolated_atoms == "also frames" for spec in card.sources):
+        raise ConfigError(
+            f"no frame of {card.dataset} is marked as an isolated atom, and its card says `isolated_atoms: also frames`",
+            hint="leave it out, or say `isolated_atoms: all` on a source that holds nothing else",
+        )
     add_atoms(out, {symbol: Atom(energy=energy, origin=CARD) for symbol, energy in card.isolated_atoms.items()})
     return {symbol: out[symbol] for symbol in SYMBOLS if symbol in out}
 

@@ -94,7 +94,9 @@ def _items(part: Part, piece: PieceWriter) -> Iterator[Frame | Parsed | Rejectio
             stated = read_theory(file, use=use)
             _agree_on_theory(file, stated, part.card)
             piece.facts.theories.add(file.name, stated)
+            number = part.card.sources.index(spec)
             for item in read_items(file, spec, use=use):
+                piece.facts.asked.see(number, spec, item)
                 yield from (item,) if isinstance(item, Rejection) else _as_frames(mark_split(item, spec), spec)
         except SourceError as err:
             if part.on_error == "stop":

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from ..catalog import Card, Catalog, SourceSpec
 from ..errors import ConfigError, ConfigErrors, LamError
 from ..sources import SourceFile, expand, guess_format, read_items, read_theory, reader
+from .asked import AskedKeys
 from .splits import read_splitter
 from .theories import Theories, check_theories
 
 SAMPLED = 20  # files of a source whose theory is read, spread over it; ingest reads all
-TRIED = 3  # files of a source of which the first frame is read; where the card names keys, many: one that no frame has is found
-MANY = 1000
+TRIED = 3  # files of a source of which the first frame is read; where the card names keys, as many as it takes to find each of them
 
 
 def missing_sources(catalog: Catalog) -> None:
@@ -27,14 +26,17 @@ def missing_sources(catalog: Catalog) -> None:
 
 
 def _of_card(card: Card, file: Path) -> Iterator[ConfigError]:
-    theories = Theories()
+    theories, asked = Theories(), AskedKeys()
     for i, spec in enumerate(card.sources):
         where = f"{file} (sources.{i})"
         try:
-            _look_at(card, spec, file.parent, theories)
+            files = _look_at(card, spec, file.parent, theories)
+            _look_for_keys(files, i, spec, asked)
         except LamError as err:
             inside = f"{err.where}: " if err.where else ""
             yield ConfigError(f"{inside}{err.message}", where=where, hint=err.hint)
+    for i, found in asked.problems(card):
+        yield ConfigError(f"{found.where}: {found.message}", where=f"{file} (sources.{i})", hint=found.hint)
     try:
         read_splitter(card, file.parent)
         check_theories(card, theories)
@@ -42,14 +44,15 @@ def _of_card(card: Card, file: Path) -> Iterator[ConfigError]:
         yield ConfigError(err.message, where=err.where or str(file), hint=err.hint)
 
 
-def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> None:
-    """Find the files of one source, read the first frames of some and the theory of more."""
+def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> list[SourceFile]:
+    """Find the files of one source, read the first frame of some and the theory of more; return them, the sampled ones first."""
     if spec.format != "auto":
         reader(spec.format)
     if "://" in spec.path and not spec.path.startswith("package://"):
-        return
+        return []
     files = expand(spec, base=base)
-    for number, file in enumerate(_spread(files, SAMPLED)):
+    sampled = _spread(files, SAMPLED)
+    for number, file in enumerate(sampled):
         use = reader(guess_format(file) if spec.format == "auto" else spec.format)
         stated = read_theory(file, use=use)
         if conflicts := card.theory.conflicts(stated):
@@ -58,8 +61,20 @@ def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> No
             )
         theories.add(file.name, stated)
         if number < TRIED:
-            for _ in islice(read_items(file, spec, use=use), MANY if spec.keys else 1):
-                pass
+            next(read_items(file, spec, use=use), None)
+    names = {file.name for file in sampled}
+    return [*sampled, *(file for file in files if file.name not in names)]
+
+
+def _look_for_keys(files: list[SourceFile], number: int, spec: SourceSpec, asked: AskedKeys) -> None:
+    """Read on until each key that the card names was found: only of a key that no frame has is everything read."""
+    for file in files:
+        if not asked.open(number, spec):
+            return
+        for item in read_items(file, spec):
+            asked.see(number, spec, item)
+            if not asked.open(number, spec):
+                return
 
 
 def _spread(files: list[SourceFile], count: int) -> list[SourceFile]:

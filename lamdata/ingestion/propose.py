@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import SourceSpec
+from ..elements import SYMBOLS
 from ..errors import LamError, SourceError
 from ..frame import LABELS, Frame, Rejection
 from ..sources import SourceFile, expand, guess_format, read_all, read_theory, reader
@@ -22,7 +23,7 @@ from ..sources.labelled.comment_survey import SPLITS, CommentSurvey
 from ..sources.labelled.extxyz import UNIT_KEYS, blocks, layout_of, parse_comment
 from ..sources.unit_guess import FORCE_OF, guess_energy_unit
 from .card_text import LOOKED_AT, MAX_LISTED, Proposal, card_text
-from .findings import LeftOut, Seen, say_left_out
+from .findings import LeftOut, Seen, as_isolated_atom, say_left_out
 from .theories import Theories
 
 OPEN = ("extxyz", "ase/db", "ase/json", "ase/lmdb", "ase/traj")  # formats that say nothing of units
@@ -40,6 +41,7 @@ class ProposedCard:
     words: str  # what tells it from the others, as "PBE" or "structures"
     structures: bool
     notes: tuple[str, ...]  # labels that are left out, frames that are refused
+    isolated: bool = False  # the files have an isolated atom of each element
 
 
 def propose_card(files: list[Path], *, base: Path | None = None) -> str:
@@ -63,6 +65,7 @@ def propose_cards(files: list[Path], *, base: Path | None = None) -> list[Propos
             words=_words_of(group),
             structures=all(one.structures for one in group),
             notes=tuple(note for one in group for note in one.notes if note.startswith(("left out in", "refused: "))),
+            isolated=bool(atoms := set().union(*(one.atoms for one in group))) and atoms >= set().union(*(one.elements for one in group)),
         )
         for number, group in enumerate(groups)
     ]
@@ -201,6 +204,10 @@ def _describe(proposal: Proposal) -> None:
             _guess_units(proposal, file, frame)
     if hasattr(use, "survey"):
         _survey(proposal, use.survey(file, frames=SURVEYED))
+    if proposal.format == "extxyz":
+        _note_unread_keys(proposal, file)
+    if proposal.format in OPEN:
+        _look_for_atoms(proposal)
 
 
 def _first_frames(proposal: Proposal) -> Frame | None:
@@ -241,8 +248,30 @@ def _survey(proposal: Proposal, found: CommentSurvey) -> None:
             proposal.group = "frame"
             proposal.keys.pop("group", None)
             proposal.notes.append("the published split parts what the reader sees as groups, so each frame is a group of its own")
-    if found.isolated:
-        proposal.notes.append(f"{len(found.isolated)} isolated atoms, as #{found.isolated[0]}: kept as reference energies, not as frames")
+
+
+def _look_for_atoms(proposal: Proposal) -> None:
+    """Note free atoms, and whether each element has one: then they can be the reference energies."""
+    spec, first = SourceSpec(path=proposal.files[0].name), ""
+    try:
+        for file in proposal.files[:LOOKED_AT]:
+            for item in itertools.islice(read_all(file, spec, use=reader(proposal.format)), SURVEYED):
+                if isinstance(item, Rejection):
+                    continue
+                found = as_isolated_atom(item) if item.isolated else None
+                if found is None:
+                    proposal.elements |= {SYMBOLS[number] for number in set(item.numbers.tolist())}
+                elif not isinstance(found, Rejection):
+                    proposal.atoms.add(found[0])
+                    first = first or item.origin
+    except LamError:  # what is wrong has been noted
+        pass
+    if proposal.atoms:
+        lacking = sorted(proposal.elements - proposal.atoms, key=SYMBOLS.index)
+        rest = f"; none of {', '.join(lacking)}, so the references of its head are fitted" if lacking else ""
+        proposal.notes.append(
+            f"isolated atoms of {', '.join(sorted(proposal.atoms, key=SYMBOLS.index))}, as {first}: reference energies, not frames{rest}"
+        )
 
 
 def _parts_groups(proposal: Proposal) -> bool:
@@ -286,10 +315,16 @@ def _keys_of_extxyz(proposal: Proposal, file: SourceFile) -> set[str]:
         proposal.notes.append(str(err))
         return set()
     proposal.keys = {k: v for k, v in layout.info.items() if k != "group"} | ({"forces": layout.forces} if layout.forces else {})
-    others = [key for key in info if key not in (*proposal.keys.values(), "Lattice", "Properties", "pbc")]
+    return {q for q, names in UNIT_KEYS.items() if any(f"{n}{dash}unit" in info for n in names for dash in "-_")}
+
+
+def _note_unread_keys(proposal: Proposal, file: SourceFile) -> None:
+    """Name the keys of the first comment that no proposed key reads."""
+    with file.open() as stream:
+        comment, _ = next(blocks(stream, file.name))
+    others = [key for key in parse_comment(comment) if key not in (*proposal.keys.values(), "Lattice", "Properties", "pbc")]
     if others:
         proposal.notes.append(f"keys that are not read: {', '.join(others[:20])}")
-    return {q for q, names in UNIT_KEYS.items() if any(f"{n}{dash}unit" in info for n in names for dash in "-_")}
 
 
 def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:

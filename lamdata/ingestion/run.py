@@ -32,6 +32,7 @@ from ..store.layout import SPLITS, SegmentPlan
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
+from .asked import AskedKeys, check_asked
 from .findings import (
     CARD,
     Implausible,
@@ -107,6 +108,7 @@ def ingest(
         refuse_to_replace(card, store, segment, hashes, profile)
     with staged(store, segment, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, on_error, crew)
+        check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
         meta, survey = facts_of(card, pieces, hashes)
         check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
         check_refusals(card, _ledger(pieces), kept=survey.frames)

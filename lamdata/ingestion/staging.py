@@ -28,6 +28,7 @@ from ..statistics import Statistics
 from ..store.layout import SPLITS
 from ..store.rows import copy_rows
 from ..store.survey import Survey
+from .asked import AskedKeys
 from .findings import IsolatedAtoms, LeftOut, count_left_out
 from .theories import Theories
 
@@ -77,6 +78,7 @@ class PieceFacts:
     left_out: LeftOut = field(default_factory=dict)
     isolated: IsolatedAtoms = field(default_factory=dict)
     theories: Theories = field(default_factory=Theories)
+    asked: AskedKeys = field(default_factory=AskedKeys)
     met: set[str] = field(default_factory=set)  # lines of the lists of the split that name a frame here
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class PieceFacts:
             "left_out": self.left_out,
             "isolated": self.isolated,
             "theories": self.theories.to_json(),
+            "asked": self.asked.to_json(),
             "met": sorted(self.met),
         }
 
@@ -101,6 +104,7 @@ class PieceFacts:
             left_out=data["left_out"],
             isolated=data["isolated"],
             theories=Theories.from_json(data["theories"]),
+            asked=AskedKeys.from_json(data["asked"]),
             met=set(data["met"]),
         )
 

@@ -52,9 +52,10 @@ class Reader(Protocol):
     A reader of large files may also have `spans(file, size)`: the `Span`s of about `size` bytes each that together are all its frames,
     or none where they are not cheaply found. It then reads `file.span` of a file that has one, with origins as in the whole.
 
-    A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units`, true where the
-    format leaves units or keys open, so that a card may state them. Without them a card's `options`, `units` and `keys` pass unchecked.
-    Such a reader may have `usual_units(file)`, {quantity: unit} of what the file does not state, which `init` writes as a question.
+    A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units` and `open_keys`, the
+    quantities and labels of which the format leaves the unit or the key open, so that a card may state them. What a card says
+    beside them is refused; without them its `options`, `units` and `keys` pass unchecked. A reader with `open_keys` says of a frame that
+    lacks a key `lacking(label, key)` in `left_out`, so that a key which no frame of a source has is found. One with `open_units` may have `usual_units(file)`, {quantity: unit} of what the file does not state, which `init` writes as a question.
     """
 
     name: str  # as in a card: "qe/pw"
@@ -203,12 +204,24 @@ def _check_choices(use: Reader, spec: SourceSpec) -> None:
             raise ConfigError(f"{use.name} has no option {name!r}", hint=did_you_mean(name, list(allowed)))
         if allowed[name] and value not in allowed[name]:
             raise ConfigError(f"option {name!r} of {use.name} is {value!r}", hint=f"one of: {', '.join(map(str, allowed[name]))}")
-    if getattr(use, "open_units", True):
+    _check_units_and_keys(use, spec)
+
+
+def _check_units_and_keys(use: Reader, spec: SourceSpec) -> None:
+    units: tuple[str, ...] | None = getattr(use, "open_units", None)
+    keys: tuple[str, ...] | None = getattr(use, "open_keys", None)
+    if units is not None and (closed := sorted(spec.units.model_fields_set - set(units))):
+        what = f"has no unit of {closed[0]} to be stated" if units else "fixes its units"
+        raise ConfigError(f"{use.name} {what}", hint=f"leave `units: {{{closed[0]}}}` out" if units else "leave `units` out")
+    if keys is None:
         return
-    if spec.units.model_fields_set:
-        raise ConfigError(f"{use.name} fixes its units", hint="leave `units` out")
-    if named := sorted(key for key, value in spec.keys.items() if value):
-        raise ConfigError(f"{use.name} fixes its keys", hint=f"leave `keys: {named[0]}` out, or set it to '' to leave the label out")
+    if named := sorted(key for key, value in spec.keys.items() if value and key not in keys):
+        what = f"reads no key for {named[0]}" if keys else "fixes its keys"
+        aside = ", or set it to '' to leave the label out" if named[0] in LABELS else ""
+        raise ConfigError(f"{use.name} {what}", hint=f"leave `keys: {named[0]}` out{aside}")
+    if idle := sorted(key for key, value in spec.keys.items() if not value and key not in (*LABELS, *keys)):
+        hint = "say `keys: {virial: ''}`" if idle[0] == "stress" else f"leave `keys: {idle[0]}` out"
+        raise ConfigError(f"{use.name} cannot leave out {idle[0]!r}", hint=hint)
 
 
 def _as_the_card_says(item: Frame | Parsed, file: SourceFile, spec: SourceSpec) -> Frame | Parsed:

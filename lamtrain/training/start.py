@@ -31,6 +31,7 @@ from .state import TrainState
 
 SAMPLE_FRAMES = 200  # of each task; the reference takes 10 batches of each system
 SAMPLE_ATOMS = 1024
+PARTS = ("test-", "validation")
 OF_A_RUN = ("last.pt", "best.pt", "checkpoints", "metrics.csv", "test.json", "parity.png", "curves.png", "config.yaml", "catalog.lock")
 
 
@@ -167,8 +168,8 @@ def _say_unreferenced(data: TrainingData) -> None:
 
 def clear(out: Path) -> None:
     """Remove what an earlier run left in its folder, so that nothing of it stands beside a new model."""
-    for name in OF_A_RUN:
-        path = out / name
+    parts = [found.parent for part in PARTS for found in out.glob(f"{part}*/test.json")]  # what `lamtrain test` says of one head or dataset
+    for path in [*(out / name for name in OF_A_RUN), *parts]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -222,3 +222,47 @@ def test_real_collections_of_one_kind_are_plausible() -> None:
                 frames = [item for item in read_all(file, SourceSpec(path=file.name)) if isinstance(item, Frame)]
                 out.add(Parsed.from_list(frames))
         assert out.frames >= 100 and {finding.kind for finding in out.findings()} <= {"label_uneven"}, name
+
+
+def water(count: int, *, noise: float = 0.0, seed: int = 0, file: str = "water.xyz") -> list[Frame]:
+    """Molecules whose forces are those of springs between all atoms, each turned at random."""
+    rng, out = np.random.default_rng(seed), []
+    start, lengths = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]), {(0, 1): 0.96, (0, 2): 0.96, (1, 2): 1.52}
+    for i in range(count):
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        positions = (start + rng.normal(0, 0.08, (3, 3))) @ turn
+        forces, energy = np.zeros((3, 3)), -14.0
+        for (a, b), length in lengths.items():
+            vector = positions[b] - positions[a]
+            size = float(np.linalg.norm(vector))
+            energy += 10.0 * (size - length) ** 2
+            forces[a] += 20.0 * (size - length) * vector / size
+            forces[b] -= 20.0 * (size - length) * vector / size
+        forces += rng.normal(0, noise, (3, 3)) if noise else 0.0
+        numbers = np.array([8, 1, 1], np.uint8)
+        out.append(Frame(numbers=numbers, positions=positions, energy=energy, forces=forces, origin=f"{file}#{i}"))
+    return out
+
+
+def test_forces_of_a_free_molecule_do_not_turn_it() -> None:
+    assert "forces_turn" not in found(water(40), water(40, noise=0.05, seed=1, file="noisy.xyz"))
+
+
+@pytest.mark.parametrize("fault", ["of the next frame", "along other axes", "in another order"])
+def test_forces_of_another_geometry_or_along_other_axes_turn_molecules_and_are_named(fault: str) -> None:
+    right = water(40, seed=2)
+    if fault == "of the next frame":
+        wrong = [replace(one, forces=other.forces) for one, other in zip(right, right[1:])]
+    elif fault == "along other axes":
+        wrong = [replace(one, forces=one.forces[:, [1, 2, 0]]) for one in right]
+    else:
+        wrong = [replace(one, forces=one.forces[[2, 0, 1]]) for one in right]
+    finding = found(wrong[:20], wrong[20:])["forces_turn"]
+    assert finding.count > 20 and finding.frames[0].startswith("water.xyz#") and "along other axes" in finding.text
+    assert "forces_turn" not in found(water(200), wrong[:3])  # a few of many may be a field
+
+
+def test_a_crystal_and_a_lone_atom_have_no_moment() -> None:
+    shifted = [replace(one, forces=one.forces[[1, 2, 3, 0]]) for one in copper(10)]
+    atoms = [Frame(numbers=np.array([8], np.uint8), positions=np.zeros((1, 3)), forces=np.ones((1, 3)), origin=f"o#{i}") for i in range(9)]
+    assert "forces_turn" not in found(shifted, atoms)

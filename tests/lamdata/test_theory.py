@@ -34,7 +34,8 @@ def test_a_file_of_the_ground_state_contradicts_a_card_of_another():
     assert card.conflicts({"code": "Psi4 1.7", "functional": "PBE0"}) == [
         "state is the ground state, in vacuum in the file, TD root 1 in the card"
     ]
-    assert card.conflicts({"code": "VASP 6.3.0", "functional": "PBE0"}) == []
+    assert card.conflicts({"code": "VASP 6.3.0", "functional": "PBE0"}) == card.conflicts({"code": "Psi4 1.7", "functional": "PBE0"})
+    assert card.conflicts({"code": "SIESTA 4.1", "functional": "PBE0"}) == []
     assert card.conflicts({}) == []
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamdata.errors import ConfigErrors, SetupError
+from lamdata.errors import ConfigError, ConfigErrors, SetupError
 from lamtrain.checkpoint import load
-from lamtrain.config import ModelSpec, read_config
+from lamtrain.config import ModelSpec, placed_in, read_config
 from lamtrain.device import device_of
 from lamtrain.runlog import read_metrics
 from tests.test_errors import call
@@ -106,8 +106,36 @@ def test_elements_that_the_frames_need_must_be_among_those_of_the_config(
     code, _, (line,) = lamtrain(
         "train", small / "train.yaml", "--set", "model.elements=[Cu, Al]", "--runs", tmp_path, "--quiet", "--device", "cpu"
     )
-    assert code == 2 and "model.elements: training frames have H, O, " in line
+    assert code == 2 and line.startswith("error: --set model.elements=[Cu, Al]: training frames have H, O, ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_met_after_the_config_was_read_has_the_place_of_its_key(
+    small: Path, lamtrain: Callable[..., Called], tmp_path: Path
+) -> None:
+    text = (small / "train.yaml").read_text()
+    path = small / "mixed.yaml"
+    path.write_text(f"{text}\nprecision: float32\n" if "precision:" not in text else text)
+    line = next(i for i, words in enumerate(path.read_text().splitlines(), 1) if words.startswith("model:"))
+    with pytest.raises(ConfigError, match=rf"mixed.yaml:{line}:1: `model.elements`: absent") as caught, placed_in(path):
+        raise ConfigError("absent", where="model.elements")
+    with pytest.raises(ConfigErrors, match=rf"(?s)mixed.yaml:{line}:1: `descriptor`: wrong.*other.yaml: as it is"), placed_in(path):
+        raise ConfigErrors([ConfigError("`descriptor`: wrong", where="model"), ConfigError("as it is", where="other.yaml")])
+    with pytest.raises(ConfigError, match="--set start.heads=x: absent") as caught, placed_in(path, overrides=["start.heads=x"]):
+        raise ConfigError("absent", where="start.heads", hint="a hint")
+    assert caught.value.hint == "a hint"
+    with pytest.raises(ConfigError, match=r"mixed.yaml: `start.train`: absent"), placed_in(path):
+        raise ConfigError("absent", where="start.train")
+    path.unlink()
+
+
+def test_what_does_not_go_together_with_the_mixture_has_the_line_of_the_model(
+    small: Path, lamtrain: Callable[..., Called], tmp_path: Path
+) -> None:
+    change = ("--set", "model.descriptor.exclude_types=[[0, 99]]")
+    code, out, err = lamtrain("train", small / "train.yaml", *change, "--runs", tmp_path, "--device", "cpu", "--quiet")
+    line = next(i for i, words in enumerate((small / "train.yaml").read_text().splitlines(), 1) if words.startswith("model:"))
+    assert code == 2 and len(err) == 1 and f"train.yaml:{line}:1: `exclude_types` holds an index" in err[0]
 
 
 def test_a_device_that_is_none_or_not_there(lamtrain: Callable[..., Called], small: Path, tmp_path: Path) -> None:
@@ -246,9 +274,13 @@ def test_never_takes_away_what_the_old_run_left(small: Path, run: Path, lamtrain
     shutil.copytree(run, tmp_path / "small")
     for name in ("test.json", "parity.png", "curves.png"):
         (tmp_path / "small" / name).write_text("of the old model")
+    for name in ("test-bulk-cluster", "validation", "validation-bulk", "mine"):  # of `lamtrain test --dataset`, and a folder of a person
+        (tmp_path / "small" / name).mkdir(exist_ok=True)
+        (tmp_path / "small" / name / "test.json").write_text("of the old model")
     args = ("train", small / "train.yaml", "--set", "steps=1", "--runs", tmp_path, "--device", "cpu", "--quiet", "--resume", "never")
     assert lamtrain(*args)[0] == 0
-    assert not {"test.json", "parity.png", "curves.png"} & {path.name for path in (tmp_path / "small").iterdir()}
+    left = {path.name for path in (tmp_path / "small").iterdir()}
+    assert not {"test.json", "parity.png", "curves.png", "test-bulk-cluster", "validation", "validation-bulk"} & left and "mine" in left
 
 
 def test_operators_that_were_not_compiled_are_a_fault_of_the_machine(

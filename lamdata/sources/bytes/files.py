@@ -9,7 +9,7 @@ import posixpath
 from pathlib import Path
 
 from lamdata.catalog import SourceSpec
-from lamdata.errors import SourceError
+from lamdata.errors import ConfigError, SourceError
 from lamdata.located import _nearest_file
 
 from .archives import is_archive, member_sizes
@@ -82,6 +82,8 @@ def _name(path: str, root: str) -> str:
 
 def _expand_file(path: str, members: str | None, *, name: str) -> list[SourceFile]:
     if not is_archive(path):
+        if members is not None:
+            raise ConfigError("`members` are of archives and folders, and this is a plain file", where=name, hint="leave `members` out")
         return [SourceFile(name=name, path=path)]
     inside = (member for member in member_sizes(path) if not posixpath.basename(member).startswith("."))
     return [SourceFile(name=f"{name}/{m}", path=path, member=m) for m in inside if members is None or matches(m, members)]

@@ -28,6 +28,7 @@ ROW = re.compile(r"^ *(?:tau[cd]_)?[A-Z][A-Za-z]*\w* +[-+.\d*]")  # a row of a t
 THREE = re.compile(r"[-+.\deE*\s]*[\d*][-+.\deE*\s]*$")  # a row of numbers, and not a rule
 PROOF = 4  # atoms whose forces in the log are kept to be compared with MD_dump
 DIGITS = 1e-3  # of a force in eV/Å or a stress in kbar: the log prints eight digits, older versions fewer
+STATES = {"E_sol_el": "solvent", "E_efield": "electric field or dipole correction", "E_gatefield": "charged gate"}
 ROUNDED = 5e-6  # half of the last digit of 1.88973 bohr, in Å, with room
 
 
@@ -257,6 +258,10 @@ def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:
             out["cutoff"] = round(floats(value)[0] * RYDBERG, 2)
         elif re.match(r" +nspin =", line):
             out["spin"] = {"1": "none", "2": "collinear", "4": "noncollinear"}.get(value, value)
+        elif (found := re.match(r" +(E_\w+) +-?\d", line)) and found[1] in STATES:
+            out["state"] = STATES[found[1]]
+        elif found and found[1].startswith("E_vdw"):
+            out["dispersion"] = found[1].removeprefix("E_vdw")
         elif "final etot" in line or "#TOTAL ENERGY#" in line:
             break
     return {**out, **({"core": ", ".join(sorted(cores))} if cores else {})}

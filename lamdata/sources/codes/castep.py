@@ -208,11 +208,28 @@ def castep_theory(lines: Iterator[str]) -> dict[str, Any]:
             out["spin"] = "none" if "non-spin" in line else "collinear"
         elif "Files used for pseudopotentials" in line:
             cores |= {row.split()[1] for row in _until_blank(lines) if "|" not in row}
+        elif "Hubbard U values are" in line:
+            out["hubbard_u"] = _hubbard(lines)
+        elif "external electric field" in line.lower() and any(floats(value)):
+            out["state"] = "electric field"
         elif "SCF loop" in line:
             break
     if cores:
         out["core"] = ", ".join(sorted(cores))
     return out if "code" in out else {}
+
+
+def _hubbard(lines: Iterator[str]) -> str:
+    """The rows `|  Ni  1  d:  6.0  |` of the table of Hubbard U, each once."""
+    found: dict[str, None] = {}
+    for line in lines:
+        words = line.replace("|", " ").split()
+        if len(words) > 2 and words[0][0].isalpha():
+            kept = [word for word in words if not word.isdigit()]
+            found.setdefault(" ".join(kept))
+        elif found:
+            break
+    return "DFT+U, " + ", ".join(found) if found else "DFT+U"
 
 
 def _until_blank(lines: Iterator[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from lamdata.frame import Frame, Rejection
 
 from ..build import build
 from ..bytes.files import SourceFile
-from .cp2k_log import Cp2kRun, read_runs
+from .cp2k_log import NOT_QUICKSTEP, Cp2kRun, read_runs
 from .cp2k_theory import cp2k_theory
 
 SINGLE = ("ENERGY", "ENERGY_FORCE", "WFN_OPT", "WAVEFUNCTION_OPTIMIZATION")  # runs that have one geometry
@@ -29,7 +29,8 @@ class Cp2kReader:
 
     name = "cp2k/output"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield a frame for each run in the file; an unconverged run is rejected."""
@@ -55,7 +56,7 @@ def _frame(run: Cp2kRun, file: SourceFile, origin: str) -> Frame | Rejection:
     if run.kind not in SINGLE and len(run.energies) > 1:
         raise SourceError(f"a run of type {run.kind} keeps its positions elsewhere", where=file.name, hint="read it as `format: cp2k/aimd`")
     if other := next((method for method in run.methods if method != "QS"), None):  # the coordinates are Quickstep's alone
-        return Rejection(origin=origin, reason="the energy is not of Quickstep alone", value=f"FORCE_EVAL ( {other} )")
+        return Rejection(origin=origin, reason=NOT_QUICKSTEP, value=f"FORCE_EVAL ( {other} )")
     if max(run.energies) - min(run.energies) > SAME_ENERGY:  # as with a numerical stress, whose last energy is of a strained cell
         return Rejection(origin=origin, reason="several energies for one geometry", value=run.energies[:4])
     cell = run.cell if any(run.pbc) else None

@@ -20,6 +20,7 @@ from lamdata.units import HARTREE
 
 from ..build import element
 from ..bytes.files import SourceFile
+from ..bytes.numbers import columns, first_number
 from .cp2k_log import ENERGY_LINE, Cp2kRun, read_energy, read_steps
 
 POSITIONS = re.compile(r"-pos-(\d+)\.xyz$")
@@ -49,7 +50,7 @@ def parse_title(line: str) -> Title | None:
     found = {name: re.search(rf"\b{name} *= *([^\s,]+)", line) for name in ("i", "time", "E")}
     if found["i"] is None or not found["i"][1].isdigit():
         return None
-    time, energy = (float(one[1]) if (one := found[name]) else None for name in ("time", "E"))
+    time, energy = (first_number(one[1]) if (one := found[name]) else None for name in ("time", "E"))
     return Title(int(found["i"][1]), time, energy)
 
 
@@ -71,9 +72,12 @@ def xyz_steps(file: SourceFile) -> Iterator[tuple[Title, list[str], F64]]:
             continue
         natoms, title = int(line) if line.strip().isdigit() else 0, parse_title(next(lines, ""))
         rows = [row.split() for row in itertools.islice(lines, min(natoms, MAX_ATOMS))]
-        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 4 for row in rows) or title is None:
+        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 2 for row in rows) or title is None:
             raise SourceError("damaged or truncated .xyz", where=file.name)
-        yield title, [element(row[0]) for row in rows], np.array([[float(word) for word in row[1:4]] for row in rows])
+        table = [columns(" ".join(row[1:]), count=3)[:3] for row in rows]
+        if any(len(row) < 3 for row in table):
+            raise SourceError("damaged .xyz: a row without three numbers", where=file.name)
+        yield title, [element(row[0]) for row in rows], np.array(table)
 
 
 def align(wanted: Sequence[Title], present: Sequence[Title]) -> list[int | None]:

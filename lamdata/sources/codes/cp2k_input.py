@@ -13,6 +13,13 @@ from lamdata.frame import F64
 from ..bytes.files import SourceFile
 from .cp2k_log import FIXED_CELL, periodic_axes, unit_of
 
+STATES = {  # sections of DFT
+    "EFIELD": "electric field",
+    "PERIODIC_EFIELD": "electric field",
+    "EXTERNAL_POTENTIAL": "external potential",
+    "SCCS": "solvent",
+    "EXCITED_STATES": "excited state",
+}
 MAX_INPUT = 16 << 20  # bytes
 
 
@@ -97,6 +104,11 @@ class Cp2kInput:
     def multiplicity(self) -> int | None:
         """MULTIPLICITY, None where CP2K chooses it."""
         return int(self.top.at("FORCE_EVAL/DFT").word("MULTIPLICITY") or 0) or None
+
+    def states(self) -> list[str]:
+        """What is put around the atoms, or asked of their electrons."""
+        inside = self.top.at("FORCE_EVAL/DFT").inside
+        return [said for name, said in STATES.items() if name in inside]
 
     def says(self) -> tuple[object, ...]:
         """What a trajectory takes from it, but the cell."""

@@ -19,13 +19,14 @@ from lamdata.frame import F64
 from lamdata.units import GPA
 
 from ..bytes.lines import Lines
-from ..bytes.numbers import floats
+from ..bytes.numbers import columns, floats
 from ..unit_names import TABLES, canonical
 
 BAR = {"bar": 1e-4 * GPA, "mpa": 1e-3 * GPA, "pa": 1e-9 * GPA}  # eV/Å^3
 MOLAR = {"kcalmol": "kcal/mol", "kjmol": "kJ/mol"}  # as CP2K writes them
 FIXED_CELL = ("NVE", "NVT", "ISOKIN", "LANGEVIN", "NVT_ADIABATIC")  # ensembles
 PRINTED = 2e-3  # Å: vectors are printed with 3 decimals
+NOT_QUICKSTEP = "the energy is not of Quickstep alone"
 ENERGY_LINE = "ENERGY| Total FORCE_EVAL"
 STEADY = (
     "input",
@@ -185,9 +186,12 @@ def _atoms(run: Cp2kRun, line: str, lines: Lines) -> None:
     run.numbers, run.positions = [], []
     for line in lines:
         words = line.split()
-        if len(words) >= 8 and words[0].isdigit() and words[3].isdigit():
+        if len(words) >= 5 and words[0].isdigit() and words[3].isdigit():
+            values = columns(" ".join(words[4:]), count=5)
+            if len(values) < 5:
+                raise SourceError(f"a row of the atoms is cut: {line.strip()[:60]!r}")
             run.numbers.append(int(words[3]))
-            run.positions.append([float(word) * unit for word in words[4:7]])
+            run.positions.append([value * unit for value in values[:3]])
         elif run.positions:
             return
 

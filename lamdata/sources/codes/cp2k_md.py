@@ -23,7 +23,7 @@ from ..bytes.files import SourceFile
 from .cp2k_beside import POSITIONS, Forces, Log, Title, find_forces, find_logs, number_of_run, read_titles, stem_of, xyz_steps
 from .cp2k_cells import Cells
 from .cp2k_input import Cp2kInput
-from .cp2k_log import MARKS, Cp2kRun
+from .cp2k_log import MARKS, NOT_QUICKSTEP, Cp2kRun
 from .cp2k_theory import cp2k_theory
 
 INPUTS = ("*.inp", "*.in")
@@ -37,7 +37,8 @@ class Cp2kMdReader:
 
     name = "cp2k/aimd"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every printed step."""
@@ -48,7 +49,10 @@ class Cp2kMdReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Return what its log states."""
         logs, _ = find_logs(file, read_titles(file))
-        return cp2k_theory(logs[0].file.lines()) if logs else {"code": "CP2K"}
+        stated = cp2k_theory(logs[0].file.lines()) if logs else {"code": "CP2K"}
+        deck = _input(file, logs[0].run() if logs else None)
+        states = [] if deck is None else deck.states()
+        return stated | ({"state": ", ".join(states)} if states and "state" not in stated else {})
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         return bool(POSITIONS.search(file.basename)) and b" i = " in head
@@ -77,6 +81,8 @@ class _Joined:
         run, step = pair or (self.run, None)
         if step is not None and step.converged is False:
             return Rejection(origin=origin, reason="unconverged")
+        if step is not None and (other := next((method for method in step.methods if method != "QS"), None)):
+            return Rejection(origin=origin, reason=NOT_QUICKSTEP, value=f"FORCE_EVAL ( {other} )")
         try:
             cell = self.cells.of(index, pair) if any(self.pbc) else None
             forces, missing = self._forces(index, step, symbols)

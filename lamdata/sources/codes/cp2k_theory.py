@@ -11,6 +11,12 @@ from ..bytes.lines import Lines
 from ..bytes.numbers import floats
 
 FUNCTIONALS: dict[tuple[str, ...], str] = {("BECKE88", "LYP"): "BLYP", ("LYP", "BECKE88"): "BLYP"}
+USUAL = re.compile(  # terms of the energy of atoms alone
+    r"Overlap energy|Self energy|Core Hamiltonian|Hartree|Exchange-correlation|Dispersion|Electronic entropic|Fermi|DFT\+U|Coulomb|Exx|gCP"
+    r"|Repulsive|Core-Core|Electronic energy|Total|GAPW|DFTB|xTB|Halogen|Nonbonded|SRB|Bond|Correction|Charge equilibration|.*Exchange energy"
+    r"|.*repulsion|EEQ|Zeroth|First|Second|Third|Coulombic",
+    re.IGNORECASE,
+)
 DENSITY = ("GPW", "GAPW", "GAPW_XC", "LRIGPW", "RIGPW", "OFGPW")  # methods that have a functional; the others are functionals themselves
 
 
@@ -27,8 +33,8 @@ TITLES = {
     "DFT+U": "hubbard_u",
     "Orbital Basis Set": "basis",
     "Potential information for": "potential",
-    "SCF WAVEFUNCTION OPTIMIZATION": "end",  # all that is stated stands before
-    "ENERGY|": "end",
+    " energy:  ": "term",
+    "ENERGY|": "end",  # all that is stated stands before
 }
 
 
@@ -38,6 +44,7 @@ def cp2k_theory(lines: Lines) -> dict[str, Any]:
     parts: list[str] = []
     basis: set[str] = set()
     potential: set[str] = set()
+    states: list[str] = []
     method = ""  # DFTB, xTB, PM6, ...: brings its own dispersion, of which the output says little
     while (found := lines.title(TITLES)) is not None and found[0] != "end":
         name, line = found
@@ -60,12 +67,17 @@ def cp2k_theory(lines: Lines) -> dict[str, Any]:
             out["dispersion"] = out.get("dispersion", "D3") + "(BJ)"
         elif name == "hubbard_u":
             out["hubbard_u"] = "DFT+U"
+        elif name == "term" and (found_term := re.match(r" +(\S.*? energy): +(-?\d+\.\d+)", line)):
+            if not USUAL.match(found_term[1]) and float(found_term[2]):
+                states.append(found_term[1].removesuffix(" energy"))
         elif name == "basis":
             basis.add(last)
         elif name == "potential":
             potential.add(re.sub(r"-q\d+$", "", last))
     if "code" not in out:
         return {}
+    if states:
+        out["state"] = ", ".join(dict.fromkeys(states))
     if method:
         return out | {"functional": method}
     exact = out.pop("exact", None)

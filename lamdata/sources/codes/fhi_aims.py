@@ -168,6 +168,8 @@ def aims_theory(lines: Iterator[str]) -> dict[str, Any]:
             out.setdefault("dispersion", "MBD")
         elif words and re.match(r"(d3|d4|dftd3|vdw_correction|vdwdf|nlcorr)", words[0].lower()):  # another correction, by its own name
             out.setdefault("dispersion", " ".join(words))
+        elif words[:1] == ["plus_u"]:
+            out["hubbard_u"] = ", ".join([out.get("hubbard_u", "DFT+U"), " ".join(words[1:])])
         elif words[:1] in (["homogeneous_field"], ["fixed_spin_moment"]) or words and words[0].startswith("force_occupation"):
             out.setdefault("state", " ".join(words))
         elif "defaults for" in line and "Suggested" in line:

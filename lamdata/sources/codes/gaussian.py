@@ -7,6 +7,7 @@ method or excited state that the forces are derivatives of; the theory says whic
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -161,14 +162,14 @@ class GaussianRun(JobRun):
         rows = self._table(AXES)
         self.moved = True
         self.numbers = [int(row[1]) for row in rows if int(row[1]) != VECTOR]
-        self.positions = np.array([[float(word) for word in row[-3:]] for row in rows if int(row[1]) != VECTOR])
-        vectors = [[float(word) for word in row[-3:]] for row in rows if int(row[1]) == VECTOR]
+        self.positions = np.array([_numbers(row[-3:]) for row in rows if int(row[1]) != VECTOR])
+        vectors = [_numbers(row[-3:]) for row in rows if int(row[1]) == VECTOR]
         self.cell, self.standard = np.array(vectors) if len(vectors) == 3 else None, None
 
     def on_standard_axes(self, line: str) -> None:
         """Printed for another geometry than the input axes were, it leaves none along the input's axes."""
         rows = self._table(AXES)
-        now = np.array([[float(word) for word in row[-3:]] for row in rows])
+        now = np.array([_numbers(row[-3:]) for row in rows])
         if self.standard is not None and (now.shape != self.standard.shape or abs(now - self.standard).max(initial=0.0) > STANDS):
             self.positions = None
         self.standard, self.moved = now, True
@@ -249,7 +250,7 @@ class GaussianRun(JobRun):
         rows = self._table(FORCES)
         if self.step is None:
             return None
-        forces = np.array([[float(word) for word in row[-3:]] for row in rows if int(row[1]) != VECTOR])
+        forces = np.array([_numbers(row[-3:]) for row in rows if int(row[1]) != VECTOR])
         self.step.forces = forces * FORCE
         if self.positions is None:
             self.step.reason = "forces without the input orientation"
@@ -294,6 +295,11 @@ class GaussianRun(JobRun):
                 labels, numbers = line[: edges[0]].split(), [line[i:j] for i, j in pairwise(edges)]
                 rows.append(words if len(words) >= len(labels) + 3 else [*labels, *numbers])
         return rows
+
+
+def _numbers(words: Sequence[str]) -> list[float]:
+    """Numbers, nan for the stars of one that is too wide for its column."""
+    return [math.nan if "*" in word else float(word) for word in words]
 
 
 GAUSSIAN = TextReader(

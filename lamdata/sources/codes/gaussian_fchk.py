@@ -32,6 +32,8 @@ WANTED = (
     "Number of point charges in /Mol/", "ETran state values", "ETran scalars", "Number of translation vectors",
 )  # fmt: skip
 UNKNOWN = "root not known"
+LAYERS = re.compile(r"\boniom\b")
+UNTOLD_METHODS = re.compile(r"(?:^|\s)(?:ro|r|u)?(?:cis\(d\)|sac-ci|zindo)")  # excited states whose energies are not told apart
 SAME_STATE = 1e-5  # Hartree: nine digits are kept of a state's energy
 METHOD, BASIS = slice(10, 70), slice(70, None)  # of the second line
 PER_STATE = 16  # values, of which the first is the energy
@@ -43,7 +45,8 @@ class FchkReader:
 
     name = "gaussian/fchk"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the one frame."""
@@ -56,7 +59,10 @@ class FchkReader:
         if 0.0 in found.get("Nuclear charges", ()) or min(found["Atomic numbers"]) < 1:
             yield Rejection(origin=origin, reason=GHOSTS)
             return
-        if self.theory(file).get("state", "").endswith(UNKNOWN):
+        head = file.head(400).decode("utf-8", errors="replace").partition("\n")[2].partition("\n")[0].lower()
+        if LAYERS.search(head) or {"oniom", "counterpoise"} & route_words(_route(file)).keys():
+            raise SourceError("a run of layers or fragments, whose energies are not those of the whole", where=file.name)
+        if UNTOLD_METHODS.search(head) or self.theory(file).get("state", "").endswith(UNKNOWN):
             yield Rejection(origin=origin, reason=UNTOLD)
             return
         if found.get("Number of translation vectors", [0])[0] > 0:

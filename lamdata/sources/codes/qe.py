@@ -89,9 +89,9 @@ class PwRun(Run):
         return self.take()
 
     def on_positions(self, line: str) -> Step | None:
-        rows = [next(self.lines, "").split() for _ in range(self.natoms)]
-        self.labels = [row[0] for row in rows]
-        table = np.array([[float(word) for word in row[1:4]] for row in rows])
+        rows = [(next(self.lines, "").split(maxsplit=1) + ["", ""])[:2] for _ in range(self.natoms)]
+        self.labels = [label for label, _ in rows]
+        table = np.array([columns(row, count=3)[:3] for _, row in rows])  # which of them are fixed may follow
         if _title_word(line) == "crystal":
             self.positions = None if self.cell is None else table @ self.cell
         else:

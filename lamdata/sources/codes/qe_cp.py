@@ -51,7 +51,8 @@ class CpReader:
 
     name = "qe/cp"
     options: dict[str, tuple[str, ...]] = {"input": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every printed step."""

@@ -39,6 +39,10 @@ STATES = {
     "External forces energy": "external forces",
     "pot.stat. contrib. (-muN)": "fixed Fermi level",
     "solvation energy": "solvent",
+    "electrostatic embedding": "solvent",
+    "Electronic Dipole per cell": "electric field",  # of the Berry phase
+    "constraint energy (Ryd)": "moments constrained",
+    "the spin up/dw Fermi energies": "moment fixed",
 }
 DISPERSION = {
     "Parameters for Dispersion (Grimme-D2)": "D2",

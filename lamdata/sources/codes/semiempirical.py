@@ -19,11 +19,13 @@ from ..bytes.files import SourceFile
 from ..bytes.numbers import columns
 from .dftb_input import DftbInput
 
+SIGNS = (b"distribution function\n", b"Calculation with static geometry", b"Geometry optimization step:", b"MD step:", b"Band energy:")
 INPUTS = ("dftb_pin.hsd", "dftb_in.hsd")
 STEP = re.compile(r"^ *(?:Geometry optimization|MD|Difference derivative|Socket interfaced) step: *(\d+)(?:.*step: *(\d+))?", re.MULTILINE)
 ENERGIES = ("Force related energy", "Total Mermin free energy", "Total energy")  # the first that is printed
 TAGGED = {"Total Mermin free energy": "mermin_energy", "Total energy": "total_energy"}  # the same in results.tag
 DIGITS = 2e-8  # Hartree: energies have 8 or 10 decimals
+DIPOLE = 1e-5  # au for 1 Å: charges and dipole have 8 decimals, an input that a person wrote fewer
 SAME_FORCE = 1e-6  # Hartree/bohr
 # sqm prints kcal/mol from eV by this rounded factor; undone the same way, forces stay derivatives of the energy in eV.
 SQM_KCAL = 1 / 23.061  # eV
@@ -39,7 +41,8 @@ class DftbPlusReader:
 
     name = "dftbplus/detailed"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the one frame."""
@@ -62,7 +65,8 @@ class DftbPlusReader:
         return {"code": "DFTB+"} | ({"functional": "DFTB"} if deck is None else deck.theory())
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        return file.basename == "detailed.out" or b" iSCC Total electronic " in head
+        """Its table of cycles; without self-consistency its first lines under its usual name."""
+        return b" iSCC Total electronic " in head or file.basename == "detailed.out" and any(sign in head for sign in SIGNS)
 
 
 def _dftb_input(file: SourceFile) -> DftbInput | None:
@@ -75,6 +79,7 @@ def _dftb_frame(file: SourceFile, text: str, deck: DftbInput, *, origin: str) ->
     _prove_static(text, deck)
     symbols, positions, cell = deck.geometry()
     _prove_atoms(text, symbols, deck)
+    _prove_positions(text, positions, deck)
     if "Excitation Energy" in text:
         raise Unusable("of an excited state, or beside one")
     energy = next(found for name in ENERGIES if (found := _energy(text, name)) is not None)
@@ -118,6 +123,18 @@ def _prove_atoms(text: str, symbols: list[str], deck: DftbInput) -> None:
         printed = Counter(int(row.split()[0]) for row in table[1].splitlines())
         if [printed[atom] for atom in range(1, len(symbols) + 1)] != shells:
             raise Unusable(f"the shells of its atoms are not those of {deck.file.basename}")
+
+
+def _prove_positions(text: str, positions: F64, deck: DftbInput) -> None:
+    """Refuse positions that do not make the dipole moment of the charges that are printed; crystals print none."""
+    dipole = re.search(r"^Dipole moment:(.*) au *$", text, re.MULTILINE)
+    charges = re.search(r"^ *(?:Atomic gross|Net atomic) charges.*\n *Atom.*\n((?: +\d+ +\S+ *\n)+)", text, re.MULTILINE)
+    if dipole is None or charges is None or len(charges[1].splitlines()) != len(positions):
+        return
+    found = np.array([columns(row)[1] for row in charges[1].splitlines()]) @ positions / BOHR
+    if np.abs(found - columns(dipole[1], count=3)).max() > DIPOLE * (1 + np.abs(positions).max()):
+        stated = " ".join(dipole[1].split())
+        raise Unusable(f"its dipole moment is not that of the geometry of {deck.file.basename}", f"{stated} au, {found.round(6).tolist()}")
 
 
 def _charge(text: str, deck: DftbInput) -> int:
@@ -200,7 +217,8 @@ class SqmReader:
 
     name = "sqm/output"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the one frame."""

@@ -214,6 +214,8 @@ def siesta_theory(lines: Iterator[str]) -> dict[str, Any]:
             out["spin"] = "collinear" if line.split()[-1] in ("T", "true") else "none"
         elif low.startswith("redata: spin configuration"):
             out["spin"] = {"none": "none", "collinear": "collinear"}.get(low.split()[-1], "noncollinear")
+        elif (found := re.match(r"siesta: (duext|emeta) += +(\S+)", low)) and first_number(found[2]):
+            out["state"] = {"duext": "external field", "emeta": "metadynamics"}[found[1]]
         elif low.startswith("siesta: e_ks"):
             break
     if authors:

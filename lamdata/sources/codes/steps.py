@@ -234,7 +234,8 @@ class TextReader:
     signs: tuple[bytes | tuple[bytes, ...], ...]  # any of them in the first bytes tells the format; of several in brackets, all
     endings: tuple[str, ...] = ("",)  # of the name of a file, any of them
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    open_units: bool = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every ionic step."""

@@ -28,7 +28,8 @@ class OpenmxReader:
 
     name = "openmx/md"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every step."""
@@ -130,7 +131,8 @@ class PwmatReader:
 
     name = "pwmat/movement"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every step."""
@@ -219,7 +221,8 @@ class N2p2Reader:
 
     name = "n2p2"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = ("length", "energy", "force")
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every structure between `begin` and `end`; each is a group of its own, the format knows no trajectories."""

@@ -217,7 +217,8 @@ class OutcarRun(Run):
         for name in ("POSCAR", "CONTCAR"):
             beside = self.file.sibling(name)
             counts = [] if beside is None else poscar_counts(beside)
-            if sum(counts) == self.natoms and len(counts) == len(self.elements):
+            same = counts[: len(self.counts)] == self.counts  # of another run: other atoms, or in another order
+            if same and sum(counts) == self.natoms and len(counts) == len(self.elements):
                 return counts
         message = f"states the number of atoms of {len(self.counts)} species out of {len(self.elements)}"
         raise SourceError(message, where=self.file.name, hint="put the POSCAR beside it, or read vasprun.xml")

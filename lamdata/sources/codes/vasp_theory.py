@@ -24,8 +24,9 @@ GGA = {
 DISPERSION = {1: "D2", 10: "D2", 11: "D3", 12: "D3(BJ)", 13: "D4", 2: "TS", 20: "TS", 202: "MBD", 4: "dDsC", 263: "MBD", 3: "ULG"}
 TAG = re.compile(
     r"\s+(ENCUT|GGA|METAGGA|LHFCALC|HFSCREEN|AEXX|ISPIN|LNONCOLLINEAR|LUSE_VDW|IVDW|LDAU|LVDW|ISMEAR|LSOL"
-    r"|EFIELD|NUPDOWN|I_CONSTRAINED_M|ICORELEVEL)\s*=\s*([^\s;]+)"
+    r"|EFIELD|EFIELD_PEAD|NUPDOWN|I_CONSTRAINED_M|ICORELEVEL)\s*=\s*(\S[^;\n]*)"
 )
+UNSET = 1e3  # V/Å: some versions write a huge number where no field is set
 STATES = {  # tags that make the energy that of another state, the value that does not, and what to say
     "EFIELD": (0, "in a field (EFIELD = {})"),
     "NUPDOWN": (-1, "moment fixed (NUPDOWN = {})"),
@@ -49,7 +50,7 @@ def outcar_theory(lines: Iterator[str]) -> dict[str, Any]:
         elif "LDAUU =" in line or "LDAUL =" in line or "LDAUJ =" in line:
             tags["LDAU" + line.partition("LDAU")[2][0]] = line.rpartition("=")[2].strip()
         elif found := TAG.match(line):
-            tags[found[1]] = found[2]
+            tags[found[1]] = found[2].strip() if found[1] == "EFIELD_PEAD" else found[2].split()[0]
         elif "Iteration" in line:
             break
     return theory_of(tags, titles, version) if version else {}
@@ -76,9 +77,20 @@ def _state(tags: Mapping[str, str]) -> str:
     """What else the energy is of than the ground state of the atoms alone; "" where it is that."""
     stated = {name: number(tags, name, usual) for name, (usual, _) in STATES.items()}
     said = [STATES[name][1].format(f"{value:g}") for name, value in stated.items() if value != STATES[name][0]]
+    said += (
+        [f"in a field (EFIELD_PEAD = {tags['EFIELD_PEAD']})"]
+        if any(0 < abs(x) < UNSET for x in _numbers(tags.get("EFIELD_PEAD", "")))
+        else []
+    )
     said += ["occupations fixed (ISMEAR = -2)"] if number(tags, "ISMEAR") == -2 else []
     said += ["implicit solvent (LSOL)"] if _true(tags, "LSOL") else []
     return ", ".join(said)
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers at the start of a tag's value; a value without any is none."""
+    found = re.match(r"(?:\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?)*", text)
+    return [float(word.replace("D", "E").replace("d", "e")) for word in found[0].split()] if found else []
 
 
 def _functional(tags: Mapping[str, str], titles: list[str]) -> str | None:

@@ -12,7 +12,6 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
+from lamdata.fields import KEYS as NAMED
 from lamdata.frame import Frame, Rejection
 
 from ..bytes.files import SourceFile, Span, even_spans
@@ -27,14 +27,15 @@ from ..bytes.json_items import load, parse
 from ..bytes.lmdb_pages import LmdbFile
 from ..bytes.say import say
 from ..bytes.ulm import UlmFile
+from ..unit_names import TABLES
 from .ase_rows import RESULTS, Found, find_labels, frame_of_row, name_of_group, plain_value
 from .deepmd_lmdb import has_key, is_lmdb
 from .extxyz import formula
-from .label_names import AskedKeys
 
 ARRAYS = {"numbers": np.int32, "positions": np.float64, "cell": np.float64, "forces": np.float64, "stress": np.float64}
 SCALARS = ("energy", "free_energy", "charge", "pbc", "unique_id", "key_value_pairs", "data", "constraints")
 OTHERS = ("dipole", "magmoms", "magmom", "charges")  # labels that are not stored: whether a row has them is all that is asked
+TABLE = "SELECT type FROM sqlite_master WHERE name = 'systems'"
 STEPS = 5_000_000  # of the sqlite machine between two rows: a crafted schema could compute for ever
 TRAJECTORY = b"ASE-Trajectory"  # its tag in the ULM format
 MAX_ROW = 64 << 20  # bytes of one row, unpacked
@@ -45,7 +46,8 @@ class AseDbReader:
 
     name = "ase/db"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = tuple(TABLES)
+    open_keys = NAMED
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -70,8 +72,11 @@ class AseDbReader:
                 raise SourceError(f"damaged sqlite database: {say(err)}", where=file.name) from err
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """An sqlite signature with ASE's table in the first page, or its usual ending."""
-        return head.startswith(b"SQLite format 3\0") and (b"systems" in head or file.basename.endswith(".db"))
+        """An sqlite database with ASE's table."""
+        if not head.startswith(b"SQLite format 3\0"):
+            return False
+        with file.local() as path, closing(open_readonly(path)) as database:
+            return bool(database.execute(TABLE).fetchone() == ("table",))
 
 
 class AseJsonReader:
@@ -79,7 +84,8 @@ class AseJsonReader:
 
     name = "ase/json"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = tuple(TABLES)
+    open_keys = NAMED
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -100,7 +106,8 @@ class AseLmdbReader:
 
     name = "ase/lmdb"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = tuple(TABLES)
+    open_keys = NAMED
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -121,7 +128,8 @@ class AseTrajReader:
 
     name = "ase/traj"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = tuple(TABLES)
+    open_keys = NAMED
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""
@@ -148,21 +156,12 @@ class AseTrajReader:
 def _frames(
     rows: Callable[[SourceFile], Iterator[tuple[int, dict[str, Any]]]], spec: SourceSpec, file: SourceFile, *, group: str | None = None
 ) -> Iterator[Frame | Rejection]:
-    """Frames of (index, row); a key that the card names must be in some row of the whole file."""
-    asked = AskedKeys(spec)
-
-    def find(row: dict[str, Any], where: str) -> Found:
-        found = find_labels(row, spec, where=where)
-        asked.see(found.names, names=found.all_names, atoms=np.size(plain_value(row.get("numbers"))))
-        return found
-
+    """Frames of (index, row)."""
     for i, row in rows(file):
         origin = f"{file.name}#{i}"
-        found = find(row, origin)
+        found = find_labels(row, spec, where=origin)
         name = group if group is not None and not spec.keys.get("group") else _group(row, found, file)
         yield frame_of_row(row, found, spec, origin=origin, group=name)
-    whole = None if file.span is None else replace(file, span=None)
-    asked.finish(None if whole is None else lambda: (find(row, file.name) for _, row in rows(whole)), where=file.name)
 
 
 def _group(row: dict[str, Any], found: Found, file: SourceFile) -> str:
@@ -186,7 +185,7 @@ def _asked(file: SourceFile, count: int) -> range:
 
 def _sqlite_rows(database: sqlite3.Connection, file: SourceFile) -> Iterator[tuple[int, dict[str, Any]]]:
     """(index, row) by id."""
-    kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
+    kind = database.execute(TABLE).fetchone()
     if kind != ("table",):
         raise SourceError("no table `systems`: not an ASE database", where=file.name)
     columns = {column[1] for column in database.execute("PRAGMA table_info(systems)")}

@@ -19,6 +19,7 @@ from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection
 
 from ..build import Unusable, build, marks_isolated, rejects, tensor, whole
+from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_constraints
 from .label_names import KEYS, REFERENCE, label_in, lacking, unread_labels
@@ -35,7 +36,6 @@ class Found:
 
     names: dict[str, str]
     values: dict[str, Any]
-    all_names: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -66,7 +66,6 @@ def find_labels(row: Mapping[str, Any], spec: SourceSpec, *, where: str) -> Foun
     return Found(
         names=names,
         values={label: everywhere[name] for label, name in names.items()},
-        all_names=tuple(everywhere),
         left_out=missing + unread_labels(everywhere, read=names, silent=silent) + _hidden(data, {**pairs, **results}),
     )
 
@@ -89,7 +88,9 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
     values, left_out = {label: plain_value(value) for label, value in found.values.items()}, found.left_out
     if lattice is None and not {"virial", "stress"}.isdisjoint(values):
         left_out = (*left_out, "virial: the frame is not periodic")
-    atoms = np.size(numbers)
+    atoms, pairs = np.size(numbers), pairs_of(row)
+    if not SAID.isdisjoint(pairs):
+        check_record(pairs, [int(number) for number in np.ravel(numbers)])
     forces = None if values.get("forces") is None else np.asarray(values["forces"], np.float64) * unit["force"]
     held = fixed_by_constraints(row.get("constraints"), atoms)
     if forces is not None and forces.size == 3 * atoms and are_zeroed(forces.reshape(-1, 3), held):
@@ -107,7 +108,8 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
         charge=whole(values["charge"], "charge") if "charge" in values else 0,
         multiplicity=whole(values["multiplicity"], "multiplicity") if "multiplicity" in values else None,
         split=str(values.get("split", "")),
-        isolated=atoms == 1 and marks_isolated(pairs_of(row).get("config_type")),
+        isolated=atoms == 1 and marks_isolated(pairs.get("config_type")),
+        converged=says_converged(pairs),
         left_out=left_out,
     )
 

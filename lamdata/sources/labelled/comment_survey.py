@@ -1,4 +1,4 @@
-"""Comment lines of a file -> what its keys say beside labels: groups, a published split, isolated atoms. For a proposed card."""
+"""Comment lines of a file -> what its keys say beside labels: groups, a published split. For a proposed card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from lamdata.fields import SplitName
 
-from ..build import marks_isolated
 from .label_names import KEYS
 
 SPLIT_KEYS = ("split", "subset", "data_split", "dataset_split", "partition", "set")
@@ -26,21 +25,18 @@ class CommentSurvey:
     frames: int = 0
     groups: dict[str, int] = field(default_factory=dict)  # key that names a group -> how many groups, the usual names first
     splits: dict[str, dict[str, int]] = field(default_factory=dict)  # key that names a split -> {value as written: frames}
-    isolated: list[int] = field(default_factory=list)  # index of each frame that says it is an isolated atom
 
 
-def survey_comments(comments: Iterable[tuple[Mapping[str, str], int]]) -> CommentSurvey:
-    """Look at (pairs of the comment, atoms) of frames. A key that differs in every frame names no group, one with other words no split."""
+def survey_comments(comments: Iterable[Mapping[str, str]]) -> CommentSurvey:
+    """Look at the pairs of the comments of frames. A key that differs in every frame names no group, one with other words no split."""
     out, groups = CommentSurvey(), {key: Counter[str]() for key in KEYS["group"]}
     splits = {key: Counter[str]() for key in SPLIT_KEYS}
-    for index, (info, atoms) in enumerate(comments):
+    for info in comments:
         out.frames += 1
         for table in (groups, splits):
             for key, counts in table.items():
                 if key in info and len(counts) < ENOUGH:
                     counts[info[key]] += 1
-        if atoms == 1 and marks_isolated(info.get("config_type")):
-            out.isolated.append(index)
     out.groups = {key: len(counts) for key, counts in groups.items() if counts and len(counts) < max(2, counts.total())}
     out.splits = {key: dict(counts) for key, counts in splits.items() if counts and all(value.lower() in SPLITS for value in counts)}
     return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,8 @@ from .deepmd_sets import LABELS, Numbers, System, frames_of, unread_labels
 
 MAX_TYPES = 8 << 20  # bytes of type.raw and type_map.raw
 MAX_NAMES = 1000
+MAX_HEAD = 8000  # bytes; the last word of so long a head may be cut
+NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?")
 
 
 class NpyReader:
@@ -39,7 +42,8 @@ class NpyReader:
 
     name = "deepmd/npy"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of one set."""
@@ -76,7 +80,8 @@ class RawReader:
 
     name = "deepmd/raw"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of the system."""
@@ -90,8 +95,11 @@ class RawReader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """`coord.raw`, unless the system also has sets: then it is the same data as text."""
-        return file.basename == "coord.raw" and not file.siblings("set.*/coord.npy")
+        """`coord.raw` of rows of numbers, unless the system also has sets: then it is the same data as text."""
+        words, ended = head.lstrip().split(b"\n")[0].split(), b"\n" in head.lstrip() or len(head) < MAX_HEAD
+        numbers = words if ended else words[:-1]  # the last may be cut
+        rows = bool(numbers) and all(NUMBER.fullmatch(word) for word in numbers) and not (ended and len(words) % 3)
+        return file.basename == "coord.raw" and rows and not file.siblings("set.*/coord.npy")
 
 
 class Hdf5Reader:
@@ -99,7 +107,8 @@ class Hdf5Reader:
 
     name = "deepmd/hdf5"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
         """Yield the frames of all systems and sets, by name."""
@@ -120,8 +129,13 @@ class Hdf5Reader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """An HDF5 signature and a name that is not one of other codes' (vaspout.h5)."""
-        return head.startswith(b"\x89HDF\r\n\x1a\n") and file.basename.endswith((".hdf5", ".h5")) and "vaspout" not in file.basename
+        """An HDF5 file in which some group has `type.raw`."""
+        import h5py
+
+        if not head.startswith(b"\x89HDF\r\n\x1a\n"):
+            return False
+        with file.local() as path, h5py.File(path, "r") as root:
+            return "type.raw" in root or root.visit(lambda name: name.endswith("/type.raw") or None) is not None
 
 
 def folder_system(file: SourceFile, spec: SourceSpec, *, up: str) -> System:
@@ -162,7 +176,21 @@ def make_system(
         raise SourceError(
             f"{len(types)} atoms with types {types.min(initial=0)}..{types.max(initial=0)}, but {len(named)} names", where=where
         )
+    if names and named != names:
+        _refuse_other_names(types, named, names, where=where)
     return System(types=types, elements=np.array([_number(n) for n in named]), periodic=periodic, group=group)
+
+
+def _refuse_other_names(types: Numbers, named: list[str], names: list[str], *, where: str) -> None:
+    """Raise where the card calls a type that is used otherwise than the system does."""
+    for kind in np.unique(types).tolist():
+        stated = names[kind] if kind < len(names) else "nothing"
+        if stated != named[kind]:
+            raise SourceError(
+                f"its type_map says {stated} of type {kind}, the card says {named[kind]}",
+                where=where,
+                hint="leave `options: {type_map}` out",
+            )
 
 
 def _number(name: str) -> int:

@@ -28,7 +28,8 @@ class LmdbReader:
 
     name = "deepmd/lmdb"
     options = {"type_map": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the frames by key."""

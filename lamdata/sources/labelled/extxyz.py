@@ -23,15 +23,17 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
+from lamdata.fields import KEYS as NAMED
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 
-from ..build import NUMBERS, Unusable, build, marks_isolated, rejects, tensor, whole
+from ..build import NUMBERS, Unusable, build, marks_isolated, number_of, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
+from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES, canonical
 from .comment_survey import CommentSurvey, survey_comments
 from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, unit_in_name
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
-from .label_names import KEYS, REFERENCE, AskedKeys, lacking, unread_labels
+from .label_names import KEYS, REFERENCE, lacking, unread_labels
 from .two_statements import same, virial_of_both
 
 __all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "blocks", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
@@ -62,12 +64,12 @@ class ExtxyzReader:
 
     name = "extxyz"
     options = {"stress": ("ase", "pressure"), "charge": ()}
-    open_units = True
+    open_units = tuple(TABLES)
+    open_keys = NAMED
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the frames."""
         layouts: dict[tuple[str | None, ...], Layout] = {}
-        asked = AskedKeys(spec)
         span = file.span or Span(first=0, stop=MAX_ATOMS**2)
         with file.open() as stream:
             if span.offset:
@@ -78,15 +80,13 @@ class ExtxyzReader:
                 key = (*info, info.get("Properties"), *(info[k] for k in info if "unit" in k.lower()))
                 if key not in layouts:
                     layouts[key] = layout_of(info, spec, where=origin)
-                _see(asked, info, layouts[key], atoms=len(rows))
                 yield _frame(info, rows, layouts[key], spec, file, origin=origin)
-        asked.finish(None if file.span is None else lambda: _look(file, spec, asked), where=file.name)
 
     def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
-        """What the comments of the first frames say of groups, of a published split and of isolated atoms."""
+        """What the comments of the first frames say of groups and of a published split."""
         with file.open() as stream:
             some = itertools.islice(blocks(stream, file.name), frames)
-            return survey_comments((parse_comment(comment), len(rows)) for comment, rows in some)
+            return survey_comments(parse_comment(comment) for comment, _ in some)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -182,19 +182,6 @@ def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layou
     )
 
 
-def _see(asked: AskedKeys, info: Mapping[str, str], layout: Layout, *, atoms: int) -> bool:
-    names = (key for key in (*info, *layout.columns) if key != "Properties")
-    return asked.see((*layout.info, *(("forces",) if layout.forces else ())), names=names, atoms=atoms)
-
-
-def _look(file: SourceFile, spec: SourceSpec, asked: AskedKeys) -> Iterator[bool]:
-    """See the frames of a whole file."""
-    with file.open() as stream:
-        for comment, rows in blocks(stream, file.name):
-            info = parse_comment(comment)
-            yield _see(asked, info, layout_of(info, spec, where=file.name), atoms=len(rows))
-
-
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:
     """Columns of each property in "species:S:1:pos:R:3:..."."""
     parts = properties.strip().split(":")
@@ -272,7 +259,7 @@ def _frame(
     length = layout.factors["length"]
     cell = cell_of(info, length)
     pbc = _pbc(info.get("pbc"), cell)
-    labels, left_out = _labels(info, layout, spec), layout.left_out
+    labels, left_out = _labels(info, layout, spec, where=origin), layout.left_out
     if not any(pbc) and not {"virial", "stress"}.isdisjoint(labels):
         labels = {label: value for label, value in labels.items() if label not in ("virial", "stress")}
         left_out = (*left_out, "virial: the frame is not periodic")
@@ -281,8 +268,11 @@ def _frame(
     forces = None if layout.forces is None else numbers_of(columns[layout.columns[layout.forces]]) * layout.factors["force"]
     if forces is not None and "move_mask" in layout.columns and are_zeroed(forces, fixed_by_mask(columns[layout.columns["move_mask"]])):
         forces, left_out = None, (*left_out, ZEROED)
+    if not SAID.isdisjoint(info):
+        check_record(info, [NUMBERS.get(symbol) or number_of(symbol) for symbol in symbols])
     return build(
         origin=origin,
+        converged=says_converged(info),
         group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or formula(symbols)}",
         symbols=symbols,
         positions=numbers_of(columns[layout.columns["pos"]]) * length,
@@ -331,7 +321,7 @@ def cell_of(info: Mapping[str, str], length: float) -> F64 | None:
     return np.diag(values) if values.size == 3 else values.reshape(3, 3)
 
 
-def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec) -> dict[str, Any]:
+def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec, *, where: str) -> dict[str, Any]:
     """Labels of the comment line, in eV and Å."""
     out: dict[str, Any] = {"charge": whole(spec.options["charge"], "charge")} if "charge" in spec.options else {}
     for label, key in layout.info.items():
@@ -344,8 +334,8 @@ def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec) -> dict[s
         elif label == "stress":
             sign = -1.0 if spec.options.get("stress") == "pressure" else 1.0
             out[label] = sign * tensor(numbers(text)) * layout.factors["stress"]
-        elif label in ("charge", "multiplicity"):
-            out[label] = whole(text, label)
+        elif label in ("charge", "multiplicity") and out.setdefault(label, whole(text, label)) != whole(text, label):
+            raise SourceError(f"says a charge of {text}, the card says {out[label]}", where=where, hint="leave `options: {charge}` out")
     return out
 
 

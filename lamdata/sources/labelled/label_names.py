@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-
-from lamdata.catalog import SourceSpec
-from lamdata.errors import SourceError
 
 KEYS = {
     "energy": ("energy", "Energy", "free_energy", "energies", "total_energy", "TotEnergy"),
@@ -69,33 +65,6 @@ def unread_labels(names: Iterable[str], *, read: Mapping[str, str | None], silen
         chosen = next((read[kind] for kind in (label, "stress" if label == "virial" else label) if read.get(kind)), None)
         out.append(f"{label}: {name!r} is not read{f', {chosen!r} is' if chosen else ''}")
     return tuple(out)
-
-
-class AskedKeys:
-    """The keys that a card names, of which none may be missing from all frames of a file; a lone atom needs no forces and no stress."""
-
-    def __init__(self, spec: SourceSpec):
-        self._unseen = {label: key for label, key in spec.keys.items() if key}  # label -> key of what no frame had so far
-        self._missed: dict[str, tuple[str, ...]] = {}  # label -> names in the first frame that should have had it
-
-    def see(self, present: Iterable[str], *, names: Iterable[str], atoms: int) -> bool:
-        """Take in a frame: the labels whose key it has, all names in it, its atoms; return whether some key is still to be found."""
-        for label in present:
-            self._unseen.pop(label, None)
-        for label in self._unseen:
-            if label not in self._missed and (atoms > 1 or label not in OF_SEVERAL):
-                self._missed[label] = tuple(sorted(names))
-        return bool(self._unseen)
-
-    def finish(self, elsewhere: Callable[[], Iterable[object]] | None = None, *, where: str) -> None:
-        """Raise where no frame had a key; `elsewhere` sees the frames of the other parts of the file, one by one."""
-        if self._unseen and self._missed and elsewhere is not None:
-            for _ in itertools.takewhile(lambda _: self._unseen, elsewhere()):
-                pass
-        for label, names in self._missed.items():
-            if label in self._unseen:
-                hint = f"it has: {', '.join(names[:20]) or 'none'}; a file without it is a source of its own"
-                raise SourceError(f"no key {self._unseen[label]!r} for {label} in any frame", where=where, hint=hint)
 
 
 def lacking(label: str, key: str) -> str:

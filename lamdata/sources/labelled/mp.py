@@ -17,11 +17,12 @@ from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.units import KBAR
 
-from ..build import Unusable, build, rejects, whole
+from ..build import Unusable, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import is_lines, lines, members, parse, read_small, records
 from ..codes.vasp_labels import FREE, energy_of, number, settled, unusable
 from ..codes.vasp_theory import theory_of
+from ..stated import check_record
 from .pymatgen_json import structure_fields
 from .record_labels import mapping
 
@@ -35,7 +36,8 @@ class TaskReader:
 
     name = "mp/task"
     options: dict[str, tuple[Any, ...]] = {"energy": tuple(ENERGIES)}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the ionic steps in the order of the runs."""
@@ -88,18 +90,21 @@ def _steps(task: dict[str, Any], energy: str, group: str, prefix: str, start: in
             start += 1
             continue
         for position, step in enumerate(steps):
-            yield _frame(step, calculation, energy, group, origin=f"{prefix}{start}", is_last=position == len(steps) - 1)
+            yield _frame(step, calculation, task, energy, group, origin=f"{prefix}{start}", is_last=position == len(steps) - 1)
             start += 1
 
 
 @rejects("an ionic step")
-def _frame(step: Any, calculation: dict[str, Any], energy: str, group: str, *, origin: str, is_last: bool) -> Frame | Rejection:
+def _frame(
+    step: Any, calculation: dict[str, Any], task: dict[str, Any], energy: str, group: str, *, origin: str, is_last: bool
+) -> Frame | Rejection:
     tags = _tags(calculation)
     if (refused := unusable(tags)) is not None:
         raise Unusable(refused)
     if not step.get("electronic_steps") and tags.get("ML_LMLFF") == "T":
         raise Unusable("machine-learned")
     fields = structure_fields(step["structure"])
+    check_record(task, [number_of(symbol) for symbol in fields["symbols"]])
     stress = step.get("stress")
     return build(
         **fields | {"charge": fields["charge"] or _charge(calculation)},

@@ -42,7 +42,8 @@ class S2efReader:
 
     name = "oc20/s2ef"
     options = {"energy": ENERGIES}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the frames; each must have its line in the txt."""
@@ -77,7 +78,8 @@ class Oc20LmdbReader:
 
     name = "oc20/lmdb"
     options = {"energy": ENERGIES}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the records by key."""

@@ -18,6 +18,7 @@ from lamdata.frame import Frame, Rejection
 from ..build import Unusable, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import is_lines, lines, members, parse, read_small, records
+from ..stated import check_record, says_converged
 from .record_labels import labels_of, mapping
 
 PLACEHOLDER = -10.0  # eV per atom, exactly: what 500 failed entries of ChemicalSimilarity carry (data/wbm/readme.md of matbench-discovery)
@@ -31,7 +32,8 @@ class PymatgenReader:
 
     name = "pymatgen/json"
     options: dict[str, tuple[Any, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries; one without a structure comes as a `Rejection`."""
@@ -126,8 +128,13 @@ def frame_of_document(record: Any, *, origin: str, group: str) -> Frame | Reject
     if not isinstance(structure, dict):
         raise Unusable("no structure in it", str(record.get("entry_id", ""))[:60] or None)
     fields, labels = structure_fields(structure), labels_of(record, structure)
+    if record is not structure:
+        numbers = [number_of(symbol) for symbol in fields["symbols"]]
+        for stated in (record, mapping(record, "data")):
+            check_record(stated, numbers)
     _refuse_placeholder(mapping(record, "data"), labels.get("energy"), structure)
-    return build(origin=origin, group=_material(record) or group, **fields, **labels)
+    converged = says_converged(record) if record is not structure else None
+    return build(origin=origin, group=_material(record) or group, converged=converged, **fields, **labels)
 
 
 def _material(record: dict[str, Any]) -> str | None:

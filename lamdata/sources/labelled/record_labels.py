@@ -8,7 +8,7 @@ unit and sign, and it is named instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from lamdata.frame import F64, LABELS
 from lamdata.units import GPA, KBAR
 
 from ..build import Unusable, tensor
+from ..stated import DIFFERENCES
+from .label_names import label_in
 
 STATED = ("matpes_id", "mp_aloe_id", "uncorrected_total_energy")  # keys of the layouts whose stress is kbar with VASP's sign
 NAMES = {
@@ -25,11 +27,7 @@ NAMES = {
     "virial": ("virial",),
     "stress": ("stress", "stress_matrix"),
 }
-OTHERS = {  # what else labels are called, and where else they stand: named, not read
-    "energy": ("total_energy", "final_energy", "corrected_total_energy", "energy_per_atom", "e_fr_energy", "e_0_energy"),
-    "forces": ("dft_forces", "atomic_forces"),
-    "virial": ("virials", "virial_stress", "stress_tensor", "stresses"),
-}
+OTHERS = {"e_fr_energy": "energy", "e_0_energy": "energy", "ef_per_atom": "energy", "e_per_atom_relaxed": "energy"}
 UNITS = (1.0, KBAR, GPA)  # eV/Å^3 of what a stress beside a virial may be in
 CLOSE = 1e-3  # of the largest component
 
@@ -83,8 +81,8 @@ def _unread(record: dict[str, Any], structure: dict[str, Any], *, given: dict[st
     for label in LABELS:
         if label in given or (label == "virial" and "stress" in given):
             continue
-        names = (*NAMES[label], *(NAMES["stress"] if label == "virial" else ()), *OTHERS[label])
-        for place, name in ((place, name) for place, values in places.items() for name in names if values.get(name) is not None):
+        mine = (*NAMES[label], *(NAMES["stress"] if label == "virial" else ()))
+        for place, name in ((place, name) for place, values in places.items() for name in _first_of(mine, values, label)):
             known = place in ("", "data.") and name in NAMES["stress"]
             yield (
                 f"{label}: the unit and sign of `{place}{name}` are not stated"
@@ -92,6 +90,15 @@ def _unread(record: dict[str, Any], structure: dict[str, Any], *, given: dict[st
                 else f"{label}: stands as `{place}{name}`, which is not read"
             )
             break
+
+
+def _first_of(mine: tuple[str, ...], values: Mapping[str, Any], label: str) -> Iterator[str]:
+    """The names below which `values` may have a label, those that are read first."""
+    known = [name for name in mine if values.get(name) is not None]
+    yield from known
+    for name, value in values.items():
+        if value is not None and name not in known and (OTHERS.get(name) or label_in(name)) == label and not DIFFERENCES.search(name):
+            yield name
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from lamdata.frame import F64, Frame, Rejection
 from ..build import Unusable, array, build, number_of, rejects, whole
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
-from .stated import check_count, check_formula, check_ratios, unread_labels
+from ..stated import check_count, check_formula, check_ratios, unread_labels
 
 AXES = "(of forces and stress the axes are not known)"
 NEEDED = ("geometry", "positions_fractional", "species", "composition")
@@ -31,7 +31,8 @@ class AfluxReader:
 
     name = "aflow/aflux"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""

@@ -45,7 +45,8 @@ class AiidaReader:
 
     name = "aiida"
     options: dict[str, tuple[str, ...]] = {"group": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structure nodes."""
@@ -53,7 +54,10 @@ class AiidaReader:
             names = set(archive.namelist())
             if "db.sqlite3" in names:
                 nodes = _sqlite_nodes(archive, spec.options.get("group"), file)
-            elif "data.json" in names and "group" not in spec.options:
+            elif "data.json" in names and "group" in spec.options:
+                hint = "leave it out, or convert the archive with `verdi archive migrate`"
+                raise SourceError("option `group` is for archives of AiiDA 2, this one is older", where=file.name, hint=hint)
+            elif "data.json" in names:
                 nodes = _json_nodes(archive, file)
             else:
                 raise SourceError("neither db.sqlite3 nor data.json in it", where=file.name, hint="convert it with `verdi archive migrate`")

@@ -31,7 +31,8 @@ class CalypsoReader:
 
     name = "calypso"
     options: dict[str, tuple[str, ...]] = {"symbols": (), "energy": ("none", "enthalpy")}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structures; a failed one comes as a `Rejection`."""
@@ -73,8 +74,12 @@ class CalypsoReader:
         return {}
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
-        """The name."""
-        return bool(re.fullmatch(r"pso_(opt|ini)_\d+", file.basename))
+        """The name, and a structure at its start, in pso_opt below an enthalpy."""
+        lines = head.decode("utf-8", "replace").splitlines()
+        while lines and not lines[0].strip() and not looks_like_poscar(lines, 0):
+            lines = lines[1:]
+        found = re.fullmatch(r"pso_(opt|ini)_\d+", file.basename)
+        return found is not None and looks_like_poscar(lines, int(found[1] == "opt"))
 
 
 class _Search:
@@ -83,11 +88,15 @@ class _Search:
     def __init__(self, file: SourceFile, spec: SourceSpec):
         given = file.sibling("../input.dat") or file.sibling("input.dat")
         text = given.bytes(MAX_INPUT).decode("utf-8", "replace") if given is not None else ""
-        self.symbols = str(spec.options.get("symbols", "")).split() or _words(text, "NameOfAtoms")
+        chosen, stated = str(spec.options.get("symbols", "")).split(), _words(text, "NameOfAtoms")
+        if chosen and stated and chosen != stated:
+            said = f"input.dat says that its atoms are {' '.join(stated)}, the card says {' '.join(chosen)}"
+            raise SourceError(said, where=file.name, hint="leave `options: {symbols}` out")
+        self.symbols = chosen or stated
         if not self.symbols:
             hint = 'say `options: {symbols: "Li H"}` in the card'
             raise SourceError("no input.dat with NameOfAtoms above it", where=file.name, hint=hint)
-        fixed = self.symbols == _words(text, "NameOfAtoms") and _words(text, "VSC")[:1] not in (["T"], ["True"])
+        fixed = bool(stated) and _words(text, "VSC")[:1] not in (["T"], ["True"])
         self.numbers = [int(word) for word in _words(text, "NumberOfAtoms") if word.isdigit()] if fixed else []
         pressure = _words(text, "PSTRESS")
         self.pressure = float(pressure[0]) if pressure else 0.0  # kbar

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import SourceSpec
+from lamdata.elements import SYMBOLS
 from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection
 
-from ..build import Unusable, build
+from ..build import NUMBERS, Unusable, build
 from ..bytes.files import SourceFile
 from ..bytes.say import say
-from .stated import check_formula, unread_labels
+from ..stated import check_count, check_formula, unread_labels
 
 MAX_BYTES = 64 << 20
 BLOCK = re.compile(r"^data_\S*", re.MULTILINE | re.IGNORECASE)
@@ -38,6 +39,7 @@ HARMLESS = re.compile(
 CHECKED = re.compile(
     r"parsed as|Possible issue in CIF file|Cannot determine chemical composition|Incorrect stoichiometry|Missing elements"
 )  # by the formula
+SAME_VOLUME = 0.02  # relative; some are of another temperature than the cell
 NO_SYMMETRY = "Defaulting to P1"
 SYMMETRY = re.compile(r"_(?:symmetry|space_group)_(?:space_group_)?(?:name|int_tables|it_number)", re.IGNORECASE)
 
@@ -47,7 +49,8 @@ class CifReader:
 
     name = "cif"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structure of each data block that has atoms."""
@@ -105,6 +108,9 @@ def _structure(block: str, origin: str, group: str) -> Frame | Rejection:
     numbers = [site.specie.Z for site in structure]
     units = check_formula(data.get("_chemical_formula_sum"), numbers)
     issues = [str(one.message) for one in heard if "Possible issue in CIF" in str(one.message)]
+    if units is None:
+        _check_unformulated(data, numbers)
+    _check_volume(data, abs(float(structure.lattice.volume)))
     _check_warnings([*getattr(parser, "warnings", ()), *issues], data, units)
     return build(
         origin=origin,
@@ -138,6 +144,26 @@ def _check_sites(data: dict[str, Any]) -> None:
             continue  # "." and "?" mean full
         if not full:
             raise Unusable(f"disorder: occupancy {str(word)[:20]}")
+
+
+def _check_unformulated(data: dict[str, Any], numbers: list[int]) -> None:
+    """Compare with the multiplicities of the sites and with the elements of the moieties, where there is no sum formula."""
+    for name in ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"):
+        words = [str(word).strip() for word in _column(data, name)]
+        if words and all(word.isdigit() for word in words):
+            check_count(sum(map(int, words)), len(numbers), "the number of atoms, by the multiplicities of the sites,")
+    moieties = str(data.get("_chemical_formula_moiety", ""))
+    named = {NUMBERS[word] for word in re.findall(r"[A-Z][a-z]?", moieties) if word in NUMBERS}
+    if missing := sorted(named - set(numbers)):
+        lost = ", ".join(SYMBOLS[number] for number in missing)
+        raise Unusable("composition differs from the formula that is stated", f"{moieties.strip()[:60]} stated, no {lost} found")
+
+
+def _check_volume(data: dict[str, Any], volume: float) -> None:
+    """Refuse a cell that has not the volume that is stated."""
+    found = re.match(r"\d+\.?\d*", str(data.get("_cell_volume", "")).strip())
+    if found is not None and float(found[0]) > 0 and abs(volume / float(found[0]) - 1) > SAME_VOLUME:
+        raise Unusable("the volume of the cell differs from what is stated", f"{found[0]} stated, {volume:.3f} found")
 
 
 def _check_warnings(found: list[str], data: dict[str, Any], units: float | None) -> None:

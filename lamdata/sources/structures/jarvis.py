@@ -18,7 +18,8 @@ from lamdata.units import ENERGY
 from ..build import Unusable, array, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
-from .stated import check_count, check_formula, unread_labels
+from ..labelled.label_names import lacking
+from ..stated import check_count, check_energy_is_named, check_formula, unread_labels
 
 HINT = "without `keys: {{{label}: {name}}}`, where it is an energy, and `options: {{energy: per_atom}}`, where it is one of those"
 
@@ -28,10 +29,12 @@ class JarvisReader:
 
     name = "jarvis"
     options: dict[str, tuple[str, ...]] = {"energy": ("total", "per_atom")}
-    open_units = True
+    open_units = ("energy",)
+    open_keys = ("energy",)
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""
+        check_energy_is_named(spec, of=(*spec.options, *spec.units.model_fields_set))
         for i, (_, entry) in enumerate(records(file, under=())):
             yield _frame(entry, spec, origin=f"{file.name}#{i}")
 
@@ -55,12 +58,13 @@ def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
     if cartesian not in (True, False):
         raise Unusable("`cartesian` is neither true nor false", str(cartesian)[:20])
     key = spec.keys.get("energy")
-    energy = entry[key] if key else None
+    energy = entry.get(key) if key else None
     if energy is not None and not isinstance(energy, (int, float)):  # "na" stands for a missing value
         raise Unusable(f"{key} is not a number", str(energy)[:20])
     scale = (len(coordinates) if spec.options.get("energy") == "per_atom" else 1) * (
         ENERGY[spec.units.energy] if spec.units.energy else 1.0
     )
+    lacked = (lacking("energy", key),) if key and key not in entry else ()
     symbols = [str(e).strip() for e in atoms["elements"]]
     numbers = [number_of(symbol) for symbol in symbols]
     check_count(entry.get("nat"), len(numbers), "nat")
@@ -72,5 +76,5 @@ def _frame(entry: Any, spec: SourceSpec, *, origin: str) -> Frame | Rejection:
         positions=coordinates if cartesian else coordinates @ cell,
         cell=cell,
         energy=None if energy is None else energy * scale,
-        left_out=unread_labels(entry, given=() if energy is None else ("energy",), hint=HINT),
+        left_out=lacked + unread_labels(entry, given=() if energy is None else ("energy",), hint=HINT),
     )

@@ -34,7 +34,8 @@ class LammpsDumpReader:
 
     name = "lammps/dump"
     options: dict[str, tuple[str, ...]] = {"elements": ()}
-    open_units = True
+    open_units = ("length",)
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield every time step."""
@@ -136,7 +137,15 @@ def _frame(step: _Step, rows: list[list[str]], elements: list[str], unit: float,
 
 def _symbols(rows: list[list[str]], place: dict[str, int], elements: list[str], file: SourceFile) -> list[str]:
     if "element" in place:
-        return [element(row[place["element"]]) for row in rows]
+        found = [element(row[place["element"]]) for row in rows]
+        if elements and ("type" not in place or found != _by_type(rows, place, elements, file)):
+            said = f"names its elements, {' '.join(sorted(set(found)))}; the card says {' '.join(elements)}"
+            raise SourceError(said, where=file.name, hint="leave `options: {elements}` out")
+        return found
+    return _by_type(rows, place, elements, file)
+
+
+def _by_type(rows: list[list[str]], place: dict[str, int], elements: list[str], file: SourceFile) -> list[str]:
     types = [int(row[place["type"]]) for row in rows]
     if max(types) > len(elements) or min(types) < 1:
         raise SourceError(f"has type {max(types)}, the card names {len(elements)} elements", where=file.name)

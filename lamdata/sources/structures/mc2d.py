@@ -16,7 +16,7 @@ from lamdata.frame import Frame, Rejection
 from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import records
-from .stated import check_formula, unread_labels
+from ..stated import check_formula, unread_labels
 
 
 class Mc2dReader:
@@ -24,7 +24,8 @@ class Mc2dReader:
 
     name = "mc2d"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the entries."""

@@ -20,7 +20,8 @@ from lamdata.units import ENERGY
 from ..build import Unusable, build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.json_items import lines, load, records
-from .stated import check_count, check_formula, check_ratios, unread_labels
+from ..labelled.label_names import lacking
+from ..stated import check_count, check_energy_is_named, check_formula, check_ratios, unread_labels
 
 HEADERS = {
     "x-optimade",
@@ -39,10 +40,12 @@ class OptimadeReader:
 
     name = "optimade"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True
+    open_units = ("energy",)
+    open_keys = ("energy",)
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structures; entries of other types (references, info, files) and headers are passed over."""
+        check_energy_is_named(spec, of=spec.units.model_fields_set)
         for i, (key, entry) in enumerate(_entries(file)):
             if not _is_other(entry):
                 yield _frame(entry, spec, origin=f"{file.name}#{i}", group=f"{file.name}/{key}")
@@ -91,7 +94,8 @@ def _frame(entry: dict[str, Any], spec: SourceSpec, *, origin: str, group: str) 
     if len(positions) != len(symbols):
         raise Unusable("species_at_sites and positions differ in number", len(positions))
     _check_composition(fields, [number_of(symbol) for symbol in symbols])
-    energy = _energy(fields, spec)
+    energy, key = _energy(fields, spec), spec.keys.get("energy")
+    lacked = (lacking("energy", key),) if key and key not in fields else ()
     return build(
         origin=origin,
         group=str(fields.get("immutable_id") or entry.get("id") or entry.get("task_id") or group),
@@ -100,7 +104,7 @@ def _frame(entry: dict[str, Any], spec: SourceSpec, *, origin: str, group: str) 
         cell=cell,
         pbc=periodic,
         energy=energy,
-        left_out=unread_labels(fields, given=() if energy is None else ("energy",), hint=HINT),
+        left_out=lacked + unread_labels(fields, given=() if energy is None else ("energy",), hint=HINT),
     )
 
 
@@ -165,6 +169,4 @@ def _energy(fields: dict[str, Any], spec: SourceSpec) -> float | None:
     key = spec.keys.get("energy")
     if not key:
         return None
-    if key not in fields:
-        raise Unusable(f"no {key!r} for energy")
-    return None if fields[key] is None else float(fields[key]) * (ENERGY[spec.units.energy] if spec.units.energy else 1.0)
+    return None if fields.get(key) is None else float(fields[key]) * (ENERGY[spec.units.energy] if spec.units.energy else 1.0)

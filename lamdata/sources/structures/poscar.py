@@ -44,7 +44,8 @@ class PoscarReader:
 
     name = "vasp/poscar"
     options: dict[str, tuple[str, ...]] = {"symbols": (), "charge": ()}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the structures."""

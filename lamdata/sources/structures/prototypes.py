@@ -25,7 +25,8 @@ class AflowPrototypes:
 
     name = "aflow/prototypes"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = False
+    open_units: tuple[str, ...] = ()
+    open_keys: tuple[str, ...] = ()
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield one frame an entry; its group is the prototype's AFLOW label."""

@@ -98,6 +98,7 @@ def test_the_group_key_and_the_published_split_of_extxyz_are_in_the_card_and_ing
     write_example(tmp_path / "demo", from_files=[tmp_path / "a.xyz"])
     card = tmp_path / "demo/demo.yaml"
     assert "a published split under 'subset': train 4, val 1, test 2 of the first 7 frames" in card.read_text()
+    assert "keys that are not read" not in card.read_text()  # they are proposed
     confirm(tmp_path / "demo")
     report = run(card)
     assert report.groups == {"train": 2, "validation": 1, "test": 1} and report.test_frames == 2
@@ -121,7 +122,39 @@ def test_what_is_not_read_is_printed_and_stands_in_the_card(tmp_path: Path) -> N
     assert any(note.startswith("demo: refused: 1 of the first 4 frames, as a.xyz#2") for note in notes)
     assert any("left out in 2 frames, as a.xyz#0: " in note and "my_stress" in note for note in notes)
     text = (tmp_path / "demo/demo.yaml").read_text()
-    assert "# left out in 2 frames, as a.xyz#0: " in text and "1 isolated atoms, as #3" in text
+    assert (
+        "# left out in 2 frames, as a.xyz#0: " in text
+        and "isolated atoms of C, as a.xyz#3: reference energies, not frames; none of O, so the references of its head are fitted" in text
+    )
+
+
+@pytest.mark.parametrize(("atoms", "references"), [("C O", "isolated"), ("C", "fitted"), ("", "fitted"), ("C O H", "isolated")])
+def test_isolated_atoms_of_all_elements_become_the_references_of_the_head(tmp_path: Path, atoms: str, references: str) -> None:
+    lone = "".join(atom(symbol, -float(number)) for number, symbol in enumerate(atoms.split(), 1))
+    (tmp_path / "a.xyz").write_text("".join(frame(-10.0 - i, stretch=0.01 * i) for i in range(60)) + lone)
+    write_example(tmp_path / "demo", from_files=[tmp_path / "a.xyz"])
+    confirm(tmp_path / "demo")
+    (task,) = open_catalog(tmp_path / "demo").mixtures["demo"].heads
+    assert task.references == references
+    assert ("none of O" in (tmp_path / "demo/demo.yaml").read_text()) is (atoms == "C")
+
+
+def test_isolated_atoms_in_another_file_or_in_a_database_count_too(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text(frame(-10.0) + frame(-10.5))
+    (tmp_path / "atoms.xyz").write_text(atom("C", -1.0) + atom("O", -2.0))
+    write_example(tmp_path / "one", from_files=[tmp_path / "a.xyz", tmp_path / "atoms.xyz"])
+    assert "references: isolated" in (tmp_path / "one/mixture.yaml").read_text()
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.db import connect
+
+    with connect(tmp_path / "b.db") as out:
+        for symbols, marks in (("O", {"config_type": "IsolatedAtom"}), ("O2", {})):
+            atoms = Atoms(symbols, [[0, 0, 1.2 * i] for i in range(len(Atoms(symbols)))])
+            atoms.calc = SinglePointCalculator(atoms, energy=-2.0 * len(atoms))
+            out.write(atoms, key_value_pairs=marks)
+    write_example(tmp_path / "two", from_files=[tmp_path / "b.db"])
+    assert "references: isolated" in (tmp_path / "two/mixture.yaml").read_text()
 
 
 def test_a_folder_that_is_called_mixture_loses_no_card(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamdata import open_store
-from lamdata.errors import DataError
+from lamdata.errors import ConfigError, DataError
 
 from .carbon_monoxide import atom, frame, origins, run, source, stored, write
 
@@ -64,4 +64,10 @@ def test_nothing_but_atoms_is_no_dataset(tmp_path: Path) -> None:
     card = write(tmp_path, groups=0, rest=NONE)
     (tmp_path / "co-7.xyz").write_text(atom("C", -1.25))
     with pytest.raises(DataError, match="no frame of co passed: all of them are isolated atoms"):
+        run(card)
+
+
+def test_atoms_that_are_to_be_frames_too_must_be_there(tmp_path: Path) -> None:
+    card = write(tmp_path, sources=source(more='isolated_atoms: "also frames"'))
+    with pytest.raises(ConfigError, match="no frame of co is marked as an isolated atom, and its card says `isolated_atoms: also frames`"):
         run(card)

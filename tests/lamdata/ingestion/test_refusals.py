@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lamdata.catalog import open_catalog
-from lamdata.errors import ConfigError, DataError, SourceError
-from lamdata.ingestion.preflight import missing_sources
+from lamdata.errors import ConfigError, DataError
 from tests.conftest import tree
 
-from .carbon_monoxide import frame, run, source, stored, write
+from .carbon_monoxide import frame, run, stored, write
 
 PART = "split: {validation: 0.3, seed: 4}\n"
 
@@ -118,13 +116,3 @@ def test_what_a_killed_ingest_left_is_no_foreign_folder(tmp_path: Path, monkeypa
             run(card)
     assert (tmp_path / "s.zarr/co").is_dir() and not (tmp_path / "s.zarr/commits").exists()
     assert run(card).frames == 18
-
-
-def test_a_key_that_no_frame_has_is_an_error(tmp_path: Path) -> None:
-    card = write(tmp_path, sources=source(more="keys: {forces: F_dft}"))
-    said = r"co-0.xyz: no key 'F_dft' for forces in any frame; it has: .*forces"
-    with pytest.raises(SourceError, match=said):
-        run(card)
-    with pytest.raises(ConfigError, match=said):  # `lamdata check` reads to the end of some files, not only their first frames
-        missing_sources(open_catalog(card))
-    assert not (tmp_path / "s.zarr").exists()

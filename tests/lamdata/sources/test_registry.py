@@ -19,7 +19,8 @@ class Toy:
 
     name = "toy"
     options = {"energy": ("free", "total")}
-    open_units = False
+    open_units = ()
+    open_keys = ()
 
     def read(self, file, spec):
         for index, word in enumerate(file.text().split()):

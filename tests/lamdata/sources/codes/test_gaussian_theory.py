@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lamdata.errors import SourceError
 from lamdata.sources.codes.gaussian_route import join_route, route_words
 from lamdata.units import HARTREE
 from tests.lamdata.sources.codes.test_molecules import END, FCHK, FORCES, STANDARD_AXES, axes, scf
@@ -265,3 +266,31 @@ def test_a_checkpoint_says_fields_charges_and_ghosts(write):
 def test_a_gradient_of_another_energy_is_left_out_by_name(write):
     (frame,) = frames(write(FCHK + f"{'Grdnt Energy':<40}   R     {-75.1:.15E}\n", "x.fchk"), "gaussian/fchk")
     assert frame.forces is None and frame.left_out == ("forces: the gradient is that of another energy",)
+
+
+@pytest.mark.parametrize(
+    ("heading", "said"),
+    [
+        ("SP        ONIOM(B3LYP/6-31G(d):UFF)", "a run of layers or fragments"),
+        ("Force     RCIS(D)", "not told of which"),
+        ("SP        ZINDO", "not told of which"),
+        ("SP        SAC-CI", "not told of which"),
+    ],
+)
+def test_a_checkpoint_refuses_the_runs_that_a_log_refuses(write, heading, said):
+    path = write(FCHK.replace(HEADING, f"{heading:<70}6-31G(d)"), "x.fchk")
+    if "layers" in said:
+        with pytest.raises(SourceError, match=said):
+            read(path, "gaussian/fchk")
+    else:
+        (reason,) = reasons(read(path, "gaussian/fchk"))
+        assert said in reason
+
+
+def test_a_number_that_is_too_wide_for_its_column_refuses_its_step_alone(write):
+    text = gaussian("# opt b3lyp/6-31g(d)") + axes() + scf(-75.5, "RB3LYP") + FORCES + axes() + scf(-75.6, "RB3LYP") + FORCES + END
+    row = FORCES.splitlines()[3]
+    starred = FORCES.replace(row, row[:23] + "*" * 15 + row[38:])
+    assert starred != FORCES
+    items = read(write(text.replace(FORCES, starred, 1)), "gaussian/log")
+    assert reasons(items) == ["nonfinite"] and len(items) == 2

@@ -411,3 +411,27 @@ def test_dpdata_reads_the_same_cp_run(samples):
         same_as_dpdata(frames(path.with_suffix(".pos"), "qe/cp"), dpdata.LabeledSystem(str(path), fmt="qe/cp/traj"))
     with pytest.raises(SourceError, match="has step 40"):
         read(samples / "broken/si.wrongstr/si.pos", "qe/cp")
+
+
+@pytest.mark.parametrize(
+    ("row", "z"),
+    [
+        ("Si       0.100000000   0.200000000-123.456789012", -123.456789012),
+        ("Si       0.100000000-100.200000000-123.456789012", -123.456789012),
+        ("Si       0.100000000   0.200000000 123.456789012   0   0   1", 123.456789012),
+        ("Si       0.100000000   0.200000000-123.456789012   0   1   1", -123.456789012),
+        ("Si       0.100000000   0.200000000 *************", None),
+        ("Si       0.100000000   0.200000000 *************   0   1   1", None),
+    ],
+)
+def test_positions_that_run_together_are_parted_and_stars_are_not_finite(write, row, z):
+    whole = text("md")
+    start = whole.index("ATOMIC_POSITIONS")
+    after = whole.index("\n", start) + 1
+    old = whole[after : whole.index("\n", after)]
+    items = read(write(whole[:after] + row + whole[after + len(old) :]), "qe/pw")
+    if z is None:
+        assert [type(item).__name__ for item in items] == ["Frame", "Rejection", "Frame"] and reasons(items) == ["nonfinite"]
+    else:
+        unit = np.linalg.norm(items[1].positions[0]) / np.linalg.norm([0.1, -100.2 if "-100.2" in row else 0.2, z])
+        assert items[1].positions[0, 2] == pytest.approx(z * unit) and 0.5 < unit < 10

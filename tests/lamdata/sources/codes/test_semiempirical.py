@@ -101,6 +101,16 @@ def test_an_input_of_another_run_is_not_joined(write: Write, detailed: str, pin:
     assert reasons(read(write(detailed, "detailed.out"), "dftbplus/detailed")) == [reason]
 
 
+@pytest.mark.parametrize(
+    ("dipole", "same"), [("0.00000000    0.00000000    0.56691784", True), ("0.00000000    0.00000000    0.60000000", False)]
+)
+def test_the_geometry_beside_an_output_makes_its_dipole_moment(write: Write, dipole: str, same: bool) -> None:
+    """The same molecule in another geometry has the same atoms, shells and charge, and no volume."""
+    write(MOLECULE, "dftb_pin.hsd")
+    items = read(write(DETAILED + FORCES + f"Dipole moment:    {dipole} au\n", "detailed.out"), "dftbplus/detailed")
+    assert reasons(items) == ([] if same else ["its dipole moment is not that of the geometry of dftb_pin.hsd"])
+
+
 def test_the_stress_is_positive_when_compressed_as_its_pressure_shows(write: Write) -> None:
     write(CRYSTAL, "dftb_pin.hsd")
     path = write(DETAILED + FORCES + STRESS.format(volume=f"{BOX:.6f}", pressure="0.002"), "detailed.out")

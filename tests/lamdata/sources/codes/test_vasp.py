@@ -100,6 +100,9 @@ def test_more_species_than_vasp_prints_need_the_poscar(outcar):
         read(path, "vasp/outcar")
     (path.parent / "POSCAR").write_text("x\n1\n1 0 0\n0 1 0\n0 0 1\nO H\n1 2\n")
     assert frames(path, "vasp/outcar")[0].numbers.tolist() == [8, 1, 1]
+    (path.parent / "POSCAR").write_text("x\n1\n1 0 0\n0 1 0\n0 0 1\nO H\n2 1\n")  # of another run: its counts are not those printed
+    with pytest.raises(SourceError, match="1 species out of 2; put the POSCAR beside it"):
+        read(path, "vasp/outcar")
 
 
 def test_a_charged_cell_is_known_by_its_electrons(outcar):

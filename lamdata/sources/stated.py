@@ -5,13 +5,21 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from lamdata import elements
+from lamdata.catalog import SourceSpec
+from lamdata.errors import ConfigError
 
-from ..build import NUMBERS, Unusable
+from .build import NUMBERS, Unusable
 
 TERM = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?\s*")
+COUNTS = ("nsites", "natoms", "n_atoms", "num_atoms")
+FORMULAS = ("formula_pretty", "pretty_formula", "full_formula", "formula", "chemical_formula", "composition_reduced")
+CONVERGED = ("converged", "scf_converged", "electronic_converged", "is_converged", "dft_converged", "converged_electronic")
+YES, NO = {"t", "true", "1", "1.0", "yes"}, {"f", "false", "0", "0.0", "no"}
+SAID = frozenset((*COUNTS, *FORMULAS, *CONVERGED))
 ROUNDED = 0.01  # of a formula unit: how far a formula with decimals may be off
 SHARE = 2e-3  # how far a stated share of an element may be off
 LABELS = {
@@ -20,7 +28,7 @@ LABELS = {
     "virial": re.compile(r"(?:.*_)?(?:stress(?:es)?(?:_tensor)?|virials?)", re.IGNORECASE),
 }
 DIFFERENCES = re.compile(
-    r"formation|hull|fermi|binding|surface|exfoliation|cohesive|adsorption|cutoff|above|zero_?point|band|gap", re.IGNORECASE
+    r"formation|hull|fermi|binding|surface|exfoliation|cohesive|adsorption|cutoff|above|zero_?point|band|gap|correction", re.IGNORECASE
 )  # no totals
 
 
@@ -63,6 +71,44 @@ def check_count(stated: object, found: int, what: str) -> None:
         same = False
     if not same:
         raise Unusable(f"{what} differs from what is stated", f"{str(stated)[:20]} stated, {found} found")
+
+
+def check_record(record: Mapping[str, Any], numbers: Sequence[int]) -> None:
+    """Refuse atoms that are not what a record of the Materials Project's kind says of its composition: the energy is of that."""
+    for name in COUNTS:
+        check_count(record.get(name), len(numbers), name)
+    check_count(record.get("nelements"), len(set(numbers)), "nelements")
+    for name in FORMULAS:
+        stated = record.get(name)
+        check_formula(_formula_of(stated) if isinstance(stated, Mapping) else stated, numbers)
+    if isinstance(whole := record.get("composition"), Mapping):
+        units = check_formula(_formula_of(whole), numbers)
+        if units is not None and abs(units - 1) > ROUNDED:
+            raise Unusable(
+                "composition differs from the one that is stated", f"{str(_formula_of(whole))[:60]} stated, {units:g} times that found"
+            )
+
+
+def _formula_of(counts: Mapping[str, Any]) -> str | None:
+    """ "Na2 Cl2" of {"Na": 2, "Cl": 2}; None for what is no table of numbers."""
+    try:
+        return " ".join(
+            f"{re.sub(r'[^A-Za-z].*', '', symbol)}{float(n):.12g}" for symbol, n in counts.items() if not symbol.startswith("@")
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def says_converged(record: Mapping[str, Any]) -> bool | None:
+    """What a record says of its own convergence, under the usual names; None where it says nothing that is yes or no."""
+    words = {str(record[name]).strip().casefold() for name in CONVERGED if record.get(name) is not None}
+    return False if words & NO else True if words & YES else None
+
+
+def check_energy_is_named(spec: SourceSpec, *, of: Collection[str]) -> None:
+    """Refuse a unit or an option `of` the energy where the card names no key for it: it would be of nothing."""
+    if of and not spec.keys.get("energy"):
+        raise ConfigError("says how the energy is to be read, and reads none", hint="name its key: `keys: {energy: KEY}`")
 
 
 def check_ratios(elements_named: Sequence[str], ratios: Sequence[float], numbers: Sequence[int]) -> None:

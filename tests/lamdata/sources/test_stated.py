@@ -13,7 +13,7 @@ from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.sources import SourceFile, guess_format, read_all, reader
 from lamdata.sources.build import Unusable
-from lamdata.sources.structures.stated import check_formula, parse_formula, unread_labels
+from lamdata.sources.stated import check_formula, check_record, parse_formula, says_converged, unread_labels
 
 DIFFERS = "composition differs from the formula that is stated"
 
@@ -331,3 +331,89 @@ def test_a_name_alone_is_no_format(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match="not recognised"):
         guess_format(SourceFile(name=name, path=str(tmp_path / name)))
+
+
+# Without a formula the multiplicities of the sites and the moieties say what there must be.
+
+
+@pytest.mark.parametrize(("words", "kept"), [("1 1 1", True), ("1 3 1", False), ("? 3 1", True)])
+def test_multiplicities_that_the_sites_do_not_make_are_a_reason(tmp_path, words, kept):
+    rows = [f"{row} {word}" for row, word in zip(ROWS, words.split())]
+    found = cif(tmp_path, columns="\n_atom_site_symmetry_multiplicity", rows=rows)
+    assert isinstance(found, Frame) is kept
+    assert kept or (found.reason.startswith("the number of atoms") and found.value == "5 stated, 3 found")
+    formula = f"{P1}\n_chemical_formula_sum 'Na O H'"
+    assert isinstance(cif(tmp_path, stated=formula, columns="\n_atom_site_symmetry_multiplicity", rows=rows), Frame)
+
+
+@pytest.mark.parametrize(("moiety", "kept"), [("'Na +, O H -'", True), ("'Na +, O H -, 2(C H4 O)'", False), ("?", True)])
+def test_an_element_of_a_moiety_that_has_no_site_is_a_reason(tmp_path, moiety, kept):
+    found = cif(tmp_path, stated=f"{P1}\n_chemical_formula_moiety {moiety}")
+    assert isinstance(found, Frame) is kept
+    assert kept or (found.reason == DIFFERS and found.value.endswith("no C found"))
+
+
+@pytest.mark.parametrize(("factor", "kept"), [(1.0, True), (1.01, True), (2.0, False), (0.5, False)])
+def test_a_cell_has_the_volume_that_is_stated(tmp_path, factor, kept):
+    plain = cif(tmp_path)
+    found = cif(tmp_path, stated=f"{P1}\n_cell_volume {plain.volume * factor:.3f}(12)")
+    assert isinstance(found, Frame) is kept
+    assert kept or found.reason == "the volume of the cell differs from what is stated"
+
+
+RECORD = {"nsites": 3, "nelements": 2, "formula_pretty": "H2O", "composition": {"H": 2.0, "O": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"formula_pretty": None, "composition": None}, None),
+        ({"composition": {"H": 2, "O2-": 1, "@module": "pymatgen"}}, None),
+        ({"composition_reduced": {"H": 4, "O": 2}, "formula": "H4 O2"}, None),
+        ({"nsites": 6}, "nsites differs"),
+        ({"natoms": "4"}, "natoms differs"),
+        ({"nelements": 3}, "nelements differs"),
+        ({"formula_pretty": "HO"}, "formula that is stated"),
+        ({"chemical_formula": "H2O2"}, "formula that is stated"),
+        ({"composition": {"H": 4, "O": 2}}, "0.5 times|composition differs from the one"),
+        ({"composition": {"D": 2, "S": 1}}, "formula that is stated"),
+    ],
+)
+def test_a_record_has_the_atoms_that_it_states(change, said):
+    if said is None:
+        check_record(RECORD | change, [1, 8, 1])
+    else:
+        with pytest.raises(Unusable, match=said):
+            check_record(RECORD | change, [1, 8, 1])
+
+
+@pytest.mark.parametrize(
+    ("record", "converged"),
+    [({}, None), ({"converged": "F"}, False), ({"converged": True}, True), ({"scf_converged": 0}, False), ({"converged": "maybe"}, None),
+     ({"converged": True, "electronic_converged": False}, False), ({"is_converged": "1.0"}, True), ({"converged": None}, None)],
+)  # fmt: skip
+def test_what_a_record_says_of_its_convergence_is_heeded(record, converged):
+    assert says_converged(record) is converged
+
+
+def test_extxyz_rows_of_ase_and_entries_heed_what_they_say_of_themselves(tmp_path):
+    from ase import Atoms
+    from ase.db import connect
+
+    columns = "Properties=species:S:1:pos:R:3"
+    words = ("converged=F", "scf_converged=True", "", "natoms=3", "formula=H2O")
+    comments = [f"2\n{columns} energy=-1 {word}\nO 0 0 0\nH 0 0 1\n" for word in words]
+    found = text(tmp_path, "".join(comments), "extxyz", file="a.xyz")
+    assert [item.converged if isinstance(item, Frame) else item.reason.split()[0] for item in found] == [
+        False,
+        True,
+        None,
+        "natoms",
+        "composition",
+    ]
+    with connect(tmp_path / "a.db") as out:
+        for pairs in ({"converged": False}, {"natoms_": 1}):
+            out.write(Atoms("OH", [[0, 0, 0], [0, 0, 1]]), key_value_pairs=pairs)
+    file = SourceFile(name="a.db", path=str(tmp_path / "a.db"))
+    assert [frame.converged for frame in read_all(file, SourceSpec(path="a.db"), use=reader("ase/db"))] == [False, None]
