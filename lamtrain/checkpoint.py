@@ -26,16 +26,18 @@ class Checkpoint:
     """A run at one step."""
 
     model_config: dict[str, Any]  # ModelConfig
-    model: dict[str, torch.Tensor]
+    model: dict[str, torch.Tensor]  # of a run that averages its weights, the average
     heads: dict[str, dict[str, Any]]  # head -> task, weight, theory, licences, reference energies
     lock: dict[str, Any]  # what it was trained on
     train_config: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
+    latest: dict[str, torch.Tensor] | None = None  # what training goes on from, where that is not `model`
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     sums: dict[str, dict[str, float]] = field(default_factory=dict)  # training errors since the last row of metrics.csv
     loss: list[float] = field(default_factory=list)  # losses since that row
+    shares: dict[str, float] = field(default_factory=dict)  # head -> sum of what it gave to the descriptor's gradient, since that row
     best: float | None = None  # lowest validation score so far
     looked: int | None = None  # the step of the last row of metrics.csv; None in files from before it was kept: that of the file
     threads: int | None = None  # with which a CPU did the steps: bits of sums depend on it

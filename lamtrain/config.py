@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -15,7 +15,8 @@ from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError, ConfigErrors
 from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, spot_of, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
-from lamtrain.tasks import Pair, TaskKind, installed_kinds
+from lamtrain.recipe import AverageSpec, HeadSpec, LearningRateSpec, OptimizerSpec, StepSpec
+from lamtrain.tasks import Pair, TaskKind, installed_kinds, task_kind
 from lamtrain.tasks.denoise import DenoiseLoss
 from lamtrain.tasks.energy_force import EnergyForceLoss
 
@@ -95,19 +96,7 @@ class BatchSpec(Spec):
         return self
 
 
-class LearningRateSpec(Spec):
-    """Exponential decay in steps, as DeePMD-kit: lr(t) = start (stop/start)^(floor(t/s) s / T)."""
-
-    start: float = Field(default=2e-4, gt=0)
-    """Rate of the first step."""
-    stop: float = Field(default=3.51e-8, gt=0)
-    """Rate of the last step."""
-    decay_steps: int = Field(default=5000, ge=1)
-    """Steps between two lowerings."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the rate first grows in a line; fewer than all."""
-    warmup_start_factor: float = Field(default=0.0, ge=0, le=1)
-    """Share of `start` that the warm-up begins at."""
+TERMS = [*EnergyForceLoss.model_fields, *DenoiseLoss.model_fields]
 
 
 class LossSpec(EnergyForceLoss, DenoiseLoss):
@@ -122,9 +111,8 @@ class LossSpec(EnergyForceLoss, DenoiseLoss):
         """The prefactors of a term: those said here, else those of the kind of task whose term it is."""
         if term in self.more:
             return self.more[term]
-        own = {**EnergyForceLoss.model_fields, **DenoiseLoss.model_fields}
         defaults = {name: pair for kind in kinds for name, pair in kind.prefactors.items()}
-        found: Pair | None = getattr(self, term) if term in own else defaults.get(term)
+        found: Pair | None = getattr(self, term) if term in TERMS else defaults.get(term)
         if found is None:
             raise ConfigError(f"no prefactors for {term!r}", where="loss", hint=f"add `more: {{{term}: [1, 1]}}`")
         return found
@@ -144,6 +132,11 @@ class LossSpec(EnergyForceLoss, DenoiseLoss):
             if min(pair) < 0:
                 raise ValueError(f"prefactor {name} is negative")
         return self
+
+    def follows_the_rate(self) -> list[str]:
+        """Terms whose prefactors go from one value to another."""
+        pairs = {name: getattr(self, name) for name in TERMS} | self.more
+        return [name for name, (start, limit) in pairs.items() if start != limit]
 
 
 class ValidationSpec(Spec):
@@ -189,8 +182,16 @@ class TrainConfig(Spec):
     """How much goes into one step."""
     learning_rate: LearningRateSpec = LearningRateSpec()
     """The schedule."""
+    optimizer: OptimizerSpec = OptimizerSpec()
+    """What turns gradients into steps."""
+    average: AverageSpec | None = None
+    """An average of the weights; null for none."""
     loss: LossSpec = LossSpec()
     """Prefactors."""
+    heads: dict[str, HeadSpec] = {}
+    """Heads of the mixture that have prefactors or batches of their own."""
+    step: StepSpec = StepSpec()
+    """What a step is made of."""
     clip_norm: float | None = Field(default=5.0, gt=0)
     """Largest norm of the gradient; null for no limit."""
     precision: Literal["float32", "float64"] = "float32"
@@ -214,6 +215,9 @@ class TrainConfig(Spec):
     """Newest checkpoints that are kept; the best is kept besides."""
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics.csv."""
+    shares_every: int | None = Field(default=None, ge=1)
+    """Steps between two measurements of what each head gives to the gradient of the descriptor, for a table with each row of metrics.csv; null for
+    none. With `step.clip: sum` each costs another pass."""
 
     @model_validator(mode="after")
     def _only_float32_is_rounded(self) -> Self:
@@ -228,10 +232,59 @@ class TrainConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _batches_of_heads(self) -> Self:
+        own = [head for head, spec in self.heads.items() if spec.frames is not None]
+        if self.step.heads == "mixed" and own:
+            raise ValueError(f"heads.{own[0]}.frames goes with `step: {{heads: one}}`: a mixed batch has frames of each head by its weight")
+        if self.step.heads == "one" and (self.batch.frames is None or self.batch.frames % self.step.draws):
+            size = f"batch.frames ({self.batch.frames})" if self.batch.frames else "batch.atoms"
+            raise ValueError(f"`step: {{heads: one}}` needs batch.frames, a multiple of its draws ({self.step.draws}), not {size}")
+        return self
+
+    @model_validator(mode="after")
+    def _prefactors_of_heads(self) -> Self:
+        for head, spec in self.heads.items():
+            for term, pair in spec.loss.items():
+                if min(pair) < 0:
+                    raise ValueError(f"heads.{head}.loss: prefactor {term} is negative")
+        return self
+
+    @model_validator(mode="after")
+    def _free_of_a_schedule(self) -> Self:
+        if self.optimizer.kind != "schedule_free":
+            return self
+        if self.average is not None:
+            raise ValueError("`optimizer: {kind: schedule_free}` averages its weights by itself: leave `average` out")
+        if self.learning_rate.start != self.learning_rate.stop:
+            raise ValueError("`optimizer: {kind: schedule_free}` needs a rate that does not fall: learning_rate.stop as learning_rate.start")
+        if terms := self.loss.follows_the_rate():
+            raise ValueError(f"prefactors of loss.{terms[0]} follow a rate that does not fall here: give it one value, twice")
+        return self
+
+    @model_validator(mode="after")
     def _something_follows_the_warm_up(self) -> Self:
         if self.learning_rate.warmup_steps >= self.steps:
             raise ValueError(f"learning_rate.warmup_steps ({self.learning_rate.warmup_steps}) must be below steps ({self.steps})")
         return self
+
+
+    def runs(self, heads: Iterable[str]) -> dict[str, int]:
+        """Head -> frames of each slot of the stream: of a draw with `step: {heads: one}`, else 1."""
+        if self.step.heads == "mixed" or self.batch.frames is None:
+            return dict.fromkeys(heads, 1)
+        part = self.batch.frames // self.step.draws
+        return {head: (self.heads[head].frames if head in self.heads else None) or part for head in heads}
+
+    def check_heads(self, heads: Mapping[str, str]) -> None:
+        """Raise ConfigError where `heads` here names one that the mixture (head -> kind) has not, or a term that its kind has not."""
+        for head, spec in self.heads.items():
+            if head not in heads:
+                raise ConfigError(f"the mixture has no head {head!r}", where="heads", hint=did_you_mean(head, list(heads)))
+            terms = task_kind(heads[head]).prefactors
+            for term in spec.loss:
+                if term not in terms:
+                    found = f"a head for {heads[head]} has no term {term!r}"
+                    raise ConfigError(found, where=f"heads.{head}.loss", hint=did_you_mean(term, list(terms)))
 
 
 def read_config(path: str | Path, *, overrides: list[str] | None = None) -> TrainConfig:

@@ -12,22 +12,23 @@ from .files import replace_file
 from .tasks import task_kind
 
 
-def columns(heads: dict[str, str]) -> list[str]:
-    """Column names: step, learning rate, loss, the share of atoms whose neighbour list was cut, then `HEAD.train.ERROR` and `HEAD.validation.ERROR`; units are in the names."""
+def columns(heads: dict[str, str], *, shares: bool = False) -> list[str]:
+    """Column names: step, learning rate, loss, the share of atoms whose neighbour list was cut, then `HEAD.train.ERROR` and `HEAD.validation.ERROR`;
+    units are in the names. With `shares`, `HEAD.train.share` of the gradient of the descriptor."""
     out = ["step", "learning_rate", "loss", "truncated"]
     for head, task in heads.items():
         for side in ("train", "validation"):
             out += [f"{head}.{side}.{name}" for name in task_kind(task).logged]
-    return out
+    return out + [f"{head}.train.share" for head in heads if shares]
 
 
 class MetricsFile:
     """Appends rows to a CSV file."""
 
-    def __init__(self, path: Path, heads: dict[str, str], *, after: int):
-        """Open `path`, keeping whole rows up to step `after`."""
-        self.path, self.columns = path, columns(heads)
+    def __init__(self, path: Path, heads: dict[str, str], *, after: int, shares: bool = False):
+        """Open `path`, keeping whole rows up to step `after`; columns of shares that it has stay."""
         rows = [row for row in read_metrics(path) if int(row["step"]) <= after] if path.exists() and after else []
+        self.path, self.columns = path, columns(heads, shares=shares or any(name.endswith(".train.share") for name in (rows or [{}])[0]))
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()

@@ -18,8 +18,9 @@ OF_HEAD = {"dataset": "dataset", "frames": "number of frames", "content_hash": "
 Augment = AugmentSpec | Callable[[Frames], Frames]
 
 
-def of_head(name: str, dataset: Dataset, *, weight: float, augment: Augment | None) -> dict[str, Any]:
-    """What a head of a mixture adds: all that its frames depend on."""
+def of_head(name: str, dataset: Dataset, *, weight: float, augment: Augment | None, run: int = 1) -> dict[str, Any]:
+    """What a head of a mixture adds: all that its frames depend on. A run of one is not said."""
+    said = {} if run == 1 else {"run": run}
     return {
         "name": name,
         "weight": weight,
@@ -28,7 +29,7 @@ def of_head(name: str, dataset: Dataset, *, weight: float, augment: Augment | No
         "frames": len(dataset),
         "content_hash": dataset.content_hash,
         "augment": _said(augment),
-    }
+    } | said
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -57,6 +58,8 @@ def _head_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any])
     for key, word in OF_HEAD.items():
         if old[key] != new[key]:
             yield _changed(f"{word} of head `{name}`", old[key], new[key])
+    if old.get("run", 1) != new.get("run", 1):
+        yield _changed(f"frames of a draw of head `{name}`", old.get("run", 1), new.get("run", 1))
     for part in ("filter", "augment"):
         before, now = dict(_flat(old[part])), dict(_flat(new[part]))
         keys = [key for key in before | now if before.get(key) != now.get(key)]

@@ -48,6 +48,8 @@ class StreamHead:
     A stream that goes on from a saved position notices a change of a spec, of a function only another name or another argument of a
     `functools.partial`.
     """
+    run: int = 1
+    """Frames that a slot takes, the next of the head's order."""
 
 
 class _Held:
@@ -82,7 +84,8 @@ class _Piece:
 class Stream:
     """Iterates `Frames`, one batch at a time, for ever; `Frames.head` is the index of the head in `heads`.
 
-    A global batch is `batch_frames` slots, or as many as fit into `batch_atoms` (atoms after augmentation). Rank r of `world`
+    A slot is one frame, or the `run` of its head. A global batch is `batch_frames` slots, or as many as fit into `batch_atoms` (atoms after
+    augmentation; only for runs of one). Rank r of `world`
     gets every world-th frame of each, from the r-th on, so that batches are the same whatever the number of ranks. For that
     each rank decodes the whole stream (10 to 20 ns of a core an atom, under 1% of it at 10,000 frames/s and 40 atoms a frame) and
     gathers its own frames; with `batch_atoms` it gathers all of them, since the borders of batches depend on them.
@@ -107,6 +110,9 @@ class Stream:
             raise ConfigError("a stream needs a batch size", hint="give batch_frames or batch_atoms")
         if not 0 <= rank < world:
             raise ConfigError(f"rank {rank} of {world}")
+        self._runs = np.array([head.run for head in heads], np.int64)
+        if batch_atoms is not None and (self._runs > 1).any():
+            raise ConfigError("runs of several frames are counted, not weighed", hint="give batch_frames alone")
         self.heads, self.seed, self.position = tuple(heads), seed, position
         self.batch_frames, self.batch_atoms = batch_frames, batch_atoms
         self._rank, self._world = rank, world
@@ -121,7 +127,13 @@ class Stream:
 
     def __iter__(self) -> Iterator[Frames]:
         """Batches from `position` on; `position` is then the number of slots consumed with the batch last yielded."""
-        return self._by_frames() if self.batch_atoms is None else self._by_atoms()
+        if self.batch_atoms is not None:
+            return self._by_atoms()
+        return self._by_frames() if (self._runs == 1).all() else self._by_runs()
+
+    def slots(self, first: int, last: int) -> NDArray[np.int32]:
+        """(last - first,) the head of each slot, over all ranks."""
+        return self._mixture.heads(first, last)
 
     def __enter__(self) -> Stream:
         return self
@@ -166,15 +178,14 @@ class Stream:
             "batch_frames": self.batch_frames,
             "batch_atoms": self.batch_atoms,
             "buffer_blocks": self._buffer_blocks,
-            "heads": [of_head(head.name, head.dataset, weight=head.weight, augment=head.augment) for head in self.heads],
+            "heads": [of_head(head.name, head.dataset, weight=head.weight, augment=head.augment, run=head.run) for head in self.heads],
         }
 
     def effective_epochs(self, steps: int) -> dict[str, float]:
         """How often each head's frames will have been seen after `steps` batches; by the mean frame for batches of atoms."""
         slots = steps * self._batch_size if self.batch_atoms is None else round(steps * self.batch_atoms / self._mean_atoms())
-        return {
-            head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, self._mixture.counts(slots).tolist())
-        }
+        counts = (self._mixture.counts(slots) * self._runs).tolist()
+        return {head.name: count / order.frames for head, order, count in zip(self.heads, self._orders, counts)}
 
     def _mean_atoms(self) -> float:
         means = [float(head.dataset.natoms.mean()) for head in self.heads]
@@ -190,10 +201,20 @@ class Stream:
         """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
         size = self._batch_size
         mine = len(range(self._rank, size, self._world))
-        for first, frames in self._windows(size, mine_of=size):
+        for slots, frames in self._windows(size, mine_of=size):
             for k, batch in enumerate(frames.in_equal_parts(mine), start=1):
-                self.position = first + k * size
+                self.position = slots.start + k * size
                 yield batch
+
+    def _by_runs(self) -> Iterator[Frames]:
+        """As `_by_frames`, where batches differ in their number of frames."""
+        size = self._batch_size
+        for slots, frames in self._windows(size, mine_of=size):
+            sizes = np.add.reduceat(self._runs[self.slots(slots.start, slots.stop)], np.arange(0, len(slots), size))
+            ends = np.cumsum(-((self._rank - sizes) // self._world))  # of each size the r-th, (r + world)-th ... are mine
+            for k, (begin, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist()), start=1):
+                self.position = slots.start + k * size
+                yield frames.part(begin, end)
 
     def _by_atoms(self) -> Iterator[Frames]:
         """Windows of any length; what is left behind the last full batch goes in front of the next window."""
@@ -209,10 +230,11 @@ class Stream:
                 yield batch if self._world == 1 else reorder(batch, np.arange(self._rank, len(batch), self._world))
             rest = _joined(rest, window, at - held, len(window), starts)
 
-    def _windows(self, step: int, *, mine_of: int | None) -> Iterator[tuple[int, Frames]]:
-        """Yield (first slot, frames) of consecutive windows of whole steps, several prepared ahead."""
-        if self._world > 1 and mine_of is not None and mine_of < self._world:
-            raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
+    def _windows(self, step: int, *, mine_of: int | None) -> Iterator[tuple[range, Frames]]:
+        """Yield (slots, frames) of consecutive windows of whole steps, several prepared ahead."""
+        fewest = None if mine_of is None else mine_of * int(self._runs.min())
+        if self._world > 1 and fewest is not None and fewest < self._world:
+            raise ConfigError(f"a batch of {fewest} frames cannot be shared by {self._world} ranks")
         ahead = WINDOW * (self._threads + AHEAD if self._threads else 1)
         asked = WINDOW * ASKED if self._asking else 1
         planned: deque[tuple[range, list[_Piece]]] = deque()
@@ -229,27 +251,31 @@ class Stream:
                 slots, pieces = planned.popleft()
                 waiting.append((slots, self._submit_window(pieces)))
             slots, window = waiting.popleft()
-            yield slots.start, window.result()
+            yield slots, window.result()
 
     def _unbroken(self, first: int) -> int:
         """Slots from `first` on to put together at a time: where one head fills them, what is left of a buffer, of which they are a view."""
         if len(self.heads) > 1:
-            return WINDOW
+            return WINDOW // int(self._runs.max())
         order = self._orders[0]
-        epoch, number, start = order.locate(first)
-        return order.epoch(epoch).frames(number) - start
+        run = int(self._runs[0])
+        epoch, number, start = order.locate(first * run)
+        return (order.epoch(epoch).frames(number) - start) // run
 
     def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
         """Decide which frames go where, and ask for the buffers that hold them."""
-        places = np.arange(len(heads))
-        mine = np.ones(len(heads), bool)
+        runs = self._runs[heads]
+        frame_heads, starts = np.repeat(heads, runs), np.cumsum(runs) - runs
+        places = np.arange(len(frame_heads))
+        mine = np.ones(len(frame_heads), bool)
         if mine_of is not None and self._world > 1:
-            mine = places % mine_of % self._world == self._rank
+            begin = np.repeat(starts[::mine_of], np.add.reduceat(runs, np.arange(0, len(runs), mine_of)))  # of the batch of each frame
+            mine = (places - begin) % self._world == self._rank
             places = np.cumsum(mine) - 1
         pieces = []
         for h in range(len(self.heads)):
-            slots = np.flatnonzero(heads == h) if len(self.heads) > 1 else slice(None)
-            pieces += self._pieces(h, int(counts[h]), mine[slots], places[slots])
+            chosen = np.flatnonzero(frame_heads == h) if len(self.heads) > 1 else slice(None)
+            pieces += self._pieces(h, int(counts[h] * self._runs[h]), mine[chosen], places[chosen])
         return pieces
 
     def _submit_window(self, pieces: Sequence[_Piece]) -> Future[Frames]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from lamdata import Stream
@@ -36,8 +37,22 @@ def do_ahead(work: Callable[[In], Out], items: Iterable[In], *, ahead: int = 2) 
             yield ready.popleft().result()
 
 
+def split(frames: Frames, *, at_once: int | None) -> Iterable[Frames]:
+    """Parts of at most `at_once` atoms."""
+    return [frames] if at_once is None else cut_batches(frames, batch_atoms=at_once)
+
+
+def split_by_head(frames: Frames, *, at_once: int | None) -> Iterator[Frames]:
+    """Parts of one head each, in the order of heads, of at most `at_once` atoms."""
+    for head in np.unique(frames.head):
+        yield from split(frames.take(np.flatnonzero(frames.head == head)), at_once=at_once)
+
+
 class Feed:
-    """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands."""
+    """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands.
+
+    With `by_head` each part is of one head.
+    """
 
     def __init__(
         self,
@@ -48,10 +63,11 @@ class Feed:
         dtype: torch.dtype,
         chunk_atoms: int,
         at_once: int | None = None,
+        by_head: bool = False,
         threads: int = 1,
     ):
         self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
-        self.chunk_atoms, self.at_once = chunk_atoms, at_once
+        self.chunk_atoms, self.at_once, self.by_head = chunk_atoms, at_once, by_head
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
 
     def __enter__(self) -> Feed:
@@ -74,5 +90,5 @@ class Feed:
     def _collate(self, frames: Frames) -> list[Batch]:
         if not len(frames):  # a batch of fewer frames than ranks
             return []
-        parts = [frames] if self.at_once is None else cut_batches(frames, batch_atoms=self.at_once)
+        parts = split_by_head(frames, at_once=self.at_once) if self.by_head else split(frames, at_once=self.at_once)
         return [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]

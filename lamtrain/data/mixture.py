@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,11 +122,25 @@ class TrainingData:
         return f"dataset {name}, {origins[0]}"
 
     def stream(
-        self, *, seed: int, batch_frames: int | None, batch_atoms: int | None, position: int = 0, rank: int = 0, world: int = 1
+        self,
+        *,
+        seed: int,
+        batch_frames: int | None,
+        batch_atoms: int | None,
+        runs: Mapping[str, int] | None = None,
+        position: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> Stream:
-        """The weighted stream of all tasks; `Frames.head` is the index of the task."""
+        """The weighted stream of all tasks; `Frames.head` is the index of the task. `runs`: head -> frames of each of its slots."""
         heads = [
-            StreamHead(name=f"{task.spec.head}/{task.spec.dataset}", dataset=task.train, weight=task.spec.weight, augment=task.spec.augment)
+            StreamHead(
+                name=f"{task.spec.head}/{task.spec.dataset}",
+                dataset=task.train,
+                weight=task.spec.weight,
+                augment=task.spec.augment,
+                run=(runs or {}).get(task.spec.head, 1),
+            )
             for task in self.tasks
         ]
         return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
@@ -136,6 +150,13 @@ class TrainingData:
         names = list(self.heads)
         index = np.array([names.index(task.spec.head) for task in self.tasks], np.int32)
         return frames.with_(head=index[frames.head])
+
+    def drawn(self, stream: Stream, first: int, last: int) -> dict[str, int]:
+        """Head -> how many of the slots `first:last` are for it, over all ranks, in the order of heads; only those that have some."""
+        counts = dict.fromkeys(self.heads, 0)
+        for task in stream.slots(first, last).tolist():
+            counts[self.tasks[task].spec.head] += 1
+        return {head: count for head, count in counts.items() if count}
 
     def lock(self) -> dict[str, Any]:
         """What was trained on, in full: content hashes, counts, licences, theories, citations. Plain JSON, equal for equal data."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ..model.lam import Output
 
 
+FORCE_HUBER = 0.01  # eV/Å, as SevenNet and DeePMD-kit
+
+
 class EnergyForceLoss(Spec):
     """Prefactors [start, limit] of an energy/force head."""
 
@@ -39,6 +42,12 @@ class EnergyForceLoss(Spec):
     """Of the mean (dF)^2 over components, eV/Å."""
     virial: Pair = (0.0, 0.0)
     """Of the mean (dV)^2 / N over components, eV."""
+    energy_absolute: Pair = (0.0, 0.0)
+    """Of |dE| / N, eV."""
+    force_norm: Pair = (0.0, 0.0)
+    """Of the mean length of dF over atoms, eV/Å: turns with the frame, and one bad label weighs little."""
+    force_huber: Pair = (0.0, 0.0)
+    """Of the mean Huber loss of dF over components, square below 0.01 eV/Å and straight above: (eV/Å)^2."""
 
 
 class EnergyForce:
@@ -82,16 +91,21 @@ class EnergyForce:
         }
 
     def losses(self, output: Output, batch: Batch, *, huber: float) -> dict[str, Tensor]:
-        """The terms `energy`, `force` and `virial` of each frame."""
+        """The terms `energy`, `force` and `virial` of each frame, and those that grow in a line."""
         import torch
+        import torch.nn.functional as F
 
         labels, terms = batch.labels, {}
         one_over_n = (1.0 / batch.natoms.to(torch.float32)).to(torch.float64)
         if output.energy is not None:
             terms["energy"] = (output.energy - labels["energy"]).square() * one_over_n * labels["has_energy"]
+            terms["energy_absolute"] = (output.energy - labels["energy"]).abs() * one_over_n * labels["has_energy"]
         if output.forces is not None:
-            square = (output.forces - labels["forces"]).square().mean(-1)
-            terms["force"] = mean_of_atoms(square, labels["has_forces"][batch.frame], batch)
+            left, chosen = output.forces - labels["forces"], labels["has_forces"][batch.frame]
+            terms["force"] = mean_of_atoms(left.square().mean(-1), chosen, batch)
+            terms["force_norm"] = mean_of_atoms(torch.linalg.vector_norm(left, dim=-1), chosen, batch)
+            huber = F.huber_loss(output.forces, labels["forces"], delta=FORCE_HUBER, reduction="none").mean(-1)
+            terms["force_huber"] = mean_of_atoms(huber, chosen, batch)
         if output.virial is not None:
             square = (output.virial - labels["virial"]).square().mean((-2, -1))
             terms["virial"] = square * one_over_n * labels["has_virial"]

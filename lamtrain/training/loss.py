@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import LossSpec
 from ..model.inputs import Batch
 from ..model.lam import Output
-from ..tasks import TaskKind
+from ..tasks import Pair, TaskKind
 from .schedule import Schedule
 
 
@@ -24,12 +24,31 @@ def frame_losses(kinds: Iterable[TaskKind], output: Output, batch: Batch, *, hub
 
 
 def total_loss(
-    terms: dict[str, Tensor], spec: LossSpec, schedule: Schedule, step: int, *, frames: int, kinds: Iterable[TaskKind]
+    terms: dict[str, Tensor],
+    spec: LossSpec,
+    schedule: Schedule,
+    step: int,
+    *,
+    frames: int,
+    kinds: Iterable[TaskKind],
+    own: Sequence[Mapping[str, Pair]] = (),
+    head: Tensor | None = None,
 ) -> Tensor:
-    """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks."""
+    """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks.
+
+    `own` are the prefactors that heads have of their own, term -> pair for each head of the model; `head` (F,) is then the head of each frame.
+    """
     total = torch.zeros((), dtype=torch.float64, device=next(iter(terms.values())).device)
     for name, term in terms.items():
-        prefactor = float(np.float32(schedule.prefactor(spec.pair(name, kinds), step)))  # as DeePMD-kit rounds it
-        if prefactor > 0:
+        prefactor = _rounded(schedule.prefactor(spec.pair(name, kinds), step))
+        if head is not None and any(name in pairs for pairs in own):
+            values = [_rounded(schedule.prefactor(pairs[name], step)) if name in pairs else prefactor for pairs in own]
+            total = total + (torch.tensor(values, dtype=torch.float64).to(term.device)[head] * term).sum() / frames
+        elif prefactor > 0:
             total = total + prefactor * (term.sum() / frames)
     return total
+
+
+def _rounded(prefactor: float) -> float:
+    """As DeePMD-kit rounds it."""
+    return float(np.float32(prefactor))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from lamdata.errors import LamError
 from ..checkpoint import save
 from ..evaluation.evaluate import evaluate, score
 from ..runlog import MetricsFile, flatten
+from .by_head import share_lines
 from .ranks import Ranks
 from .state import TrainState
 
@@ -81,8 +83,8 @@ def refuse_bad_weights(state: TrainState) -> None:
 class Look:
     """Every so many steps and at the end: a row of metrics.csv, with errors on held-out frames where they are due."""
 
-    def __init__(self, out: Path, ranks: Ranks, log: MetricsFile | None):
-        self.out, self.ranks, self.log = out, ranks, log
+    def __init__(self, out: Path, ranks: Ranks, log: MetricsFile | None, *, quiet: bool = True):
+        self.out, self.ranks, self.log, self.quiet = out, ranks, log, quiet
 
     def __call__(self, state: TrainState, row: Row) -> None:
         """Look where it is due."""
@@ -106,7 +108,7 @@ class Look:
                 "loss": math.fsum(state.losses) / len(state.losses) if state.losses else None,
                 "truncated": state.truncated[0] / state.truncated[1] if state.truncated[1] else None,
             }
-            row |= flatten(state.metrics.table(), "train", state.data.heads)
+            row |= flatten(state.metrics.table(), "train", state.data.heads) | self._shares(state)
         state.looked = state.step
         state.forget_errors()
         if self.ranks.first and self._validates(state):
@@ -114,9 +116,16 @@ class Look:
         if self.log is not None:
             self.log.append(row)
 
+    def _shares(self, state: TrainState) -> Row:
+        """What each head gave to the gradient of the descriptor since the last look, of 1; it is printed, too."""
+        if not self.quiet:
+            print("".join(f"{line}\n" for line in share_lines(state.shares, state.data.weights)), end="", file=sys.stderr)
+        whole = math.fsum(state.shares.values())
+        return {f"{head}.train.share": state.shares.get(head, 0.0) / whole for head in state.data.heads} if whole else {}
+
     def _validate(self, state: TrainState) -> Row:
-        state.model.eval()
-        table = evaluate(state.model, state.data, frames=state.config.validation.frames, at_once=state.config.batch.at_once)
+        model = state.shown.eval()
+        table = evaluate(model, state.data, frames=state.config.validation.frames, at_once=state.config.batch.at_once)
         value = score(table)
         if value < state.best or math.isinf(value):  # nothing held out: the last is the best there is
             state.best = value

@@ -3,36 +3,107 @@
 from __future__ import annotations
 
 from fnmatch import fnmatch
+from typing import Any
 
 import torch
+from torch.nn import Parameter
 
-from lamdata.errors import ConfigError
+from lamdata.errors import ConfigError, SetupError
 
 from ..config import TrainConfig
+from ..recipe import OptimizerSpec
 from ..model.lam import LamModel
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
 
 def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam over the parameters that are trained, in groups of one rate; raises ConfigError where a pattern names none.
+    """The optimizer over the parameters that are trained, in groups of one rate; raises ConfigError where a pattern names none.
 
     A parameter belongs to the first pattern of `start.lr_scale` that fits its name (`lamtrain/model/names.py`), else its rate is the schedule's.
     """
     scales = {} if config.start is None else config.start.lr_scale
-    groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    groups: dict[float, dict[str, Parameter]] = {1.0: {}}
     unused = set(scales)
     for name, parameter in model.named_parameters():
         pattern = next((pattern for pattern in scales if fnmatch(name, pattern)), None)
         unused.discard(pattern or "")
-        groups.setdefault(scales[pattern] if pattern else 1.0, []).append(parameter)
+        groups.setdefault(scales[pattern] if pattern else 1.0, {})[name] = parameter
     if unused:
         example = next(name for name, _ in model.named_parameters())
         raise ConfigError(
             f"no parameter is called {sorted(unused)[0]!r}", where="start.lr_scale", hint=f"names are as {example}; * stands for any part"
         )
-    parts = [{"params": parameters, "scale": scale} for scale, parameters in groups.items() if parameters]
-    return torch.optim.Adam(parts, lr=config.learning_rate.start, betas=BETAS, eps=EPS)
+    return _of_kind(config.optimizer, {scale: named for scale, named in groups.items() if named}, rate=config.learning_rate.start)
+
+
+def _of_kind(spec: OptimizerSpec, groups: dict[float, dict[str, Parameter]], *, rate: float) -> torch.optim.Optimizer:
+    """The optimizer that a config names, over groups: scale of the rate -> parameters by name."""
+    if spec.kind == "adam":
+        parts = [{"params": [*named.values()], "scale": scale} for scale, named in groups.items()]
+        return torch.optim.Adam(parts, lr=rate, betas=BETAS, eps=EPS)
+    if spec.kind == "schedule_free":
+        optimizer = _schedule_free()(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
+        optimizer.train()
+        return optimizer
+    if spec.kind == "adamw":
+        return torch.optim.AdamW(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
+    if not hasattr(torch.optim, "Muon"):
+        raise SetupError(f"torch {torch.__version__} has no Muon", where="optimizer.kind", hint="it has from 2.9 on; or set adamw")
+    hidden = [{"params": [p for name, p in named.items() if _is_hidden(name, p)], "scale": scale} for scale, named in groups.items()]
+    rest = {scale: {name: p for name, p in named.items() if not _is_hidden(name, p)} for scale, named in groups.items()}
+    muon = torch.optim.Muon(
+        [part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return Both(muon, torch.optim.AdamW(_decayed(rest, spec.decay), lr=rate, betas=BETAS, eps=EPS))
+
+
+def _decayed(groups: dict[float, dict[str, Parameter]], decay: float) -> list[dict[str, Any]]:
+    """Groups of matrices, which decay, and of the rest: biases, norms, steps of residuals, which do not."""
+    parts = []
+    for scale, named in groups.items():
+        for matrices in (True, False):
+            params = [p for p in named.values() if (p.ndim >= 2) == matrices]
+            parts.append({"params": params, "scale": scale, "weight_decay": decay if matrices else 0.0})
+    return [part for part in parts if part["params"]]
+
+
+def _is_hidden(name: str, parameter: Parameter) -> bool:
+    """Whether a parameter is a matrix between two layers: no table of elements, no way in or out of one number."""
+    return parameter.ndim == 2 and min(parameter.shape) > 1 and "type_embedding" not in name
+
+
+def _schedule_free() -> Any:
+    try:
+        from schedulefree import AdamWScheduleFree
+    except ImportError as err:
+        found = "optimizer schedule_free needs the package schedulefree"
+        raise SetupError(found, where="optimizer.kind", hint="pip install 'lam[schedulefree]'") from err
+    return AdamWScheduleFree
+
+
+class Both(torch.optim.Optimizer):
+    """Two optimizers, each with parameters of its own, as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.param_groups = [group for part in parts for group in part.param_groups]  # theirs, and no copies
+
+    def step(self, closure: Any = None) -> None:
+        """One step of each."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of each, in order."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

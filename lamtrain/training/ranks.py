@@ -80,6 +80,8 @@ class Ranks:
         used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
         dist.all_reduce(used)
         chosen = [p for p, count in zip(parameters, used.tolist()) if count]
+        if not chosen:  # of a head whose frames have no label
+            return
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in chosen])
         dist.all_reduce(flat)
         for p, part in zip(chosen, torch.split(flat, [p.numel() for p in chosen])):

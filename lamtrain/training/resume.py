@@ -16,7 +16,7 @@ from ..data.mixture import TrainingData
 # looked at, and how a step is computed.
 FREE = {
     "train", "mixture", "store", "steps", "checkpoint_every", "checkpoint_keep", "log_every", "validation", "kernels", "threads",
-    "skip_nonfinite",
+    "skip_nonfinite", "shares_every",
 }  # fmt: skip
 HINT = "give the new run a name with --name, or start again with --resume never"
 

@@ -23,6 +23,7 @@ from ..model.config import ModelConfig
 from ..model.lam import LamModel
 from ..model.statistics import environment_statistics
 from .adapt import adapt, adapted_config, freeze, stale_heads, taken_heads
+from .average import build_average
 from .optimizer import build_optimizer
 from .ranks import Ranks
 from .resume import refuse_another_run
@@ -42,9 +43,11 @@ def start_run(
     path = out / "last.pt" if resume == "auto" else Path(resume)
     checkpoint = None if resume == "never" or (resume == "auto" and not path.exists()) else load(path)
     others: dict[str, dict[str, Any]] = {}
+    config.check_heads(data.heads)
     if checkpoint is not None:
         refuse_another_run(config, data, checkpoint, stream=stream, where=str(path))
         model, others = checkpoint.build(), {head: row for head, row in checkpoint.heads.items() if head not in data.heads}
+        model.load_state_dict(checkpoint.model if checkpoint.latest is None else checkpoint.latest)
     elif config.start is not None:
         model, others = adapted_model(config, config.start, data)
     else:
@@ -53,11 +56,14 @@ def start_run(
     ranks.share_weights(model)
     _use_kernels(model, config.kernels)
     freeze(model, "all" if config.start is None else config.start.train)
+    optimizer = build_optimizer(model, config)
     state = TrainState(
         config=config,
         data=data,
         model=model,
-        optimizer=build_optimizer(model, config),
+        optimizer=optimizer,
+        average=build_average(model, config, optimizer),
+        runs=config.runs(data.heads),
         schedule=Schedule(config.learning_rate, config.steps),
         metrics=Metrics(data.heads),
         stream=stream,

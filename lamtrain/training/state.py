@@ -13,6 +13,7 @@ from ..config import TrainConfig
 from ..data.mixture import TrainingData
 from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
+from .average import Average
 from .schedule import Schedule
 
 
@@ -26,9 +27,12 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     metrics: Metrics  # errors since the last look
+    average: Average | None = None  # weights that are shown in place of the latest
+    runs: dict[str, int] = field(default_factory=dict)  # head -> frames of a slot of the stream, where these are not 1
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
     losses: list[float] = field(default_factory=list)  # since the last look
+    shares: dict[str, float] = field(default_factory=dict)  # head -> sum of what it gave to the descriptor's gradient, since the last look
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
@@ -47,12 +51,24 @@ class TrainState:
         """Of weights and of what is collated for them."""
         return next(self.model.parameters()).dtype
 
+    @property
+    def shown(self) -> LamModel:
+        """The model that is validated, tested and exported."""
+        return self.model if self.average is None else self.average.model()
+
+    @property
+    def measures_shares(self) -> bool:
+        """Whether the next step does."""
+        every = self.config.shares_every
+        return every is not None and (self.step + 1) % every == 0
+
     def snapshot(self) -> Checkpoint:
         """The run as it stands."""
         lock = self.data.lock()
         return Checkpoint(
             model_config=self.model.config.model_dump(mode="json"),
-            model=self.model.state_dict(),
+            model=self.shown.state_dict(),
+            latest=None if self.average is None else self.model.state_dict(),
             heads={head: self._describe(head, lock["datasets"]) for head in self.data.heads} | self.others,
             lock=lock,
             train_config=self.config.model_dump(mode="json"),
@@ -66,23 +82,27 @@ class TrainState:
             truncated=list(self.truncated),
             sums=self.metrics.sums,
             loss=list(self.losses),
+            shares=dict(self.shares),
             best=None if math.isinf(self.best) else self.best,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from what `snapshot` gave; the model has its weights already."""
+        """Go on from what `snapshot` gave; the model has its latest weights already."""
+        if self.average is not None:
+            self.average.restore(checkpoint.model, steps=checkpoint.step)
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
         self.threads = self.config.threads or checkpoint.threads
         self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
         self.losses, self.truncated = list(checkpoint.loss), list(checkpoint.truncated)
+        self.shares = dict(checkpoint.shares)
         self.best = math.inf if checkpoint.best is None else checkpoint.best
         self.metrics.restore(checkpoint.sums)
 
     def forget_errors(self) -> None:
         """Begin to count anew, after a look."""
-        self.metrics, self.losses, self.truncated = Metrics(self.data.heads), [], [0, 0]
+        self.metrics, self.losses, self.truncated, self.shares = Metrics(self.data.heads), [], [0, 0], {}
 
     def _describe(self, head: str, datasets: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint says of a head."""

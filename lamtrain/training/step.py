@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,12 @@ import torch
 
 from lamdata.frames import Frames
 
+from ..config import TrainConfig
 from ..data.batch import Batch, collate
+from ..data.feed import split_by_head
 from ..evaluation.metrics import Metrics
+from ..tasks import Pair
+from .by_head import GradientsByHead, norm_on_descriptor
 from .loss import frame_losses, total_loss
 from .memory import OutOfMemory, find_budget, is_out_of_memory
 from .optimizer import set_rate
@@ -33,28 +38,82 @@ class Taken:
         return math.isfinite(self.loss) and math.isfinite(self.norm)
 
 
-def train_step(state: TrainState, parts: list[Batch], *, frames: int, ranks: Ranks, stop: bool = False) -> Taken:
-    """One optimizer step on one batch, part by part; `frames` counts the whole batch, over all ranks."""
+def train_step(
+    state: TrainState,
+    parts: list[Batch],
+    *,
+    frames: int,
+    ranks: Ranks,
+    stop: bool = False,
+    drawn: Mapping[str, int] | None = None,
+    whole: Frames | None = None,
+) -> Taken:
+    """One optimizer step on one batch, part by part; `frames` counts the whole batch, over all ranks, or its slots where these are runs.
+
+    `drawn` is head -> how many of them are for it: needed where each head's gradient is limited by itself, and `parts` are then of one head
+    each; or where shares are to be measured, with the frames of this rank as a `whole`.
+    """
     config, model = state.config, state.model
     set_rate(state.optimizer, state.schedule.rate(state.step))
     state.optimizer.zero_grad(set_to_none=True)
     metrics = Metrics(state.metrics.heads)
-    loss = torch.zeros((), dtype=torch.float64, device=state.device)
-    for part in parts:
-        loss = loss + add_gradients(state, part, frames=frames, metrics=metrics)
-    ranks.sum_gradients(model)
     limit = math.inf if config.clip_norm is None else config.clip_norm
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    shares: dict[str, torch.Tensor] = {}
+    if config.step.clip == "per_head":
+        assert drawn is not None, "the caller knows what was drawn"
+        loss, shares = _add_by_head(state, parts, drawn=drawn, ranks=ranks, limit=limit, metrics=metrics)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf)
+    else:
+        if drawn is not None and whole is not None and len(drawn) > 1:
+            shares = _measure(state, whole, drawn=drawn, ranks=ranks)
+        loss = torch.zeros((), dtype=torch.float64, device=state.device)
+        for part in parts:
+            loss = loss + add_gradients(state, part, frames=frames, metrics=metrics)
+        ranks.sum_gradients(model)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+        if drawn is not None and len(drawn) == 1:
+            shares = dict.fromkeys(drawn, norm_on_descriptor(model))
+        else:
+            shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
     agreed = ranks.agree(loss, stop=stop)
     taken = Taken(loss=agreed.loss, norm=float(norm), stop=agreed.stop)
     if taken.finite:
         state.optimizer.step()
+        if state.average is not None:
+            state.average.update(model)
         state.metrics.merge(metrics)
         state.losses.append(taken.loss)
+        if state.measures_shares:
+            state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
         for part in parts:
             state.truncated[0] += max(part.truncated.values())
             state.truncated[1] += part.natoms_total
     return taken
+
+
+def _add_by_head(
+    state: TrainState, parts: list[Batch], *, drawn: Mapping[str, int], ranks: Ranks, limit: float, metrics: Metrics | None = None
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The gradients of the heads that were drawn, each limited by itself; the loss, and what each gives to the descriptor's gradient."""
+    sums, loss, slots = GradientsByHead(state.model, ranks, limit=limit), torch.zeros((), dtype=torch.float64), sum(drawn.values())
+    loss = loss.to(state.device)
+    for head, count in drawn.items():
+        for part in parts:
+            if part.heads[0].name == head:
+                loss = loss + add_gradients(state, part, frames=count, metrics=metrics) * (count / slots)
+        sums.take(head, share=count / slots)
+    sums.give()
+    return loss, sums.shares
+
+
+def _measure(state: TrainState, whole: Frames, *, drawn: Mapping[str, int], ranks: Ranks) -> dict[str, torch.Tensor]:
+    """What each head gives to the descriptor's gradient, before it is limited; no state is changed."""
+    model = state.model
+    frames = split_by_head(whole, at_once=state.config.batch.at_once)
+    parts = [collate(part, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms) for part in frames]
+    _, shares = _add_by_head(state, parts, drawn=drawn, ranks=ranks, limit=math.inf)
+    state.optimizer.zero_grad(set_to_none=True)
+    return shares
 
 
 def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metrics | None = None) -> torch.Tensor:
@@ -62,10 +121,14 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     config, model = state.config, state.model
     batch = batch.to(state.device, non_blocking=True)
     model.train()
-    output = model(batch, virial=max(config.loss.virial) > 0, create_graph=True)
+    output = model(batch, virial=any(max(pair) > 0 for pair in _of_virials(config)), create_graph=True)
     kinds = list(state.metrics.kinds.values())
     terms = frame_losses(kinds, output, batch, huber=config.loss.huber)
-    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds)
+    if any(run > 1 for run in state.runs.values()):
+        each = torch.tensor([state.runs.get(head, 1) for head in model.config.heads], dtype=torch.float64).to(state.device)[batch.head]
+        terms = {name: term / each for name, term in terms.items()}
+    own = [config.heads[head].loss if head in config.heads else {} for head in model.config.heads] if config.heads else []
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=own, head=batch.head)
     if loss.requires_grad:
         torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:
@@ -73,10 +136,17 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     return loss.detach()
 
 
-def step_in_memory(state: TrainState, parts: list[Batch], frames: Frames, *, count: int, ranks: Ranks, stop: bool) -> Taken:
+def _of_virials(config: TrainConfig) -> list[Pair]:
+    return [config.loss.virial, *(spec.loss["virial"] for spec in config.heads.values() if "virial" in spec.loss)]
+
+
+def step_in_memory(
+    state: TrainState, parts: list[Batch], frames: Frames, *, count: int, ranks: Ranks, stop: bool, drawn: Mapping[str, int] | None = None
+) -> Taken:
     """`train_step`; if a part of the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
     try:
-        return train_step(state, parts, frames=count, ranks=ranks, stop=stop)
+        whole = frames if state.measures_shares else None
+        return train_step(state, parts, frames=count, ranks=ranks, stop=stop, drawn=drawn, whole=whole)
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):
             raise

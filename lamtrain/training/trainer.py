@@ -56,7 +56,9 @@ def train(
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         shares = {"rank": ranks.rank, "world": ranks.world}
-        with data.stream(seed=config.seed, batch_frames=batch.frames, batch_atoms=batch.atoms, **shares) as stream:
+        frames = config.step.draws if config.step.heads == "one" else batch.frames
+        runs = config.runs(data.heads)
+        with data.stream(seed=config.seed, batch_frames=frames, batch_atoms=batch.atoms, runs=runs, **shares) as stream:
             state = start_run(config, data, out, resume=resume, stream=stream.fingerprint(), ranks=ranks, quiet=quiet)
             if state.step >= config.steps and state.looked >= state.step:
                 return _left_alone(state, out, quiet=quiet or not ranks.first)
@@ -88,7 +90,9 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         if fresh:
             clear(out)
         _write_config(state, out)
-    look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
+    shares = state.config.shares_every is not None
+    log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked, shares=shares) if ranks.first else None
+    look = Look(out, ranks, log, quiet=quiet)
     checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
@@ -112,14 +116,17 @@ def _loop(
 ) -> None:
     config, model = state.config, state.model
     title = f"training {config.train}"
+    by_head = config.step.clip == "per_head"
+    how = {"dtype": state.dtype, "chunk_atoms": model.chunk_atoms, "at_once": config.batch.at_once, "by_head": by_head}
     with (
-        Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
+        Feed(state.data, stream, model.config, **how) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
         for parts, frames, position in feed:
             if state.threads is None:
                 state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
-            taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked)
+            drawn = state.data.drawn(stream, state.position, position) if by_head or state.measures_shares else None
+            taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked, drawn=drawn)
             if taken.finite:
                 state.step += 1
             else:
