@@ -59,7 +59,8 @@ def init(
         return
     assert mixture is not None
     opened, _ = open_mixture(mixture)
-    write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
+    heads = len({task.head for task in opened.heads})
+    write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps, heads=heads)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
 
 

@@ -89,6 +89,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "concepts/theory",
         "concepts/heads",
         "concepts/runs",
+        "concepts/steps",
         "commands/lamdata",
         "commands/lamtrain",
     ]

@@ -45,7 +45,8 @@ class Schedule:
         if spec.kind == "cosine":
             return spec.stop + (spec.start - spec.stop) * (1.0 + math.cos(math.pi * min(t / T, 1.0))) / 2
         if spec.kind == "wsd":
-            x = min(max((t / T - 1.0) / spec.fall + 1.0, 0.0), 1.0)
+            last = spec.fall * T
+            x = min(max((t - (T - last)) / last, 0.0), 1.0)
             return spec.stop + (spec.start - spec.stop) * (1.0 - math.sqrt(x))
         fall: float = (spec.stop / spec.start) ** (self.stair / T)
         return spec.start * float(fall ** (t // self.stair))

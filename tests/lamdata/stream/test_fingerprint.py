@@ -70,6 +70,7 @@ def test_what_changed_of_the_stream_is_named(store, options, line):
     "head, change, line",
     [
         ("a", {"weight": 2.5}, "weight of head `a`: 2.0 before, 2.5 now"),
+        ("b", {"run": 4}, "frames of a draw of head `b`: 1 before, 4 now"),
         ("c", {"view": {"natoms": (2, 99)}}, "filter of head `c`, natoms: none before, [2, 99] now"),
         ("b", {"augment": None}, "augment of head `b`, noise.kind: gaussian before, none now"),
         ("a", {"augment": NOISE}, "augment of head `a`, noise.scale: none before, 0.3 now"),

@@ -33,12 +33,20 @@ def run(small: Path, out: Path, ranks: int, *changes: str) -> list[dict[str, str
     return read_metrics(out / "small/metrics.csv")
 
 
-@pytest.mark.parametrize("batch", ["batch={frames: 4}", "batch={atoms: 8}"])  # 8 atoms are one or two frames: a rank may have none
-def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path, batch: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("batch={frames: 4}",),
+        ("batch={atoms: 8}",),  # one or two frames: a rank may have none
+        ("batch={frames: 4}", "step={heads: one, draws: 2, clip: per_head}", "shares_every=1", "average={}"),
+        ("batch={frames: 3}", "step={heads: one}", "heads={bulk: {frames: 2}}", "shares_every=2"),
+    ],
+)
+def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path, changes: tuple[str, ...]) -> None:
     rows = []
     for ranks in (1, 2):
         (tmp_path / str(ranks)).mkdir()
-        rows.append(run(small, tmp_path / str(ranks), ranks, batch))
+        rows.append(run(small, tmp_path / str(ranks), ranks, *changes))
     assert len(rows[0]) == len(rows[1]) == 4
     for one, two in zip(*rows):
         assert one.keys() == two.keys()

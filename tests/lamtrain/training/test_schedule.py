@@ -46,3 +46,17 @@ def test_the_rate_falls_after_a_warm_up_longer_than_what_is_left() -> None:
 def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
     with pytest.raises(ValueError, match="must be below steps"):
         TrainConfig(train="x", mixture="m", store="s", steps=10, learning_rate=LearningRateSpec(warmup_steps=10))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"kind": "cosine"}, {0: 1e-3, 50: 5.05e-4, 75: 1e-5 + 9.9e-4 * 0.1464466094, 100: 1e-5, 120: 1e-5}),
+        ({"kind": "cosine", "warmup_steps": 20}, {10: 5e-4, 20: 1e-3, 60: 5.05e-4, 100: 1e-5}),
+        ({"kind": "wsd"}, {0: 1e-3, 80: 1e-3, 85: 5.05e-4, 100: 1e-5}),  # the last fifth; half of the way down after a quarter of it
+        ({"kind": "wsd", "fall": 1.0, "warmup_steps": 50}, {25: 5e-4, 50: 1e-3, 62.5: 5.05e-4, 100: 1e-5}),
+    ],
+)
+def test_cosine_and_wsd_by_hand(spec: dict, expected: dict[float, float]) -> None:
+    schedule = Schedule(LearningRateSpec(start=1e-3, stop=1e-5, **spec), 100)
+    assert {step: schedule.rate(step) for step in expected} == pytest.approx(expected, rel=1e-9)
