@@ -96,7 +96,9 @@ def show(ratios: dict[str, dict[str, float]], *, steps: int) -> None:
         print(f"{task.head:20} {task.task:13}" + "".join(f"{values[task.head]:9.2g}" for values in ratios.values()))
     for name, values in ratios.items():
         energy, denoise = ([values[task.head] for task in mixture.heads if task.task == kind] for kind in ("energy_force", "denoise"))
-        print(f"{name}: from {min(values.values()):.2g} to {max(values.values()):.2g}; energy/force over denoise {_mean(energy) / _mean(denoise):.3g}")
+        print(
+            f"{name}: from {min(values.values()):.2g} to {max(values.values()):.2g}; energy/force over denoise {_mean(energy) / _mean(denoise):.3g}"
+        )
 
 
 def _mean(values: list[float]) -> float:

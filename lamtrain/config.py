@@ -15,7 +15,8 @@ from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError, ConfigErrors
 from lamdata.located import Places, Spec, did_you_mean, parse_yaml, read_yaml, spot_of, validate
 from lamtrain.model.config import DenoiseConfig, DescriptorConfig, FittingConfig, ModelConfig
-from lamtrain.recipe import AverageSpec, HeadSpec, LearningRateSpec, OptimizerSpec, StepSpec
+from lamtrain.recipe import AverageSpec, HeadSpec, OptimizerSpec, StepSpec
+from lamtrain.recipe import LearningRateSpec as LearningRateSpec
 from lamtrain.tasks import Pair, TaskKind, installed_kinds, task_kind
 from lamtrain.tasks.denoise import DenoiseLoss
 from lamtrain.tasks.energy_force import EnergyForceLoss
@@ -256,7 +257,9 @@ class TrainConfig(Spec):
         if self.average is not None:
             raise ValueError("`optimizer: {kind: schedule_free}` averages its weights by itself: leave `average` out")
         if self.learning_rate.start != self.learning_rate.stop:
-            raise ValueError("`optimizer: {kind: schedule_free}` needs a rate that does not fall: learning_rate.stop as learning_rate.start")
+            raise ValueError(
+                "`optimizer: {kind: schedule_free}` needs a rate that does not fall: learning_rate.stop as learning_rate.start"
+            )
         if terms := self.loss.follows_the_rate():
             raise ValueError(f"prefactors of loss.{terms[0]} follow a rate that does not fall here: give it one value, twice")
         return self
@@ -266,7 +269,6 @@ class TrainConfig(Spec):
         if self.learning_rate.warmup_steps >= self.steps:
             raise ValueError(f"learning_rate.warmup_steps ({self.learning_rate.warmup_steps}) must be below steps ({self.steps})")
         return self
-
 
     def runs(self, heads: Iterable[str]) -> dict[str, int]:
         """Head -> frames of each slot of the stream: of a draw with `step: {heads: one}`, else 1."""

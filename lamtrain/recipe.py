@@ -19,8 +19,8 @@ class StepSpec(Spec):
     draws: int = Field(default=1, ge=1)
     """Heads drawn for a step of `one`, each for an equal part of the batch: in a run of DeePMD-kit, its ranks. Processes here share them."""
     clip: Literal["sum", "per_head"] = "sum"
-    """What `clip_norm` limits: the gradient of the batch (sum); or that of each head by itself, the mean over its frames, before they are added
-    with the shares that they have in the batch (per_head). Costs a pass for each head in a batch."""
+    """What `clip_norm` limits: the gradient of the batch (sum); or that of each head by itself, the mean over its frames, on the descriptor and on
+    its own net apart, before they are added with the shares that they have in the batch (per_head). Costs a pass for each head in a batch."""
 
     @model_validator(mode="after")
     def _draws_of_one(self) -> Self:

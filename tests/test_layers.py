@@ -102,6 +102,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
     "lamtrain": """
         model files device
         tasks
+        recipe
         config
         checkpoint runlog
         data

@@ -104,8 +104,8 @@ class EnergyForce:
             left, chosen = output.forces - labels["forces"], labels["has_forces"][batch.frame]
             terms["force"] = mean_of_atoms(left.square().mean(-1), chosen, batch)
             terms["force_norm"] = mean_of_atoms(torch.linalg.vector_norm(left, dim=-1), chosen, batch)
-            huber = F.huber_loss(output.forces, labels["forces"], delta=FORCE_HUBER, reduction="none").mean(-1)
-            terms["force_huber"] = mean_of_atoms(huber, chosen, batch)
+            robust = F.huber_loss(output.forces, labels["forces"], delta=FORCE_HUBER, reduction="none").mean(-1)
+            terms["force_huber"] = mean_of_atoms(robust, chosen, batch)
         if output.virial is not None:
             square = (output.virial - labels["virial"]).square().mean((-2, -1))
             terms["virial"] = square * one_over_n * labels["has_virial"]

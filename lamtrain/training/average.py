@@ -46,7 +46,8 @@ class MovingAverage:
 
     def model(self) -> LamModel:
         """The model with the average."""
-        averaged: LamModel = self._averaged.module
+        averaged = self._averaged.module
+        assert isinstance(averaged, LamModel), "it was made of one"
         return averaged
 
     def restore(self, weights: Mapping[str, Tensor], *, steps: int) -> None:

@@ -11,8 +11,8 @@ from torch.nn import Parameter
 from lamdata.errors import ConfigError, SetupError
 
 from ..config import TrainConfig
-from ..recipe import OptimizerSpec
 from ..model.lam import LamModel
+from ..recipe import OptimizerSpec
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
@@ -43,8 +43,8 @@ def _of_kind(spec: OptimizerSpec, groups: dict[float, dict[str, Parameter]], *, 
         parts = [{"params": [*named.values()], "scale": scale} for scale, named in groups.items()]
         return torch.optim.Adam(parts, lr=rate, betas=BETAS, eps=EPS)
     if spec.kind == "schedule_free":
-        optimizer = _schedule_free()(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
-        optimizer.train()
+        optimizer: torch.optim.Optimizer = _schedule_free()(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
+        optimizer.train()  # type: ignore[attr-defined]  # it has to be told; y is what is trained
         return optimizer
     if spec.kind == "adamw":
         return torch.optim.AdamW(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
@@ -52,9 +52,7 @@ def _of_kind(spec: OptimizerSpec, groups: dict[float, dict[str, Parameter]], *, 
         raise SetupError(f"torch {torch.__version__} has no Muon", where="optimizer.kind", hint="it has from 2.9 on; or set adamw")
     hidden = [{"params": [p for name, p in named.items() if _is_hidden(name, p)], "scale": scale} for scale, named in groups.items()]
     rest = {scale: {name: p for name, p in named.items() if not _is_hidden(name, p)} for scale, named in groups.items()}
-    muon = torch.optim.Muon(
-        [part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon([part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay, adjust_lr_fn="match_rms_adamw")
     return Both(muon, torch.optim.AdamW(_decayed(rest, spec.decay), lr=rate, betas=BETAS, eps=EPS))
 
 
@@ -90,7 +88,7 @@ class Both(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.param_groups = [group for part in parts for group in part.param_groups]  # theirs, and no copies
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step of each."""
         for part in self.parts:
             part.step()

@@ -117,9 +117,16 @@ def _loop(
     config, model = state.config, state.model
     title = f"training {config.train}"
     by_head = config.step.clip == "per_head"
-    how = {"dtype": state.dtype, "chunk_atoms": model.chunk_atoms, "at_once": config.batch.at_once, "by_head": by_head}
     with (
-        Feed(state.data, stream, model.config, **how) as feed,
+        Feed(
+            state.data,
+            stream,
+            model.config,
+            dtype=state.dtype,
+            chunk_atoms=model.chunk_atoms,
+            at_once=config.batch.at_once,
+            by_head=by_head,
+        ) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
     ):
         for parts, frames, position in feed:

@@ -95,13 +95,18 @@ def test_each_head_is_limited_by_itself_and_counts_by_its_frames(small: Path, da
     frames, drawn = first_batch(state, 12)
     assert set(drawn) == {"bulk", "cluster", "crystals"} and sum(drawn.values()) == 12
     own = own_gradients(state, frames)
-    factors = {head: drawn[head] / 12 * min(1.0, limit / (norm(grads) + 1e-6)) for head, grads in own.items()}
+    factors = {
+        (head, side): drawn[head] / 12 * min(1.0, limit / (norm(grads, side) + 1e-6))
+        for head, grads in own.items()
+        for side in ("descriptor", "heads")
+    }
     found = stepped(state, frames, drawn)
     for name, grad in found.items():
-        expected = sum(factors[head] * grads[name] for head, grads in own.items() if name in grads)
+        side = name.partition(".")[0]
+        expected = sum(factors[head, side] * grads[name] for head, grads in own.items() if name in grads)
         torch.testing.assert_close(grad, expected, rtol=1e-9, atol=1e-12 * min(limit, 1.0))
     for head, grads in own.items():
-        assert state.shares[head] == pytest.approx(factors[head] * norm(grads, "descriptor"), rel=1e-5)
+        assert state.shares[head] == pytest.approx(factors[head, "descriptor"] * norm(grads, "descriptor"), rel=1e-9)
 
 
 def test_without_a_limit_heads_by_themselves_make_the_gradient_of_the_batch(small: Path, data: TrainingData) -> None:
