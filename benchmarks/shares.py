@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 MIXTURE = ROOT / "catalogs/openlam-2024q0/openlam-2024q0-29.yaml"
 RECIPES = {
-    "ours": ["batch={frames: 8}", "step={clip: per_head}", "clip_norm=0.1", "shares_every=1"],
+    "ours": ["batch={frames: 8}", "step={clip: per_head}", "clip_norm=0.01", "shares_every=1"],
     "one": ["batch={frames: 1}", "step={heads: one}", "clip_norm=5.0", "shares_every=1"],
     "sum": ["batch={frames: 8}", "step={heads: mixed, clip: sum}", "clip_norm=5.0", "shares_every=3"],
 }

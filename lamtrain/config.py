@@ -371,7 +371,7 @@ def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size
         "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
     if heads > 1:
-        lines |= {"step": "{clip: per_head}  # with a limit that all heads pass: each counts by its weight", "clip_norm": "0.1"}
+        lines |= {"step": "{clip: per_head}  # with a limit that all heads pass: each counts by its weight", "clip_norm": "0.01"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
 
