@@ -59,8 +59,7 @@ def init(
         return
     assert mixture is not None
     opened, _ = open_mixture(mixture)
-    heads = len({task.head for task in opened.heads})
-    write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps, heads=heads)
+    write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
 
 

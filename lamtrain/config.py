@@ -356,8 +356,8 @@ def _override(data: Any, override: str, places: Places) -> None:
     places.update({(*at, *path): where for path in inside} | {at: where})
 
 
-def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int, heads: int = 1) -> None:
-    """Write a config that holds only what differs from the defaults; paths become relative to it. Several `heads` count by their weights."""
+def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:
+    """Write a config that holds only what differs from the defaults; paths become relative to it."""
     if path.exists():
         raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
     rate, loss = schedule_for(steps, size)
@@ -370,8 +370,6 @@ def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size
         "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
         "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
-    if heads > 1:
-        lines |= {"step": "{clip: per_head}  # with a limit that all heads pass: each counts by its weight", "clip_norm": "0.01"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
 
