@@ -123,7 +123,7 @@ def _scalar(node: ScalarNode, loader: YAML, spot: str) -> Any:
 def validate(data: Any, model: type[Model], *, where: str, places: Places) -> Model:
     """Check plain data against `model`; each error names its place in the file."""
     if not isinstance(data, dict):
-        raise ConfigError(f"expected keys and values, found {type(data).__name__}", where=where)
+        raise ConfigError(f"expected keys and values, found {'nothing' if data is None else type(data).__name__}", where=where)
     try:
         return model.model_validate(data)
     except ValidationError as err:
