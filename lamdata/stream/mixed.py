@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WINDOW = 4096  # slots that one task puts together, about
+SHORTEST = (
+    64  # of the first; each is as long as all before it, so that the first batch comes soon and a short stream does little for nothing
+)
 AHEAD = 2  # windows of so many prepared beyond those in the hands of the threads
 ASKED = 20  # windows of so many whose bytes are asked for beyond these, where bytes come from afar
 
@@ -213,15 +216,16 @@ class Stream:
         """Yield (first slot, frames) of consecutive windows of whole steps, several prepared ahead."""
         if self._world > 1 and mine_of is not None and mine_of < self._world:
             raise ConfigError(f"a batch of {mine_of} frames cannot be shared by {self._world} ranks")
-        ahead = WINDOW * (self._threads + AHEAD if self._threads else 1)
+        at_once = self._threads + AHEAD if self._threads else 1
         asked = WINDOW * ASKED if self._asking else 1
         planned: deque[tuple[range, list[_Piece]]] = deque()
         waiting: deque[tuple[range, Future[Frames]]] = deque()
-        counts, first = self._mixture.counts(self.position), self.position
+        begin = first = self.position
+        counts = self._mixture.counts(begin)
         while True:
-            while not waiting or waiting[-1][0].stop - waiting[0][0].start < ahead:
+            while not waiting or waiting[-1][0].stop - waiting[0][0].start < at_once * _grown(waiting[0][0].start - begin):
                 while not planned or first - planned[0][0].start < asked:
-                    slots = range(first, first + max(1, self._unbroken(first) // step) * step)
+                    slots = range(first, first + max(1, self._unbroken(first, _grown(first - begin)) // step) * step)
                     heads = self._mixture.heads(slots.start, slots.stop)
                     planned.append((slots, self._plan_window(heads, counts, mine_of)))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
@@ -231,10 +235,10 @@ class Stream:
             slots, window = waiting.popleft()
             yield slots.start, window.result()
 
-    def _unbroken(self, first: int) -> int:
-        """Slots from `first` on to put together at a time: where one head fills them, what is left of a buffer, of which they are a view."""
+    def _unbroken(self, first: int, mixed: int) -> int:
+        """Slots from `first` on to put together at a time: `mixed`; or where one head fills them, what is left of a buffer, of which they are a view."""
         if len(self.heads) > 1:
-            return WINDOW
+            return mixed
         order = self._orders[0]
         epoch, number, start = order.locate(first)
         return order.epoch(epoch).frames(number) - start
@@ -305,6 +309,11 @@ class Stream:
 
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return self._pool.submit(work, *args, **kwargs) if self._pool else _done(work, *args, **kwargs)
+
+
+def _grown(slots: int) -> int:
+    """The length of a window behind so many slots."""
+    return min(max(slots, SHORTEST), WINDOW)
 
 
 def _joined(rest: Frames | None, window: Frames, first: int, last: int, starts: list[int]) -> Frames:

@@ -38,9 +38,7 @@ def said(*, displacement: float | None = 0.0, logits: float | None = 0.0) -> Out
     likely = None if logits is None else torch.zeros(10, 3, dtype=torch.float64)
     if likely is not None:
         likely[:, 0] = logits
-    return Output(
-        displacement=None if displacement is None else torch.full((10, 3), displacement, dtype=torch.float64), type_logits=likely
-    )
+    return Output(displacement=None if displacement is None else torch.full((10, 3), displacement, dtype=torch.float64), type_logits=likely)
 
 
 def terms(frames: Frames, output: Output, huber: float = 1.0) -> dict[str, list[float]]:

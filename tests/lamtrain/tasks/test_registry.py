@@ -36,7 +36,9 @@ def test_each_kind_is_what_the_protocol_asks_for_under_its_own_name() -> None:
         kind = task_kind(name)
         assert kind.name == name and not [want for want in WANTED if not hasattr(kind, want)]
         assert set(kind.drawn) <= set(kind.logged)
-        assert {a for a, _ in kind.relative} <= set(kind.logged) and {column.key for column in kind.columns} >= {a for a, _ in kind.relative}
+        assert {a for a, _ in kind.relative} <= set(kind.logged) and {column.key for column in kind.columns} >= {
+            a for a, _ in kind.relative
+        }
         assert all(start >= 0 and end >= 0 for start, end in kind.prefactors.values())
 
 
