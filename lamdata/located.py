@@ -92,6 +92,8 @@ def _plain(node: Node, loader: YAML, path: KeyPath, places: Places, where: str) 
         raise ConfigError("anchors and aliases are not allowed; write the value out", where=spot)
     if isinstance(node, ScalarNode):
         return _scalar(node, loader, spot)
+    if str(node.tag) not in COLLECTIONS:
+        raise ConfigError(f"tag {node.tag} is not allowed", where=spot)
     if isinstance(node, SequenceNode):
         return [_plain(child, loader, (*path, i), places, where) for i, child in enumerate(node.value)]
     assert isinstance(node, MappingNode)
@@ -106,6 +108,7 @@ def _plain(node: Node, loader: YAML, path: KeyPath, places: Places, where: str) 
     return out
 
 
+COLLECTIONS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 
 
