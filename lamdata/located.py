@@ -39,12 +39,6 @@ class Spec(BaseModel):
         return {name: value for name, value in data.items() if name not in plain}
 
 
-def read_spec(path: str | Path, model: type[Model]) -> Model:
-    """Read one YAML file into `model`; raise `ConfigErrors` with every problem as `file:line:column`."""
-    data, places = read_yaml(path)
-    return validate(data, model, where=str(path), places=places)
-
-
 def read_yaml(path: str | Path) -> tuple[Any, Places]:
     """Return the plain data of a YAML file and the place of each key path."""
     path = Path(path)

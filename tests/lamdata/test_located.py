@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lamdata import located
 from lamdata.errors import ConfigError, ConfigErrors
-from lamdata.located import MOST_LISTED, Spec, did_you_mean, parse_yaml, read_spec, read_yaml, spot_of, validate
+from lamdata.located import MOST_LISTED, Spec, did_you_mean, parse_yaml, read_yaml, spot_of, validate
 
 
 class Part(Spec):
@@ -144,7 +144,8 @@ def test_a_file_too_large_for_a_person_is_not_parsed(tmp_path: Path, monkeypatch
 
 def test_a_spec_is_read_and_says_only_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("parts: [{size: 3}, {name: b}]\nby_name: {c: {}}\n")
-    spec = read_spec(tmp_path / "x.yaml", Whole)
+    data, places = read_yaml(tmp_path / "x.yaml")
+    spec = validate(data, Whole, where="x.yaml", places=places)
     assert spec.parts == [Part(size=3), Part(name="b")] and spec.by_name == {"c": Part()}
     assert "number" not in spec.model_dump() and Whole(number=2.0).model_dump()["number"] == 2.0
     assert Whole.model_validate(spec.model_dump(mode="json")) == spec
