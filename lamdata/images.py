@@ -21,7 +21,7 @@ def pairs_over_images(
     """
     from scipy.spatial import cKDTree
 
-    reciprocal = np.linalg.pinv(cell)  # columns are b_k, zeros along axes without a period
+    reciprocal = np.linalg.pinv(cell) * cell.any(axis=1)  # columns are b_k; zeros, and no rounding, along axes without a period
     home = points - np.floor(points @ reciprocal) @ cell
     row, near = _images(home, cell, reciprocal, limit=limit)
     found = cKDTree(home[asked]).sparse_distance_matrix(cKDTree(near), limit, output_type="ndarray")

@@ -39,12 +39,6 @@ class Spec(BaseModel):
         return {name: value for name, value in data.items() if name not in plain}
 
 
-def read_spec(path: str | Path, model: type[Model]) -> Model:
-    """Read one YAML file into `model`; raise `ConfigErrors` with every problem as `file:line:column`."""
-    data, places = read_yaml(path)
-    return validate(data, model, where=str(path), places=places)
-
-
 def read_yaml(path: str | Path) -> tuple[Any, Places]:
     """Return the plain data of a YAML file and the place of each key path."""
     path = Path(path)
@@ -92,6 +86,8 @@ def _plain(node: Node, loader: YAML, path: KeyPath, places: Places, where: str) 
         raise ConfigError("anchors and aliases are not allowed; write the value out", where=spot)
     if isinstance(node, ScalarNode):
         return _scalar(node, loader, spot)
+    if str(node.tag) not in COLLECTIONS:
+        raise ConfigError(f"tag {node.tag} is not allowed", where=spot)
     if isinstance(node, SequenceNode):
         return [_plain(child, loader, (*path, i), places, where) for i, child in enumerate(node.value)]
     assert isinstance(node, MappingNode)
@@ -106,6 +102,7 @@ def _plain(node: Node, loader: YAML, path: KeyPath, places: Places, where: str) 
     return out
 
 
+COLLECTIONS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 
 
@@ -123,7 +120,7 @@ def _scalar(node: ScalarNode, loader: YAML, spot: str) -> Any:
 def validate(data: Any, model: type[Model], *, where: str, places: Places) -> Model:
     """Check plain data against `model`; each error names its place in the file."""
     if not isinstance(data, dict):
-        raise ConfigError(f"expected keys and values, found {type(data).__name__}", where=where)
+        raise ConfigError(f"expected keys and values, found {'nothing' if data is None else type(data).__name__}", where=where)
     try:
         return model.model_validate(data)
     except ValidationError as err:

@@ -293,17 +293,17 @@ def read_config(path: str | Path, *, overrides: list[str] | None = None) -> Trai
     """Read a training config; `overrides` are `key.path=value` and win over the file."""
     path = Path(path)
     data, places = read_yaml(path)
-    for override in overrides or []:
+    for override in overrides or [] if isinstance(data, dict) else []:
         _override(data, override, places)
     config = validate(data, TrainConfig, where=str(path), places=places)
-    here = path.parent
-    changes: dict[str, Any] = {"mixture": _beside(config.mixture, here), "store": _beside(config.store, here)}
+
+    def beside(name: str, *key: str) -> str:
+        in_shell = isinstance(places.get(key), str)  # what is typed in a shell is relative to where the shell is
+        return name if in_shell or "://" in name or Path(name).is_absolute() else str(path.parent / name)
+
+    changes: dict[str, Any] = {"mixture": beside(config.mixture, "mixture"), "store": beside(config.store, "store")}
     if config.start is not None:
-        changes["start"] = config.start.model_copy(update={"model": _beside(config.start.model, here)})
-    for override in overrides or []:  # what is typed in a shell is relative to where the shell is
-        key, value = override.split("=", 1)
-        if key in changes:
-            changes[key] = value
+        changes["start"] = config.start.model_copy(update={"model": beside(config.start.model, "start", "model")})
     return config.model_copy(update=changes)
 
 
@@ -331,25 +331,22 @@ def _placed(err: ConfigError, places: Places, path: str) -> ConfigError:
     return ConfigError(rest + err.message, where=spot_of(known, places, where=path), hint=err.hint)
 
 
-def _beside(path: str, folder: Path) -> str:
-    return path if "://" in path or Path(path).is_absolute() else str(folder / path)
-
-
-def _override(data: Any, override: str, places: Places) -> None:
+def _override(data: dict[str, Any], override: str, places: Places) -> None:
     """Put `key.path=value` into the data of a file; errors about it will say that it came from there."""
     where = f"--set {override}"
     key, found, value = override.partition("=")
     if not found or not key:
         raise ConfigError(f"{override!r} is not KEY=VALUE", where="--set", hint="as --set batch.frames=16")
     *folders, last = key.split(".")
+    section: Any = data
     for i, name in enumerate(folders, 1):
-        if not isinstance(data, dict):
+        if not isinstance(section, dict):
             break
         places.setdefault(tuple(folders[:i]), where)
-        data = data.setdefault(name, {})
-    if not isinstance(data, dict):
+        section = section.setdefault(name, {})
+    if not isinstance(section, dict):
         raise ConfigError(f"`{'.'.join(folders)}` holds no keys", where=where)
-    data[last], inside = parse_yaml(value, where=where)
+    section[last], inside = parse_yaml(value, where=where)
     at = (*folders, last)
     for old in [path for path in places if path[: len(at)] == at]:
         del places[old]

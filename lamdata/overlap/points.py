@@ -30,7 +30,9 @@ class Points:
     def of(frames: Frames) -> Points:
         """Take the points of frames; the same crystal in another cell has the same points, shifted by lattice vectors."""
         cell = compact(np.asarray(frames.cell, np.float64) * frames.pbc[:, :, None])
-        reciprocal = np.asarray(np.linalg.pinv(cell), np.float64)
+        reciprocal = (
+            np.asarray(np.linalg.pinv(cell), np.float64) * np.asarray(cell.any(axis=2))[:, None, :]
+        )  # no rounding along axes without a period
         frame = np.repeat(np.arange(len(frames)), frames.natoms)
         positions = np.asarray(frames.positions, np.float64)
         fraction = np.einsum("ax,axk->ak", positions, reciprocal[frame])

@@ -40,7 +40,7 @@ def rejects(what: str) -> Callable[[Callable[..., Frame | Rejection]], Callable[
                 return make(*arguments, origin=origin, **named)
             except Unusable as bad:
                 return Rejection(origin=origin, reason=bad.reason, value=bad.value)
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as err:
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, SyntaxError) as err:
                 return Rejection(origin=origin, reason=f"not {what} ({say(err)})")
 
         return made

@@ -65,7 +65,7 @@ class Index:
     def from_bytes(data: bytes, *, where: str) -> Index:
         try:
             body = json.loads(data)
-            found, version = body["format"], body["version"]
+            found, version = body["format"], int(body["version"])
         except (ValueError, KeyError, TypeError) as err:
             raise StoreError("this is not a commit of a lamdata store", where=where) from err
         if found == FORMAT and version < VERSION:
@@ -76,7 +76,9 @@ class Index:
             raise StoreError(
                 f"format {found} version {version}, this program reads {FORMAT} up to version {VERSION}", where=where, hint="upgrade lam"
             )
-        return Index(number=body["commit"], datasets=body["datasets"])
+        if not isinstance(number := body.get("commit"), int) or not isinstance(datasets := body.get("datasets"), dict):
+            raise StoreError("this is not a commit of a lamdata store", where=where)
+        return Index(number=number, datasets=datasets)
 
 
 def read_index(place: Place) -> Index | None:

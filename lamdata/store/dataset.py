@@ -329,6 +329,7 @@ def _below(place: Place, path: str) -> Place:
 
 
 def _atomic_number(element: int | str) -> int:
-    if isinstance(element, str) and element not in NUMBERS:
+    number = NUMBERS.get(element, 0) if isinstance(element, str) else int(element)
+    if not 1 <= number < len(NUMBERS):
         raise ConfigError(f"unknown element {element!r}")
-    return NUMBERS[element] if isinstance(element, str) else int(element)
+    return number

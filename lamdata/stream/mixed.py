@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WINDOW = 4096  # slots that one task puts together, about
+SHORTEST = (
+    64  # of the first; each is as long as all before it, so that the first batch comes soon and a short stream does little for nothing
+)
 AHEAD = 2  # windows of so many prepared beyond those in the hands of the threads
 ASKED = 20  # windows of so many whose bytes are asked for beyond these, where bytes come from afar
 
@@ -235,15 +238,16 @@ class Stream:
         fewest = None if mine_of is None else mine_of * int(self._runs.min())
         if self._world > 1 and fewest is not None and fewest < self._world:
             raise ConfigError(f"a batch of {fewest} frames cannot be shared by {self._world} ranks")
-        ahead = WINDOW * (self._threads + AHEAD if self._threads else 1)
+        at_once = self._threads + AHEAD if self._threads else 1
         asked = WINDOW * ASKED if self._asking else 1
         planned: deque[tuple[range, list[_Piece]]] = deque()
         waiting: deque[tuple[range, Future[Frames]]] = deque()
-        counts, first = self._mixture.counts(self.position), self.position
+        begin = first = self.position
+        counts = self._mixture.counts(begin)
         while True:
-            while not waiting or waiting[-1][0].stop - waiting[0][0].start < ahead:
+            while not waiting or waiting[-1][0].stop - waiting[0][0].start < at_once * _grown(waiting[0][0].start - begin):
                 while not planned or first - planned[0][0].start < asked:
-                    slots = range(first, first + max(1, self._unbroken(first) // step) * step)
+                    slots = range(first, first + max(1, self._unbroken(first, _grown(first - begin)) // step) * step)
                     heads = self._mixture.heads(slots.start, slots.stop)
                     planned.append((slots, self._plan_window(heads, counts, mine_of)))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
@@ -253,10 +257,10 @@ class Stream:
             slots, window = waiting.popleft()
             yield slots, window.result()
 
-    def _unbroken(self, first: int) -> int:
-        """Slots from `first` on to put together at a time: where one head fills them, what is left of a buffer, of which they are a view."""
+    def _unbroken(self, first: int, mixed: int) -> int:
+        """Slots from `first` on to put together at a time: `mixed`; or where one head fills them, what is left of a buffer, of which they are a view."""
         if len(self.heads) > 1:
-            return WINDOW // int(self._runs.max())
+            return mixed // int(self._runs.max())
         order = self._orders[0]
         run = int(self._runs[0])
         epoch, number, start = order.locate(first * run)
@@ -331,6 +335,11 @@ class Stream:
 
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return self._pool.submit(work, *args, **kwargs) if self._pool else _done(work, *args, **kwargs)
+
+
+def _grown(slots: int) -> int:
+    """The length of a window behind so many slots."""
+    return min(max(slots, SHORTEST), WINDOW)
 
 
 def _joined(rest: Frames | None, window: Frames, first: int, last: int, starts: list[int]) -> Frames:

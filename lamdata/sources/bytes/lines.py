@@ -47,6 +47,11 @@ class Lines:
         """Characters read so far."""
         return self._base + self._at - 1
 
+    @property
+    def cut(self) -> bool:
+        """Whether the line that was given last has no end: the file stops there, and a number may lack its last digits."""
+        return self._buffer[self._at - 1] != "\n"
+
     def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
         """Go to the next line that holds one of `titles` (text -> name); return its name and the line, `None` at the end.
 

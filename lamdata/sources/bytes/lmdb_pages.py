@@ -17,7 +17,7 @@ from lamdata.errors import SourceError
 
 MAGIC = 0xBEEFC0DE
 HEADER = 16  # bytes before a page's node pointers: page number, flags, lower and upper bound
-BRANCH, LEAF, OVERFLOW = 0x01, 0x02, 0x04
+BRANCH, LEAF = 0x01, 0x02
 BIG, SPECIAL = 0x01, 0x06  # of a node: value on its own pages; sub-database or sorted duplicates
 MAX_DEPTH = 32
 MAX_VALUE = 256 << 20

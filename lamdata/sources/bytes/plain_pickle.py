@@ -54,7 +54,7 @@ def read_pickle(data: bytes, names: Mapping[str, Callable[..., Any]], *, persist
             machine.run(opcode.name, argument)
     except Refused:
         raise
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as err:
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError, SyntaxError) as err:
         raise Refused(f"not a pickle of plain data ({say(err)})") from err
     raise Refused("ends without STOP")
 
@@ -86,7 +86,9 @@ class _Machine:
         self.stack.append(MARK)
 
     def _since_mark(self) -> list[Any]:
-        at = len(self.stack) - 1 - next(i for i, item in enumerate(reversed(self.stack)) if item is MARK)
+        at = next((i for i in reversed(range(len(self.stack))) if self.stack[i] is MARK), None)
+        if at is None:
+            raise Refused("it looks for a mark that is not there")
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items

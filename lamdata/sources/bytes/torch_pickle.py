@@ -154,6 +154,8 @@ NAMES: dict[str, Any] = {
     "numpy.core.numeric _frombuffer": _numpy_buffer,
     "numpy._core.numeric _frombuffer": _numpy_buffer,
     "_codecs encode": lambda text, _: text.encode("latin1"),  # how protocols below 3 write bytes
+    "__builtin__ bytes": lambda: b"",  # and no bytes
+    "builtins bytes": lambda: b"",
     "numpy.core.multiarray scalar": _numpy_scalar,
     "numpy._core.multiarray scalar": _numpy_scalar,
 }

@@ -70,7 +70,7 @@ class UlmFile:
             size = math.prod(shape) * dtype.itemsize
             if dtype.kind not in "fiub" or not all(isinstance(n, int) and n >= 0 for n in (*shape, place)) or place + size > self._size:
                 raise ValueError
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, SyntaxError):  # the last of a type that NumPy reads as Python
             raise self._damaged(f"an array {str(spec)[:80]}") from None
         return np.frombuffer(os.pread(self._stream, size, place), dtype).reshape(shape)
 

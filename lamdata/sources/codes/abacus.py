@@ -239,7 +239,8 @@ def dumped(dump: SourceFile) -> Iterator[tuple[int, Step]]:
             table = [columns(" ".join(row[2:]), count=6 if "FORCE" in line else 3) for row in rows]
             step.positions = np.array([row[:3] for row in table]) * scale
             step.forces = np.array([row[3:6] for row in table]) if "FORCE" in line else None
-            yield number, step
+            if not lines.cut:
+                yield number, step
 
 
 def abacus_theory(lines: Iterator[str]) -> dict[str, Any]:

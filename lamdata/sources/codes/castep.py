@@ -183,7 +183,7 @@ class CastepRun(Run):
 
     def at_end(self) -> Step | None:
         if self.step is not None and (self.step.forces is not None or self.step.left_out):
-            self.step.complete = True
+            self.step.complete = not self.lines.cut
         return self.step
 
 

@@ -72,7 +72,7 @@ def xyz_steps(file: SourceFile) -> Iterator[tuple[Title, list[str], F64]]:
             continue
         natoms, title = int(line) if line.strip().isdigit() else 0, parse_title(next(lines, ""))
         rows = [row.split() for row in itertools.islice(lines, min(natoms, MAX_ATOMS))]
-        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 2 for row in rows) or title is None:
+        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 2 for row in rows) or title is None or lines.cut:
             raise SourceError("damaged or truncated .xyz", where=file.name)
         table = [columns(" ".join(row[1:]), count=3)[:3] for row in rows]
         if any(len(row) < 3 for row in table):

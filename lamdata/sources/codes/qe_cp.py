@@ -150,7 +150,7 @@ def _blocks(file: SourceFile, rows: int) -> Iterator[tuple[int, float, F64]]:
         if not head:
             continue
         table = [columns(row) for row in itertools.islice(lines, rows)]
-        if not head[0].isdigit() or len(head) != 2 or len(table) < rows or any(len(row) != 3 for row in table):
+        if not head[0].isdigit() or len(head) != 2 or len(table) < rows or any(len(row) != 3 for row in table) or lines.cut:
             raise SourceError(f"damaged or truncated at step {head[0][:20]}", where=file.name)
         yield int(head[0]), columns(head[1])[0], np.array(table)
 

@@ -168,7 +168,7 @@ class SiestaRun(Run):
 
     def at_end(self) -> Step | None:
         if self.step is not None and self.step.stress is not None:
-            self.step.complete = True  # the stress is the last table of a step
+            self.step.complete = not self.lines.cut  # the stress is the last table of a step
         return self.step
 
     def _numbered(self) -> list[list[float]]:

@@ -135,17 +135,21 @@ class Run:
     spec: SourceSpec | None = None
     lines: Lines = field(init=False)
     step: Step | None = None
+    taken: Step | None = field(default=None, init=False)  # by the title that is being read
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps in order."""
         self.lines = self.file.lines()
         while (found := self.lines.title(self.marks)) is not None:
             name, line = found
+            self.taken = None
             try:
                 done = getattr(self, f"on_{name}")(line)
             except (ValueError, IndexError, TypeError) as err:
-                if next(self.lines, None) is None:
-                    break  # the file ends within a table: that costs the step alone
+                if next(self.lines, None) is None:  # the file ends within a table: that costs the step alone, and not the one before
+                    if self.taken is not None:
+                        yield self.taken
+                    break
                 where = f"{self.file.name}:{self.line_number()}"
                 raise SourceError(f"{name} cannot be read ({type(err).__name__}: {str(err)[:80]})", where=where) from err
             if done is not None:
@@ -159,10 +163,10 @@ class Run:
 
     def take(self) -> Step | None:
         """Close the current step: what comes now belongs to the next."""
-        step, self.step = self.step, None
-        if step is not None:
-            step.complete = True
-        return step
+        self.taken, self.step = self.step, None
+        if self.taken is not None:
+            self.taken.complete = True
+        return self.taken
 
     def line_number(self) -> int:
         """Number of the line that was read last, found by counting again: only an error asks for it."""

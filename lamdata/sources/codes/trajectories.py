@@ -44,7 +44,7 @@ class OpenmxReader:
             natoms, title = stated_atoms(line, file), next(lines, "")
             energy = re.search(r"Energy= *(\S+) +\(Hartree\)", title)
             rows = [row.split(maxsplit=1) for row in itertools.islice(lines, natoms)]
-            if energy is None or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
+            if energy is None or lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
                 yield Step()  # cut
                 return
             symbols = [element(row[0]) for row in rows]

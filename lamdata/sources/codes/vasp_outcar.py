@@ -181,8 +181,8 @@ class OutcarRun(Run):
         if step.reason is None and not step.converged:
             step.value = change
         self.loops, self.change, self.said = 0, "", None
-        step.complete = True
-        return self.take() if step.positions is not None else None
+        step.complete = not self.lines.cut
+        return self.take() if step.positions is not None and step.complete else None
 
     def on_finish(self, line: str) -> None:
         """The end of the job: iterations since the last step were a linear response, which has no energy, and not a step cut short."""

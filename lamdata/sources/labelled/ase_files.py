@@ -266,7 +266,7 @@ def _unpacked(item: Any, packed: bytes) -> Any:
         if dtype.kind not in "fiub":
             return item
         return np.frombuffer(packed, dtype, count=math.prod(shape), offset=offset).reshape(shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SyntaxError):
         return item
 
 

@@ -95,7 +95,7 @@ def _array(value: Any, where: str) -> Numbers | None:
         if dtype.kind not in "fiu" or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(value["data"]):
             raise ValueError(f"{dtype} with shape {shape} in {len(value['data'])} bytes")
         return np.frombuffer(value["data"], dtype).reshape(shape)
-    except (KeyError, TypeError, ValueError, OverflowError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as err:
         raise SourceError(f"not an array: {say(err)}", where=where) from None
 
 

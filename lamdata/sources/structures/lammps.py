@@ -82,7 +82,7 @@ def _steps(file: SourceFile) -> Iterator[_Step]:
         if title.startswith("ATOMS"):
             step.columns, step.units = title.split()[1:], units
             rows = [row.split() for row in itertools.islice(lines, step.natoms)]
-            whole = len(rows) == step.natoms > 0 and all(len(row) >= len(step.columns) for row in rows)
+            whole = len(rows) == step.natoms > 0 and not lines.cut and all(len(row) >= len(step.columns) for row in rows)
             step.rows = rows if whole else None
             yield step
             step = None

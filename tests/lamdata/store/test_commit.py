@@ -1,10 +1,6 @@
 """Commits are all or nothing, whoever writes at the same time and whatever is killed."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import pytest
 
 from lamdata.errors import StoreError
 from lamdata.store import commit, commits, open_dataset, open_store, remove
+from tests.forked import start
 from tests.lamdata.stores import make_frames, write_store
 
 
@@ -73,10 +70,11 @@ def test_a_store_of_a_thousand_datasets_opens_by_one_object(tmp_path):
     index = commits.read_index(commits.open_place(tmp_path))
     many = commits.Index(number=2, datasets={f"d{i:04d}": index.datasets["demo"] for i in range(1000)})
     (tmp_path / "commits/00000002.json").write_bytes(many.to_bytes())
-    begin = time.process_time()
+    for path in tmp_path.rglob("*"):  # nothing else is there to be read
+        if path.is_file() and path.name != "00000002.json":
+            path.unlink()
     store = open_store(tmp_path)
     assert len(store) == 1000 and store.meta("d0500")["card"]["dataset"] == "d"
-    assert time.process_time() - begin < 1.0
 
 
 def test_a_full_disk_ends_with_one_clear_line_and_an_intact_store(tmp_path, monkeypatch):
@@ -101,34 +99,29 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path):
         write_store(tmp_path / "store", make_frames(5))
 
 
-KILLED = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.lamdata.stores import make_frames, write_store
-write_store({store!r}, make_frames(40, seed=7), name="second")
-"""
+def write_second(store):
+    write_store(store, make_frames(40, seed=7), name="second")
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_writer_killed_anywhere_leaves_the_last_commit(tmp_path, first):
-    """Killed after a random time, run again until one gets through: the bytes are those of a writer that was never killed."""
-    root = str(Path(__file__).parents[3])
+    """Killed after a while that grows, run again until one gets through: the bytes are those of a writer that was never killed."""
     for store in ("killed", "whole"):
         if first:
             write_store(tmp_path / store, make_frames(20))
-    command = [sys.executable, "-c", KILLED.format(root=root, store=str(tmp_path / "killed"))]
-    delay = 0.15
+    delay, killed = 0.02, 0
     while True:
-        process = subprocess.Popen(command)
-        try:
-            process.wait(timeout=delay)
+        process = start(write_second, str(tmp_path / "killed"))
+        process.join(timeout=delay)
+        if process.exitcode is not None:
             break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        process.kill()
+        process.join()
+        killed += 1
         if first:
             assert "demo" in open_store(tmp_path / "killed")
         delay *= 1.25
+    assert process.exitcode == 0 and killed > 0
     write_store(tmp_path / "whole", make_frames(40, seed=7), name="second")
     assert _tree(tmp_path / "killed") == _tree(tmp_path / "whole")
 

@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +24,7 @@ from lamdata.store import (
 )
 from lamdata.store.commits import KEPT
 from lamdata.store.verify import verify
+from tests.forked import start
 from tests.lamdata.stores import make_frames, make_split, make_texts, write_store
 
 DAY = 24 * 3600
@@ -205,22 +203,21 @@ def test_old_commits_open_as_they_were(url):
         open_store(url, commit=99)
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-from lamdata.store import gc
-calls = []
-def dying(call):
-    def counted(*args, **options):
-        calls.append(args)
-        if len(calls) == {instant}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **options)
-    return counted
-os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
-gc({store!r}, keep=1, grace=0)
-print(len(calls))
-"""
+def gc_until(store, instant):
+    """Remove garbage, and be killed before a removal of a file or a folder."""
+    calls = []
+
+    def dying(call):
+        def counted(*args, **options):
+            calls.append(args)
+            if len(calls) == instant:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **options)
+
+        return counted
+
+    os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
+    gc(store, keep=1, grace=0)
 
 
 def test_a_gc_killed_at_any_removal_leaves_a_whole_store_and_the_next_one_finishes(tmp_path):
@@ -235,9 +232,9 @@ def test_a_gc_killed_at_any_removal_leaves_a_whole_store_and_the_next_one_finish
 
     before = content()
     for instant in (1, 4, 6, 7, 31, 90, 139, 10**6):
-        code = KILLED.format(root=str(Path(__file__).parents[3]), store=str(tmp_path), instant=instant)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == (-signal.SIGKILL if instant < 10**6 else 0), done.stdout + done.stderr
+        process = start(gc_until, str(tmp_path), instant)
+        process.join()
+        assert process.exitcode == (-signal.SIGKILL if instant < 10**6 else 0)
         assert content() == before
     assert segments(tmp_path) == ["kept/segment-0", "old/s3"] and gc(str(tmp_path), keep=1, grace=0).freed == ()
 

@@ -138,3 +138,84 @@ def test_a_batch_of_frames_that_ranks_cannot_share_is_refused(store):
         Stream(heads_of(store), seed=3, batch_frames=4, world=8) as stream,
     ):
         next(iter(stream))
+
+
+@pytest.mark.parametrize("size", [{"batch_frames": 24}, {"batch_atoms": 300}, {"batch_frames": 900}])
+@pytest.mark.parametrize(("heads", "world"), [(5, 1), (1, 1), (5, 3)])
+def test_how_much_is_put_together_at_once_changes_nothing(store, size, heads, world, monkeypatch):
+    count = 2 if size.get("batch_frames", 0) > 100 else 30
+
+    def batches():
+        with Stream(heads_of(store, heads), seed=3, rank=world - 1, world=world, buffer_blocks=4, **size) as stream:
+            stream.position = 24 * 7
+            return [(stream.position, b.head.tolist(), b.index.tolist(), b.positions.tobytes()) for _, b in zip(range(count), stream)]
+
+    found = batches()
+    for shortest, window in ((1, 4096), (100, 100), (4096, 4096), (7, 50)):
+        monkeypatch.setattr("lamdata.stream.mixed.SHORTEST", shortest)
+        monkeypatch.setattr("lamdata.stream.mixed.WINDOW", window)
+        assert batches() == found
+
+
+def test_a_stream_of_a_few_batches_does_little_for_nothing(store):
+    made = []
+
+    def counted(frames):
+        made.append(len(frames))
+        return frames
+
+    with Stream(heads_of(store, augment=counted), seed=3, batch_frames=8) as stream:
+        for _ in zip(stream, range(4)):
+            pass
+    assert 32 <= sum(made) < 1000
+
+
+def test_windows_grow_to_their_full_length(store):
+    made = []
+
+    def counted(frames):
+        made.append(len(frames))
+        return frames
+
+    heads = [StreamHead(name="h", dataset=open_dataset(store, "d0"), augment=counted), heads_of(store, 2)[1]]
+    with Stream(heads, seed=3, batch_frames=512, threads=0) as stream:
+        for _ in zip(range(40), stream):
+            pass
+    assert stream.position == 40 * 512 and 40 * 512 / 3 * 0.9 < sum(made) < 40 * 512 / 3 + 4096
+
+
+@pytest.mark.parametrize(("rank", "world"), [(0, 0), (-1, 2), (2, 2), (5, 3)])
+def test_a_rank_that_is_none_is_refused(store, rank, world):
+    with pytest.raises(ConfigError, match=f"rank {rank} of {world}"):
+        Stream(heads_of(store), seed=1, batch_frames=8, rank=rank, world=world)
+
+
+def test_a_stream_without_a_size_or_without_frames_is_refused(store):
+    with pytest.raises(ConfigError, match="a stream needs a batch size; give batch_frames or batch_atoms"):
+        Stream(heads_of(store), seed=1)
+    none = open_dataset(store, "d0").select(natoms=(1, 1))  # the smallest frame has two
+    assert len(none) == 0
+    with pytest.raises(ConfigError, match="head `h` has no frames to draw"):
+        Stream([StreamHead(name="h", dataset=none)], seed=1, batch_frames=8)
+
+
+def test_both_sizes_together_hold_both(store):
+    with Stream(heads_of(store), seed=3, batch_frames=10, batch_atoms=60) as stream:
+        batches = [frames for _, frames in zip(range(60), stream)]
+    assert max(map(len, batches)) <= 10 and all(len(b.numbers) <= 60 or len(b) == 1 for b in batches)
+
+
+def test_a_frame_larger_than_a_batch_is_a_batch(store):
+    with Stream(heads_of(store), seed=3, batch_atoms=1) as stream:
+        batches = [frames for _, frames in zip(range(50), stream)]
+    assert {len(b) for b in batches} == {1} and stream.position == 50
+
+
+def test_a_failure_of_an_augmentation_comes_to_the_reader_of_the_stream(store):
+    def broken(frames):
+        raise ZeroDivisionError("no noise")
+
+    for threads in (0, 2):
+        stream = Stream(heads_of(store, augment=broken), seed=3, batch_frames=8, threads=threads)
+        with stream, pytest.raises(ZeroDivisionError, match="no noise"):
+            next(iter(stream))

@@ -17,7 +17,7 @@ from lamtrain.deepmd.checkpoint import read_checkpoint, write_checkpoint
 from lamtrain.deepmd.foreign import Branch, ForeignFile
 from lamtrain.deepmd.names import environment_of
 from lamtrain.deepmd.options import config_of
-from lamtrain.model.config import Dpa1Config, ModelConfig
+from lamtrain.model.config import Dpa1Config, FittingConfig, ModelConfig
 from lamtrain.model.lam import LamModel
 
 DESCRIPTOR = {"type": "dpa1", "sel": 33, "attn_layer": 0}
@@ -124,7 +124,8 @@ def model(request: pytest.FixtureRequest) -> LamModel:
         set_davg_zero=False, activation_function="silu", smooth_type_embedding=True, exclude_types=[(0, 1)], env_protection=0.01,
         use_econf_tebd=True, use_tebd_bias=True, concat_output_tebd=False, type_one_side=True, precision="float64",
     )  # fmt: skip
-    model = LamModel(ModelConfig(elements=["O", "H", "Cu"], descriptor=descriptor, heads={"a": "energy_force", "b": "energy_force"}))
+    fitting, heads = FittingConfig(neuron=[5, 5]), {"a": "energy_force", "b": "energy_force"}  # few numbers: YAML is slow
+    model = LamModel(ModelConfig(elements=["O", "H", "Cu"], descriptor=descriptor, fitting=fitting, heads=heads))
     environment = environment_of(model, "se_atten")
     environment.std.uniform_(0.2, 0.5)
     environment.mean[:, 0] = torch.tensor([0.1, 0.2, 0.3, 0.2])

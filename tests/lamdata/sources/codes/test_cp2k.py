@@ -131,12 +131,17 @@ def test_theory_is_what_the_output_states():
     }
 
 
+def md_run(folder: Path) -> Path:
+    """A trajectory with its log and its forces beside it."""
+    for kind in ("pos", "frc"):
+        (folder / f"h2-{kind}-1.xyz").write_bytes((DATA / f"cp2k-md-{kind}-1.xyz").read_bytes())
+    (folder / "md.out").write_text(text("md"))
+    return folder / "h2-pos-1.xyz"
+
+
 @pytest.fixture
 def md(tmp_path):
-    for kind in ("pos", "frc"):
-        (tmp_path / f"h2-{kind}-1.xyz").write_bytes((DATA / f"cp2k-md-{kind}-1.xyz").read_bytes())
-    (tmp_path / "md.out").write_text(text("md"))
-    return tmp_path / "h2-pos-1.xyz"
+    return md_run(tmp_path)
 
 
 def test_a_trajectory_takes_its_labels_from_the_files_beside_it(md):
