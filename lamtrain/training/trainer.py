@@ -52,7 +52,7 @@ def train(
     """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s."""
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
-    with _arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
+    with arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         shares = {"rank": ranks.rank, "world": ranks.world}
@@ -66,7 +66,7 @@ def train(
 
 
 @contextmanager
-def _arithmetic() -> Iterator[None]:
+def arithmetic() -> Iterator[None]:
     """How a run computes, and no other code of this process: the same bits each time, and numbers next to zero as zero.
 
     Products of edges that fade out are such numbers, and a CPU needs a hundred times as long for them; but SciPy's trees do not end on them.
@@ -118,7 +118,7 @@ def _loop(
     ):
         for parts, frames, position in feed:
             if state.threads is None:
-                state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
+                state.threads = settle_threads(state, parts, ranks, quiet=quiet)
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked)
             if taken.finite:
                 state.step += 1
@@ -139,7 +139,7 @@ def _loop(
         save.save(state)
 
 
-def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
+def settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
     """Set the threads of a new run on a CPU: as the config or OMP_NUM_THREADS says, else by trial on its first batch."""
     stated = state.config.threads or int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0] or 0)
     if stated or ranks.world > 1 or ranks.device.type != "cpu" or not parts:
