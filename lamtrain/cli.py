@@ -91,7 +91,8 @@ def train(
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
     with interrupts_held():
-        need("torch", extra="train")
+        for library in ("torch", *checked.log_to):
+            need(library, extra="train" if library == "torch" else library)
         from .training.trainer import train as run
 
     with placed_in(config, overrides=overrides):

@@ -214,6 +214,8 @@ class TrainConfig(Spec):
     """Newest checkpoints that are kept; the best is kept besides."""
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics.csv."""
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+    """Where the rows of metrics.csv go besides: event files of TensorBoard in the run's folder, Weights & Biases, MLflow."""
 
     @model_validator(mode="after")
     def _only_float32_is_rounded(self) -> Self:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .files import replace_file
 from .tasks import task_kind
@@ -21,12 +21,20 @@ def columns(heads: dict[str, str]) -> list[str]:
     return out
 
 
+class Rows(Protocol):
+    """Something else that wants the rows."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Take in one row."""
+
+
 class MetricsFile:
-    """Appends rows to a CSV file."""
+    """Appends rows to a CSV file, then gives them to its `sinks`."""
 
     def __init__(self, path: Path, heads: dict[str, str], *, after: int):
         """Open `path`, keeping whole rows up to step `after`."""
         self.path, self.columns = path, columns(heads)
+        self.sinks: list[Rows] = []
         rows = [row for row in read_metrics(path) if int(row["step"]) <= after] if path.exists() and after else []
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
@@ -41,6 +49,8 @@ class MetricsFile:
         csv.DictWriter(text, self.columns, lineterminator="\n").writerow(values)
         with open(self.path, "a") as file:
             file.write(text.getvalue())
+        for sink in self.sinks:
+            sink.write(row)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -98,9 +98,7 @@ def _scales(frames: Frames, spec: NoiseSpec) -> NDArray[np.float64]:
     return np.where(np.isinf(shortest), 0.0, spec.scale * shortest)
 
 
-def _steps(
-    spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int, scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _steps(spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int, scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (M, 3) displacements, Å, of the atoms at `place` in the frames of `keys` (4, M), of sizes `scale` (M,) Å."""
     shrinks = max(0, attempt - _REDRAWS)
     if shrinks > _SHRINKS:

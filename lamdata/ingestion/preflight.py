@@ -28,7 +28,8 @@ def missing_sources(catalog: Catalog) -> dict[str, int]:
         errors += _of_card(card, catalog.files[name])
     if errors:
         raise ConfigErrors(errors)
-    return Counter(name for card in catalog.cards.values() for spec in card.sources if (name := _unset(spec)))
+    unset = (_unset(spec) for card in catalog.cards.values() for spec in card.sources)
+    return Counter(variable for variable in unset if variable is not None)
 
 
 def _unset(spec: SourceSpec) -> str | None:

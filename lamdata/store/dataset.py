@@ -249,7 +249,9 @@ class Dataset:
     def stored_bytes(self) -> int:
         """Bytes of the arrays of the whole dataset that a pass over it reads, as they lie in the store."""
         read = COLUMNS.keys() - set(NOT_STREAMED)
-        sizes = ((o.path.removeprefix(f"{x.path}/").split("/")[0], o.size) for x in self._entry.segments for o in self._place.objects(x.path))
+        sizes = (
+            (o.path.removeprefix(f"{x.path}/").split("/")[0], o.size) for x in self._entry.segments for o in self._place.objects(x.path)
+        )
         return sum(size for name, size in sizes if name in read)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Frames:

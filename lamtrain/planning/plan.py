@@ -214,5 +214,8 @@ def _without_store(config: TrainConfig, ranks: int) -> dict[str, Any]:
         "ranks": ranks,
         "frames_a_step": config.batch.frames,
         "heads": [asdict(s) | {"epochs": s.epochs, "frames_a_step": config.batch.frames * s.probability} for s in shares],
-        "notes": [*in_words(shares), f"there is no store {config.store} yet: frames are those of the cards, and time and memory are not known"],
+        "notes": [
+            *in_words(shares),
+            f"there is no store {config.store} yet: frames are those of the cards, and time and memory are not known",
+        ],
     }

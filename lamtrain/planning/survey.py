@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ def _of_task(task: Task, head: int, config: ModelConfig, *, seed: int) -> Survey
     some = first_atoms(frames, SAMPLE_ATOMS)
     batch = collate(some, config)
     atoms = batch.natoms_total
-    inside = {name: 0 for name in config.descriptor.lists}
+    inside = dict.fromkeys(config.descriptor.lists, 0)
     for chunk in batch.chunks:
         distance = chunk.vectors.norm(dim=-1)
         for name, wanted in config.descriptor.lists.items():
@@ -64,7 +65,7 @@ def first_atoms(frames: Frames, atoms: int) -> Frames:
     return frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
 
 
-def mixed(surveys: list[Survey], shares: NDArray[np.float64], *, atoms: int, seed: int) -> Frames:
+def mixed(surveys: Sequence[Survey], shares: NDArray[np.float64], *, atoms: int, seed: int) -> Frames:
     """Frames of all datasets by their shares, with `atoms` atoms at most."""
     rng = np.random.default_rng(seed)
     picked: list[Frames] = []
@@ -76,7 +77,7 @@ def mixed(surveys: list[Survey], shares: NDArray[np.float64], *, atoms: int, see
     return first_atoms(Frames.concatenate(picked), atoms)
 
 
-def imbalance(surveys: list[Survey], shares: NDArray[np.float64], *, frames: int, ranks: int, seed: int = 0, draws: int = 20) -> float:
+def imbalance(surveys: Sequence[Survey], shares: NDArray[np.float64], *, frames: int, ranks: int, seed: int = 0, draws: int = 20) -> float:
     """Atoms of the fullest rank over those of the mean, where `frames` of a batch are dealt to `ranks` in turn."""
     rng, ratios = np.random.default_rng(seed), []
     for _ in range(draws):

@@ -26,11 +26,13 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
-from ..runlog import MetricsFile
+from ..runlog import MetricsFile, read_metrics
 from .blame import find_culprits
+from .board import Board
 from .observers import Checkpoints, Look, Observer
 from .products import set_products
 from .ranks import Ranks
+from .sinks import open_sinks
 from .start import clear, start_run
 from .state import TrainState
 from .step import Taken, add_gradients, step_in_memory
@@ -89,12 +91,15 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
             clear(out)
         _write_config(state, out)
     look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
+    board = Board(state.data.heads)
+    if look.log is not None:
+        look.log.sinks += [*open_sinks(state.config, out, read_metrics(look.log.path)), board]
     checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
-    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
+    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -108,13 +113,21 @@ def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
 
 
 def _loop(
-    state: TrainState, stream: Stream, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints
+    state: TrainState,
+    stream: Stream,
+    observers: Sequence[Observer],
+    *,
+    ranks: Ranks,
+    stop: Stop,
+    quiet: bool,
+    save: Checkpoints,
+    board: Board,
 ) -> None:
     config, model = state.config, state.model
     title = f"training {config.train}"
     with (
         Feed(state.data, stream, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms, at_once=config.batch.at_once) as feed,
-        Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
+        Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first, above=board) as bar,
     ):
         for parts, frames, position in feed:
             if state.threads is None:
