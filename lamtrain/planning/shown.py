@@ -90,16 +90,18 @@ def draw_plan(plan: Mapping[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(
         1, 1 + len(shares), figsize=(4.5 * (1 + len(shares)), 1.2 + 0.28 * len(rows)), sharey=True, layout="constrained", squeeze=False
     )
-    colours = ["tab:blue" if row["task"] == "energy_force" else "tab:orange" for row in rows]
+    kinds = list(dict.fromkeys(row["task"] for row in rows))
+    colours = [f"C{kinds.index(row['task'])}" for row in rows]
     first = axes[0][0]
     first.barh(names, [row["epochs"] or float("nan") for row in rows], color=colours)
     first.set(xscale="log", xlabel="effective epochs", title=f"{plan['train']}, {plan['steps']:,} steps")
-    for epochs in (STARVED, OFTEN):
-        first.axvline(epochs, color="0.4", linewidth=1, linestyle="--")
+    for epochs, word in ((STARVED, "seen once"), (OFTEN, "often")):
+        first.axvline(epochs, color="0.4", linewidth=1, linestyle="--", label=f"{epochs:g}: {word}")
+    first.legend(frameon=False, fontsize="small")
     first.invert_yaxis()
     for axis, (label, values) in zip(axes[0][1:], shares):
         axis.barh(names, values, color=colours)
-        axis.set(xlabel=label)
+        axis.set(xlabel=label, title=", ".join(f"{kind}: {('blue', 'orange', 'green')[i % 3]}" for i, kind in enumerate(kinds)))
     data = io.BytesIO()
     figure.savefig(data, dpi=120, format="png", metadata={"Software": None})
     pyplot.close(figure)
