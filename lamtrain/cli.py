@@ -116,14 +116,16 @@ def plan(
     Time and memory come from a few short steps on this device, for every rank one like it; validation, checkpoints and messages between
     ranks come on top. Nothing is written but the picture.
     """
-    from .config import read_config
+    from .config import placed_in, read_config
 
     checked = read_config(config, overrides=set_)
-    need("torch", extra="train")
-    from .planning.plan import make_plan
-    from .planning.shown import draw_plan, print_plan
+    with interrupts_held():
+        need("torch", extra="train")
+        from .planning.plan import make_plan
+        from .planning.shown import draw_plan, print_plan
 
-    made = make_plan(checked, ranks=ranks, device=device, trial=trial, quiet=quiet)
+    with placed_in(config, overrides=set_ or []):
+        made = make_plan(checked, ranks=ranks, device=device, trial=trial, quiet=quiet)
     if output is not None:
         draw_plan(made, output)
     print_json(made) if json else print_plan(made)
