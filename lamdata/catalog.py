@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .augment import AugmentSpec
+from .augment import Augmentation
 from .errors import ConfigError, ConfigErrors
 from .fields import Held, Name, SplitName, check_atoms, check_keys, check_unit, known_task
 from .located import Places, Spec, did_you_mean, read_yaml, spot_of, validate
@@ -34,7 +34,8 @@ class SourceSpec(Spec):
     """Raw files of a dataset and how to read them."""
 
     path: str = Field(min_length=1)
-    """File, folder, glob, archive or URL; relative to the card; `package://NAME/FILE` is a file that an installed package ships."""
+    """File, folder, glob, archive or URL; relative to the card; `package://NAME/FILE` is a file that an installed package ships,
+    `$NAME/FILE` one in the folder that the environment variable NAME holds."""
     members: str | None = None
     """Glob of the files inside an archive or folder, as "*/*.out"."""
     format: str = "auto"
@@ -216,8 +217,9 @@ class TaskSpec(Spec):
     """Learn energies, forces and virials (energy_force); undo noise and masks (denoise); or a kind that was added by an entry point."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the training: a task is drawn with probability weight / sum of weights."""
-    augment: AugmentSpec | None = None
-    """Noise, masks and transformations put on as frames are read."""
+    augment: Augmentation = None
+    """Noise, masks and transformations put on as frames are read; or a preset for denoising: `openlam-2024`, as the report's public code
+    had it, or `lam-2026`, ours."""
     allow_theory: list[str] = []
     """Why this dataset may share its head although its theory differs."""
     references: Literal["fitted", "isolated"] = "fitted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +48,8 @@ def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")],
     from .ingestion.preflight import missing_sources
 
     catalog = open_catalog(path)
-    missing_sources(catalog)
+    for name, count in missing_sources(catalog).items():
+        print(f"note: {count} sources lie below ${name}, which is not set: they were not looked at", file=sys.stderr)
     if not catalog.cards and not catalog.mixtures:
         raise ConfigError("no card and no mixture here", where=str(path), hint="`lamdata init FOLDER` writes a first one")
     summary = {"cards": sorted(catalog.cards), "mixtures": sorted(catalog.mixtures)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -15,17 +15,17 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Counts work done. Use as a context manager; `note` is the text shown behind the bar."""
+    """Counts work done. Use as a context manager; `note` is the text shown behind the bar, `above` what rich is to draw above it."""
 
-    def __init__(self, title: str, *, total: int, unit: str, done: int = 0, quiet: bool = False):
+    def __init__(self, title: str, *, total: int, unit: str, done: int = 0, quiet: bool = False, above: object | None = None):
         self.title, self.total, self.unit, self.done, self.note = title, total, unit, done, ""
         self._first, self._start, self._last_line = done, time.monotonic(), time.monotonic()
-        self._quiet = quiet
+        self._quiet, self._above = quiet, above
         self._bar: Bar | None = None
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
-            self._bar = _rich_bar(self.title, self.total, self.done)
+            self._bar = _rich_bar(self.title, self.total, self.done, self._above)
             self._bar.start()
         return self
 
@@ -55,8 +55,8 @@ class Progress:
         print(f"{self.title}: {self.done}/{self.total} {self.unit}, {self.rate:.3g}/s{eta} {self.note}".rstrip(), file=sys.stderr)
 
 
-def _rich_bar(title: str, total: int, done: int) -> Bar:
-    from rich.console import Console
+def _rich_bar(title: str, total: int, done: int, above: Any = None) -> Bar:
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -68,7 +68,13 @@ def _rich_bar(title: str, total: int, done: int) -> Bar:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+
+    class WithTable(Bar):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from ([] if above is None else [above])
+            yield from super().get_renderables()
+
+    bar = WithTable(*columns, console=Console(stderr=True), transient=True)
     bar.add_task(title, total=total, completed=done, rate="", note="")
     return bar
 

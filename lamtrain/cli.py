@@ -91,12 +91,44 @@ def train(
     checked = read_config(config, overrides=overrides)
     limit = None if time_limit is None else seconds_of(time_limit)
     with interrupts_held():
-        need("torch", extra="train")
+        for library in ("torch", *checked.log_to):
+            need(library, extra="train" if library == "torch" else library)
         from .training.trainer import train as run
 
     with placed_in(config, overrides=overrides):
         folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
     print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
+
+
+@app.command(epilog="Example: lamtrain plan train.yaml --ranks 8 -o plan.png")
+def plan(
+    config: Annotated[Path, typer.Argument(help="Training config.")],
+    ranks: Annotated[int, typer.Option(min=1, help="Processes that share each batch; none is started.")] = 1,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
+    trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Take a few real steps on this device, for time and memory.")] = True,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write, as plan.png.", callback=local_path)] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a training would do before it does: how often each head is drawn and each frame seen, time, memory, bytes, lost neighbours.
+
+    Time and memory come from a few short steps on this device, for every rank one like it; validation, checkpoints and messages between
+    ranks come on top. Nothing is written but the picture.
+    """
+    from .config import placed_in, read_config
+
+    checked = read_config(config, overrides=set_)
+    with interrupts_held():
+        need("torch", extra="train")
+        from .planning.plan import make_plan
+        from .planning.shown import draw_plan, print_plan
+
+    with placed_in(config, overrides=set_ or []):
+        made = make_plan(checked, ranks=ranks, device=device, trial=trial, quiet=quiet)
+    if output is not None:
+        draw_plan(made, output)
+    print_json(made) if json else print_plan(made)
 
 
 @app.command(epilog="Example: lamtrain test runs/quickstart/best.pt stores/quickstart.zarr")

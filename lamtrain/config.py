@@ -219,6 +219,8 @@ class TrainConfig(Spec):
     shares_every: int | None = Field(default=None, ge=1)
     """Steps between two measurements of what each head gives to the gradient of the descriptor, for a table with each row of metrics.csv; null for
     none. With `step.clip: sum` each costs another pass."""
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+    """Where the rows of metrics.csv go besides: event files of TensorBoard in the run's folder, Weights & Biases, MLflow."""
 
     @model_validator(mode="after")
     def _only_float32_is_rounded(self) -> Self:

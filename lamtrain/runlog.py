@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .files import replace_file
 from .tasks import task_kind
@@ -22,11 +22,19 @@ def columns(heads: dict[str, str], *, shares: bool = False) -> list[str]:
     return out + [f"{head}.train.share" for head in heads if shares]
 
 
+class Rows(Protocol):
+    """Something else that wants the rows."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Take in one row."""
+
+
 class MetricsFile:
-    """Appends rows to a CSV file."""
+    """Appends rows to a CSV file, then gives them to its `sinks`."""
 
     def __init__(self, path: Path, heads: dict[str, str], *, after: int, shares: bool = False):
         """Open `path`, keeping whole rows up to step `after`; columns of shares that it has stay."""
+        self.sinks: list[Rows] = []
         rows = [row for row in read_metrics(path) if int(row["step"]) <= after] if path.exists() and after else []
         self.path, self.columns = path, columns(heads, shares=shares or any(name.endswith(".train.share") for name in (rows or [{}])[0]))
         text = io.StringIO()
@@ -42,6 +50,8 @@ class MetricsFile:
         csv.DictWriter(text, self.columns, lineterminator="\n").writerow(values)
         with open(self.path, "a") as file:
             file.write(text.getvalue())
+        for sink in self.sinks:
+            sink.write(row)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -110,6 +110,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         prediction
         calculator
         training deepmd
+        planning
         cli
         __main__
     """,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..counter import U32, Purpose, draw, normal, uniform
+from ..distances import shortest_distances
 from ..errors import DataError
 from ..frames import Frames
 from .choose import choose, wanted
@@ -34,7 +35,8 @@ class _Draft(NamedTuple):
 def displace(frames: Frames, spec: NoiseSpec, *, keys: U32) -> tuple[Frames, NDArray[np.bool_]]:
     """Return the frames with noise on, without the labels that it makes untrue, and (A,) which atoms were chosen.
 
-    A chosen atom that found no room in any attempt stays clean, and is not `noised`.
+    A chosen atom that found no room in any attempt stays clean, and is not `noised`. With `centered` atoms that were not chosen carry noise
+    too: the mean of the others' taken away.
     """
     if frames.noise is not None:
         raise DataError("these frames carry noise already")
@@ -44,7 +46,13 @@ def displace(frames: Frames, spec: NoiseSpec, *, keys: U32) -> tuple[Frames, NDA
     noise, noised = np.zeros_like(draft.positions), np.zeros_like(chosen)
     noise[draft.atoms] = draft.steps
     noised[draft.atoms] = draft.steps.any(axis=1)
-    return _without_labels(frames).with_(positions=draft.positions, noise=noise, noised=noised), chosen
+    positions = draft.positions
+    if spec.centered:
+        mean = np.add.reduceat(noise.astype(np.float64), frames.starts[:-1]) / frames.natoms[:, None]
+        noise -= np.repeat(mean, frames.natoms, axis=0).astype(noise.dtype)
+        noised &= noise.any(axis=1)
+        positions = frames.positions + noise
+    return _without_labels(frames).with_(positions=positions, noise=noise, noised=noised), chosen
 
 
 def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner: NDArray[np.int64], keys: U32) -> _Draft:
@@ -53,8 +61,8 @@ def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner:
     The attempt is part of the counter, and a frame takes part in a round only if it did in the last, so that the rounds of
     other frames make no difference.
     """
-    place = atoms - frames.starts[owner]
-    steps = _steps(spec, keys.take(owner, axis=1), place, attempt=0).astype(frames.positions.dtype)
+    place, scale = atoms - frames.starts[owner], _scales(frames, spec)[owner]
+    steps = _steps(spec, keys.take(owner, axis=1), place, attempt=0, scale=scale).astype(frames.positions.dtype)
     positions = frames.positions.copy()
     positions[atoms] += steps
     draft = _Draft(atoms, owner, steps, positions)
@@ -63,7 +71,7 @@ def _settle(frames: Frames, spec: NoiseSpec, *, atoms: NDArray[np.int64], owner:
     attempt = 0
     while len(crowded):
         attempt += 1
-        steps[crowded] = _steps(spec, keys.take(owner[crowded], axis=1), place[crowded], attempt=attempt)
+        steps[crowded] = _steps(spec, keys.take(owner[crowded], axis=1), place[crowded], attempt=attempt, scale=scale[crowded])
         positions[atoms[crowded]] = frames.positions[atoms[crowded]] + steps[crowded]
         crowded = _crowded(frames, draft, since=crowded, limit=limit)
     return draft
@@ -80,14 +88,24 @@ def clearance(frames: Frames, *, min_distance: float) -> NDArray[np.float64]:
     return limit
 
 
-def _steps(spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int) -> NDArray[np.float64]:
-    """Return (M, 3) displacements, Å, of the atoms at `place` in the frames of `keys` (4, M)."""
+def _scales(frames: Frames, spec: NoiseSpec) -> NDArray[np.float64]:
+    """Return (F,) the size of the noise of each frame, Å; 0 for a lone atom where it is a share of the shortest distance."""
+    if not spec.relative:
+        return np.full(len(frames), spec.scale)
+    shortest = frames.shortest.astype(np.float64)
+    if np.isnan(shortest).any():
+        shortest = np.where(np.isnan(shortest), shortest_distances(frames), shortest)
+    return np.where(np.isinf(shortest), 0.0, spec.scale * shortest)
+
+
+def _steps(spec: NoiseSpec, keys: U32, place: NDArray[np.int64], *, attempt: int, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (M, 3) displacements, Å, of the atoms at `place` in the frames of `keys` (4, M), of sizes `scale` (M,) Å."""
     shrinks = max(0, attempt - _REDRAWS)
     if shrinks > _SHRINKS:
         return np.zeros((len(place), 3))
     words = draw(keys, purpose=Purpose.DISPLACEMENT, position=place, attempt=attempt)[:3]
     unit = uniform(words) if spec.kind == "uniform" else normal(words, cut=_CUT if spec.kind == "truncated" else None)
-    return unit.T * (spec.scale * 0.5**shrinks)
+    return unit.T * (scale * 0.5**shrinks)[:, None]
 
 
 def _crowded_at_first(frames: Frames, draft: _Draft, *, limit: NDArray[np.float64]) -> NDArray[np.int64]:

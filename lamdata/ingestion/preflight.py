@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..catalog import Card, Catalog, SourceSpec
 from ..errors import ConfigError, ConfigErrors, LamError
-from ..sources import SourceFile, expand, guess_format, read_items, read_theory, reader
+from ..sources import SourceFile, expand, folder_variable, guess_format, read_items, read_theory, reader
 from .asked import AskedKeys
 from .splits import read_splitter
 from .theories import Theories, check_theories
@@ -16,13 +18,24 @@ SAMPLED = 20  # files of a source whose theory is read, spread over it; ingest r
 TRIED = 3  # files of a source of which the first frame is read; where the card names keys, as many as it takes to find each of them
 
 
-def missing_sources(catalog: Catalog) -> None:
-    """Raise what cannot be read as its card says, and theories that differ; of a sample of files, remote ones not asked for."""
+def missing_sources(catalog: Catalog) -> dict[str, int]:
+    """Raise what cannot be read as its card says, and theories that differ; of a sample of files, remote ones not asked for.
+
+    Nor are those in folders that an environment variable would name which is not set: return how many sources each has.
+    """
     errors: list[ConfigError] = []
     for name, card in catalog.cards.items():
         errors += _of_card(card, catalog.files[name])
     if errors:
         raise ConfigErrors(errors)
+    unset = (_unset(spec) for card in catalog.cards.values() for spec in card.sources)
+    return Counter(variable for variable in unset if variable is not None)
+
+
+def _unset(spec: SourceSpec) -> str | None:
+    """The variable that would name the folder of a source, and is not set."""
+    name = folder_variable(spec.path)
+    return name if name is not None and name not in os.environ else None
 
 
 def _of_card(card: Card, file: Path) -> Iterator[ConfigError]:
@@ -48,7 +61,7 @@ def _look_at(card: Card, spec: SourceSpec, base: Path, theories: Theories) -> li
     """Find the files of one source, read the first frame of some and the theory of more; return them, the sampled ones first."""
     if spec.format != "auto":
         reader(spec.format)
-    if "://" in spec.path and not spec.path.startswith("package://"):
+    if _unset(spec) or ("://" in spec.path and not spec.path.startswith("package://")):
         return []
     files = expand(spec, base=base)
     sampled = _spread(files, SAMPLED)

@@ -18,7 +18,7 @@ from ..frame import LABELS, Frame, Rejection
 from ..frames import Parsed
 from ..located import did_you_mean
 from .builtin import BUILTIN
-from .bytes.files import SourceFile, Span, expand
+from .bytes.files import SourceFile, Span, expand, folder_variable
 
 __all__ = [
     "ENTRY_POINTS",
@@ -26,6 +26,7 @@ __all__ = [
     "SourceFile",
     "Span",
     "expand",
+    "folder_variable",
     "guess_format",
     "read_all",
     "read_items",

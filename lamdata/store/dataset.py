@@ -23,7 +23,7 @@ from ..places.cache import with_cache
 from ..places.local import LocalPlace
 from .arrays import frame_values, to_xarray
 from .commits import DatasetEntry
-from .layout import FRAMES_PER_BLOCK, TEXTS
+from .layout import COLUMNS, FRAMES_PER_BLOCK, NOT_STREAMED, TEXTS
 from .load import Part, begin_load
 from .segment import Segment
 from .selection import Filter, Selection, select
@@ -244,6 +244,15 @@ class Dataset:
     def distant(self) -> bool:
         """Whether it pays to ask for bytes long before they are needed."""
         return not isinstance(self._place, LocalPlace)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the arrays of the whole dataset that a pass over it reads, as they lie in the store."""
+        read = COLUMNS.keys() - set(NOT_STREAMED)
+        sizes = (
+            (o.path.removeprefix(f"{x.path}/").split("/")[0], o.size) for x in self._entry.segments for o in self._place.objects(x.path)
+        )
+        return sum(size for name, size in sizes if name in read)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start:stop` of the view as one `Frames`."""

@@ -1,6 +1,6 @@
 """Denoising: how far each atom was pushed, and which element hides under the mask; labels, losses, errors, and how they are shown.
 
-A frame adds p_x <smoothL1(dx)> over its displaced atoms and p_t <cross-entropy> over its hidden types.
+A frame adds p_x <smoothL1(dx)> over its displaced atoms, by component, p_v <smoothL1(|dx|)>, and p_t <cross-entropy> over its hidden types.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class DenoiseLoss(Spec):
 
     displacement: Pair = (1.0, 1.0)
     """Of the smooth-L1 distance between predicted and true displacement on displaced atoms, Å."""
+    displacement_vector: Pair = (0.0, 0.0)
+    """Of the same of the length of the vector between them, which no rotation changes."""
     types: Pair = (1.0, 1.0)
     """Of the cross-entropy of hidden types."""
 
@@ -84,6 +86,8 @@ class Denoise:
         if output.displacement is not None:
             distance = F.smooth_l1_loss(output.displacement, labels["displacement"], beta=huber, reduction="none").mean(-1)
             terms["displacement"] = mean_of_atoms(distance, labels["noised"], batch)
+            left = (output.displacement - labels["displacement"]).square().sum(-1)
+            terms["displacement_vector"] = mean_of_atoms(smooth_length(left, huber), labels["noised"], batch)
         if output.type_logits is not None:
             terms["types"] = mean_of_atoms(type_cross_entropy(output.type_logits, batch), labels["masked"], batch)
         return terms
@@ -117,6 +121,14 @@ class Denoise:
         if output.displacement is None or frames.noise is None or frames.noised is None:
             return {}
         return {"displacement (Å)": pairs(-frames.noise, output.displacement, frames.noised)}
+
+
+def smooth_length(square: Tensor, beta: float) -> Tensor:
+    """Smooth L1 of lengths, from their squares: x^2 / 2b below b, x - b/2 above; with a derivative at 0."""
+    import torch
+
+    straight = square.clamp(min=beta**2).sqrt() - 0.5 * beta
+    return torch.where(square < beta**2, square / (2.0 * beta), straight)
 
 
 def type_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

@@ -33,7 +33,10 @@ from .state import TrainState
 SAMPLE_FRAMES = 200  # of each task; the reference takes 10 batches of each system
 SAMPLE_ATOMS = 1024
 PARTS = ("test-", "validation")
-OF_A_RUN = ("last.pt", "best.pt", "checkpoints", "metrics.csv", "test.json", "parity.png", "curves.png", "config.yaml", "catalog.lock")
+OF_A_RUN = (
+    "last.pt", "best.pt", "checkpoints", "metrics.csv", "test.json", "parity.png", "curves.png", "config.yaml", "catalog.lock",
+    "tensorboard", "wandb.id", "mlflow.id",
+)  # fmt: skip
 
 
 def start_run(

@@ -26,11 +26,13 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
-from ..runlog import MetricsFile
+from ..runlog import MetricsFile, read_metrics
 from .blame import find_culprits
+from .board import Board
 from .observers import Checkpoints, Look, Observer
 from .products import set_products
 from .ranks import Ranks
+from .sinks import open_sinks
 from .start import clear, start_run
 from .state import TrainState
 from .step import Taken, add_gradients, step_in_memory
@@ -52,7 +54,7 @@ def train(
     """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s."""
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
-    with _arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
+    with arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
         shares = {"rank": ranks.rank, "world": ranks.world}
@@ -68,7 +70,7 @@ def train(
 
 
 @contextmanager
-def _arithmetic() -> Iterator[None]:
+def arithmetic() -> Iterator[None]:
     """How a run computes, and no other code of this process: the same bits each time, and numbers next to zero as zero.
 
     Products of edges that fade out are such numbers, and a CPU needs a hundred times as long for them; but SciPy's trees do not end on them.
@@ -93,12 +95,15 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
     shares = state.config.shares_every is not None
     log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked, shares=shares) if ranks.first else None
     look = Look(out, ranks, log, quiet=quiet)
+    board = Board(state.data.heads)
+    if log is not None:
+        log.sinks += [*open_sinks(state.config, out, read_metrics(log.path)), board]
     checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
-    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
+    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -112,7 +117,15 @@ def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
 
 
 def _loop(
-    state: TrainState, stream: Stream, observers: Sequence[Observer], *, ranks: Ranks, stop: Stop, quiet: bool, save: Checkpoints
+    state: TrainState,
+    stream: Stream,
+    observers: Sequence[Observer],
+    *,
+    ranks: Ranks,
+    stop: Stop,
+    quiet: bool,
+    save: Checkpoints,
+    board: Board,
 ) -> None:
     config, model = state.config, state.model
     title = f"training {config.train}"
@@ -127,11 +140,11 @@ def _loop(
             at_once=config.batch.at_once,
             by_head=by_head,
         ) as feed,
-        Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first) as bar,
+        Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first, above=board) as bar,
     ):
         for parts, frames, position in feed:
             if state.threads is None:
-                state.threads = _settle_threads(state, parts, ranks, quiet=quiet)
+                state.threads = settle_threads(state, parts, ranks, quiet=quiet)
             drawn = state.data.drawn(stream, state.position, position) if by_head or state.measures_shares else None
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked, drawn=drawn)
             if taken.finite:
@@ -153,7 +166,7 @@ def _loop(
         save.save(state)
 
 
-def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
+def settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:
     """Set the threads of a new run on a CPU: as the config or OMP_NUM_THREADS says, else by trial on its first batch."""
     stated = state.config.threads or int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0] or 0)
     if stated or ranks.world > 1 or ranks.device.type != "cpu" or not parts:

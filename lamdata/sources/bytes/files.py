@@ -6,6 +6,7 @@ import glob
 import importlib.util
 import os
 import posixpath
+import re
 from pathlib import Path
 
 from lamdata.catalog import SourceSpec
@@ -17,7 +18,9 @@ from .patterns import matches, names_in_url
 from .source_file import SourceFile, Span, even_spans
 from .streams import is_url, local_path
 
-__all__ = ["SourceFile", "Span", "even_spans", "expand"]
+__all__ = ["SourceFile", "Span", "even_spans", "expand", "folder_variable"]
+
+VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)/")
 
 
 def expand(spec: SourceSpec, *, base: Path) -> list[SourceFile]:
@@ -25,6 +28,9 @@ def expand(spec: SourceSpec, *, base: Path) -> list[SourceFile]:
     path = spec.path
     if path.startswith("package://"):
         root, path = _package_file(path)
+        files = _expand_local(path, spec.members, root=root)
+    elif folder_variable(path):
+        root, path = _below_variable(path)
         files = _expand_local(path, spec.members, root=root)
     elif is_url(path):
         files = _expand_url(path, spec.members)
@@ -58,6 +64,25 @@ def _package_file(path: str) -> tuple[str, str]:
             return os.path.dirname(folder), os.path.join(folder, rest)
     missing = f"has no file {rest}" if found else "is not installed"
     raise SourceError(f"package {package} {missing}", where=path)
+
+
+def folder_variable(path: str) -> str | None:
+    """The environment variable that a path begins with, as OPEN_MINI in `$OPEN_MINI/mlearn/Si.xyz`; None where there is none."""
+    found = VARIABLE.match(path)
+    return found and found[1]
+
+
+def _below_variable(path: str) -> tuple[str, str]:
+    """The folder that the variable names, and the file in it. Its value is in no message: a card of others could ask for any variable."""
+    name = folder_variable(path)
+    assert name is not None, "the caller has looked"
+    folder, rest = os.environ.get(name), path.split("/", 1)[1]
+    if ".." in rest.split("/"):
+        raise SourceError(f"a path below ${name} has no `..`", where=path)
+    if folder is None or not os.path.isdir(folder):
+        problem = "is not set" if folder is None else "is not the path of a folder"
+        raise SourceError(f"the environment variable {name} {problem}", where=path, hint=f"`export {name}=FOLDER`, where FOLDER has {rest}")
+    return folder, os.path.normpath(os.path.join(folder, rest))
 
 
 def _expand_local(path: str, members: str | None, *, root: str) -> list[SourceFile]:

@@ -61,6 +61,20 @@ def test_the_card_may_say_why(tmp_path: Path) -> None:
     assert run(card).frames == 2
 
 
+def test_check_says_which_sources_it_could_not_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, HEAD, HEAD)
+    assert missing_sources(open_catalog(tmp_path)) == {}
+    for file in tmp_path.glob("*.yaml"):
+        file.write_text(file.read_text().replace("path: ", "path: $RAW/"))
+    monkeypatch.delenv("RAW", raising=False)
+    assert sum(missing_sources(open_catalog(tmp_path)).values()) >= 1
+    monkeypatch.setenv("RAW", str(tmp_path))
+    assert missing_sources(open_catalog(tmp_path)) == {}
+    monkeypatch.setenv("RAW", str(tmp_path / "none"))
+    with pytest.raises(ConfigErrors, match="RAW is not the path of a folder"):
+        missing_sources(open_catalog(tmp_path))
+
+
 def test_a_file_that_contradicts_its_card_is_found_by_check(tmp_path: Path) -> None:
     write(tmp_path, HEAD, HEAD, rest="theory: {functional: PBEsol}")
     with pytest.raises(ConfigErrors, match="functional is PBE in the file, PBEsol in the card"):

@@ -139,6 +139,38 @@ def test_a_package_file_is_found_without_importing_the_package(tmp_path):
             files(tmp_path, wrong, None)
 
 
+def test_a_path_may_begin_with_a_folder_of_the_environment(tmp_path, monkeypatch):
+    for home in ("one", "two"):
+        write_folder(tmp_path / home / "raw")
+        monkeypatch.setenv("MY_DATA", str(tmp_path / home))
+        assert [f.name for f in files(tmp_path, "$MY_DATA/raw/*/*.out", None)] == ["raw/a/00.out", "raw/b/00.out"]
+        assert [f.name for f in files(tmp_path, "$MY_DATA/raw/a/00.out", None)] == ["raw/a/00.out"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("$MY_DATA/a.xyz", None, "MY_DATA is not set; `export MY_DATA=FOLDER`, where FOLDER has a.xyz"),
+        ("$MY_DATA/a.xyz", "secret", "MY_DATA is not the path of a folder"),
+        ("$MY_DATA/../a.xyz", ".", r"a path below \$MY_DATA has no `..`"),
+        ("$MY_DATA/a.xyz", ".", "no such file or folder"),
+        ("b/$MY_DATA/a.xyz", ".", r"\$MY_DATA"),
+        ("https://x.invalid/$MY_DATA/a.xyz", "secret", r"\$MY_DATA"),
+    ],
+)
+def test_a_variable_of_the_environment_names_a_folder_and_its_value_is_never_said(tmp_path, monkeypatch, path, value, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MY_DATA", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MY_DATA", value)
+    if "://" in path:
+        assert [file.path for file in files(tmp_path, path, None)] == [path]  # as it stands: nothing is filled in
+        return
+    with pytest.raises(SourceError, match=message) as err:
+        files(tmp_path, path, None)
+    assert "secret" not in str(err.value)
+
+
 def test_a_missing_file_is_one_line(tmp_path):
     (tmp_path / "data.tar").write_bytes(b"")
     with pytest.raises(SourceError, match=r"no such file or folder; did you mean .*data\.tar") as err:

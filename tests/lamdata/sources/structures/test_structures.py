@@ -180,6 +180,27 @@ def test_what_an_xsf_may_label_is_named(tmp_path):
     assert bare.left_out == ()
 
 
+def test_an_xsf_of_aenet_has_its_labels_where_the_card_says_so(tmp_path):
+    (frame,) = text(tmp_path, XSF.replace("eV", "eV "), "xsf", file="a.xsf", options={"labels": "aenet"})
+    assert frame.energy == -3.2 and frame.forces.tolist() == [[0.1, 0, 0], [-0.1, 0, 0]] and frame.left_out == ()
+    (bare,) = text(tmp_path, "# total energy = 1e2 eV\nATOMS\nH 0 0 0\nH 0 0 0.8\n", "xsf", file="a.xsf", options={"labels": "aenet"})
+    assert bare.energy == 100.0 and bare.forces is None
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (XSF.replace("eV", "Ha"), "0 lines `# total energy = ... eV` and 1 structures, expected one of each"),
+        (XSF.replace("# total energy = -3.2 eV", ""), "0 lines"),
+        ("# total energy = -1 eV\n" + XSF, "2 lines"),
+        (XSF.replace("-3.2", "-3.2x"), "the total energy '-3.2x' is no number"),
+    ],
+)
+def test_an_xsf_that_is_not_of_aenet_is_refused_where_the_card_says_so(tmp_path, written, message):
+    with pytest.raises(SourceError, match=message.replace("...", r"\.\.\.")):
+        text(tmp_path, written, "xsf", file="a.xsf", options={"labels": "aenet"})
+
+
 def test_a_failed_relaxation_is_rejected(tmp_path):
     file, path = calypso_file(tmp_path)
     lines = path.read_text().splitlines()

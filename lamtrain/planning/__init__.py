@@ -1,0 +1,1 @@
+"""What a training config would do, before it does it."""
