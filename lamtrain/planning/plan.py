@@ -45,7 +45,7 @@ def make_plan(config: TrainConfig, *, ranks: int = 1, device: str = "auto", tria
         surveys = survey(data, state.model.config, seed=config.seed)
         tasks = [task.spec for task in data.tasks]
         counts = {task.spec.dataset: (len(task.train), "the store") for task in data.tasks}
-        frames = _frames_a_step(config, tasks, [known.atoms for known in surveys])
+        frames = frames_a_step(config, tasks, [known.atoms for known in surveys])
         shares = share_out(tasks, draws=config.steps * frames, counts=counts, runs=config.runs(data.heads))
         batch = Step.of(config, surveys, shares, frames=frames, ranks=ranks)
         plan = {
@@ -117,7 +117,7 @@ def _fullest(surveys: Sequence[Survey], shares: NDArray[np.float64], *, frames: 
     return float(np.quantile(totals, FULLEST) / totals.mean())
 
 
-def _frames_a_step(config: TrainConfig, tasks: Sequence[TaskSpec], atoms: Sequence[float]) -> float:
+def frames_a_step(config: TrainConfig, tasks: Sequence[TaskSpec], atoms: Sequence[float]) -> float:
     """Frames of a step in the mean; `atoms` of a frame of each dataset are needed where the batch is counted in them."""
     weights = np.array([task.weight for task in tasks])
     if config.batch.frames is None:
@@ -210,7 +210,7 @@ def _without_store(config: TrainConfig, ranks: int) -> dict[str, Any]:
         raise ConfigError("a batch of atoms needs the store to say how many frames it has", where=config.store, hint="ingest first")
     _refuse_few_frames(config, config.batch.frames, ranks)
     counts = published_counts(mixture, catalog.cards)
-    frames = _frames_a_step(config, mixture.heads, [])
+    frames = frames_a_step(config, mixture.heads, [])
     shares = share_out(mixture.heads, draws=config.steps * frames, counts=counts, runs=config.runs(task.head for task in mixture.heads))
     return {
         "train": config.train,

@@ -13,7 +13,7 @@ import torch
 from lamdata.errors import ConfigError
 from lamtrain.config import read_config
 from lamtrain.data.mixture import open_training_data
-from lamtrain.planning.plan import Step, make_plan
+from lamtrain.planning.plan import Step, frames_a_step, make_plan
 from lamtrain.planning.shares import share_out
 from lamtrain.planning.shown import hours_of, size_of
 from lamtrain.planning.survey import Survey, first_atoms, imbalance, mixed, survey
@@ -45,8 +45,9 @@ def surveys(small: Path) -> list[Survey]:
 def step(small: Path, surveys: list[Survey], *changes: str, ranks: int = 1) -> Step:
     config = read_config(small / "train.yaml", overrides=list(changes))
     data = open_training_data(config.mixture, config.store)
-    shares = share_out([t.spec for t in data.tasks], draws=1.0, counts={t.spec.dataset: (len(t.train), "") for t in data.tasks})
-    return Step.of(config, surveys, shares, ranks=ranks)
+    tasks = [task.spec for task in data.tasks]
+    shares = share_out(tasks, draws=1.0, counts={t.spec.dataset: (len(t.train), "") for t in data.tasks}, runs=config.runs(data.heads))
+    return Step.of(config, surveys, shares, frames=frames_a_step(config, tasks, [known.atoms for known in surveys]), ranks=ranks)
 
 
 def test_shares_are_those_of_the_mixture_and_the_store(plan: dict, small: Path) -> None:
@@ -110,6 +111,22 @@ def test_batches_of_atoms_have_as_many_frames_as_fit(small: Path, surveys: list[
     mean = float(np.dot([0.5, 0.25, 0.25], [known.atoms for known in surveys]))
     planned = step(small, surveys, "batch={atoms: 60}")
     assert planned.atoms == pytest.approx(60) and planned.frames == pytest.approx(60 / mean) and planned.fullest == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames", "probabilities"),
+    [
+        (["step={heads: one}"], 4.0, [0.5, 0.25, 0.25]),
+        (["step={heads: one, draws: 4}"], 4.0, [0.5, 0.25, 0.25]),
+        (["step={heads: one}", "heads={bulk: {frames: 2}}"], 3.0, [2 / 6, 2 / 6, 2 / 6]),  # half of the steps have two frames
+        (["step={clip: per_head}"], 4.0, [0.5, 0.25, 0.25]),
+    ],
+)
+def test_each_kind_of_step_is_planned_as_it_is_drawn(small: Path, changes: list[str], frames: float, probabilities: list[float]) -> None:
+    plan = make_plan(read_config(small / "train.yaml", overrides=["steps=100", *changes]), device="cpu", quiet=True)
+    assert plan["frames_a_step"] == frames and plan["seconds_a_step"] > 0
+    assert [row["probability"] for row in plan["heads"]] == pytest.approx(probabilities)
+    assert [row["draws"] for row in plan["heads"]] == pytest.approx([100 * frames * share for share in probabilities])
 
 
 def test_without_a_store_shares_are_those_of_the_cards(small: Path, lamtrain) -> None:
