@@ -7,6 +7,7 @@ any instant goes on where it stopped and ends with the same bytes. One last smal
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -45,7 +46,7 @@ from .findings import (
     merge_left_out,
 )
 from .parse import parse_part, parts_of
-from .replacement import refuse_foreign_folder, refuse_to_replace, said_otherwise
+from .replacement import refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
 from .staging import Piece, Staging
 from .theories import Theories, check_theories
@@ -73,6 +74,7 @@ class IngestReport:
     references: dict[str, Any] | None  # fitted to the training frames
     ledger: str  # where rejected.jsonl is
     new: bool  # False when the store had these frames before
+    replaced: Mapping[str, int] = field(default_factory=dict)  # segments whose place the new one took -> bytes, which `gc` frees
     changed: tuple[str, ...] = ()  # words of its card that were written anew, the frames being there already
 
 
@@ -290,8 +292,9 @@ def _publish(
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
     entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
+    replaced = replaced_by(store, card.dataset, segment)
     commit(store, card.dataset, [entry], meta)
-    return _report(store, card.dataset, segment, meta, new=True, groups=groups)
+    return dataclasses.replace(_report(store, card.dataset, segment, meta, new=True, groups=groups), replaced=replaced)
 
 
 def attributes_of(card: Card) -> dict[str, str]:
