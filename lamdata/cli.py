@@ -265,7 +265,7 @@ def export(
     dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.", callback=local_path)],
     format_: Annotated[
-        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
+        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed, deepmd/lmdb or parquet.")
     ] = None,
     split: Split = None,
     elements: Elements = None,

@@ -17,6 +17,7 @@ from .ase_files import write_ase_db, write_ase_lmdb
 from .deepmd_lmdb import write_deepmd_lmdb
 from .deepmd_npy import write_mixed, write_npy
 from .extxyz import write_extxyz
+from .parquet import write_parquet
 from .rows import About, Row, about, rows_of
 
 FORMATS: dict[str, Callable[[Iterable[Row], Path, About], None]] = {
@@ -26,8 +27,9 @@ FORMATS: dict[str, Callable[[Iterable[Row], Path, About], None]] = {
     "deepmd/npy": write_npy,
     "deepmd/npy/mixed": write_mixed,
     "deepmd/lmdb": write_deepmd_lmdb,
+    "parquet": write_parquet,
 }
-ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".aselmdb": "ase-lmdb"}
+ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".aselmdb": "ase-lmdb", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,9 +23,10 @@ OURS = {  # format -> the reader, where its files are, and the card's keys
     "deepmd/npy": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/npy/mixed": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/lmdb": ("deepmd/lmdb", "data.mdb", {}),
+    "parquet": ("parquet", "", {}),
 }
-ENDING = {"extxyz": ".extxyz", "ase-db": ".db", "ase-lmdb": ".aselmdb"}
-EXACT = {"extxyz", "deepmd/npy", "deepmd/npy/mixed", "deepmd/lmdb"}  # the others keep a stress, six numbers of nine
+ENDING = {"extxyz": ".extxyz", "ase-db": ".db", "ase-lmdb": ".aselmdb", "parquet": ".parquet"}
+EXACT = {"extxyz", "deepmd/npy", "deepmd/npy/mixed", "deepmd/lmdb", "parquet"}  # the others keep a stress, six numbers of nine
 GROUPS = ("bulk/Ti O2", "12345", "1e5", "Größe", "it's", 'a "b"', "x=1, y", "True")
 
 
@@ -102,7 +103,7 @@ def test_every_frame_comes_back_through_our_reader_to_the_bit(tmp_path, stored, 
             assert frame.multiplicity == row.multiplicity and frame.group.endswith(f"/{row.group}")
 
 
-@pytest.mark.parametrize("format", ["extxyz", "ase-db", "ase-lmdb", "deepmd/npy"])  # of the others frames.jsonl alone tells
+@pytest.mark.parametrize("format", ["extxyz", "ase-db", "ase-lmdb", "deepmd/npy", "parquet"])  # of the others frames.jsonl alone tells
 def test_a_group_never_straddles_what_it_did_not_before(tmp_path, stored, format):
     """Frames of two groups are never one group afterwards."""
     store, rows, _ = stored
