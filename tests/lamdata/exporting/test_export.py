@@ -260,6 +260,15 @@ def test_a_slab_keeps_its_directions_where_the_format_can(tmp_path):
     assert not (tmp_path / "none").exists() and not list(tmp_path.glob(".none*"))
 
 
+@pytest.mark.parametrize("group", [f"a.xyz/{'x' * 35}", "." * 50, f"raw/data.xyz.xz/{'Vacancy' * 5}", ".hidden", "ö/é", "../up"])
+def test_no_system_is_hidden_or_lies_elsewhere(tmp_path, group):
+    rows = [replace(row, group=group) for row in make_rows(8)]
+    export(store_of(tmp_path / "s", rows), "demo", tmp_path / "out", format="deepmd/npy", quiet=True)
+    folders = [path.parent.parent for path in tmp_path.rglob("coord.npy")]
+    assert folders and all(path.parent.name in SPLITS and not path.name.startswith(".") and path.parent.parent == tmp_path / "out" for path in folders)
+    assert {content(frame) for frame in read_back(tmp_path / "out", "deepmd/npy")} == {content(row) for row in rows}
+
+
 def test_appended_blocks_are_one_array(tmp_path, monkeypatch):
     from lamdata.exporting import deepmd_npy
 
