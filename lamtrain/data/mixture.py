@@ -196,7 +196,7 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
     """Open every dataset of a mixture in a store; `cards` are the files to ingest where one is missing."""
     opened = open_store(store)
     for spec in mixture.heads:
-        if spec.dataset not in list(opened):
+        if spec.dataset not in opened:
             card = (cards or {}).get(spec.dataset)
             hint = f"run `lamdata ingest {card} -o {store}`" if card else did_you_mean(spec.dataset, list(opened))
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lamdata import Card, Theory, store_frames
 from lamdata.catalog import CheckSpec
 from lamdata.frame import Rejection
 
-from ..evaluation.modelcard import citations, describe
+from ..evaluation.modelcard import cited_by
 from .answers import Tally, answers
 from .model import Model
 from .source import Source
@@ -55,14 +56,16 @@ def label(model: Model, source: Source, store: str, *, dataset: str, head: str |
     }
 
 
-def card_of_predictions(model: Model, head: str, source: Source, *, dataset: str, checks: CheckSpec, shifted_to: str | None = None) -> Card:
-    """The card of a dataset whose labels are what a head says."""
-    about, sha256 = describe(Path(model.path)), hash_of(model)
-    trained_on = about["lock"]["datasets"]
-    of_head = {name: trained_on[name] for name in about["heads"].get(head, {}).get("datasets", ()) if name in trained_on}
-    name = f"{Path(model.path).name} (sha256 {sha256})"
-    notes = [f"labels are what a model predicts: {name}, head {head}, {about['step']} steps"]
-    notes += [f"energies are shifted by element to those in {shifted_to}"] if shifted_to else []
+def card_of_predictions(model: Model, head: str, source: Source, *, dataset: str, checks: CheckSpec, refit: Source | None = None) -> Card:
+    """The card of a dataset whose labels are what a head says; with `refit`, energies shifted to those of some frames."""
+    checkpoint, sha256 = model.checkpoint, hash_of(model)
+    about, trained_on = checkpoint.heads.get(head, {}), checkpoint.lock["datasets"]
+    of_head = {name: trained_on[name] for name in about.get("datasets", ()) if name in trained_on}
+    name, identity = f"{Path(model.path).name} (sha256 {sha256})", f"{sha256[:HASH]} head {head}"
+    notes = [f"labels are what a model predicts: {name}, head {head}, {checkpoint.step} steps"]
+    if refit is not None:
+        identity += f", references of {hashlib.sha256(json.dumps(refit.hashes(), sort_keys=True).encode()).hexdigest()[:HASH]}"
+        notes.append(f"energies are shifted by element to those in {refit.said}")
     notes += [f"the head was trained on {x}: {_words(data['theory'], data['license'])}" for x, data in of_head.items()]
     own = None if source.dataset is None else source.dataset.card
     notes.append(f"structures are of {source.said}" + ("" if own is None else f", licence {own.license or 'unknown'}"))
@@ -70,9 +73,9 @@ def card_of_predictions(model: Model, head: str, source: Source, *, dataset: str
     return Card(
         dataset=dataset,
         title=f"Predictions of {Path(model.path).name}, head {head}",
-        citations=list(dict.fromkeys([*citations(about), *(own.citations if own is not None else ())])),
+        citations=list(dict.fromkeys([*cited_by(checkpoint), *(own.citations if own is not None else ())])),
         license=licences.pop() if len(licences) == 1 else None,
-        theory=theory_of_predictions(about["heads"].get(head, {}).get("theory", ()), model=f"{sha256[:HASH]} head {head}"),
+        theory=theory_of_predictions(about.get("theory", ()), model=identity),
         checks=checks,
         notes=notes,
     )

@@ -119,15 +119,20 @@ class Model:
             "floats": self.config.precision,
             "device": str(self.device),
         }
-        return facts_table(f"Model {self.path}", facts) + html_table("Heads", ("head", "task", "elements", "theory", "datasets", "state"), self._rows())
+        return facts_table(f"Model {self.path}", facts) + html_table(
+            "Heads", ("head", "task", "elements", "theory", "datasets", "state"), self._rows()
+        )
 
     def _rows(self) -> list[tuple[str, ...]]:
         """A row for each head, as the checkpoint has it."""
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for head, kind in self.config.heads.items():
             about = self.checkpoint.heads.get(head, {})
             theories = dict.fromkeys(Theory.model_validate(theory).summary() for theory in about.get("theory") or ())
-            datasets, elements = listed(about.get("datasets") or ["unknown"]), listed(self.elements.get(head, self.config.elements), separator=" ")
+            datasets, elements = (
+                listed(about.get("datasets") or ["unknown"]),
+                listed(self.elements.get(head, self.config.elements), separator=" "),
+            )
             rows.append((head, kind, elements, "; ".join(theories) or "unknown", datasets, "stale" if about.get("stale") else "answers"))
         return rows
 

@@ -96,7 +96,7 @@ def _write_store(
     first = next(found, None)
     if first is None:
         return
-    card = card_of_predictions(model, head, source, dataset=DATASET, checks=NO_CHECKS, shifted_to=None if refit is None else refit.said)
+    card = card_of_predictions(model, head, source, dataset=DATASET, checks=NO_CHECKS, refit=refit)
     sources = sources_of(model, head, source) | ({} if refit is None else {f"references: {n}": h for n, h in refit.hashes().items()})
     frames = (replace(frame, split="train") for frame, _ in chain([first], found))
     store_frames(card, str(beside.folder()), frames, sources=sources, shuffled=False)

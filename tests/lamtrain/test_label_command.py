@@ -55,7 +55,7 @@ def test_frames_of_a_dataset_keep_all_but_their_labels(metals: Path, small: Path
         mine = {f.origin: f for f in open_dataset(store_of(tmp_path), "mine", split=split)}
         theirs = {f.origin: f for f in open_dataset(small / "small.zarr", "bulk", split=split)}
         assert mine.keys() == theirs.keys() and mine
-        said = load_model(metals, device="cpu").predict([frame for frame in theirs.values()])
+        said = load_model(metals, device="cpu").predict(list(theirs.values()))
         for row, (origin, frame) in enumerate(theirs.items()):
             other = mine[origin]
             assert (other.positions == frame.positions).all() and (other.cell == frame.cell).all() and other.group == frame.group
@@ -102,7 +102,9 @@ def test_it_does_not_share_a_head_with_what_was_computed(metals: Path, small: Pa
     card = open_dataset(store_of(tmp_path), "mine").card.model_dump(mode="json", exclude_none=True)
     with open(tmp_path / "mine.yaml", "w") as file:
         YAML().dump(card, file)
-    (tmp_path / "dft.yaml").write_text("dataset: dft\ntitle: dft\ntheory: {code: VASP 6.4, functional: PBE, cutoff: 520.0, dispersion: none, hubbard_u: none, spin: none}\n")
+    (tmp_path / "dft.yaml").write_text(
+        "dataset: dft\ntitle: dft\ntheory: {code: VASP 6.4, functional: PBE, cutoff: 520.0, dispersion: none, hubbard_u: none, spin: none}\n"
+    )
     heads = "{{head: {}, dataset: dft, task: energy_force}}, {{head: {}, dataset: mine, task: energy_force}}"
     (tmp_path / "mix.yaml").write_text(f"mixture: mix\nheads: [{heads.format('one', 'one')}]\n")
     with pytest.raises(ConfigErrors, match=r"mine and dft cannot share head 'one': model: .* head energy against computed, not predicted"):
@@ -161,5 +163,7 @@ def test_a_view_is_labelled_by_the_command(metals: Path, small: Path, tmp_path: 
     done = subprocess.run(command("lamtrain", "label", *args), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["frames"] == frames and len(open_store(store)["mine"]) == frames
-    done = subprocess.run(command("lamtrain", "label", str(metals), store, "--into", store, "--dataset", "x"), capture_output=True, text=True)
+    done = subprocess.run(
+        command("lamtrain", "label", str(metals), store, "--into", store, "--dataset", "x"), capture_output=True, text=True
+    )
     assert done.returncode == 2 and "is a store; name a dataset with --from-dataset, one of" in done.stderr

@@ -79,7 +79,9 @@ def _refuse_choices(spec: SourceSpec) -> None:
     if spec.units.model_fields_set:
         raise ConfigError("parquet of `lamdata export` states its units", hint="leave `units` out")
     if named := sorted(key for key, value in spec.keys.items() if value not in ("", key)):
-        raise ConfigError("parquet of `lamdata export` fixes its columns", hint=f"leave `keys: {named[0]}` out, or say `{named[0]}: {named[0]}`")
+        raise ConfigError(
+            "parquet of `lamdata export` fixes its columns", hint=f"leave `keys: {named[0]}` out, or say `{named[0]}: {named[0]}`"
+        )
 
 
 def _parsed(batch: Any, file: SourceFile, first: int, split: str | None) -> Parsed:

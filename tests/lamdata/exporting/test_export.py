@@ -265,7 +265,9 @@ def test_no_system_is_hidden_or_lies_elsewhere(tmp_path, group):
     rows = [replace(row, group=group) for row in make_rows(8)]
     export(store_of(tmp_path / "s", rows), "demo", tmp_path / "out", format="deepmd/npy", quiet=True)
     folders = [path.parent.parent for path in tmp_path.rglob("coord.npy")]
-    assert folders and all(path.parent.name in SPLITS and not path.name.startswith(".") and path.parent.parent == tmp_path / "out" for path in folders)
+    assert folders and all(
+        path.parent.name in SPLITS and not path.name.startswith(".") and path.parent.parent == tmp_path / "out" for path in folders
+    )
     assert {content(frame) for frame in read_back(tmp_path / "out", "deepmd/npy")} == {content(row) for row in rows}
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,11 +182,11 @@ def test_a_dataset_may_be_called_views(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["missing", "cut", "changed"])
 def test_a_damaged_view_is_named_and_its_dataset_is_not(store, damage):
     path = f"{store}/{select(store, 'demo', name='calm', max_force=2.5).path}"
-    data = open(path, "rb").read()
+    data = Path(path).read_bytes()
     os.unlink(path)
     if damage != "missing":
         changed = data[: len(data) // 2] if damage == "cut" else data.replace(b'"max_force": 2.5', b'"max_force": 3.5')
-        open(path, "wb").write(changed)
+        Path(path).write_bytes(changed)
     with pytest.raises(StoreError, match="the object of view `calm` is (missing|damaged); `lamdata rm"):
         open_dataset(store, "calm")
     [finding] = validate(store, quiet=True).findings

@@ -32,7 +32,9 @@ def folder(small: Path, tmp_path: Path) -> Path:
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
     select(str(tmp_path / "small.zarr"), "cluster", name="dimers", natoms=(3, 3))
     (tmp_path / "mixture.yaml").write_text(HEADS)
-    (tmp_path / "train.yaml").write_text((tmp_path / "train.yaml").read_text().replace("store: small.zarr", f"store: {tmp_path / 'small.zarr'}"))
+    (tmp_path / "train.yaml").write_text(
+        (tmp_path / "train.yaml").read_text().replace("store: small.zarr", f"store: {tmp_path / 'small.zarr'}")
+    )
     return tmp_path
 
 
@@ -90,7 +92,11 @@ def test_a_mixture_whose_view_is_of_frames_that_were_replaced_is_refused(folder:
     "text, other, said",
     [
         ("view: dimers", "view: trimers", "the store has no view 'trimers'; `lamdata select .* cluster --name trimers"),
-        ("dataset: cluster, task: energy_force, view", "dataset: bulk, task: energy_force, view", "'dimers' is of dataset cluster, not of bulk"),
+        (
+            "dataset: cluster, task: energy_force, view",
+            "dataset: bulk, task: energy_force, view",
+            "'dimers' is of dataset cluster, not of bulk",
+        ),
         ("max_force: 2.0", "max_force: 0.0", r"dataset 'bulk \(natoms 1-4, forces up to 0\)' has no training frames"),
     ],
 )
