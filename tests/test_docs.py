@@ -99,6 +99,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "yaml/train",
         "formats",
         "api",
+        "data-out",
         "predict",
         "design",
         "benchmarks",
