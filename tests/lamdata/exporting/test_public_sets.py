@@ -106,10 +106,13 @@ def content_hash(dataset: Dataset, lost: tuple[str, ...], *, prefix: str = "") -
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
-def virials(dataset: Dataset) -> dict[bytes, np.ndarray]:
-    return {
-        f.positions.tobytes() + np.asarray(f.cell).tobytes() + str(f.energy).encode(): f.virial for f in dataset if f.virial is not None
-    }
+def virials(dataset: Dataset) -> dict[bytes, list[np.ndarray]]:
+    """By everything else: some sets hold one structure several times, with labels of as many calculations."""
+    out: dict[bytes, list[np.ndarray]] = {}
+    for row in rows_of(dataset):
+        if row.frame.virial is not None:
+            out.setdefault(b"".join(facts(row, ("virial", *BESIDE, "split"))), []).append(row.frame.virial)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +140,11 @@ def check_round_trip(first: Dataset, format: str, folder: Path) -> None:
     if "virial" in lost:
         expected, found = virials(first), virials(again)
         assert expected.keys() == found.keys()
-        for key, virial in expected.items():
-            virial = np.triu(virial) + np.triu(virial, 1).T  # a stress has six numbers
-            assert np.abs(found[key] - virial).max() <= ROUNDED * np.abs(virial).max()
+        for key, some in expected.items():
+            for virial in some:
+                virial = np.triu(virial) + np.triu(virial, 1).T  # a stress has six numbers
+                assert min(np.abs(other - virial).max() for other in found[key]) <= ROUNDED * np.abs(virial).max()
+            assert len(found[key]) == len(some)
 
 
 def need(name: str) -> None:
