@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamdata.catalog import SourceSpec
-from lamdata.errors import ConfigError, SourceError, need
+from lamdata.errors import SourceError, need
 from lamdata.frames import Frames, Parsed
 
 from ..bytes.files import SourceFile, Span, even_spans
@@ -27,11 +27,11 @@ class ParquetReader:
 
     name = "parquet"
     options: dict[str, tuple[str, ...]] = {}
-    open_units = True  # so that a card may name the key of the split
+    open_units: tuple[str, ...] = ()
+    open_keys = ("split",)
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed]:
         """Yield the rows in order."""
-        _refuse_choices(spec)
         rows = range(file.span.first, file.span.stop) if file.span is not None else None
         with file.local() as path, _opened(path, file) as table:
             split = spec.keys.get("split") or None
@@ -73,15 +73,6 @@ def _opened(path: Any, file: SourceFile) -> Any:
         return parquet.ParquetFile(path)
     except Exception as err:  # of Arrow's own kinds
         raise SourceError(f"damaged Parquet file: {str(err).splitlines()[0][:120]}", where=file.name) from err
-
-
-def _refuse_choices(spec: SourceSpec) -> None:
-    if spec.units.model_fields_set:
-        raise ConfigError("parquet of `lamdata export` states its units", hint="leave `units` out")
-    if named := sorted(key for key, value in spec.keys.items() if value not in ("", key)):
-        raise ConfigError(
-            "parquet of `lamdata export` fixes its columns", hint=f"leave `keys: {named[0]}` out, or say `{named[0]}: {named[0]}`"
-        )
 
 
 def _parsed(batch: Any, file: SourceFile, first: int, split: str | None) -> Parsed:
