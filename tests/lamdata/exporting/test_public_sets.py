@@ -55,7 +55,7 @@ def source_of(name: str) -> dict[str, Any]:
         "format": "extxyz",
         "units": {} if name.startswith("mattersim") else UNITS,
         "keys": keys,
-        "isolated_atoms": "also frames",
+        "isolated_atoms": "also frames" if "acac-isolated" in name else "marked",
     }
 
 
