@@ -106,7 +106,7 @@ def _parsed(batch: Any, file: SourceFile, first: int, split: str | None) -> Pars
     )
     return Parsed(
         frames=frames,
-        groups=column["group"].to_pylist(),
+        groups=[group or file.name for group in column["group"].to_pylist()],
         origins=[f"{file.name}#{first + row}" for row in range(count)],
         unconverged=np.zeros(count, bool),
         splits=column[split].to_pylist() if split else (),
