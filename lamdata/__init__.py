@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .frame import Rejection as Rejection
     from .frames import Frames as Frames
     from .ingestion import ingest as ingest
+    from .ingestion import store_frames as store_frames
     from .reading import read_frames as read_frames
     from .store import open_dataset as open_dataset
     from .store import open_store as open_store
@@ -41,6 +42,7 @@ _PUBLIC = {
     "Stream": "stream",
     "StreamHead": "stream",
     "ingest": "ingestion",
+    "store_frames": "ingestion",
     "validate": "validation",
 }
 __all__ = list(_PUBLIC)  # noqa: PLE0605

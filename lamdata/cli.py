@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from .command import local_path, make_app, print_json, run_app, show_version, table
 from .errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from .catalog import Card
+
 app = make_app("Turn raw quantum-chemistry outputs and relaxed structures into a store that trainers stream.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 StoreUrl = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Only frames of this split.")]
+Elements = Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")]
+Natoms = Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")]
+MaxForce = Annotated[float | None, typer.Option(min=0, help="Only frames whose forces are known and none larger, eV/Å.")]
 
 
 @app.callback()
@@ -56,24 +63,61 @@ def check(path: Annotated[Path, typer.Argument(help="Catalog file or folder.")],
     print_json(summary) if json else print(f"no errors; cards: {len(catalog.cards)}, mixtures: {len(catalog.mixtures)}")
 
 
+Output = Annotated[str, typer.Option("--output", "-o", help="Folder or URL of the store.")]
+Profile = Annotated[Literal["lossless", "fast"], typer.Option(help="Keep every bit, or float32.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Scheduler = Annotated[str | None, typer.Option(help="Dask scheduler, as tcp://host:8786.")]
+OnError = Annotated[Literal["stop", "skip"], typer.Option(help="What an unreadable file does.")]
+
+
 @app.command(rich_help_panel="Data", epilog="Example: lamdata ingest catalogs/quickstart/qe-pbe.yaml -o stores/quickstart.zarr")
 def ingest(
     cards: Annotated[list[Path], typer.Argument(help="Card files.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder or URL of the store.")],
-    profile: Annotated[Literal["lossless", "fast"], typer.Option(help="Keep every bit, or float32.")] = "lossless",
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, as tcp://host:8786.")] = None,
-    on_error: Annotated[Literal["stop", "skip"], typer.Option(help="What an unreadable file does.")] = "stop",
+    output: Output,
+    profile: Profile = "lossless",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    on_error: OnError = "stop",
     replace: Annotated[bool, typer.Option("--replace", help="Other frames under the name of a dataset take its place.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the source files and stop.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Read raw files into a store; goes on where a killed run stopped, and does nothing twice."""
-    from .catalog import open_card
-    from .ingestion import ingest as run
-    from .listing import print_report
     from .sources import expand
+
+    opened = _open_cards(cards)
+    if dry_run:
+        files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
+        print_json({"files": files}) if json else print("\n".join(files))
+        return
+    _ingest(opened, output, json, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, replace=replace, quiet=quiet)
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata replace catalogs/quickstart/qe-pbe.yaml -o stores/quickstart.zarr")
+def replace(
+    cards: Annotated[list[Path], typer.Argument(help="Card files.")],
+    output: Output,
+    profile: Profile = "lossless",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    on_error: OnError = "stop",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read raw files into the place of what a dataset of a store has; older commits still open with that, and its bytes stay until `lamdata gc`."""
+    from .store import open_store
+
+    opened, store = _open_cards(cards), open_store(output)
+    for path, card in opened:
+        if card.dataset not in list(store):
+            raise ConfigError(f"{output} has no dataset {card.dataset}", where=str(path), hint=f"`lamdata ingest {path} -o {output}`")
+    _ingest(opened, output, json, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, replace=True, quiet=quiet)
+
+
+def _open_cards(cards: list[Path]) -> list[tuple[Path, Card]]:
+    """Cards of different datasets."""
+    from .catalog import open_card
 
     opened = [(path, open_card(path)) for path in cards]
     for i, (path, card) in enumerate(opened):
@@ -81,18 +125,17 @@ def ingest(
             raise ConfigError(
                 f"dataset {card.dataset} is also that of {twin}", where=str(path), hint="give each card a `dataset:` of its own"
             )
-    if dry_run:
-        files = [file.name for path, card in opened for spec in card.sources for file in expand(spec, base=path.parent)]
-        print_json({"files": files}) if json else print("\n".join(files))
-        return
+    return opened
+
+
+def _ingest(opened: list[tuple[Path, Card]], output: str, json: bool, **options: Any) -> None:
+    """One card after the other, each with its report."""
+    from .ingestion import ingest as run
+    from .listing import print_report
+
     reports = []
     for path, card in opened:
-        reports.append(
-            run(
-                card, output, base=path.parent, profile=profile, workers=workers, scheduler=scheduler, on_error=on_error, replace=replace,
-                quiet=quiet,
-            )
-        )  # fmt: skip
+        reports.append(run(card, output, base=path.parent, **options))
         if not json:
             print_report(reports[-1])
     if json:
@@ -119,7 +162,8 @@ def list_(
         print(f"{place}: no dataset{' has what was asked for; without options `lamdata ls` lists all' if asked else ''}")
         return
     columns = ["dataset", "frames", "train", "validation", "test", "atoms", "elements", "theory", "license", "unknown"]
-    table(str(place), columns, [[row[c] for c in columns] for row in rows])
+    shown = [row | ({"dataset": f"{row['dataset']} (view of {row['view_of']})"} if "view_of" in row else {}) for row in rows]
+    table(str(place), columns, [[row[c] for c in columns] for row in shown])
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata show stores/quickstart.zarr --frames 3")
@@ -178,31 +222,71 @@ def overlap(
     print_json(report.to_json()) if json else print(report.text())
 
 
+@app.command(rich_help_panel="Data", epilog="Example: lamdata select stores/quickstart.zarr qe-pbe --natoms 1 8 --name small")
+def select(
+    store: StoreUrl,
+    dataset: Annotated[str, typer.Argument(help="Dataset, or view, of it.")],
+    name: Annotated[str, typer.Option(help="Name of the view.")],
+    split: Split = None,
+    elements: Elements = None,
+    natoms: Natoms = None,
+    max_force: MaxForce = None,
+    from_list: Annotated[
+        Path | None, typer.Option(help="Only what a file lists, a line each: file#index of a frame, a file, a group.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give some frames of a dataset a name, under which they open, are shown, trained on and exported like a dataset; nothing is copied."""
+    from .store import select as run
+
+    listed = None if from_list is None else read_list(from_list)
+    wanted = elements.split(",") if elements else None
+    view = run(store, dataset, name=name, split=split, elements=wanted, natoms=natoms, max_force=max_force, listed=listed)
+    if json:
+        print_json({"store": store, "view": name, **view.to_index()})
+    else:
+        print(f"{name}: {view.to_index()['frames']:,} of {len(view.kept):,} frames of {view.of}")
+
+
+def read_list(path: Path) -> list[str]:
+    """Lines of a file, but for empty ones and those that start with #."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(
+            getattr(err, "strerror", None) or "not a text", where=str(path), hint="name a list of frames, one a line"
+        ) from None
+    if not lines:
+        raise ConfigError("lists nothing", where=str(path), hint="a line is a frame (file#index), a file or a group")
+    return lines
+
+
 @app.command(rich_help_panel="Data", epilog="Example: lamdata export stores/quickstart.zarr qe-pbe -o qe-pbe.extxyz --split train")
 def export(
     store: StoreUrl,
     dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.", callback=local_path)],
     format_: Annotated[
-        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed or deepmd/lmdb.")
+        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed, deepmd/lmdb or parquet.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Only train, validation or test.")] = None,
-    elements: Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")] = None,
-    natoms: Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")] = None,
+    split: Split = None,
+    elements: Elements = None,
+    natoms: Natoms = None,
+    max_force: MaxForce = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a dataset to files that other programs read, with every label, group and origin, in eV and Angstrom."""
+    """Write a dataset or a view to files that other programs read, with every label, group and origin, in eV and Angstrom."""
     from .exporting import export as run
 
     wanted = elements.split(",") if elements else None
-    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, quiet=quiet)
+    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, max_force=max_force, quiet=quiet)
     print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
 
 
 @app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
-def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset of it.")], json: Json = False) -> None:
-    """Take a dataset out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
+def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset, or view, of it.")], json: Json = False) -> None:
+    """Take a dataset or a view out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
     from .store import remove as run
 
     number = run(store, dataset)

@@ -13,7 +13,8 @@ from .located import did_you_mean
 
 TASKS = ("energy_force", "denoise")
 TASK_ENTRY_POINTS = "lamtrain.tasks"
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+()-]*$", max_length=100)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+()-]{0,99}$"
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 """A name that is safe as a folder, a key and a command-line word."""
 
 

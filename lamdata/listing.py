@@ -21,6 +21,7 @@ from .store.layout import SPLITS
 if TYPE_CHECKING:
     from .ingestion import IngestReport
 
+ROW = ("dataset", "frames", "atoms", "elements", "theory", "functional", "license", "unknown", "aliases")
 KNOWN_OF_A_CARD = ("license", "doi", "url", "citations", "elements", "counts", "native_format")
 
 
@@ -55,7 +56,15 @@ def _of_store(url: str) -> list[dict[str, Any]]:
         total = merge(sides.values())
         row = _row(Card.model_validate(meta["card"]), frames=total.frames, atoms=total.atoms, elements=" ".join(total.elements))
         rows.append(row | {side: sides[side].frames if side in sides else 0 for side in SPLITS})
-    return rows
+    by_name = {row["dataset"]: row for row in rows}
+    return rows + [_of_view(name, view, by_name.get(view["of"])) for name, view in store.views.items()]
+
+
+def _of_view(name: str, view: Mapping[str, Any], of: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A named view has what its dataset has, and frames of its own; what only reading it would tell is left open."""
+    base = of or dict.fromkeys(ROW)
+    own = {"dataset": name, "frames": view["frames"], "atoms": None, "view_of": view["of"], "stale": view["stale"], "aliases": []}
+    return {**base, **own, **dict.fromkeys(SPLITS)}
 
 
 def _of_catalog(folder: str) -> list[dict[str, Any]]:
@@ -90,7 +99,8 @@ def describe(store: str, dataset: str | None, *, frames: int = 0, commit: int | 
     """Everything a store says of its datasets, or of one; as an older commit has it, where its number is given."""
     opened = open_store(store, commit=commit)
     names = [dataset] if dataset else list(opened)
-    return {"store": store, "commit": opened.commit, "datasets": {name: _describe(opened.open(name), frames) for name in names}}
+    found = {"store": store, "commit": opened.commit, "datasets": {name: _describe(opened.open(name), frames) for name in names}}
+    return found | ({"views": opened.views} if opened.views and dataset is None else {})
 
 
 def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
@@ -109,6 +119,8 @@ def _describe(dataset: Dataset, frames: int) -> dict[str, Any]:
         "implausible": list(dataset.meta.get("implausible", [])),
         "splits": {side: _numbers(part) for side, part in sides.items()},
     }
+    if dataset.view is not None:
+        out["view"] = {"of": dataset.view.of, "asked": dict(dataset.view.asked)}
     if frames:
         out["first_frames"] = [_frame(dataset[i]) for i in range(min(frames, len(dataset)))]
     return out
@@ -150,6 +162,9 @@ def print_report(report: IngestReport) -> None:
     words = f"; {', '.join(report.changed)} of its card written anew" if report.changed else ""
     state = "" if report.new else f", already there{words}"
     print(f"{report.dataset}: {report.frames} frames ({sides}), {rejected} rejected{reasons}{state}")
+    if report.replaced:
+        size, names = sum(report.replaced.values()) / 1e6, ", ".join(report.replaced)
+        print(f"  in the place of {names}, whose {size:.3g} MB `lamdata gc --keep 1` frees a day after they were written")
     print("".join(f"  {line}\n" for line in _findings(report.left_out, report.implausible, report.isolated_atoms)), end="")
 
 
@@ -170,6 +185,8 @@ def print_description(description: Mapping[str, Any]) -> None:
     """The same as tables."""
     for name, data in description["datasets"].items():
         print(f"{name}: {data['title']}")
+        if view := data.get("view"):
+            print(f"  a view of {view['of']}: {_asked(view['asked'])}")
         print(f"  licence {data['license'] or 'unknown'}; {_theory_line(data['theory'])}; {data['profile']}")
         rows = [_split_row(side, part) for side, part in data["splits"].items()]
         table("", ["split", "frames", "atoms", "atoms/frame", "elements", "force std eV/Å", "shortest Å"], rows)
@@ -185,6 +202,16 @@ def print_description(description: Mapping[str, Any]) -> None:
         print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["implausible"], data["isolated_atoms"])), end="")
         for frame in data.get("first_frames", []):
             print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
+
+    for name, view in description.get("views", {}).items():
+        state = f"; it does not open: {view['stale']}" if view["stale"] else ""
+        print(f"{name}: a view of {view['of']}, {view['frames']:,} frames: {_asked(view['asked'])}{state}")
+
+
+def _asked(asked: Mapping[str, Any]) -> str:
+    """What a view was chosen by."""
+    words = {name: " ".join(SYMBOLS[z] for z in value) if name == "elements" else str(value) for name, value in asked.items()}
+    return ", ".join(f"{name} {text}" for name, text in words.items()) or "all frames"
 
 
 def _theory_line(theory: Mapping[str, Any]) -> str:

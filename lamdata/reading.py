@@ -39,6 +39,11 @@ def files_of(path: str | Path) -> set[str]:
     return {os.path.realpath(file.path) for file in _found(path)}
 
 
+def hashes_of(path: str | Path) -> dict[str, str]:
+    """Name of each file that `read_frames` would open -> sha256 of its bytes."""
+    return {file.name: file.sha256 for file in _found(path)}
+
+
 def _found(path: str | Path) -> list[SourceFile]:
     return expand(SourceSpec(path=str(path)), base=Path.cwd())
 

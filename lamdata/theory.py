@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from .located import Spec
 
 SAY_THEIR_STATE = ("Gaussian", "ORCA", "Psi4", "VASP")  # programs whose readers state `state` wherever it is another than the usual one
-USUAL = "the ground state, in vacuum"
+LEFT_OUT = {"state": "the ground state, in vacuum", "model": "computed, not predicted"}  # what a field says that is not there
 
 
 class Theory(Spec):
@@ -33,12 +33,10 @@ class Theory(Spec):
     """"none", "collinear" or "noncollinear"."""
     state: str | None = None
     """What else the energy is of than the ground state of the atoms alone, as "TD root 1 (singlet)" or "SMD water"; left out where it is that."""
+    model: str | None = None
+    """The model whose predictions the labels are, as its hash and head; the other fields are then of what it was trained on. Left out where labels were computed."""
 
-    @model_serializer(mode="wrap")
-    def _without_usual_state(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `state` out where nothing is said, so that what is made of a card before there was the field is the same to the byte."""
-        out: dict[str, Any] = dump(self)
-        return out if self.state is not None else {name: value for name, value in out.items() if name != "state"}
+    later = ("state", "model")  # what is made of a card before there were these fields is the same to the byte
 
     def differences(self, other: Theory) -> list[str]:
         """Say where two theories disagree, or cannot be shown to agree, one line a field."""
@@ -59,14 +57,15 @@ class Theory(Spec):
         out = []
         for name, found in stated.items():
             mine = getattr(self, name)
-            is_open = name != "state" and (mine is None or found is None)
+            is_open = name not in LEFT_OUT and (mine is None or found is None)
             if not is_open and not _agrees(name, mine, found):
                 out.append(f"{name} is {_say(name, found)} in the file, {_say(name, mine)} in the card")
         return out
 
     def summary(self) -> str:
         """One short line for tables: "PBE, Quantum ESPRESSO 6.7"."""
-        return ", ".join(part for part in (self.functional, self.state, self.code) if part) or "unknown"
+        said = ", ".join(part for part in (self.functional, self.state, self.code) if part) or "unknown"
+        return said if self.model is None else f"model {self.model} ({said})"
 
 
 def _agrees(name: str, mine: Any, found: Any) -> bool:
@@ -91,4 +90,4 @@ def _same(a: object, b: object) -> bool:
 
 
 def _say(name: str, value: object) -> str:
-    return str(value) if value is not None else USUAL if name == "state" else "unknown"
+    return str(value) if value is not None else LEFT_OUT.get(name, "unknown")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import ingestion
 from .catalog import open_catalog
+from .errors import StoreError
 from .progress import track
-from .store import open_store
+from .store import Store, open_store
 from .store.verify import Damage, verify
+from .store.views import FOLDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +51,30 @@ class ValidationReport:
 
 
 def validate(store: str, *, quiet: bool = False) -> ValidationReport:
-    """Read and hash every object of every dataset again."""
+    """Read and hash every object of every dataset and every view again."""
     opened = open_store(store)
     frames = {name: len(opened[name]) for name in opened}
     findings = [
         found for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet) for found in verify(store, name)
     ]
-    return ValidationReport(store=store, frames=frames, findings=tuple(findings))
+    return ValidationReport(store=store, frames=frames, findings=(*findings, *_of_views(opened)))
+
+
+def _of_views(opened: Store) -> Iterator[Damage]:
+    """What is wrong with the objects of views; one of a dataset that was replaced is as it was written."""
+    for name, view in opened.views.items():
+        if view["stale"] is None:
+            try:
+                opened.open(name)
+            except StoreError as err:
+                folder, _, file = view["object"].rpartition("/")
+                yield Damage(dataset=name, segment=folder, object=file, problem=f"{err.message}; {err.hint}")
 
 
 def repair(report: ValidationReport, catalog: Path, *, workers: int = 1, quiet: bool = False) -> ValidationReport:
     """Write what is damaged again, from the raw files of the cards in `catalog`, and look once more."""
     cards, store, repaired = open_catalog(catalog), report.store, []
-    segments = {found.dataset: found.segment for found in report.findings}
+    segments = {found.dataset: found.segment for found in report.findings if found.segment != FOLDER}  # a view is chosen again
     for dataset, segment in segments.items():
         damaged = [found for found in report.findings if found.dataset == dataset]
         card = cards.card(dataset)

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from .prediction.model import Model as Model
     from .prediction.model import Prediction as Prediction
     from .prediction.model import load_model as load_model
+    from .run import Run as Run
+    from .run import open_run as open_run
 
-_PUBLIC = {"load_model": "prediction.model", "Model": "prediction.model", "Prediction": "prediction.model", "Calculator": "calculator"}
+_PUBLIC = {
+    "load_model": "prediction.model",
+    "Model": "prediction.model",
+    "Prediction": "prediction.model",
+    "Calculator": "calculator",
+    "open_run": "run",
+    "Run": "run",
+}
 __all__ = list(_PUBLIC)  # noqa: PLE0605
 
 

@@ -182,7 +182,15 @@ def predict(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store with --dataset.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ to write; what else is written stands beside it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Extended XYZ (.extxyz) or store (.zarr) to write; what else is written stands beside it.",
+            callback=local_path,
+        ),
+    ],
     head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
@@ -199,8 +207,8 @@ def predict(
 ) -> None:
     """Write energies (eV), forces (eV/Å) and virials (eV) of structures; where these have labels, errors by frame, element and group.
 
-    Beside NAME.extxyz: NAME.json (the summary), NAME.rejected.jsonl (frames that were refused, and why), and with labels NAME.frames.csv,
-    NAME.groups.csv, NAME.worst.extxyz and NAME.parity.png.
+    Beside NAME.extxyz or NAME.zarr: NAME.json (the summary), NAME.rejected.jsonl (frames that were refused, and why), and with labels
+    NAME.frames.csv, NAME.groups.csv, NAME.worst.extxyz, and the pictures NAME.parity.png and NAME.worst.png.
     """
     need("torch", extra="train")
     from .prediction.model import load_model
@@ -212,6 +220,38 @@ def predict(
     refit = None if refit_references is None else open_source([refit_references], dataset=None, split=None, format="auto", quiet=True)
     summary = predict_files(load_model(model, device=device, dtype=dtype), source, output, head=head, refit=refit, worst=worst)
     print_json(summary) if json else print_summary(summary)
+
+
+@app.command(epilog="Example: lamtrain label runs/copper/best.pt 'md/*.extxyz' --into stores/mine.zarr --dataset copper-predicted")
+def label(
+    model: Annotated[Path, typer.Argument(help="Checkpoint.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store with --from-dataset.")
+    ],
+    into: Annotated[str, typer.Option(help="Folder or URL of the store to write to.")],
+    dataset: Annotated[str, typer.Option(help="Name of the new dataset.")],
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
+    from_dataset: Annotated[
+        str | None, typer.Option(help="Dataset or view to label, where the input is a store; frames keep their split.")
+    ] = None,
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of it; by default all of it.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of other frames under that name.")] = False,
+    dtype: Annotated[Literal["float64", "float32"] | None, typer.Option(help="Precision; by default the model's own.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Store what a model predicts as a dataset, to train on or to export. Its card says which model and head; its theory is none that was computed."""
+    need("torch", extra="train")
+    from .prediction.label import label as run
+    from .prediction.model import load_model
+    from .prediction.source import open_source
+    from .prediction.tables import print_labelled
+
+    source = open_source(inputs, dataset=from_dataset, split=split, format=format, quiet=quiet, option="--from-dataset")
+    summary = run(load_model(model, device=device, dtype=dtype), source, into, dataset=dataset, head=head, replace=replace)
+    print_json(summary) if json else print_labelled(summary)
 
 
 @app.command(epilog="Example: lamtrain show runs/quickstart/best.pt --cite")

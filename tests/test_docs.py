@@ -100,6 +100,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "formats",
         "api",
         "plan",
+        "data-out",
         "predict",
         "design",
         "benchmarks",

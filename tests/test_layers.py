@@ -108,7 +108,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         data
         evaluation
         prediction
-        calculator
+        calculator run
         training deepmd
         planning
         cli

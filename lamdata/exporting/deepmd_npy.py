@@ -77,7 +77,7 @@ def labels_of(frame: Frame) -> str:
 def _uniform_name(row: Row) -> str:
     frame = row.frame
     key = f"{frame.group}\0{any(frame.pbc)}\0{labels_of(frame)}\0".encode() + frame.numbers.tobytes()
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", frame.group).strip("._")[-SLUG:]
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", frame.group)[-SLUG:].strip("._")  # a name that begins with a dot is hidden
     return f"{row.split}/{slug or 'group'}-{hashlib.sha256(key).hexdigest()[:8]}"
 
 

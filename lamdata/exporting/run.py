@@ -17,6 +17,7 @@ from .ase_files import write_ase_db, write_ase_lmdb
 from .deepmd_lmdb import write_deepmd_lmdb
 from .deepmd_npy import write_mixed, write_npy
 from .extxyz import write_extxyz
+from .parquet import write_parquet
 from .rows import About, Row, about, rows_of
 
 FORMATS: dict[str, Callable[[Iterable[Row], Path, About], None]] = {
@@ -26,8 +27,9 @@ FORMATS: dict[str, Callable[[Iterable[Row], Path, About], None]] = {
     "deepmd/npy": write_npy,
     "deepmd/npy/mixed": write_mixed,
     "deepmd/lmdb": write_deepmd_lmdb,
+    "parquet": write_parquet,
 }
-ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".aselmdb": "ase-lmdb"}
+ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".aselmdb": "ase-lmdb", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +56,17 @@ def export(
     split: str | None = None,
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
+    max_force: float | None = None,
     quiet: bool = False,
 ) -> ExportReport:
-    """Write the frames of a dataset that pass a filter to `path`, in a format that its ending names where none is given.
+    """Write the frames of a dataset, or of a named view, that pass a filter to `path`, in a format that its ending names where none is given.
 
     The path must be free; what a killed export left beside it is written anew. Memory holds a thousand frames.
     """
     chosen, target = _chosen(format, str(path)), Path(path)
     if target.exists():
         raise ConfigError("is there already", where=str(target), hint="choose another path, or remove it")
-    view = open_dataset(store, dataset, split=split, elements=elements, natoms=natoms)
+    view = open_dataset(store, dataset, split=split, elements=elements, natoms=natoms, max_force=max_force)
     if not len(view):
         raise DataError(f"no frame of {dataset} passes the filter", where=store)
     aside = target.with_name(f".{target.name}.part")

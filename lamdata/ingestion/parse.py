@@ -85,6 +85,15 @@ def parse_part(part: Part) -> Piece:
     return Piece(part.folder)
 
 
+def stage_frames(frames: Iterable[Frame | Parsed | Rejection], part: Part) -> Piece:
+    """Check and write frames that are in hand as the one piece of a part, unless it has been done already."""
+    if not part.folder.is_dir():
+        with PieceWriter(part.folder) as piece:
+            for parsed, unread in _gather(frames):
+                _store(parsed, unread, part, piece)
+    return Piece(part.folder)
+
+
 def _items(part: Part, piece: PieceWriter) -> Iterator[Frame | Parsed | Rejection]:
     """What the files of a part hold, in order; what they state of their theory goes into the facts of the piece."""
     for file, spec in part.files:

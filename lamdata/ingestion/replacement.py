@@ -47,8 +47,16 @@ def refuse_to_replace(card: Card, store: str, segment: str, hashes: Mapping[str,
         f"{card.dataset} is there already, {frames} frames ({paths}), and would be replaced by {segment}: "
         + ("; ".join(differences(card, entry, hashes, profile)) or "its frames are laid out in another way"),
         where=store,
-        hint="say --replace if it may be, or give the card another `dataset:`",
+        hint="say --replace if it may be (or `lamdata replace`), or give the card another `dataset:`",
     )
+
+
+def replaced_by(store: str, dataset: str, segment: str) -> dict[str, int]:
+    """Segments that a new one takes the place of -> their bytes."""
+    place = open_place(store)
+    index = read_index(place)
+    old = index.entry(dataset).segments if index is not None and dataset in index.datasets else ()
+    return {part.path: sum(found.size for found in place.objects(part.path)) for part in old if part.path != segment}
 
 
 def said_otherwise(card: Card, entry: DatasetEntry) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ any instant goes on where it stopped and ends with the same bytes. One last smal
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -45,7 +46,7 @@ from .findings import (
     merge_left_out,
 )
 from .parse import parse_part, parts_of
-from .replacement import refuse_foreign_folder, refuse_to_replace, said_otherwise
+from .replacement import refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
 from .staging import Piece, Staging
 from .theories import Theories, check_theories
@@ -73,6 +74,7 @@ class IngestReport:
     references: dict[str, Any] | None  # fitted to the training frames
     ledger: str  # where rejected.jsonl is
     new: bool  # False when the store had these frames before
+    replaced: Mapping[str, int] = field(default_factory=dict)  # segments whose place the new one took -> bytes, which `gc` frees
     changed: tuple[str, ...] = ()  # words of its card that were written anew, the frames being there already
 
 
@@ -99,24 +101,49 @@ def ingest(
     refuse_foreign_folder(store)
     files, splitter = source_files(card, base), read_splitter(card, base)
     hashes = hash_files(files, crew)
+    segment, done = begin(card, store, hashes, splitter=splitter, profile=profile, replace=replace, staging=staging)
+    if done is not None:
+        return done
+    with staged(store, segment, staging) as folder:
+        pieces = parse_files(files, card, splitter, folder, on_error, crew)
+        return complete(card, store, segment, pieces, hashes, splitter=splitter, profile=profile, crew=crew)
+
+
+def begin(
+    card: Card, store: str, hashes: Mapping[str, str], *, splitter: Splitter, profile: str, replace: bool, staging: Path | None
+) -> tuple[str, IngestReport | None]:
+    """The path of the segment that is to be written, and the report where it is there; refuse to take another's place unasked."""
     segment = f"{card.dataset}/{segment_name(card, hashes, profile, splitter)}"
     done = _already_there(card, store, segment)
     if done is not None:
         _remove(_staging_folder(store, segment, staging))  # of a run that was killed between its commit and its end
-        return done
-    if not replace:
+    elif not replace:
         refuse_to_replace(card, store, segment, hashes, profile)
-    with staged(store, segment, staging) as folder:
-        pieces = parse_files(files, card, splitter, folder, on_error, crew)
-        check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
-        meta, survey = facts_of(card, pieces, hashes)
-        check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
-        check_refusals(card, _ledger(pieces), kept=survey.frames)
-        check_plausible(card, meta.get("implausible", []))
-        groups = check_splits(card, splitter, pieces)
-        plan, order = plan_shards(pieces, survey, segment, profile)
-        fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
-        return _publish(store, card, segment, plan, pieces, meta, groups)
+    return segment, done
+
+
+def complete(
+    card: Card,
+    store: str,
+    segment: str,
+    pieces: Sequence[Piece],
+    hashes: Mapping[str, str],
+    *,
+    splitter: Splitter,
+    profile: str,
+    crew: Crew,
+    shuffled: bool = True,
+) -> IngestReport:
+    """Pass 2: what the card asks of all frames together, then the segment, and the commit that makes it visible."""
+    check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
+    meta, survey = facts_of(card, pieces, hashes)
+    check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
+    check_refusals(card, _ledger(pieces), kept=survey.frames)
+    check_plausible(card, meta.get("implausible", []))
+    groups = check_splits(card, splitter, pieces)
+    plan, order = plan_shards(pieces, survey, segment, profile, shuffled=shuffled)
+    fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
+    return _publish(store, card, segment, plan, pieces, meta, groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +193,13 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
     _remove(folder)
 
 
-def segment_name(card: Card, hashes: dict[str, str], profile: str, splitter: Splitter) -> str:
+def segment_name(card: Card, hashes: Mapping[str, str], profile: str, splitter: Splitter) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
     decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
     for name in ("max_refused", "implausible"):  # they decide whether there is a segment, not what is in it
         decides["checks"].pop(name, None)
     decides |= {"lists": dict(splitter.digests)} if splitter.digests else {}
-    return hashlib.sha256(json.dumps([decides, hashes, profile], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([decides, dict(hashes), profile], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _already_there(card: Card, store: str, segment: str) -> IngestReport | None:
@@ -211,7 +238,7 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tuple[dict[str, Any], Survey]:
+def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> tuple[dict[str, Any], Survey]:
     """What the store says of a dataset, and what the writing of its segment must know."""
     facts = [piece.facts() for piece in pieces]
     rejected = Counter(json.loads(line)["reason"] for line in _ledger(pieces))
@@ -227,7 +254,7 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: dict[str, str]) -> tup
     references = fit_references(statistics["train"])
     meta: dict[str, Any] = {
         "card": card.model_dump(mode="json"),
-        "sources": hashes,
+        "sources": dict(hashes),
         "rejected": dict(sorted(rejected.items())),
         "statistics": {side: part.to_json() for side, part in statistics.items() if part.frames or side != "test"},
         "references": None if references is None else references.to_json(),
@@ -259,11 +286,13 @@ class _Shard:
     rows: np.ndarray  # (F,) rows of the staging table, in final order
 
 
-def plan_shards(pieces: Sequence[Piece], survey: Survey, segment: str, profile: str) -> tuple[SegmentPlan, np.ndarray]:
-    """How the segment is laid out, and the shuffled order of the frames of all pieces in it."""
+def plan_shards(
+    pieces: Sequence[Piece], survey: Survey, segment: str, profile: str, *, shuffled: bool = True
+) -> tuple[SegmentPlan, np.ndarray]:
+    """How the segment is laid out, and the order of the frames of all pieces in it."""
     split = np.concatenate([piece.column("split") for piece in pieces])
     natoms = Staging(pieces).natoms
-    order = balanced_order(natoms, split, segment.rsplit("/", 1)[-1])
+    order = balanced_order(natoms, split, segment.rsplit("/", 1)[-1]) if shuffled else np.arange(len(natoms))
     return plan_segment(natoms[order], survey, profile=profile, split=split[order]), order
 
 
@@ -290,8 +319,9 @@ def _publish(
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
     entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
+    replaced = replaced_by(store, card.dataset, segment)
     commit(store, card.dataset, [entry], meta)
-    return _report(store, card.dataset, segment, meta, new=True, groups=groups)
+    return dataclasses.replace(_report(store, card.dataset, segment, meta, new=True, groups=groups), replaced=replaced)
 
 
 def attributes_of(card: Card) -> dict[str, str]:

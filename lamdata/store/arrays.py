@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .layout import COLUMNS, SPLITS, TEXTS, ArrayPlan, Column
 from .segment import Segment
 from .selection import Filter
+from .views import NamedView
 
 if TYPE_CHECKING:
     import xarray
@@ -37,6 +38,7 @@ class View(Protocol):
     name: str
     meta: Mapping[str, Any]
     filter: Filter
+    view: NamedView | None
     segments: list[Segment]
 
     def __len__(self) -> int: ...

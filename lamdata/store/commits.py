@@ -6,14 +6,15 @@ creating the next number; where another writer took it first, it merges and trie
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
-from ..errors import StoreError
+from ..errors import ConfigError, StoreError
 from ..places import Place, open_place
 from .metadata import group_document
 from .shard import MANIFEST, SegmentEntry
@@ -31,6 +32,11 @@ class DatasetEntry:
     segments: tuple[SegmentEntry, ...]
     meta: Mapping[str, Any]
 
+    @property
+    def content_hash(self) -> str:
+        """sha256 of all segments, in order."""
+        return hashlib.sha256("".join(f"{segment.hash}\n" for segment in self.segments).encode()).hexdigest()
+
     def to_json(self) -> dict[str, Any]:
         return {"segments": [segment.to_json() for segment in self.segments], "meta": dict(self.meta)}
 
@@ -45,6 +51,7 @@ class Index:
 
     number: int = 0
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> what `views.to_index` says of some frames of a dataset
 
     def entry(self, name: str) -> DatasetEntry:
         return DatasetEntry.from_json(self.datasets[name])
@@ -52,13 +59,15 @@ class Index:
     def known(self, name: str, *, where: str) -> Mapping[str, Any]:
         """What it says of a dataset, as plain JSON; an error that helps where it has no such dataset."""
         if name not in self.datasets:
-            close = get_close_matches(name, self.datasets, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(self.datasets) or 'none'}"
+            names = [*self.datasets, *self.views]
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(names) or 'none'}"
             raise StoreError(f"no dataset `{name}`", where=where, hint=hint)
         return self.datasets[name]
 
     def to_bytes(self) -> bytes:
         body = {"format": FORMAT, "version": VERSION, "commit": self.number, "datasets": dict(sorted(self.datasets.items()))}
+        body |= {"views": dict(sorted(self.views.items()))} if self.views else {}
         return json.dumps(body, separators=(",", ":")).encode()
 
     @staticmethod
@@ -76,9 +85,10 @@ class Index:
             raise StoreError(
                 f"format {found} version {version}, this program reads {FORMAT} up to version {VERSION}", where=where, hint="upgrade lam"
             )
-        if not isinstance(number := body.get("commit"), int) or not isinstance(datasets := body.get("datasets"), dict):
+        number, datasets, views = body.get("commit"), body.get("datasets"), body.get("views", {})
+        if not isinstance(number, int) or not isinstance(datasets, dict) or not isinstance(views, dict):
             raise StoreError("this is not a commit of a lamdata store", where=where)
-        return Index(number=number, datasets=datasets)
+        return Index(number=number, datasets=datasets, views=views)
 
 
 def read_index(place: Place) -> Index | None:
@@ -122,25 +132,44 @@ def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta:
         known = {segment["path"] for segment in added}
         return {"segments": [*(x for x in kept if x["path"] not in known), *added], "meta": json.loads(json.dumps(meta))}
 
-    return _land(store_url, dataset, change)
+    return _land(store_url, "datasets", dataset, change)
 
 
-def remove(store_url: str, dataset: str) -> int:
-    """Take `dataset` out of the newest commit and return its number; older ones keep it, and the bytes stay until `gc`."""
+def commit_view(store_url: str, name: str, entry: Mapping[str, Any]) -> int:
+    """Name some frames of a dataset and return the commit's number. The name must be free, or stand for the same."""
+
+    def change(old: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        if old not in (None, entry):
+            raise ConfigError(
+                f"view `{name}` is there already", where=store_url, hint=f"`lamdata rm {store_url} {name}`, or another --name"
+            )
+        return entry
+
+    return _land(store_url, "views", name, change)
+
+
+def remove(store_url: str, name: str) -> int:
+    """Take a dataset or a view out of the newest commit and return its number; older ones keep it, and the bytes stay until `gc`."""
     index = read_index(open_place(store_url))
     if index is None:
         raise StoreError("there is no store here", where=store_url)
-    index.known(dataset, where=store_url)
-    return _land(store_url, dataset, lambda old: None)
+    if name in index.views:
+        return _land(store_url, "views", name, lambda old: None)
+    index.known(name, where=store_url)
+    if views := [view for view, entry in index.views.items() if entry["of"] == name]:
+        commands = " && ".join(f"lamdata rm {store_url} {view}" for view in views)
+        raise ConfigError(f"{', '.join(views)} {'is a view' if len(views) == 1 else 'are views'} of {name}", where=store_url, hint=commands)
+    return _land(store_url, "datasets", name, lambda old: None)
 
 
-def named_segments(place: Place, numbers: Iterable[int]) -> set[str]:
-    """Paths of all segments that some commits name; a commit that is pruned meanwhile names none."""
+def named_paths(place: Place, numbers: Iterable[int]) -> set[str]:
+    """Paths of all segments and views that some commits name; a commit that is pruned meanwhile names none."""
     found: set[str] = set()
     for number in numbers:
         with suppress(FileNotFoundError):
             index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
             found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
+            found |= {entry["object"] for entry in index.views.values()}
     return found
 
 
@@ -150,31 +179,35 @@ def prune(place: Place, *, keep: int) -> None:
         place.remove(_path(number))
 
 
-def _land(store_url: str, dataset: str, change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]) -> int:
-    """Create the next commit with `dataset` changed; merge with other writers, refuse if they changed the same dataset."""
+Kind = Literal["datasets", "views"]
+OTHER: dict[Kind, Kind] = {"datasets": "views", "views": "datasets"}
+
+
+def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]) -> int:
+    """Create the next commit with a dataset or a view changed; merge with other writers, refuse if they changed the same one."""
     place = open_place(store_url)
-    based_on = _dataset(read_index(place), dataset)
+    based_on = getattr(read_index(place) or Index(), kind).get(name)
     wanted = change(based_on)
     for _ in range(ATTEMPTS):
         index = read_index(place) or Index()
-        current = _dataset(index, dataset)
+        entries = getattr(index, kind)
+        current = entries.get(name)
         if current == wanted:
             _tidy(place, index.number)
             return index.number
         if current != based_on:
-            raise StoreError(f"another writer changed dataset `{dataset}` meanwhile", where=store_url, hint="run the command again")
-        others = {name: entry for name, entry in index.datasets.items() if name != dataset}
-        new = Index(number=index.number + 1, datasets=others if wanted is None else others | {dataset: wanted})
+            raise StoreError(f"another writer changed {kind[:-1]} `{name}` meanwhile", where=store_url, hint="run the command again")
+        if wanted is not None and name in getattr(index, OTHER[kind]):
+            raise ConfigError(f"`{name}` is the name of a {OTHER[kind][:-1]} here", where=store_url, hint="choose another name")
+        others = {other: entry for other, entry in entries.items() if other != name}
+        changed = {kind: others if wanted is None else others | {name: wanted}}
+        new = replace(index, number=index.number + 1, **changed)
         if place.size("zarr.json") is None:
             place.write("zarr.json", json.dumps(group_document({"format": FORMAT, "version": VERSION})).encode())
         if place.create(_path(new.number), new.to_bytes()):
             _tidy(place, new.number)
             return new.number
     raise StoreError(f"other writers took {ATTEMPTS} commits in a row", where=store_url, hint="run the command again")
-
-
-def _dataset(index: Index | None, name: str) -> Mapping[str, Any] | None:
-    return None if index is None else index.datasets.get(name)
 
 
 def _tidy(place: Place, newest: int) -> None:

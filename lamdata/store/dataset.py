@@ -28,6 +28,7 @@ from .load import Part, begin_load
 from .segment import Segment
 from .selection import Filter, Selection, select
 from .shown import dataset_facts
+from .views import NamedView
 
 if TYPE_CHECKING:
     import xarray
@@ -46,11 +47,12 @@ def dataset_key(name: str) -> int:
 
 
 class Dataset:
-    """Frames of one dataset, or those of a filtered view, in store order."""
+    """Frames of one dataset, or those of a view of it (with a name, filtered, or both), in store order."""
 
-    def __init__(self, place: Place, name: str, entry: DatasetEntry, wanted: Filter):
-        self.name, self.meta, self.filter = name, entry.meta, wanted
-        self.key = dataset_key(name)
+    def __init__(self, place: Place, name: str, entry: DatasetEntry, wanted: Filter, *, view: NamedView | None = None):
+        self.name, self.filter, self.view = name, wanted, view
+        self.meta = entry.meta if view is None else {**entry.meta, **view.facts}
+        self.key = dataset_key(name if view is None else view.of)  # a frame has the same noise wherever it is found
         self._place, self._entry = place, entry
         self.segments = [Segment(_below(place, segment.path), segment) for segment in entry.segments]
         self._first_index = np.cumsum([0, *(segment.entry.frames for segment in self.segments)])
@@ -71,12 +73,18 @@ class Dataset:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of the frames of this view: as measured at ingest, or measured now where it holds some elements or sizes only."""
+        """Of the frames of this view: as measured at ingest, or measured now where a filter keeps more than a split apart."""
         from ..statistics import Statistics, merge
 
-        if self.filter.elements is None and self.filter.natoms is None:
-            sides = self.meta["statistics"].items()
-            return merge(Statistics.from_json(part) for side, part in sides if self.filter.split in (None, side))
+        if not self.filter.of_splits:
+            return self.measure()
+        sides = self.meta["statistics"].items()
+        return merge(Statistics.from_json(part) for side, part in sides if self.filter.split in (None, side))
+
+    def measure(self) -> Statistics:
+        """Statistics of the frames of this view, all of which are read."""
+        from ..statistics import Statistics
+
         found = Statistics()
         for frames in self.batches(batch_frames=READ_AT_ONCE * FRAMES_PER_BLOCK):
             found.add(frames, shortest=frames.shortest)
@@ -94,23 +102,39 @@ class Dataset:
 
     @property
     def elements(self) -> list[str]:
-        """Symbols of the elements that occur in the whole dataset, those that this view leaves out left out, by atomic number."""
+        """Symbols of the elements that occur in the whole dataset or named view, those that a filter leaves out left out, by atomic number."""
         present = {z for segment in self.segments for z in segment.entry.elements}
+        if self.view is not None:
+            present = {NUMBERS[symbol] for side in self.view.facts["statistics"].values() for symbol in side["element_atoms"]}
         return [SYMBOLS[z] for z in sorted(present if self.filter.elements is None else present & self.filter.elements)]
 
     @property
     def content_hash(self) -> str:
-        """sha256 of the content of the whole dataset: equal for equal frames, whoever wrote them."""
-        hashes = "".join(f"{segment.entry.hash}\n" for segment in self.segments)
-        return hashlib.sha256(hashes.encode()).hexdigest()
+        """sha256 of the content of the whole dataset, or of that and the frames of a named view: equal for equal bytes, whoever wrote them."""
+        return self._entry.content_hash if self.view is None else self.view.digest
+
+    @property
+    def whole(self) -> Dataset:
+        """The dataset that this is, or of which it is a view: all its frames."""
+        return Dataset(self._place, self.name if self.view is None else self.view.of, self._entry, Filter())
+
+    def among(self, name: str, view: NamedView) -> Dataset:
+        """The frames of the dataset that a view holds, under its name."""
+        return Dataset(self._place, name, self._entry, Filter(), view=view)
 
     def select(
-        self, *, split: str | None = None, elements: Sequence[int | str] | None = None, natoms: tuple[int, int] | None = None
+        self,
+        *,
+        split: str | None = None,
+        elements: Sequence[int | str] | None = None,
+        natoms: tuple[int, int] | None = None,
+        max_force: float | None = None,
     ) -> Dataset:
-        """Return the view of the whole dataset that passes a filter, as `open_dataset` has it."""
+        """Return the frames of the whole dataset, or of the named view, that pass a filter, as `open_dataset` has it."""
         numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
-        wanted = Filter(split=split, elements=numbers, natoms=None if natoms is None else (natoms[0], natoms[1]))
-        return Dataset(self._place, self.name, self._entry, wanted)
+        sizes = None if natoms is None else (natoms[0], natoms[1])
+        wanted = Filter(split=split, elements=numbers, natoms=sizes, max_force=max_force)
+        return Dataset(self._place, self.name, self._entry, wanted, view=self.view)
 
     @property
     def lossless(self) -> bool:
@@ -119,7 +143,11 @@ class Dataset:
 
     @cached_property
     def _selections(self) -> list[Selection]:
-        return [select(segment, self.filter) for segment in self.segments]
+        kept = None if self.view is None else self.view.kept
+        return [
+            select(segment, self.filter, among=None if kept is None else kept[first : first + segment.entry.frames])
+            for segment, first in zip(self.segments, self._first_index.tolist())
+        ]
 
     @cached_property
     def block_counts(self) -> NDArray[np.int64]:

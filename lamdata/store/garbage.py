@@ -1,4 +1,4 @@
-"""Garbage: segments that no kept commit names -> gone, and how many bytes that frees.
+"""Garbage: segments and views that no kept commit names -> gone, and how many bytes that frees.
 
 A segment that is being written has no name yet either. Three rules keep it: one with an object younger than `grace` stays, a writer
 makes what it finds finished young again, and names are read once more before a segment goes. A writer would have to stand still for
@@ -15,10 +15,11 @@ from typing import Any
 
 from ..errors import ConfigError, StoreError
 from ..places import Place, open_place
-from .commits import KEPT, kept_commits, named_segments, prune, read_index
+from .commits import KEPT, kept_commits, named_paths, prune, read_index
 from .layout import COLUMNS
 from .metadata import block_arrays
 from .shard import LEDGER, MANIFEST, RECEIPTS
+from .views import FOLDER, OBJECT
 
 GRACE = 24 * 3600.0  # s
 PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, RECEIPTS, LEDGER}  # of a segment, whole or begun
@@ -26,7 +27,7 @@ PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, RECEIPTS, LEDGER}  #
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A folder of a segment: its path below the store, what it takes, and when it was last written to."""
+    """A folder of a segment, or the object of a view: its path below the store, what it takes, and when it was last written to."""
 
     path: str
     size: int  # bytes
@@ -77,11 +78,11 @@ def gc(store_url: str, *, keep: int = KEPT, grace: float = GRACE, dry_run: bool 
     if read_index(place) is None:
         raise StoreError("there is no store here", where=place.url)
     numbers = kept_commits(place)
-    named, newest = named_segments(place, numbers[-keep:]), named_segments(place, numbers[-1:])
+    named, newest = named_paths(place, numbers[-keep:]), named_paths(place, numbers[-1:])
     if not dry_run:
         prune(place, keep=keep)
     freed, young, held = [], [], []
-    for segment in _segments(place):
+    for segment in (*_segments(place), *_views(place)):
         if segment.path in newest:
             continue
         if segment.path in named:
@@ -105,6 +106,12 @@ def _segments(place: Place) -> Iterator[Segment]:
                     yield found
 
 
+def _views(place: Place) -> Iterator[Segment]:
+    for found in place.objects(FOLDER):
+        if OBJECT.fullmatch(found.path):
+            yield Segment(path=found.path, size=found.size, objects=1, modified=found.modified)
+
+
 def _look(place: Place, path: str) -> Segment | None:
     objects = place.objects(path)
     if not objects or (objects[0].path == path and objects[0].size):  # nothing, or a file
@@ -114,10 +121,12 @@ def _look(place: Place, path: str) -> Segment | None:
 
 def _remove(place: Place, segment: Segment, *, grace: float) -> bool:
     """Delete a segment that is still nobody's: first what says that it, or a shard of it, is finished, then the rest."""
-    again = _look(place, segment.path)
-    if again is None or time.time() - again.modified < grace or segment.path in named_segments(place, kept_commits(place)):
+    view = OBJECT.fullmatch(segment.path) is not None
+    again = next((found for found in _views(place) if found.path == segment.path), None) if view else _look(place, segment.path)
+    if again is None or time.time() - again.modified < grace or segment.path in named_paths(place, kept_commits(place)):
         return False
-    for path in (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}", segment.path):
+    parts = () if view else (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}")
+    for path in (*parts, segment.path):
         place.remove(path)
     return True
 

@@ -17,7 +17,7 @@ STORE_COLUMNS = ("dataset", "frames", "atoms", "elements", "labels", *SPLITS, "l
 def dataset_facts(dataset: View) -> dict[str, Any]:
     """Of a view: its own frames, atoms and labels."""
     wanted = dataset.filter
-    whole, frames = wanted.trivial, len(dataset)
+    whole, frames = wanted.trivial and dataset.view is None, len(dataset)
     natoms = None if wanted.natoms is None else f"{wanted.natoms[0]} to {wanted.natoms[1]}"
     return {
         "frames": f"{frames:,}",
@@ -26,6 +26,8 @@ def dataset_facts(dataset: View) -> dict[str, Any]:
         "labels": _labels_of(dataset),
         "split": wanted.split or "all",
         "atoms in a frame": natoms,
+        "largest force": None if wanted.max_force is None else f"up to {wanted.max_force:g} eV/Å",
+        "view of": None if dataset.view is None else dataset.view.of,
         "licence": licence(dataset.meta),
     }
 
@@ -49,7 +51,7 @@ def licence(meta: Mapping[str, Any]) -> str:
 
 def _labels_of(dataset: View) -> str:
     wanted = dataset.filter
-    if wanted.elements is None and wanted.natoms is None:
+    if wanted.of_splits:
         said = _labels_of_meta(dataset.meta, (wanted.split,) if wanted.split else SPLITS, len(dataset))
         if said is not None:
             return said

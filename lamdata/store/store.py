@@ -17,6 +17,7 @@ from .commits import DatasetEntry, Index, read_commit, read_index
 from .dataset import Dataset
 from .selection import Filter
 from .shown import STORE_COLUMNS, store_rows
+from .views import read_view, stale
 
 
 def open_store(url: str | Path, *, commit: int | None = None) -> Store:
@@ -35,22 +36,24 @@ def open_dataset(
     split: str | None = None,
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
+    max_force: float | None = None,
     commit: int | None = None,
 ) -> Dataset:
-    """Open a dataset of a store, or the frames of it that pass a filter; `name` may be left out where there is only one.
+    """Open a dataset or a named view of a store, or the frames of it that pass a filter; `name` may be left out where one dataset is all.
 
-    `elements` keeps frames made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest).
+    `elements` keeps frames made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest), `max_force` those
+    whose forces are known and none larger (eV/Å).
     """
     store = open_store(url, commit=commit)
     if name is None:
         if len(store) != 1:
             raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {', '.join(store)}")
         name = next(iter(store))
-    return store.open(name, split=split, elements=elements, natoms=natoms)
+    return store.open(name, split=split, elements=elements, natoms=natoms, max_force=max_force)
 
 
 class Store(Mapping[str, "Dataset"]):
-    """Datasets by name, as one commit lists them."""
+    """Datasets by name, as one commit lists them. Named views, in `views`, open like datasets; they are not counted among these."""
 
     def __init__(self, place: Place, index: Index):
         self.url, self.commit = place.url, index.number
@@ -60,13 +63,18 @@ class Store(Mapping[str, "Dataset"]):
         return self.open(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index.datasets
+        return name in self._index.datasets or name in self._index.views
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index.datasets)
 
     def __len__(self) -> int:
         return len(self._index.datasets)
+
+    @property
+    def views(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name of each view -> `of` (its dataset), `frames`, `asked`, and `stale`: why it no longer opens, or None."""
+        return {name: {**entry, "stale": stale(self._index, entry)} for name, entry in self._index.views.items()}
 
     def meta(self, name: str) -> Mapping[str, Any]:
         """The plain JSON that was committed with a dataset; nothing is read for it."""
@@ -84,15 +92,33 @@ class Store(Mapping[str, "Dataset"]):
         split: str | None = None,
         elements: Sequence[int | str] | None = None,
         natoms: tuple[int, int] | None = None,
+        max_force: float | None = None,
     ) -> Dataset:
-        """Open one dataset, filtered as `open_dataset` says."""
-        return Dataset(self._place, name, self.entry(name), Filter()).select(split=split, elements=elements, natoms=natoms)
+        """Open one dataset or view, filtered as `open_dataset` says."""
+        opened = self._open_view(name) if name in self._index.views else Dataset(self._place, name, self.entry(name), Filter())
+        return opened.select(split=split, elements=elements, natoms=natoms, max_force=max_force)
+
+    def _open_view(self, name: str) -> Dataset:
+        entry = self._index.views[name]
+        if (why := stale(self._index, entry)) is not None:
+            hint = f"`lamdata rm {self.url} {name}`, and `lamdata select` it again"
+            raise StoreError(f"view `{name}` does not open: {why}", where=self.url, hint=hint)
+        return Dataset(self._place, name, self.entry(entry["of"]), Filter(), view=read_view(self._place, name, entry))
 
     def _known(self, name: str) -> Mapping[str, Any]:
         return self._index.known(name, where=self.url)
 
     def __repr__(self) -> str:
-        return sentence(f"Store {self.url}", {"commit": self.commit, f"{len(self)} datasets:": listed(list(self))})
+        return sentence(
+            f"Store {self.url}",
+            {
+                "commit": self.commit,
+                f"{len(self)} datasets:": listed(list(self)),
+                "views": listed(list(self.views)) if self.views else None,
+            },
+        )
 
     def _repr_html_(self) -> str:
-        return html_table(f"Store {self.url}, commit {self.commit}", STORE_COLUMNS, store_rows({name: self.entry(name) for name in self}))
+        table = html_table(f"Store {self.url}, commit {self.commit}", STORE_COLUMNS, store_rows({name: self.entry(name) for name in self}))
+        rows = [(name, view["of"], view["frames"], view["stale"] or "opens") for name, view in self.views.items()]
+        return table + (html_table("Views", ("view", "of", "frames", "state"), rows) if rows else "")

@@ -17,7 +17,7 @@ from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
 from lamdata.statistics import References, Statistics, fit_references, merge, references_of_atoms
-from lamdata.store import Dataset, Store, dataset_key
+from lamdata.store import Dataset, Store
 
 from ..tasks import task_kind
 
@@ -116,10 +116,10 @@ class TrainingData:
 
     def origin(self, frames: Frames, f: int) -> str:
         """Where frame `f` of some frames comes from: "dataset NAME, file#index"."""
-        name = next(task.spec.dataset for task in self.tasks if dataset_key(task.spec.dataset) == int(frames.dataset[f]))
+        whole = next(task.train.whole for task in self.tasks if task.train.key == int(frames.dataset[f]))
         row = int(frames.index[f])
-        _, origins, _ = self.store[name].labels(row, row + 1)
-        return f"dataset {name}, {origins[0]}"
+        _, origins, _ = whole.labels(row, row + 1)
+        return f"dataset {whole.name}, {origins[0]}"
 
     def stream(
         self,
@@ -135,7 +135,7 @@ class TrainingData:
         """The weighted stream of all tasks; `Frames.head` is the index of the task. `runs`: head -> frames of each of its slots."""
         heads = [
             StreamHead(
-                name=f"{task.spec.head}/{task.spec.dataset}",
+                name=f"{task.spec.head}/{task.spec.data}",
                 dataset=task.train,
                 weight=task.spec.weight,
                 augment=task.spec.augment,
@@ -165,7 +165,7 @@ class TrainingData:
         return {
             "lamdata": lamdata.__version__,
             "mixture": self.mixture.model_dump(mode="json"),
-            "datasets": {task.spec.dataset: _lock_of(task) for task in self.tasks},
+            "datasets": {task.spec.data: _lock_of(task) for task in self.tasks},
         }
 
 
@@ -196,17 +196,29 @@ def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = N
     """Open every dataset of a mixture in a store; `cards` are the files to ingest where one is missing."""
     opened = open_store(store)
     for spec in mixture.heads:
-        if spec.dataset not in list(opened):
+        if spec.dataset not in opened:
             card = (cards or {}).get(spec.dataset)
             hint = f"run `lamdata ingest {card} -o {store}`" if card else did_you_mean(spec.dataset, list(opened))
             raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
-    sides = ("train", "validation", "test")
-    tasks = [Task(spec, *(opened.open(spec.dataset, split=side) for side in sides)) for spec in mixture.heads]
+    tasks = [_open_task(spec, opened) for spec in mixture.heads]
     return TrainingData(mixture, tuple(tasks), opened, rcond)
 
 
+def _open_task(spec: TaskSpec, store: Store) -> Task:
+    """The three splits of a dataset, or of its view, that pass the filter of the task."""
+    if spec.view is not None:
+        hint = f"`lamdata select {store.url} {spec.dataset} --name {spec.view} ...` makes one"
+        if spec.view not in store.views:
+            raise ConfigError(f"the store has no view {spec.view!r}", where=store.url, hint=hint)
+        if (of := store.views[spec.view]["of"]) != spec.dataset:
+            raise ConfigError(f"view {spec.view!r} is of dataset {of}, not of {spec.dataset}", where=store.url, hint=hint)
+    kept = {} if spec.keep is None else {name: getattr(spec.keep, name) for name in type(spec.keep).model_fields}
+    opened = store.open(spec.view or spec.dataset)
+    return Task(spec, *(opened.select(split=side, **kept) for side in ("train", "validation", "test")))
+
+
 def _refuse_untrainable(task: Task) -> None:
-    name, needed = task.spec.dataset, task_kind(task.spec.task).needs
+    name, needed = task.spec.data, task_kind(task.spec.task).needs
     if len(task.train) == 0:
         hint = f"leave it out, `lamtrain test --dataset {name}` measures on it; or hold less of it out in its card, and ingest again"
         raise ConfigError(f"dataset {name!r} has no training frames", where=f"head {task.spec.head}", hint=hint)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamdata.frame import Frame
 from lamdata.frames import Frames
 
 from ..runlog import read_metrics
@@ -65,6 +66,37 @@ def draw_points(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.floa
             axis.scatter(marked[:, 0], marked[:, 1], s=9, linewidths=0, color="tab:red", label="worst frames", rasterized=True)
             axis.legend(frameon=False)
         axis.set(xlabel=f"label, {label}", ylabel="prediction", title=title if column == 0 else "")
+    _save(figure, path)
+
+
+def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
+    """Frames (as labelled, as predicted) seen along z: an atom is as large as its element, and as dark as the error of its force."""
+    from ase.data import covalent_radii
+    from ase.data.colors import jmol_colors
+
+    columns = min(len(frames), 4)
+    figure, axes = _figure(-(-len(frames) // columns), columns)
+    for axis in axes.ravel()[len(frames) :]:
+        axis.axis("off")
+    for axis, (label, predicted) in zip(axes.ravel(), frames):
+        assert label.forces is not None and predicted.forces is not None
+        x, y, z = label.positions.T
+        back_first = np.argsort(z)
+        radii, errors = covalent_radii[label.numbers], np.linalg.norm(predicted.forces - label.forces, axis=1)
+        low, high = min(x.min(), y.min()), max(x.max(), y.max())
+        points = (72 * 2.2 / max(high - low, 3.0) * 1.6 * radii) ** 2  # of a circle of 0.8 covalent radii in a panel of 2.2 inches
+        marks = axis.scatter(
+            x[back_first], y[back_first], s=points[back_first], c=errors[back_first], cmap="YlOrRd", vmin=0.0,
+            edgecolors=jmol_colors[label.numbers[back_first]], linewidths=1.5,
+        )  # fmt: skip
+        figure.colorbar(marks, ax=axis, label="force error (eV/Å)", shrink=0.8)
+        if label.cell is not None:
+            corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]) @ label.cell
+            axis.plot(corners[:, 0], corners[:, 1], color="0.6", linewidth=1)
+        axis.set_title(label.origin[-48:], fontsize=7)
+        axis.set_aspect("equal")
+        axis.set(xlabel="x (Å)", ylabel="y (Å)")
+        axis.margins(0.15)
     _save(figure, path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lamdata.command import table
 
-from ..checkpoint import load
+from ..checkpoint import Checkpoint, load
 
 CITE = {  # by the type of the descriptor
     "dpa1": "D. Zhang et al., Pretraining of attention-based deep learning potential model for molecular simulation, npj Comput. Mater. 10, 94 (2024), arXiv:2208.08236",
@@ -25,7 +25,7 @@ def describe(model: Path) -> dict[str, Any]:
         "frames_seen": checkpoint.position,
         "values": parameters,
         "elements": checkpoint.model_config["elements"],
-        "descriptor": checkpoint.model_config["descriptor"].get("type", "dpa2"),
+        "descriptor": _descriptor(checkpoint),
         "heads": checkpoint.heads,
         "units": checkpoint.units,
         "lock": checkpoint.lock,
@@ -34,8 +34,21 @@ def describe(model: Path) -> dict[str, Any]:
 
 def citations(card: dict[str, Any]) -> list[str]:
     """The model's paper, then each dataset's, once."""
-    found = [text for data in card["lock"]["datasets"].values() for text in data["citations"]]
-    return list(dict.fromkeys([CITE[card["descriptor"]], *found]))
+    return _cited(card["descriptor"], card["lock"])
+
+
+def cited_by(checkpoint: Checkpoint) -> list[str]:
+    """The same of a checkpoint in hand."""
+    return _cited(_descriptor(checkpoint), checkpoint.lock)
+
+
+def _cited(descriptor: str, lock: dict[str, Any]) -> list[str]:
+    found = [text for data in lock["datasets"].values() for text in data["citations"]]
+    return list(dict.fromkeys([CITE[descriptor], *found]))
+
+
+def _descriptor(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.model_config["descriptor"].get("type", "dpa2"))
 
 
 def parameters_of(model: Path) -> dict[str, list[int]]:

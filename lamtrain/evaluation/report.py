@@ -47,7 +47,7 @@ def test_model(
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
     model = checkpoint.build(device=device).use_kernels("auto")
     _refuse_other_elements(data, model.config.elements, split=split)
-    frames = {task.spec.dataset: len(task.side(split)) * _draws(task) for task in data.tasks}
+    frames = {task.spec.data: len(task.side(split)) * _draws(task) for task in data.tasks}
     if not all(frames.values()):
         empty = ", ".join(name for name, count in frames.items() if not count)
         if not any(frames.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -22,7 +23,7 @@ class Beside:
         for path, file in self._open.items():
             with suppress(OSError):  # of a full disk, which has been said
                 file.close()
-            _hidden(path).unlink(missing_ok=True)
+            _remove(_hidden(path))
 
     def path(self, suffix: str = "") -> Path:
         """Where a file will stand: the target for "", else its stem and the suffix."""
@@ -41,6 +42,12 @@ class Beside:
         self.text(suffix).close()
         return _hidden(self.path(suffix))
 
+    def folder(self) -> Path:
+        """Where to write the target, as a folder that is not there yet."""
+        hidden = self.place("")
+        hidden.unlink()
+        return hidden
+
     def publish(self, *, all_suffixes: tuple[str, ...]) -> list[Path]:
         """Put the files in place, the target last; those of an earlier run that this one has not written are removed."""
         for file in self._open.values():
@@ -51,11 +58,23 @@ class Beside:
         placed = sorted(self._open, key=lambda path: path == self.target)
         for suffix in ("", *all_suffixes):
             if (path := self.path(suffix)) not in self._open:
-                path.unlink(missing_ok=True)
+                _remove(path)
         for path in placed:
+            aside = path.with_name(f".{path.name}.old")
+            if path.is_dir():  # which no rename replaces; a kill between the two leaves the old one aside and the new one beside it
+                _remove(aside)
+                path.rename(aside)
             os.replace(_hidden(path), path)
+            _remove(aside)
         self._open.clear()
         return placed
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _hidden(path: Path) -> Path:

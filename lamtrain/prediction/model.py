@@ -15,8 +15,9 @@ from lamdata.errors import ConfigError, DataError, SetupError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
-from lamdata.notebook import listed, sentence
+from lamdata.notebook import facts_table, html_table, listed, sentence
 from lamdata.store import cut_batches
+from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
 from ..data.batch import collate
@@ -109,6 +110,31 @@ class Model:
     def __repr__(self) -> str:
         heads = listed([f"{head} ({' '.join(self.elements[head])})" for head in self.heads])
         return sentence("Model", {"file": self.path, "heads": heads, "floats": self.config.precision, "device": str(self.device)})
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "steps": f"{self.checkpoint.step:,}",
+            "descriptor": self.config.descriptor.type,
+            "parameters": f"{sum(p.numel() for p in self.net.parameters()):,}",
+            "floats": self.config.precision,
+            "device": str(self.device),
+        }
+        return facts_table(f"Model {self.path}", facts) + html_table(
+            "Heads", ("head", "task", "elements", "theory", "datasets", "state"), self._rows()
+        )
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """A row for each head, as the checkpoint has it."""
+        rows: list[tuple[str, ...]] = []
+        for head, kind in self.config.heads.items():
+            about = self.checkpoint.heads.get(head, {})
+            theories = dict.fromkeys(Theory.model_validate(theory).summary() for theory in about.get("theory") or ())
+            datasets, elements = (
+                listed(about.get("datasets") or ["unknown"]),
+                listed(self.elements.get(head, self.config.elements), separator=" "),
+            )
+            rows.append((head, kind, elements, "; ".join(theories) or "unknown", datasets, "stale" if about.get("stale") else "answers"))
+        return rows
 
     @property
     def device(self) -> torch.device:

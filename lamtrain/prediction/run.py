@@ -1,4 +1,4 @@
-"""`lamtrain predict`: a model and structures -> extended XYZ with energies, forces and virials, and beside it errors and what was refused."""
+"""`lamtrain predict`: a model and structures -> extended XYZ or a store with energies, forces and virials, and beside it errors and a ledger."""
 
 from __future__ import annotations
 
@@ -8,46 +8,33 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lamdata import open_store, store_frames
 from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError, DataError
 from lamdata.exporting import quoted, text_of
 from lamdata.frame import Frame, Rejection
-from lamdata.frames import Frames
 
 from ..checkpoint import to_json
-from ..evaluation.evaluate import BATCH_ATOMS
-from ..evaluation.figures import draw_points
+from ..evaluation.figures import draw_points, draw_worst
+from .answers import Answer, Tally, answers
 from .beside import Beside
-from .model import Model, nonfinite
+from .label import NO_CHECKS, card_of_predictions, sources_of
+from .model import Model
 from .scores import COLUMNS, Scored, Scores
 from .shift import Differences, Shift, fit_shift
 from .source import Source
-from .structures import refusals
 
-SUFFIXES = (".rejected.jsonl", ".frames.csv", ".groups.csv", ".worst.extxyz", ".parity.png", ".json")
-BATCH_FRAMES = 256
+SUFFIXES = (".rejected.jsonl", ".frames.csv", ".groups.csv", ".worst.extxyz", ".parity.png", ".worst.png", ".json")
+DRAWN = 8  # of the worst frames
+DATASET = "predictions"  # of a store that holds nothing else
 UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -volume x stress"}
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the frames."""
-
-    frames: int = 0
-    atoms: int = 0
-    rejected: int = 0
-    truncated: int = 0
-    scored: int = 0
-    without_energy: Counter[str] = field(default_factory=Counter)  # composition -> frames whose shift is not determined
-    fitted: int = 0
-    unconverged: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def predict_files(
@@ -63,23 +50,14 @@ def predict_files(
     shift, fitted = (None, frozenset[bytes]()) if refit is None else _fit(model, chosen, refit)
     tally, scores = Tally(), Scores(_references(model, chosen), worst=worst)
     with Beside(output) as beside:
-        for label, predicted, atomic in _answers(model, chosen, source, beside, tally):
-            columns = {"energies": atomic}
-            if shift is not None:
-                predicted, columns = _shifted(predicted, atomic, shift, tally)
-            beside.text().write(_text(predicted, model, chosen, columns))
-            if label.converged is False:
-                tally.unconverged += any(value is not None for value in (label.energy, label.forces, label.virial))
-            elif fitted and _content(label) in fitted:
-                tally.fitted += 1
-            elif (found := scores.add(label, predicted)) is not None:
-                _write_row(beside, found, first=tally.scored == 0)
-                tally.scored += 1
+        predicted = _scored(answers(model, chosen, source, tally), shift, fitted, beside, tally, scores)
+        if output.suffix == ".zarr":
+            _write_store(predicted, beside, model, chosen, source, refit)
+        else:
+            for frame, columns in predicted:
+                beside.text().write(_text(frame, model, chosen, columns))
         if not tally.frames:
-            if tally.rejected:
-                beside.publish(all_suffixes=SUFFIXES)
-            hint = f"see {beside.path(SUFFIXES[0])}" if tally.rejected else None
-            raise DataError(f"no frame could be predicted; {tally.rejected} were refused", where=", ".join(source.paths)[:200], hint=hint)
+            raise _nothing(source, tally, beside)
         summary = _summary(model, chosen, source, output, tally, scores)
         if shift is not None and refit is not None:
             summary["refit"] = {"source": list(refit.paths), **shift.to_json(known=model.elements[chosen])}
@@ -90,10 +68,59 @@ def predict_files(
     return summary
 
 
+def _scored(
+    found: Iterable[Answer | Rejection], shift: Shift | None, fitted: frozenset[bytes], beside: Beside, tally: Tally, scores: Scores
+) -> Iterator[tuple[Frame, dict[str, np.ndarray]]]:
+    """What is to be written of each frame: it, and columns of its atoms; on the way, its errors and what was refused."""
+    for answer in found:
+        if isinstance(answer, Rejection):
+            _reject(answer, beside)
+            continue
+        label, predicted, columns = answer.label, answer.predicted, {"energies": answer.atomic}
+        if shift is not None:
+            predicted, columns = _shifted(predicted, answer.atomic, shift, tally)
+        if label.converged is False:
+            tally.unconverged += any(value is not None for value in (label.energy, label.forces, label.virial))
+        elif fitted and _content(label) in fitted:
+            tally.fitted += 1
+        elif (one := scores.add(label, predicted)) is not None:
+            _write_row(beside, one, first=tally.scored == 0)
+            tally.scored += 1
+        yield predicted, columns
+
+
+def _write_store(
+    found: Iterator[tuple[Frame, dict[str, np.ndarray]]], beside: Beside, model: Model, head: str, source: Source, refit: Source | None
+) -> None:
+    """A store with one dataset, in the order of the source."""
+    first = next(found, None)
+    if first is None:
+        return
+    card = card_of_predictions(model, head, source, dataset=DATASET, checks=NO_CHECKS, refit=refit)
+    sources = sources_of(model, head, source) | ({} if refit is None else {f"references: {n}": h for n, h in refit.hashes().items()})
+    frames = (replace(frame, split="train") for frame, _ in chain([first], found))
+    store_frames(card, str(beside.folder()), frames, sources=sources, shuffled=False)
+
+
+def _nothing(source: Source, tally: Tally, beside: Beside) -> DataError:
+    """Where no frame could be predicted, the ledger is all that is written."""
+    if tally.rejected:
+        beside.publish(all_suffixes=SUFFIXES)
+    hint = f"see {beside.path(SUFFIXES[0])}" if tally.rejected else None
+    return DataError(f"no frame could be predicted; {tally.rejected} were refused", where=source.said, hint=hint)
+
+
 def _check_output(output: Path, sources: list[Source | None]) -> None:
     """Refuse a name that says another format, and one that is read."""
-    if output.suffix not in (".extxyz", ".xyz"):
-        raise ConfigError("predictions are written as extended XYZ", where=str(output), hint="let its name end in .extxyz")
+    if output.suffix not in (".extxyz", ".xyz", ".zarr"):
+        hint = "let its name end in .extxyz or .zarr"
+        raise ConfigError("predictions are written as extended XYZ, or as a store", where=str(output), hint=hint)
+    if output.exists() and output.is_dir() != (output.suffix == ".zarr"):
+        raise ConfigError(f"there is a {'folder' if output.is_dir() else 'file'} of that name", where=str(output), hint="choose another")
+    if output.is_dir() and list(open_store(output)) != [DATASET]:
+        raise ConfigError(
+            "holds something else than predictions", where=str(output), hint="choose another name, or `lamtrain label --into`"
+        )
     if any(source is not None and str(output.resolve()) in source.files() for source in sources):
         raise ConfigError("is one of the files that are read", where=str(output), hint="choose another name")
 
@@ -102,64 +129,22 @@ def _references(model: Model, head: str) -> dict[str, float]:
     return dict(zip(model.config.elements, model.net.energy_head(head).bias.tolist()))
 
 
-def _answers(
-    model: Model, head: str, source: Iterable[Frame | Rejection], beside: Beside | None, tally: Tally
-) -> Iterator[tuple[Frame, Frame, np.ndarray]]:
-    """(the frame as it was read, the same with what the model says, energies of its atoms) of all that can be asked about."""
-    for batch in _batches(source, beside, tally):
-        frames = Frames.from_list(batch)
-        refused = refusals(frames, elements=model.elements[head])
-        asked = [frame for row, frame in enumerate(batch) if row not in refused]
-        for row, reason in refused.items():
-            _reject(Rejection(origin=batch[row].origin, reason=reason), beside, tally)
-        if not asked:
-            continue
-        found = model.evaluate(Frames.from_list(asked), head=head)
-        tally.truncated += found.truncated
-        bad, starts = nonfinite(found), found.starts
-        for row, (label, frame) in enumerate(zip(asked, found.frames)):
-            if bad[row]:
-                _reject(Rejection(origin=label.origin, reason="energy or forces of the model are not finite"), beside, tally)
-                continue
-            tally.frames += 1
-            tally.atoms += len(label.numbers)
-            tally.left_out.update(label.left_out)
-            predicted = replace(frame, cell=label.cell, group=label.group, origin=label.origin)
-            yield label, predicted, found.atomic_energies[starts[row] : starts[row + 1]]
-
-
-def _batches(source: Iterable[Frame | Rejection], beside: Beside | None, tally: Tally) -> Iterator[list[Frame]]:
-    """Frames until there are atoms enough; what is no frame goes to the ledger."""
-    some: list[Frame] = []
-    atoms = 0
-    for item in source:
-        if isinstance(item, Rejection):
-            _reject(item, beside, tally)
-            continue
-        if some and (atoms + len(item.numbers) > BATCH_ATOMS or len(some) == BATCH_FRAMES):
-            yield some
-            some, atoms = [], 0
-        some.append(item)
-        atoms += len(item.numbers)
-    if some:
-        yield some
-
-
-def _reject(rejection: Rejection, beside: Beside | None, tally: Tally) -> None:
-    tally.rejected += 1
-    if beside is not None:
-        beside.text(SUFFIXES[0]).write(json.dumps(asdict(rejection), ensure_ascii=False, default=str) + "\n")
+def _reject(rejection: Rejection, beside: Beside) -> None:
+    beside.text(SUFFIXES[0]).write(json.dumps(asdict(rejection), ensure_ascii=False, default=str) + "\n")
 
 
 def _fit(model: Model, head: str, source: Source) -> tuple[Shift, frozenset[bytes]]:
     """The shift by element that takes the model to the energies of some frames, and what these frames are."""
     differences, contents = Differences(), set[bytes]()
-    for label, predicted, _ in _answers(model, head, source, None, Tally()):
+    for answer in answers(model, head, source, Tally()):
+        if isinstance(answer, Rejection):
+            continue
+        label, predicted = answer.label, answer.predicted
         if label.energy is not None and predicted.energy is not None and label.converged is not False:
             differences.add(label.numbers, label.energy - predicted.energy)
             contents.add(_content(label))
     if not contents:
-        raise DataError("no frame with an energy to fit references to", where=", ".join(source.paths)[:200])
+        raise DataError("no frame with an energy to fit references to", where=source.said)
     return fit_shift(differences), frozenset(contents)
 
 
@@ -215,6 +200,8 @@ def _write_scores(beside: Beside, scores: Scores, summary: dict[str, Any], model
         beside.text(".worst.extxyz").write(text_of(scored.predicted, words=words, columns=columns))
     if panels := scores.panels():
         draw_points(panels, beside.place(".parity.png"), title=f"{Path(model.path).name}, {summary['head']}")
+    if drawn := [(one.label, one.predicted) for one in scores.worst("force")[:DRAWN]]:
+        draw_worst(drawn, beside.place(".worst.png"))
 
 
 def _summary(model: Model, head: str, source: Source, output: Path, tally: Tally, scores: Scores) -> dict[str, Any]:

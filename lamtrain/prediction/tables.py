@@ -40,3 +40,17 @@ def _print_refit(refit: dict[str, Any]) -> None:
     for why, words in (("collinear", "only in fixed proportions there"), ("absent", "not there")):
         if refit[why]:
             print(f"no shift of their own for {', '.join(refit[why])}: {words}")
+
+
+def print_labelled(summary: dict[str, Any]) -> None:
+    """What was stored, and what was refused."""
+    train = summary["frames"] - summary["validation_frames"] - summary["test_frames"]
+    sides = f"train {train:,}, validation {summary['validation_frames']:,}, test {summary['test_frames']:,}"
+    state = "" if summary["new"] else ", already there"
+    print(f"{summary['dataset']}: {summary['frames']:,} frames ({sides}) with labels of model {summary['theory']['model']}{state}")
+    if refused := summary["rejected"]:
+        print(
+            f"  {sum(refused.values()):,} refused ({', '.join(f'{n} {reason}' for reason, n in refused.items())}); see {summary['ledger']}"
+        )
+    if summary["atoms_with_neighbours_cut"]:
+        print(f"  {summary['atoms_with_neighbours_cut']:,} atoms have more neighbours than the model keeps, and lose the farthest")

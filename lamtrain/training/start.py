@@ -157,7 +157,7 @@ def _say_truncated(batches: list[tuple[Task, Batch]], config: ModelConfig) -> No
     for name, wanted in config.descriptor.lists.items():
         cut: dict[str, list[int]] = {}
         for task, batch in batches:
-            counts = cut.setdefault(task.spec.dataset, [0, 0])
+            counts = cut.setdefault(task.spec.data, [0, 0])
             counts[0] += batch.truncated[name]
             counts[1] += batch.natoms_total
         for dataset, (more, atoms) in cut.items():

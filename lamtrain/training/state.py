@@ -107,7 +107,7 @@ class TrainState:
     def _describe(self, head: str, datasets: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint says of a head."""
         data = self.data
-        references, names = data.references(head), [task.spec.dataset for task in data.of_head(head)]
+        references, names = data.references(head), [task.spec.data for task in data.of_head(head)]
         return {
             "task": data.heads[head],
             "weight": data.weights[head],

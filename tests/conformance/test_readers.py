@@ -15,7 +15,9 @@ from lamdata.frame import Frame, Rejection
 from lamdata.sources import expand, guess_format, reader
 
 OPTIONS = {"oc20_lmdb": {"energy": "total"}}
-ENERGY = {"extxyz", "s2ef", "oc20_lmdb", "pymatgen_json", "mp_task", "aflux"} | {n for n in WRITERS if n.startswith(("deepmd", "ase"))}
+ENERGY = {"extxyz", "s2ef", "oc20_lmdb", "pymatgen_json", "mp_task", "aflux"} | {
+    n for n in WRITERS if n.startswith(("deepmd", "ase", "parquet"))
+}
 FORCES = ENERGY - {"pymatgen_json", "aflux"}
 VIRIAL = FORCES - {"s2ef", "oc20_lmdb"}
 TURNED = {"aflux", "cif"}  # formats that keep lengths and angles: orientation is lost

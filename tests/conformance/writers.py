@@ -192,6 +192,16 @@ def ase_db(frames: list[Frame], folder: Path) -> Path:
     return folder / "data.db"
 
 
+def parquet(frames: list[Frame], folder: Path) -> Path:
+    from lamdata.exporting.parquet import write_parquet
+    from lamdata.exporting.rows import About, Row
+
+    elements = [SYMBOLS[z] for z in sorted({z for f in frames for z in f.numbers.tolist()})]
+    about = About(dataset="demo", elements=elements, card={"dataset": "demo", "title": "demo"})
+    write_parquet((Row(f, "train") for f in frames), folder / "data.parquet", about)
+    return folder / "data.parquet"
+
+
 def ase_json(frames: list[Frame], folder: Path) -> Path:
     from ase.db import connect
 

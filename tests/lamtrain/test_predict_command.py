@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from lamdata import open_dataset, read_frames
+from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError, DataError
 from lamdata.frame import Frame, Rejection
 from lamtrain import Calculator, load_model
@@ -118,9 +120,93 @@ def test_errors_are_those_by_hand_and_the_worst_frame_is_named_and_written(model
     rows = list(csv.DictReader((tmp_path / "out.frames.csv").open()))
     assert [row["origin"] for row in rows] == [f"in.xyz#{i}" for i in range(5)]
     np.testing.assert_allclose([float(row["energy_error_mev_per_atom"]) for row in rows], 1000 * np.array(apart), atol=1e-3)
-    assert (tmp_path / "out.parity.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("parity", "worst"):
+        assert (tmp_path / f"out.{picture}.png").read_bytes().startswith(b"\x89PNG")
     labels = [frame.energy for frame in frames_of(tmp_path / "in.xyz")]
     assert all(found.energy != label for found, label in zip(frames_of(tmp_path / "out.extxyz"), labels))
+
+
+def test_a_store_of_predictions_holds_what_is_written_as_text(model: Path, tmp_path: Path) -> None:
+    given = labelled(model, tmp_path / "in.xyz", seeds=range(7), shift={"H": 0.02})
+    text = predict(model, tmp_path / "in.xyz", output=tmp_path / "out.extxyz")
+    store = predict(model, tmp_path / "in.xyz", output=tmp_path / "out2.zarr")
+    changed = {"written": None}
+    assert store | changed == text | changed and store["scored"] == len(given)
+    opened = open_dataset(tmp_path / "out2.zarr")
+    assert [frame.origin for frame in opened] == [f"in.xyz#{i}" for i in range(7)]  # in the order of the source
+    for found, want in zip(opened, read(tmp_path / "out.extxyz", index=":"), strict=True):
+        assert found.energy == want.get_potential_energy() and (found.forces == want.get_forces()).all()
+        np.testing.assert_allclose(found.virial, -want.get_volume() * want.get_stress(voigt=False), atol=1e-12)
+    assert opened.theory.model is not None and "labels are what a model predicts" in opened.card.notes[0]
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out2")))
+    assert names == sorted(["out2.zarr", *(f"out2{suffix}" for suffix in SUFFIXES[1:])])
+
+
+def test_a_store_of_predictions_takes_the_place_of_an_earlier_one(model: Path, tmp_path: Path) -> None:
+    labelled(model, tmp_path / "in.xyz", seeds=range(4))
+    labelled(model, tmp_path / "other.xyz", seeds=range(4, 6))
+    predict(model, tmp_path / "in.xyz", output=tmp_path / "out.zarr")
+    text = (tmp_path / "other.xyz").read_text()
+    (tmp_path / "other.xyz").write_text(text[: len(text) // 2])
+    with pytest.raises(OSError, match="announced"):
+        predict(model, tmp_path / "other.xyz", output=tmp_path / "out.zarr")
+    assert len(open_dataset(tmp_path / "out.zarr")) == 4
+    (tmp_path / "other.xyz").write_text(text)
+    predict(model, tmp_path / "other.xyz", output=tmp_path / "out.zarr", refit=tmp_path / "in.xyz")
+    card = open_dataset(tmp_path / "out.zarr").card
+    assert len(open_dataset(tmp_path / "out.zarr")) == 2 and any("shifted by element to those in" in note for note in card.notes)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    write(tmp_path / "iron.xyz", Atoms("Fe"), format="extxyz")
+    with pytest.raises(DataError, match="no frame could be predicted"):
+        predict(model, tmp_path / "iron.xyz", output=tmp_path / "none.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir() if "none" in path.name) == ["none.rejected.jsonl"]
+
+
+VASPRUN = Path("/work/shared/samples/vasprun_xml")
+
+
+def test_a_vasprun_has_the_numbers_of_the_calculator(tmp_path: Path) -> None:
+    if not VASPRUN.is_dir():
+        pytest.skip(f"{VASPRUN} holds samples that are not in the repository")
+    path = min(VASPRUN.glob("*vasprun*.xml*"), key=lambda file: file.stat().st_size)
+    frames = frames_of(path)
+    elements = sorted({z for frame in frames for z in frame.numbers.tolist()})
+    model = save_model(tmp_path / "model.pt", ModelConfig.tiny([SYMBOLS[z] for z in elements]))
+    summary = predict(model, path, output=tmp_path / "out.extxyz")
+    assert summary["frames"] == len(frames) == len(found := frames_of(tmp_path / "out.extxyz")) and summary["scored"]
+    calculator = Calculator(model, device="cpu")
+    for given, answer in zip(frames, found):
+        atoms = given.to_ase()
+        atoms.calc = calculator
+        assert answer.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+        np.testing.assert_allclose(answer.forces, atoms.get_forces(), atol=1e-5)
+
+
+PEAK = """import resource, sys
+from pathlib import Path
+from lamtrain import load_model
+from lamtrain.prediction.run import predict_files
+from lamtrain.prediction.source import open_source
+source = open_source([sys.argv[2]], dataset=None, split=None, format="auto", quiet=True)
+summary = predict_files(load_model(sys.argv[1], device="cpu"), source, Path(sys.argv[3]))
+print(summary["frames"], summary["scored"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow(reason="predicts 22,000 frames")
+@pytest.mark.parametrize("ending", ["extxyz", "zarr"])
+def test_ten_thousand_frames_stream_in_flat_memory(model: Path, tmp_path: Path, ending: str) -> None:
+    labelled(model, tmp_path / "some.xyz", seeds=range(100))
+    some, peaks = (tmp_path / "some.xyz").read_text(), {}
+    for count in (1_000, 10_000):
+        (tmp_path / "in.xyz").write_text(some * (count // 100))
+        args = [sys.executable, "-c", PEAK, str(model), str(tmp_path / "in.xyz"), str(tmp_path / f"out-{count}.{ending}")]
+        done = subprocess.run(args, capture_output=True, text=True, check=True)
+        frames, scored, peak = map(int, done.stdout.split())
+        assert frames == scored == count
+        peaks[count] = peak
+    print(f"peak of 10,000 frames over that of 1,000, {ending}: {peaks[10_000] / peaks[1_000]:.3f} ({peaks[10_000] >> 10} MiB)")
+    assert peaks[10_000] < 1.1 * peaks[1_000]
 
 
 def test_a_frame_that_is_refused_has_a_row_that_says_why(model: Path, tmp_path: Path) -> None:
@@ -216,8 +302,14 @@ def test_what_is_asked_wrongly_is_one_line(model: Path, tmp_path: Path, small: P
     write(path, structure(3).to_ase(), format="extxyz")
     with pytest.raises(ConfigError, match="is one of the files that are read"):
         predict(model, path, output=path)
-    with pytest.raises(ConfigError, match="written as extended XYZ"):
-        predict(model, path, output=tmp_path / "out.zarr")
+    with pytest.raises(ConfigError, match="written as extended XYZ, or as a store; let its name end in .extxyz or .zarr"):
+        predict(model, path, output=tmp_path / "out.csv")
+    with pytest.raises(ConfigError, match="holds something else than predictions"):
+        predict(model, path, output=small / "small.zarr")
+    (tmp_path / "file.zarr").write_text("mine")
+    with pytest.raises(ConfigError, match="there is a file of that name"):
+        predict(model, path, output=tmp_path / "file.zarr")
+    assert (tmp_path / "file.zarr").read_text() == "mine"
     with pytest.raises(ConfigError, match="is a store; name a dataset with --dataset, one of: bulk, cluster, crystals"):
         predict(model, small / "small.zarr", output=tmp_path / "out.extxyz")
     two = write_model(tmp_path / "two.pt", heads=TWO)

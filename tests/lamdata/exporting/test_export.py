@@ -23,9 +23,10 @@ OURS = {  # format -> the reader, where its files are, and the card's keys
     "deepmd/npy": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/npy/mixed": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/lmdb": ("deepmd/lmdb", "data.mdb", {}),
+    "parquet": ("parquet", "", {}),
 }
-ENDING = {"extxyz": ".extxyz", "ase-db": ".db", "ase-lmdb": ".aselmdb"}
-EXACT = {"extxyz", "deepmd/npy", "deepmd/npy/mixed", "deepmd/lmdb"}  # the others keep a stress, six numbers of nine
+ENDING = {"extxyz": ".extxyz", "ase-db": ".db", "ase-lmdb": ".aselmdb", "parquet": ".parquet"}
+EXACT = {"extxyz", "deepmd/npy", "deepmd/npy/mixed", "deepmd/lmdb", "parquet"}  # the others keep a stress, six numbers of nine
 GROUPS = ("bulk/Ti O2", "12345", "1e5", "Größe", "it's", 'a "b"', "x=1, y", "True")
 
 
@@ -102,7 +103,7 @@ def test_every_frame_comes_back_through_our_reader_to_the_bit(tmp_path, stored, 
             assert frame.multiplicity == row.multiplicity and frame.group.endswith(f"/{row.group}")
 
 
-@pytest.mark.parametrize("format", ["extxyz", "ase-db", "ase-lmdb", "deepmd/npy"])  # of the others frames.jsonl alone tells
+@pytest.mark.parametrize("format", ["extxyz", "ase-db", "ase-lmdb", "deepmd/npy", "parquet"])  # of the others frames.jsonl alone tells
 def test_a_group_never_straddles_what_it_did_not_before(tmp_path, stored, format):
     """Frames of two groups are never one group afterwards."""
     store, rows, _ = stored
@@ -257,6 +258,17 @@ def test_a_slab_keeps_its_directions_where_the_format_can(tmp_path):
         with pytest.raises(DataError, match="OUTCAR.gz#0: DeePMD's box needs a volume"):
             export(store, "demo", tmp_path / "none", format=format, quiet=True)
     assert not (tmp_path / "none").exists() and not list(tmp_path.glob(".none*"))
+
+
+@pytest.mark.parametrize("group", [f"a.xyz/{'x' * 35}", "." * 50, f"raw/data.xyz.xz/{'Vacancy' * 5}", ".hidden", "ö/é", "../up"])
+def test_no_system_is_hidden_or_lies_elsewhere(tmp_path, group):
+    rows = [replace(row, group=group) for row in make_rows(8)]
+    export(store_of(tmp_path / "s", rows), "demo", tmp_path / "out", format="deepmd/npy", quiet=True)
+    folders = [path.parent.parent for path in tmp_path.rglob("coord.npy")]
+    assert folders and all(
+        path.parent.name in SPLITS and not path.name.startswith(".") and path.parent.parent == tmp_path / "out" for path in folders
+    )
+    assert {content(frame) for frame in read_back(tmp_path / "out", "deepmd/npy")} == {content(row) for row in rows}
 
 
 def test_appended_blocks_are_one_array(tmp_path, monkeypatch):

@@ -1,0 +1,93 @@
+"""Choose: frames of a dataset, by a filter, a list or both -> a view with a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DataError
+from ..fields import NAME
+from ..places import open_place
+from ..statistics import fit_references
+from .commits import commit_view
+from .dataset import Dataset
+from .layout import SPLITS
+from .store import open_store
+from .views import NamedView
+
+AT_ONCE = 32 * 1024  # frames whose names are compared together
+SHOWN = 8  # lines that are named
+
+
+def select(
+    store_url: str,
+    dataset: str,
+    *,
+    name: str,
+    split: str | None = None,
+    elements: Sequence[int | str] | None = None,
+    natoms: tuple[int, int] | None = None,
+    max_force: float | None = None,
+    listed: Sequence[str] | None = None,
+) -> NamedView:
+    """Give the frames of a dataset (or of a view) that pass a filter, and are `listed`, a name under which they open like a dataset.
+
+    A line of the list is a frame ("file#index" as `lamdata show` prints it), a file or a group. Frames are chosen now and once: the same
+    name stands for the same frames until it is removed. Raises ConfigError where the name is taken, DataError where nothing is chosen
+    or a line of the list names nothing.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(f"{name!r} is no name", where="--name", hint="letters, digits, and ._+()- after the first of them")
+    opened = open_store(store_url)
+    found = opened.open(dataset, split=split, elements=elements, natoms=natoms, max_force=max_force)
+    whole = found.whole
+    kept = np.zeros(len(whole), bool)
+    kept[found.rows] = True
+    if listed is not None:
+        kept[found.rows[~_listed(found, listed, where=store_url)]] = False
+    if not kept.any():
+        raise DataError(
+            f"no frame of {dataset} is chosen", where=store_url, hint=f"`lamdata show {store_url} {dataset}` says what it holds"
+        )
+    asked: dict[str, Any] = {key: value for key, value in found.filter.to_json().items() if value is not None}
+    asked |= {"among": dataset} if found.view is not None else {}
+    asked |= {} if listed is None else {"listed": len(set(listed))}
+    bare = NamedView(of=whole.name, content_hash=whole.content_hash, asked=asked, kept=kept, facts={})
+    view = NamedView(of=bare.of, content_hash=bare.content_hash, asked=asked, kept=kept, facts=_facts(whole.among(name, bare)))
+    open_place(store_url).write(view.path, view.to_bytes())
+    commit_view(store_url, name, view.to_index())
+    return view
+
+
+def _listed(frames: Dataset, listed: Sequence[str], *, where: str) -> NDArray[np.bool_]:
+    """(F,) which frames a list names."""
+    wanted, met = set(listed), set[str]()
+    kept = np.zeros(len(frames), bool)
+    for start in range(0, len(frames), AT_ONCE):
+        groups, origins, _ = frames.labels(start, min(start + AT_ONCE, len(frames)))
+        for row, names in enumerate(zip(origins, groups, (origin.rpartition("#")[0] for origin in origins)), start=start):
+            named = wanted.intersection(names)
+            kept[row] = bool(named)
+            met |= named
+    if missing := sorted(wanted - met):
+        shown = ", ".join(missing[:SHOWN]) + ", ..." * (len(missing) > SHOWN)
+        raise DataError(
+            f"{len(missing)} of {len(wanted)} lines name no frame, file or group of {frames.name}: {shown}",
+            where=where,
+            hint=f"a line is `file#index` as `lamdata show {where} {frames.name} --frames 3` prints it, a file or a group",
+        )
+    return kept
+
+
+def _facts(frames: Dataset) -> Mapping[str, Any]:
+    """What is measured of frames at ingest, of those of a view."""
+    sides = {side: frames.select(split=side).measure() for side in SPLITS}
+    references = fit_references(sides["train"])
+    return {
+        "statistics": {side: part.to_json() for side, part in sides.items() if part.frames or side != "test"},
+        "references": None if references is None else references.to_json(),
+    }
