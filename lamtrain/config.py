@@ -192,7 +192,7 @@ class TrainConfig(Spec):
     heads: dict[str, HeadSpec] = {}
     """Heads of the mixture that have prefactors or batches of their own."""
     step: StepSpec = StepSpec()
-    """What a step is made of."""
+    """What a step is made of: heads side by side or one at a time, and what is clipped."""
     clip_norm: float | None = Field(default=5.0, gt=0)
     """Largest norm of the gradient; null for no limit."""
     precision: Literal["float32", "float64"] = "float32"
