@@ -208,16 +208,18 @@ class TaskSpec(Spec):
     """Name of a card."""
     task: TaskName
     """Learn energies, forces and virials (energy_force); undo noise and masks (denoise); or a kind that was added by an entry point."""
-    weight: float = Field(default=1.0, gt=0)
-    """Share of the training: a task is drawn with probability weight / sum of weights."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the training: a task is drawn with probability weight / sum of weights; one of weight 0 is measured, and never drawn."""
     augment: AugmentSpec | None = None
     """Noise, masks and transformations put on as frames are read."""
     allow_theory: list[str] = []
     """Why this dataset may share its head although its theory differs."""
     references: Literal["fitted", "isolated"] = "fitted"
     """Reference energies: fitted to the training frames, or those of the dataset's isolated atoms."""
+    store: str | None = None
+    """Another store that holds the dataset, relative to this file; by default that of the training."""
 
-    later = ("references",)
+    later = ("references", "store")
 
     @model_validator(mode="after")
     def _denoise_has_something_to_undo(self) -> TaskSpec:
@@ -238,6 +240,12 @@ class Mixture(Spec):
     """Tasks."""
     notes: list[str] = []
     """Why the weights are what they are."""
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Mixture:
+        if not any(task.weight for task in self.heads):
+            raise ValueError("all weights are 0: nothing would be trained")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,20 @@ class ValidationSpec(Spec):
     """Frames of each dataset, at most."""
 
 
+class LoraSpec(Spec):
+    """Updates of low rank: W + A B for each matrix W of the descriptor, W (in, out), A (in, rank), B (rank, out), of which A and B are trained."""
+
+    rank: int = Field(ge=1)
+    """Width of A and B; a matrix that A and B would not make smaller stays as it is."""
+
+
+class TrainLoraSpec(Spec):
+    """The heads, and the descriptor by updates of low rank."""
+
+    lora: LoraSpec
+    """How narrow the updates are."""
+
+
 class StartSpec(Spec):
     """Another model to start from, instead of random weights."""
 
@@ -161,10 +175,12 @@ class StartSpec(Spec):
     """Its checkpoint; relative to the file this stands in."""
     heads: dict[str, str] = {}
     """Head of this run -> head of that model whose net it takes, or `new`; a head that is not named takes the one of its own name."""
-    references: Literal["refit", "keep"] = "refit"
-    """Reference energies of heads that are taken: fitted to the training frames of this run, or those of that model."""
-    train: Literal["all", "heads"] | list[str] = "all"
-    """What is trained: everything, the heads alone, or parameters by pattern of name, as `heads.*`."""
+    references: Literal["change", "refit", "keep"] = "change"
+    """Reference energies of heads that are taken for other data: that model's, shifted by element by what its energies leave of the training
+    frames' (change); fitted to the training frames as if there were no net (refit); or as they are (keep)."""
+    train: Literal["all", "heads"] | TrainLoraSpec | list[str] = "all"
+    """What is trained: everything; the heads alone; the heads, and the descriptor by updates of low rank, as `{lora: {rank: 4}}`; or
+    parameters by pattern of name, as `heads.*`."""
     lr_scale: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Pattern of parameter names -> factor on the learning rate; the first that fits counts."""
 

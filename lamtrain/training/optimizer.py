@@ -10,14 +10,16 @@ from lamdata.errors import ConfigError
 
 from ..config import TrainConfig
 from ..model.lam import LamModel
+from .lora import Lora
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
 
-def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: LamModel, config: TrainConfig, lora: Lora | None = None) -> torch.optim.Optimizer:
     """Adam over the parameters that are trained, in groups of one rate; raises ConfigError where a pattern names none.
 
     A parameter belongs to the first pattern of `start.lr_scale` that fits its name (`lamtrain/model/names.py`), else its rate is the schedule's.
+    The two factors of an update of low rank stand in place of their matrix.
     """
     scales = {} if config.start is None else config.start.lr_scale
     groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
@@ -25,7 +27,8 @@ def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimiz
     for name, parameter in model.named_parameters():
         pattern = next((pattern for pattern in scales if fnmatch(name, pattern)), None)
         unused.discard(pattern or "")
-        groups.setdefault(scales[pattern] if pattern else 1.0, []).append(parameter)
+        own = lora.of(name) if lora is not None and name in lora.weights else [parameter]
+        groups.setdefault(scales[pattern] if pattern else 1.0, []).extend(own)
     if unused:
         example = next(name for name, _ in model.named_parameters())
         raise ConfigError(

@@ -13,6 +13,7 @@ from ..config import TrainConfig
 from ..data.mixture import TrainingData
 from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
+from .lora import Lora
 from .schedule import Schedule
 
 
@@ -26,8 +27,10 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     metrics: Metrics  # errors since the last look
+    lora: Lora | None = None  # updates of low rank, where these are trained in place of their matrices
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
+    started: dict[str, dict[str, Any]] = field(default_factory=dict)  # head of this run -> what it was taken from, and its errors before
     losses: list[float] = field(default_factory=list)  # since the last look
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
     step: int = 0  # optimizer steps done
@@ -47,6 +50,15 @@ class TrainState:
         """Of weights and of what is collated for them."""
         return next(self.model.parameters()).dtype
 
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """All that may have a gradient when a step is taken, in the order of the model."""
+        return [*self.model.parameters(), *([] if self.lora is None else self.lora.parameters())]
+
+    def forget_gradients(self) -> None:
+        """Before those of the next batch are added."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
     def snapshot(self) -> Checkpoint:
         """The run as it stands."""
         lock = self.data.lock()
@@ -57,6 +69,7 @@ class TrainState:
             lock=lock,
             train_config=self.config.model_dump(mode="json"),
             optimizer=self.optimizer.state_dict(),
+            lora=None if self.lora is None else self.lora.state(),
             step=self.step,
             position=self.position,
             stream=self.stream,
@@ -73,6 +86,8 @@ class TrainState:
         """Go on from what `snapshot` gave; the model has its weights already."""
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.lora is not None and checkpoint.lora is not None:
+            self.lora.restore(checkpoint.lora)
         self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
         self.threads = self.config.threads or checkpoint.threads
         self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
@@ -94,4 +109,5 @@ class TrainState:
             "datasets": names,
             "theory": [datasets[name]["theory"] for name in names],
             "references": None if references is None else references.to_json(),
+            **self.started.get(head, {}),
         }

@@ -37,18 +37,22 @@ def train_step(state: TrainState, parts: list[Batch], *, frames: int, ranks: Ran
     """One optimizer step on one batch, part by part; `frames` counts the whole batch, over all ranks."""
     config, model = state.config, state.model
     set_rate(state.optimizer, state.schedule.rate(state.step))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     metrics = Metrics(state.metrics.heads)
     loss = torch.zeros((), dtype=torch.float64, device=state.device)
     for part in parts:
         loss = loss + add_gradients(state, part, frames=frames, metrics=metrics)
     ranks.sum_gradients(model)
     limit = math.inf if config.clip_norm is None else config.clip_norm
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    if state.lora is not None:
+        state.lora.take_gradients()
+    norm = torch.nn.utils.clip_grad_norm_(state.parameters(), limit)
     agreed = ranks.agree(loss, stop=stop)
     taken = Taken(loss=agreed.loss, norm=float(norm), stop=agreed.stop)
     if taken.finite:
         state.optimizer.step()
+        if state.lora is not None:
+            state.lora.merge()
         state.metrics.merge(metrics)
         state.losses.append(taken.loss)
         for part in parts:
@@ -89,7 +93,7 @@ def step_in_memory(state: TrainState, parts: list[Batch], frames: Frames, *, cou
 def _try_first(state: TrainState, frames: Frames, atoms: int) -> None:
     """The memory of a step on the first frames that have `atoms` atoms at most, or on the first alone, without the step."""
     some = frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     model = state.model
     add_gradients(state, collate(some, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms), frames=len(some))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()

@@ -26,7 +26,8 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
-from ..runlog import MetricsFile
+from ..runlog import MetricsFile, flatten
+from .before import measure_before, say_after, validation_before
 from .blame import find_culprits
 from .observers import Checkpoints, Look, Observer
 from .products import set_products
@@ -88,13 +89,25 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         if fresh:
             clear(out)
         _write_config(state, out)
-    look = Look(out, ranks, MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked) if ranks.first else None)
+        if state.step == 0 and state.started:
+            measure_before(state)
+    look = Look(out, ranks, _open_log(state, out) if ranks.first else None)
     checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
     _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints)
+    if ranks.first and not quiet:
+        say_after(state, look.table)
+
+
+def _open_log(state: TrainState, out: Path) -> MetricsFile:
+    """metrics.csv up to the last look; that of a run that was adapted begins with what the heads could do before."""
+    log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked)
+    if state.looked == 0 and (before := validation_before(state)):
+        log.append({"step": 0} | flatten(before, "validation", state.data.heads))
+    return log
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -148,11 +161,11 @@ def _settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quie
         return count
 
     def step() -> None:
-        state.optimizer.zero_grad(set_to_none=True)
+        state.forget_gradients()
         add_gradients(state, parts[0], frames=parts[0].nframes)
 
     chosen = choose_threads(step)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     if not quiet:
         print(f"threads: {chosen}", file=sys.stderr)
     return chosen.count

@@ -48,8 +48,8 @@ def config_of(small: Path, folder: Path, parent: Path, dataset: str = "cluster",
 def adapted(config: TrainConfig) -> tuple[torch.nn.Module, dict, TrainingData]:
     data = open_training_data(config.mixture, config.store)
     assert config.start is not None
-    model, others = adapted_model(config, config.start, data)
-    return model.eval(), others, data
+    found = adapted_model(config, config.start, data, quiet=True)
+    return found.model.use_kernels("plain"), found.others, data
 
 
 def test_forces_are_the_parents_to_the_bit_and_energies_differ_by_the_references_alone(small: Path, parent: Path, tmp_path: Path) -> None:
