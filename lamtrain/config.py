@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -20,6 +20,7 @@ from lamtrain.tasks.energy_force import EnergyForceLoss
 
 ELEMENTS = SYMBOLS[1:]  # without the hidden one
 Size = Literal["tiny", "small", "medium", "large", "student"]
+FINE = 0.3  # rate of a fine-tune by that of a new model trained for as many steps; see benchmarks/fine_tune.py
 
 
 class ModelSpec(Spec):
@@ -292,22 +293,46 @@ def _override(data: Any, override: str, places: Places) -> None:
     places.update({(*at, *path): where for path in inside} | {at: where})
 
 
-def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:
-    """Write a config that holds only what differs from the defaults; paths become relative to it."""
-    if path.exists():
-        raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
+def write_config(
+    path: Path,
+    *,
+    name: str,
+    mixture: Path,
+    store: str,
+    size: Size,
+    steps: int,
+    start: Mapping[str, tuple[str, str]] | None = None,
+    model: Path | None = None,
+) -> None:
+    """Write a config that holds only what differs from the defaults; paths become relative to it.
+
+    With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason), and the rate is a fine-tune's.
+    """
+    refuse_written(path)
     rate, loss = schedule_for(steps, size)
+    if model is None:
+        network = {"model": f"{{size: {size}}}"}
+    else:
+        rate = rate.model_copy(update={"start": FINE * rate.start, "stop": FINE * rate.stop})
+        heads = "".join(f"\n    {head}: {source}  # {reason}" for head, (source, reason) in (start or {}).items())
+        network = {"start": f"\n  model: {_from(model, path.parent)}\n  heads:{heads}\n  references: change\n  train: all"}
     lines = {
         "train": name,
         "mixture": _from(mixture, path.parent),
         "store": store if "://" in store else _from(Path(store), path.parent),
-        "model": f"{{size: {size}}}",
+        **network,
         "steps": steps,
         "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
         "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    path.write_text("".join(f"{key}:{'' if str(value).startswith(chr(10)) else ' '}{value}\n" for key, value in lines.items()))
+
+
+def refuse_written(path: Path) -> None:
+    """Raise ConfigError where a config stands already."""
+    if path.exists():
+        raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
 
 
 def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
