@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lamdata.catalog import Catalog, Mixture, TaskSpec
+from lamdata.elements import NUMBERS
 from lamdata.errors import ConfigError, LamError
 from lamdata.store import Store, open_store
 from lamdata.theory import Theory
@@ -73,7 +74,7 @@ def _known(head: str, mixture: Mixture, catalog: Catalog, store: Store | None) -
         elements |= set(train.elements if train is not None else card.elements or ())
         theories.append(card.theory)
         datasets[name] = None if train is None else train.content_hash
-    return _Known(sorted(elements), theories, datasets)
+    return _Known(sorted(elements, key=NUMBERS.__getitem__), theories, datasets)
 
 
 def _choose(head: str, kind: str, known: _Known, parent: Checkpoint) -> tuple[str, str]:
