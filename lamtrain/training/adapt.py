@@ -111,7 +111,13 @@ def adapted_config(start: StartSpec, data: TrainingData, parent: ModelConfig) ->
     elements = [*parent.elements, *(symbol for symbol in data.elements if symbol not in parent.elements)]
     taken = taken_heads(start, data, parent)
     others = {name: kind for name, kind in parent.heads.items() if name not in data.heads and name not in taken.values()}
-    values = parent.model_dump(mode="json") | {"elements": elements, "heads": dict(data.heads) | others}
+    heads = dict(data.heads) | others
+    energy, room = sum(kind == "energy_force" for kind in heads.values()), parent.fitting.dim_case_embd
+    if room and energy > room:
+        found = f"{start.model} tells its heads apart by a one-hot vector of {room} heads, and there would be {energy}"
+        hint = "a head that is taken under another name leaves its place where the mixture does not name it too"
+        raise ConfigError(found, where="start.heads", hint=hint)
+    values = parent.model_dump(mode="json") | {"elements": elements, "heads": heads}
     return ModelConfig.model_validate(values)
 
 
