@@ -135,7 +135,14 @@ def train(
     from .training.trainer import train as run
 
     folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
-    print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
+    if not json:
+        print(f"trained: {folder}")
+        return
+    from .checkpoint import load
+
+    heads = load(folder / "last.pt").heads
+    started = {head: row["start"] for head, row in heads.items() if "start" in row}
+    print_json({"run": str(folder)} | ({"start": started} if started else {}))
 
 
 @app.command(epilog="Example: lamtrain test runs/quickstart/best.pt stores/quickstart.zarr")

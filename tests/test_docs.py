@@ -99,6 +99,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "formats",
         "api",
         "predict",
+        "fine-tune",
         "design",
         "benchmarks",
         "parity",
