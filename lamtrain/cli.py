@@ -90,7 +90,7 @@ def fine_tune(mixture: Path, store: str, model: Path, replay: str | None, output
     found = propose(opened, catalog, store=store, model=model, replay=replay)
     files = write_replay(mixture, opened, catalog, found.replay, store=store) if found.replay else []
     heads = {head: (source, found.reasons[head]) for head, source in found.heads.items()}
-    along = {row.head: (row.head, "goes on with the frames that it was trained on") for row in found.replay}
+    along = {row.head: (found.olds[row.head], "goes on with the frames that it was trained on") for row in found.replay}
     used = files[0] if files else mixture
     write_config(output, name=opened.mixture, mixture=used, store=store, size="tiny", steps=steps, start=heads | along, model=model)
     if json:

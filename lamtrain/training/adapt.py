@@ -7,6 +7,7 @@ stay in the model, and are marked stale once the descriptor they were trained wi
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
@@ -65,7 +66,8 @@ def adapted_model(
         report: dict[str, Any] = {"model": start.model, "from": taken.get(head)}
         if kind == "energy_force":
             row = parent.heads.get(taken.get(head, ""), {})
-            goes_on = head in taken and _same_frames(data, head, row, parent.lock)
+            frames = {task.spec.dataset: task.train.content_hash for task in data.of_head(head)}
+            goes_on = head in taken and has_seen(row, parent.lock, frames)
             mode = "refit" if head not in taken else "keep" if goes_on else start.references
             known = [] if head not in taken else list((row.get("references") or {"energies": before.elements})["energies"])
             fitted = fit_head(model, head=head, data=data, known=known, mode=mode)
@@ -93,10 +95,10 @@ def _refuse_stale(start: StartSpec, parent: Checkpoint, taken: dict[str, str]) -
             raise ConfigError(found, where="start.heads", hint=f"{{{head}: new}}, or start from the model that it came from")
 
 
-def _same_frames(data: TrainingData, head: str, row: dict[str, Any], lock: dict[str, Any]) -> bool:
-    """Whether the head goes on with frames that the parent trained it on: its references are theirs already."""
+def has_seen(row: Mapping[str, Any], lock: Mapping[str, Any], frames: Mapping[str, str | None]) -> bool:
+    """Whether a head of a checkpoint was trained on all of `frames`, dataset -> content hash of its training frames."""
     hashes = {name: lock["datasets"].get(name, {}).get("content_hash") for name in row.get("datasets", [])}
-    return all(hashes.get(task.spec.dataset) == task.train.content_hash for task in data.of_head(head))
+    return all(found is not None and hashes.get(name) == found for name, found in frames.items())
 
 
 def _say_elements(model: LamModel, before: ModelConfig, extended: list[str]) -> list[str]:

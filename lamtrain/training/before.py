@@ -22,7 +22,7 @@ def measure_before(state: TrainState) -> None:
     for head, known in state.started.items():
         known["start"]["before"] = {
             side: {
-                "frames": frames,
+                "frames_at_most": frames,
                 **evaluate_head(state.model, state.data, head, split=side, frames=frames, at_once=state.config.batch.at_once),
             }
             for side, frames in sides.items()

@@ -17,6 +17,7 @@ from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
 from ..files import replace_file
+from .adapt import has_seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Proposal:
     heads: dict[str, str]  # head of the mixture -> head of the model, or `new`
     reasons: dict[str, str]
     replay: list[TaskSpec]
+    olds: dict[str, str]  # head of a row of `replay` -> head of the model
     notes: list[str]  # what was not put in, and why
 
 
@@ -46,14 +48,14 @@ def propose(mixture: Mixture, catalog: Catalog, *, store: str, model: Path, repl
         known = _known(head, mixture, catalog, opened)
         heads[head], reasons[head] = _choose(head, kind, known, parent)
     place = replay or store
-    rows, notes = _replayed(
-        mixture, parent, _opened(place) if replay is None else open_store(place), place=None if replay is None else place
-    )
+    there = _opened(place) if replay is None else open_store(place)
+    found, notes = _replayed(mixture, parent, there, place=replay)
+    rows, olds = [row for row, _ in found], {row.head: source for row, source in found}
     if replay is not None and not rows:
         raise ConfigError(
             f"nothing that the model was trained on: {'; '.join(notes) or 'the model does not say what that was'}", where=replay
         )
-    return Proposal(heads=heads, reasons=reasons, replay=rows, notes=notes)
+    return Proposal(heads=heads, reasons=reasons, replay=rows, olds=olds, notes=notes)
 
 
 def _opened(store: str) -> Store | None:
@@ -82,8 +84,7 @@ def _choose(head: str, kind: str, known: _Known, parent: Checkpoint) -> tuple[st
     rows = {name: row for name, row in parent.heads.items() if row["task"] == kind and not row.get("stale")}
     if not rows:
         return "new", f"the model has no head for {kind} that is not stale"
-    hashes = {name: entry["content_hash"] for name, entry in parent.lock["datasets"].items()}
-    if head in rows and all(hashes.get(name, "") == found for name, found in known.datasets.items()):
+    if head in rows and has_seen(rows[head], parent.lock, known.datasets):
         return head, "goes on with the frames that it was trained on"
     if kind != "energy_force":
         chosen = head if head in rows else next(iter(rows))
@@ -112,26 +113,37 @@ def _distance(known: _Known, row: Mapping[str, Any], parent: Checkpoint) -> tupl
     return [symbol for symbol in known.elements if symbol not in seen], differences
 
 
-def _replayed(mixture: Mixture, parent: Checkpoint, store: Store | None, *, place: str | None) -> tuple[list[TaskSpec], list[str]]:
-    """The parent's rows whose frames a store has, with as much weight together as the mixture's; and why others are not among them."""
+def _replayed(
+    mixture: Mixture, parent: Checkpoint, store: Store | None, *, place: str | None
+) -> tuple[list[tuple[TaskSpec, str]], list[str]]:
+    """The parent's rows whose frames a store has, with as much weight together as the mixture's, and their heads; and why others are not there.
+
+    A head whose name the mixture has for other frames becomes `old-NAME`.
+    """
     lock = parent.lock.get("mixture") or {"heads": []}
     own = {task.head: {row.dataset for row in mixture.heads if row.head == task.head} for task in mixture.heads}
-    rows: list[TaskSpec] = []
+    names: dict[str, str] = {}
+    rows: list[tuple[TaskSpec, str]] = []
     notes = []
     for values in lock["heads"]:
         row = TaskSpec.model_validate(values)
         if not row.weight or row.dataset in own.get(row.head, ()):
             continue
-        if row.head in own:
-            notes.append(f"head {row.head} of the model has the name of a head of the mixture: {row.dataset} is not trained along")
-        elif store is None or row.dataset not in list(store):
+        if store is None or row.dataset not in list(store):
             notes.append(f"{row.dataset} of head {row.head} is not in the store: not trained along")
         elif store.open(row.dataset, split="train").content_hash != parent.lock["datasets"][row.dataset]["content_hash"]:
             notes.append(f"{row.dataset} of head {row.head} holds other frames than the model was trained on: not trained along")
         else:
-            rows.append(row.model_copy(update={"store": place if place is None or "://" in place else os.path.abspath(place)}))
-    total, new = sum(row.weight for row in rows), sum(task.weight for task in mixture.heads)
-    return [row.model_copy(update={"weight": float(f"{row.weight * new / total:.4g}")}) for row in rows], notes
+            if row.head not in names:
+                names[row.head] = _free(row.head, {*own, *names.values()})
+            found = place if place is None or "://" in place else os.path.abspath(place)
+            rows.append((row.model_copy(update={"store": found, "head": names[row.head]}), row.head))
+    total, new = sum(row.weight for row, _ in rows), sum(task.weight for task in mixture.heads)
+    return [(row.model_copy(update={"weight": float(f"{row.weight * new / total:.4g}")}), head) for row, head in rows], notes
+
+
+def _free(name: str, used: set[str]) -> str:
+    return _free(f"old-{name}", used) if name in used else name
 
 
 def write_replay(mixture_file: Path, mixture: Mixture, catalog: Catalog, rows: Sequence[TaskSpec], *, store: str) -> list[Path]:

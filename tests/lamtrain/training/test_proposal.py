@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 from lamtrain.checkpoint import load, save
 from lamtrain.cli import app
 from lamtrain.config import read_config
+from lamtrain.data.mixture import open_training_data
+from lamtrain.training.adapt import adapted_model
+from lamtrain.training.proposal import _free
 
 from .test_adapt import mixture as one_head
 
@@ -109,7 +112,28 @@ def test_a_store_of_its_own_may_hold_them_and_cards_are_written(small: Path, par
     assert len(open_mixture(folder / "mixture-replay.yaml")[0].heads) == 4
 
 
-@pytest.mark.parametrize("missing", ["name", "frames", "store"])
+def test_an_old_head_whose_name_is_taken_goes_on_under_another(small: Path, parent: Path, folder: Path) -> None:
+    path = folder / "mixture.yaml"
+    path.write_text(path.read_text().replace("head: mine", "head: bulk"))
+    args = (path, "--store", small / "small.zarr", "--from", parent, "-o", folder / "train.yaml", "--steps", 1)
+    code, out, _ = init(*args)
+    assert code == 0 and "head old-bulk: trained along on bulk, weight 0.5" in out
+    config = read_config(folder / "train.yaml")
+    assert config.start is not None and config.start.heads == {
+        "bulk": "cluster",
+        "old-bulk": "bulk",
+        "cluster": "cluster",
+        "crystals": "crystals",
+    }
+    data = open_training_data(config.mixture, config.store)
+    assert (_free("a", {"a"}), _free("a", {"a", "old-a"}), _free("b", {"a"})) == ("old-a", "old-old-a", "b")
+    found = adapted_model(config, config.start, data, quiet=True).started
+    assert [found[head]["start"]["references"]["mode"] for head in ("bulk", "old-bulk", "cluster")] == ["keep", "keep", "keep"], (
+        "each has seen its frames"
+    )
+
+
+@pytest.mark.parametrize("missing", ["frames", "store"])
 def test_what_is_not_trained_along_is_said(small: Path, parent: Path, folder: Path, missing: str) -> None:
     model, store = parent, small / "small.zarr"
     if missing == "frames":
@@ -117,12 +141,8 @@ def test_what_is_not_trained_along_is_said(small: Path, parent: Path, folder: Pa
         lock = checkpoint.lock | {"datasets": {name: row | {"content_hash": "0"} for name, row in checkpoint.lock["datasets"].items()}}
         save(replace(checkpoint, lock=lock), folder / "model.pt")
         model, note = folder / "model.pt", "note: bulk of head bulk holds other frames than the model was trained on: not trained along"
-    elif missing == "store":
-        store, note = folder / "later.zarr", "note: bulk of head bulk is not in the store: not trained along"
     else:
-        path = folder / "mixture.yaml"
-        path.write_text(path.read_text().replace("head: mine", "head: bulk"))
-        note = "note: head bulk of the model has the name of a head of the mixture: bulk is not trained along"
+        store, note = folder / "later.zarr", "note: bulk of head bulk is not in the store: not trained along"
     code, out, _ = init(folder / "mixture.yaml", "--store", store, "--from", model, "-o", folder / "train.yaml")
     assert code == 0 and note in out
 
