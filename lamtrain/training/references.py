@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lamdata.elements import NUMBERS, SYMBOLS
 from lamdata.errors import ConfigError
+from lamdata.notebook import listed
 from lamdata.statistics import References, parse_formula, references_of_atoms
 from lamdata.store import cut_batches
 
@@ -45,7 +46,7 @@ class Fitted:
     energies: dict[str, float]  # all that the head has a reference for
     shift: dict[str, float]  # beyond the parent's, of the elements whose own value frames determine
     collinear: list[dict[str, float]]  # groups whose sums alone are determined, with the shift that was given to each element
-    absent: list[str]  # elements of the model that no training frame has
+    absent: list[str]  # elements of the model that none of these frames has
     frames: int
     rank: int  # of the compositions
     before: float | None  # eV/atom, root mean square of E - E_model with the parent's references; None without energies
@@ -93,14 +94,14 @@ def fit_head(model: LamModel, data: TrainingData, head: str, *, known: list[str]
         base = {symbol: 0.0 if mode == "change" else bias[symbol] for symbol in seen}
         whole, groups = spread_evenly(found, base)
         shift, rank = {symbol: value - base[symbol] for symbol, value in whole.items()}, found.rank
-        energies = (parents if mode == "change" else {}) | {symbol: bias[symbol] + shift[symbol] for symbol in seen}
+        energies = (parents if mode == "change" else {}) | {symbol: bias[symbol] + value for symbol, value in shift.items()}
     shared = {symbol for group in groups for symbol in group}
     return Fitted(
         mode=mode,
         energies=energies,
         shift={symbol: value for symbol, value in shift.items() if symbol not in shared},
         collinear=[{symbol: shift[symbol] for symbol in group} for group in groups],
-        absent=[symbol for symbol in model.config.elements if symbol not in seen],
+        absent=[symbol for symbol in model.config.elements if symbol not in shift],
         frames=sum(moments.count for moments in left.energies.values()),
         rank=rank,
         before=rms(left, {}),
@@ -198,6 +199,6 @@ def describe(head: str, fitted: Fitted) -> list[str]:
         shared = ", ".join(f"{symbol} {value:+.4f}" for symbol, value in group.items())
         lines.append(f"head {head}: {', '.join(group)} come in fixed proportions only: sums are fitted ({shared} eV), no element by itself")
     if fitted.absent:
-        kept = "keep the parent's reference" if fitted.mode in ("change", "keep") else "have no reference energy"
-        lines.append(f"head {head}: no training frame has {', '.join(fitted.absent)}, which {kept}")
+        kept = "keep the parent's reference, where it has one" if fitted.mode in ("change", "keep") else "have no reference energy"
+        lines.append(f"head {head}: none of these frames has {listed(fitted.absent)}, which {kept}")
     return lines

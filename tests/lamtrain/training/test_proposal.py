@@ -81,8 +81,13 @@ def test_the_data_of_the_model_are_trained_along_and_the_run_goes(small: Path, p
     )
     rows = YAML(typ="safe").load((folder / "mixture-replay.yaml").read_text())["heads"]
     assert [row["head"] for row in rows] == ["mine", "bulk", "cluster", "crystals"] and rows[3]["augment"]["mask"] == {"probability": 0.2}
-    done = CliRunner().invoke(app, ["train", str(folder / "train.yaml"), "--runs", str(folder / "runs"), "--quiet", "--device", "cpu"])
+    done = CliRunner().invoke(
+        app, ["train", str(folder / "train.yaml"), "--runs", str(folder / "runs"), "--quiet", "--device", "cpu", "--json"]
+    )
     assert done.exit_code == 0, done.output
+    started = json.loads(done.stdout)["start"]
+    assert started["mine"]["from"] == "cluster" and started["bulk"]["references"]["rank"] == 2
+    assert started["bulk"]["before"]["test"]["force_rmse_mev_per_angstrom"] > 0
     heads = load(folder / "runs/mine/last.pt").heads
     assert not any(row["stale"] for row in heads.values()) and heads["bulk"]["start"]["references"]["mode"] == "keep"
     assert "there is such a file already" in init(*args)[2], "nothing is written over"

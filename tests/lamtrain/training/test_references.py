@@ -133,6 +133,15 @@ def test_what_the_parent_does_not_know_cannot_be_kept(planted: Path, parent: Pat
         started(planted, parent, "cluster", mode="keep")
 
 
+def test_an_element_that_the_sample_lacks_keeps_the_parents(planted: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamtrain.training.references.FIT_FRAMES", 1)
+    report, moved, data = started(planted, parent, "bulk")
+    (found,) = report["shift_ev"]
+    (other,) = {"Cu", "Al"} - {found}
+    assert report["frames"] == 1 and moved[other] == 0.0 and other in report["absent"] and abs(moved[found] - PLANTED[found]) < 1e-9
+    assert set(data.references("mine").energies) == {"Cu", "Al"}
+
+
 def test_a_new_head_begins_at_the_energies_of_its_frames(planted: Path, parent: Path) -> None:
     report, _, data = started(planted, parent, "bulk", source="new")
     assert report["mode"] == "refit" and set(data.references("mine").energies) == {"Al", "Cu"}
