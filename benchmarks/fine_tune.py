@@ -114,8 +114,8 @@ def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:
         folder, store, "parent", [(h, h, 1.0) for h in OLD], steps=PARENT, frames=6, seed=1, model={"size": "tiny"}
     ) | {"checkpoint_every": 500, "log_every": 500, "validation": {"every": 500, "frames": VALIDATION}}  # fmt: skip
     model = str(folder / "runs/parent/last.pt")
-    for seed in SEEDS:  # one seed of everything first
-        for length, steps in (("equal", EQUAL), ("long", LONG)):
+    for length, steps in (("equal", EQUAL), ("long", LONG)):
+        for seed in SEEDS:
             for size in SIZES:
                 for name, (_, _, source, frames) in SETS.items():
                     what = f"{name}-{size}-{seed}"

@@ -114,7 +114,9 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run, instead of the config's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change one key, as key.path=value (repeat for more).")] = None,
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU; by default as many as the first steps are fastest with.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of a CPU; by default as many as the first steps are fastest with.")
+    ] = None,
     time_limit: Annotated[
         str | None, typer.Option(help="Save and stop after HH:MM:SS, or after so many seconds; the same command goes on.")
     ] = None,
