@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/fine_tune.json"
 SIZES, SEEDS = (10, 30, 100), (0, 1, 2)
-EQUAL, LONG, PARENT = 100, 400, 1500  # steps: both alike, both at convergence, and of the parent
+EQUAL, LONG, FAR, PARENT = 100, 400, 3000, 1500  # steps: of all; four times as many; until little changes, with 30 frames; of the parent
 WEIGHTS = (0.0, 0.5, 2.0)  # of all old heads together, against 1 of the new one
 UNITS = "{energy: eV, length: Angstrom, force: eV/Angstrom}"
 SETS = {  # new head: frames to draw from, test frames, the head of the parent that is taken (of Si chosen by a trial of seed 0), frames a step
@@ -114,9 +114,9 @@ def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:
         folder, store, "parent", [(h, h, 1.0) for h in OLD], steps=PARENT, frames=6, seed=1, model={"size": "tiny"}
     ) | {"checkpoint_every": 500, "log_every": 500, "validation": {"every": 500, "frames": VALIDATION}}  # fmt: skip
     model = str(folder / "runs/parent/last.pt")
-    for length, steps in (("equal", EQUAL), ("long", LONG)):
+    for length, steps, sizes in (("equal", EQUAL, SIZES), ("long", LONG, SIZES), ("far", FAR, (30,))):
         for seed in SEEDS:
-            for size in SIZES:
+            for size in sizes:
                 for name, (_, _, source, frames) in SETS.items():
                     what = f"{name}-{size}-{seed}"
                     row, shared = [("new", what, 1.0)], {"steps": steps, "frames": frames, "seed": seed}

@@ -52,7 +52,7 @@ def tables(results: Results) -> str:
             cells = [said(values(results, run, what, FORCE)) for run in ("equal-scratch", "equal-all", "long-scratch", "long-all")]
             seeds = "/".join(str(len(values(results, run, what, FORCE))) for run in ("equal-all", "long-all"))
             lines.append(f"| {TITLES[name]} | {size} | {seeds} | {said(zero)} | {' | '.join(cells)} |")
-    lines += ["", "Energy RMSE, meV/atom, of the same models.", ""]
+    lines += ["", *far(results), "Energy RMSE, meV/atom, of the same models.", ""]
     lines += [f"| set | frames | {equal} steps: scratch | fine-tuned | {long} steps: scratch | fine-tuned |", "|---|---|---|---|---|---|"]
     for name in SETS:
         for size in SIZES:
@@ -73,6 +73,18 @@ def tables(results: Results) -> str:
             old = [said(values(results, run, what, FORCE, head=head)) if run.startswith("replay") else "-" for head in OLD]
             lines.append(f"| {TITLES[name]} | {title} | {said(values(results, run, what, FORCE))} | {' | '.join(old)} |")
     return "\n".join([*lines, "", ""])
+
+
+def far(results: Results) -> list[str]:
+    """Both when little changes any more, as far as these runs are done."""
+    lines = []
+    for name in SETS:
+        both = [values(results, run, f"{name}-30", FORCE) for run in ("far-scratch", "far-all")]
+        if all(both):
+            seeds = min(map(len, both))
+            line = f"{TITLES[name]}, 30 frames, {steps(results, 'far')} steps, {seeds} seeds: {said(both[0])} from scratch, {said(both[1])} fine-tuned."
+            lines += [line, ""]
+    return lines
 
 
 def replays(results: Results) -> list[str]:
@@ -135,5 +147,6 @@ def draw(results: Results, path: Path) -> None:
                     label=f"{head}, after {name}",
                 )
     axes[2].set(yscale="log", xlabel="weight of the old heads together", ylabel="force RMSE of old heads, meV/Å", title="what is forgotten")
-    axes[2].legend(frameon=False, fontsize=8)
+    axes[2].set_ylim(top=3.0 * axes[2].get_ylim()[1])
+    axes[2].legend(frameon=False, fontsize=8, ncol=2, loc="upper right")
     figure.savefig(path, dpi=110, metadata={"Software": None})
