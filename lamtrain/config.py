@@ -20,7 +20,7 @@ from lamtrain.tasks.energy_force import EnergyForceLoss
 
 ELEMENTS = SYMBOLS[1:]  # without the hidden one
 Size = Literal["tiny", "small", "medium", "large", "student"]
-FINE = 0.3  # rate of a fine-tune by that of a new model trained for as many steps; see benchmarks/fine_tune.py
+FINE = 0.3  # rate of a fine-tune by that of a new model of as many steps: of 0.1, 0.3 and 1, best for forces or within 3% of it (docs/fine-tune.md)
 
 
 class ModelSpec(Spec):

@@ -96,7 +96,16 @@ def test_a_build_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None
 def test_a_first_import_that_was_killed_leaves_nothing_that_the_next_waits_for(small: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    train = [sys.executable, "-c", "from lamtrain.cli import main; main()", "train", str(small / "train.yaml"), "--set", "steps=1", "--quiet"]
+    train = [
+        sys.executable,
+        "-c",
+        "from lamtrain.cli import main; main()",
+        "train",
+        str(small / "train.yaml"),
+        "--set",
+        "steps=1",
+        "--quiet",
+    ]
     alone = ["env", f"HOME={home}", f"TMPDIR={home}", f"PYTHONPATH={ROOT}", *train]
     first = tmp_path / "first"
     first.mkdir()

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from lamtrain.checkpoint import load, save
 from lamtrain.cli import app
-from lamtrain.config import read_config
+from lamtrain.config import FINE, read_config, schedule_for
 from lamtrain.data.mixture import open_training_data
 from lamtrain.training.adapt import adapted_model
 from lamtrain.training.proposal import _free
@@ -175,3 +176,24 @@ def test_a_start_needs_a_mixture_and_a_model(folder: Path, monkeypatch: pytest.M
     code, _, found = init(*args, "--store", "s")
     assert code and message in found
     assert not (folder / "train.yaml").exists()
+
+
+def test_the_rate_is_a_share_of_that_of_a_new_model_of_its_size(small: Path, parent: Path, folder: Path) -> None:
+    init(folder / "mixture.yaml", "--store", small / "small.zarr", "--from", parent, "-o", folder / "tiny.yaml", "--steps", 5000)
+    checkpoint = load(parent)
+    save(replace(checkpoint, model=checkpoint.model | {"more": torch.zeros(100_000)}), folder / "large.pt")
+    (folder / "mixture-replay.yaml").unlink()
+    init(
+        folder / "mixture.yaml",
+        "--store",
+        small / "small.zarr",
+        "--from",
+        folder / "large.pt",
+        "-o",
+        folder / "large.yaml",
+        "--steps",
+        5000,
+    )
+    for size in ("tiny", "small"):
+        rate = read_config(folder / f"{size.replace('small', 'large')}.yaml").learning_rate
+        assert rate.start == pytest.approx(FINE * schedule_for(5000, size)[0].start, rel=0.05)
