@@ -70,7 +70,8 @@ def prepare(folder: Path) -> None:
 def measure(folder: Path, name: str, *, steps: int) -> dict[str, float]:
     """Head -> share / weight over a run of one recipe."""
     from lamdata import open_mixture
-    from lamtrain.config import read_config, schedule_for
+    from lamtrain.config import read_config
+    from lamtrain.proposed import schedule_for
     from lamtrain.runlog import read_metrics
     from lamtrain.training.trainer import train
 

@@ -243,8 +243,8 @@ class TaskSpec(Spec):
     """Name of a card."""
     task: TaskName
     """Learn energies, forces and virials (energy_force); undo noise and masks (denoise); or a kind that was added by an entry point."""
-    weight: float = Field(default=1.0, gt=0)
-    """Share of the training: a task is drawn with probability weight / sum of weights."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the training: a task is drawn with probability weight / sum of weights; one of weight 0 is measured, and never drawn."""
     augment: Augmentation = None
     """Noise, masks and transformations put on as frames are read; or a preset for denoising: `openlam-2024`, as the report's public code
     had it, or `lam-2026`, ours."""
@@ -256,8 +256,10 @@ class TaskSpec(Spec):
     """Only the frames that `lamdata select` gave this name in the store."""
     keep: KeepSpec | None = None
     """Only frames that pass a filter, of those of the view where there is one."""
+    store: str | None = None
+    """Another store that holds the dataset, relative to this file; by default that of the training."""
 
-    later = ("references", "view", "keep")
+    later = ("references", "view", "keep", "store")
 
     @property
     def data(self) -> str:
@@ -285,6 +287,12 @@ class Mixture(Spec):
     """Tasks."""
     notes: list[str] = []
     """Why the weights are what they are."""
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Mixture:
+        if not any(task.weight for task in self.heads):
+            raise ValueError("all weights are 0: nothing would be trained")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

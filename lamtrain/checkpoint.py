@@ -27,11 +27,12 @@ class Checkpoint:
 
     model_config: dict[str, Any]  # ModelConfig
     model: dict[str, torch.Tensor]  # of a run that averages its weights, the average
-    heads: dict[str, dict[str, Any]]  # head -> task, weight, theory, licences, reference energies
+    heads: dict[str, dict[str, Any]]  # head -> task, weight, theory, licences, reference energies, `stale`, `start`
     lock: dict[str, Any]  # what it was trained on
     train_config: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
     latest: dict[str, torch.Tensor] | None = None  # what training goes on from, where that is not `model`
+    lora: dict[str, dict[str, torch.Tensor]] | None = None  # of updates of low rank: base, down, up; the weights hold their sums
     step: int = 0  # optimizer steps done
     position: int = 0  # of the stream: frames drawn, over all ranks
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch

@@ -32,7 +32,12 @@ def main_options(
 def init(
     store: Annotated[str, typer.Option(help="Store that holds, or will hold, the datasets.")],
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="DeePMD-kit's input.json, instead of a mixture.")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Checkpoint to start from; or, instead of a mixture, DeePMD-kit's input.json.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Store of the data that the --from model was trained on, where it is another than --store.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.", callback=local_path)] = Path(
         "train.yaml"
     ),
@@ -40,13 +45,23 @@ def init(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100_000,
     json: Json = False,
 ) -> None:
-    """Write a training config that holds only what differs from the defaults."""
+    """Write a training config that holds only what differs from the defaults.
+
+    With --from MODEL.pt it is a fine-tune: the model's head of each head is chosen by elements and theory, and the reason is said; where the
+    store has the data that the model was trained on, a mixture is written in which its heads are trained along.
+    """
     from lamdata.catalog import open_mixture
 
-    from .config import write_config
+    from .proposed import write_config
 
-    if (mixture is None) == (from_ is None):
-        raise ConfigError("give a mixture file or --from input.json", hint="lamtrain init --help")
+    if mixture is None and (from_ is None or from_.suffix == ".pt"):
+        hint = "lamtrain init --help" if from_ is None else f"lamtrain init MIXTURE --store {store} --from {from_}"
+        raise ConfigError("give a mixture file or --from input.json", hint=hint)
+    if mixture is not None and from_ is not None:
+        fine_tune(mixture, store, from_, replay, output, steps=steps, json=json)
+        return
+    if replay is not None:
+        raise ConfigError("there is no model whose data could be replayed", where="--replay", hint="add --from MODEL.pt")
     if from_ is not None:
         need("torch", extra="train")
         from .deepmd import adopt_input
@@ -61,6 +76,35 @@ def init(
     opened, _ = open_mixture(mixture)
     write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
+
+
+def fine_tune(mixture: Path, store: str, model: Path, replay: str | None, output: Path, *, steps: int, json: bool) -> None:
+    """The part of `init` that starts from a model."""
+    need("torch", extra="train")
+    from lamdata.catalog import open_mixture
+
+    from .proposed import refuse_written, write_config
+    from .training.proposal import propose, write_replay
+
+    refuse_written(output)
+    opened, catalog = open_mixture(mixture)
+    found = propose(opened, catalog, store=store, model=model, replay=replay)
+    files = write_replay(mixture, opened, catalog, found.replay, store=store) if found.replay else []
+    heads = {head: (source, found.reasons[head]) for head, source in found.heads.items()}
+    along = {row.head: (found.olds[row.head], "goes on with the frames that it was trained on") for row in found.replay}
+    used = files[0] if files else mixture
+    write_config(output, name=opened.mixture, mixture=used, store=store, size=found.size, steps=steps, start=heads | along, model=model)
+    if json:
+        replayed = {row.head: row.weight for row in found.replay}
+        starts = {head: {"from": source, "why": reason} for head, (source, reason) in heads.items()}
+        print_json({"written": [str(output), *map(str, files)], "heads": starts, "replay": replayed, "notes": found.notes})
+        return
+    lines = [
+        f"head {head}: from {source}: {reason}" if source != "new" else f"head {head}: new: {reason}"
+        for head, (source, reason) in heads.items()
+    ]
+    lines += [f"head {row.head}: trained along on {row.dataset}, weight {row.weight:g}" for row in found.replay]
+    print("\n".join([*lines, *(f"note: {note}" for note in found.notes), *(f"wrote {file}" for file in [output, *files])]))
 
 
 @app.command(epilog="Example: lamtrain train train.yaml --set batch.frames=16")
@@ -97,7 +141,14 @@ def train(
 
     with placed_in(config, overrides=overrides):
         folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
-    print_json({"run": str(folder)}) if json else print(f"trained: {folder}")
+    if not json:
+        print(f"trained: {folder}")
+        return
+    from .checkpoint import load
+
+    heads = load(folder / "last.pt").heads
+    started = {head: row["start"] for head, row in heads.items() if "start" in row}
+    print_json({"run": str(folder)} | ({"start": started} if started else {}))
 
 
 @app.command(epilog="Example: lamtrain plan train.yaml --ranks 8 -o plan.png")

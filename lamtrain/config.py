@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +147,20 @@ class ValidationSpec(Spec):
     """Frames of each dataset, at most."""
 
 
+class LoraSpec(Spec):
+    """Updates of low rank: W + A B for each matrix W of the descriptor, W (in, out), A (in, rank), B (rank, out), of which A and B are trained."""
+
+    rank: int = Field(ge=1)
+    """Width of A and B; a matrix that A and B would not make smaller stays as it is."""
+
+
+class TrainLoraSpec(Spec):
+    """The heads, and the descriptor by updates of low rank."""
+
+    lora: LoraSpec
+    """How narrow the updates are."""
+
+
 class StartSpec(Spec):
     """Another model to start from, instead of random weights."""
 
@@ -156,10 +168,12 @@ class StartSpec(Spec):
     """Its checkpoint; relative to the file this stands in."""
     heads: dict[str, str] = {}
     """Head of this run -> head of that model whose net it takes, or `new`; a head that is not named takes the one of its own name."""
-    references: Literal["refit", "keep"] = "refit"
-    """Reference energies of heads that are taken: fitted to the training frames of this run, or those of that model."""
-    train: Literal["all", "heads"] | list[str] = "all"
-    """What is trained: everything, the heads alone, or parameters by pattern of name, as `heads.*`."""
+    references: Literal["change", "refit", "keep"] = "change"
+    """Reference energies of heads that are taken for other data: that model's, shifted by element by what its energies leave of the training
+    frames' (change); fitted to the training frames as if there were no net (refit); or as they are (keep)."""
+    train: Literal["all", "heads"] | TrainLoraSpec | list[str] = "all"
+    """What is trained: everything; the heads alone; the heads, and the descriptor by updates of low rank, as `{lora: {rank: 4}}`; or
+    parameters by pattern of name, as `heads.*`."""
     lr_scale: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Pattern of parameter names -> factor on the learning rate; the first that fits counts."""
 
@@ -353,42 +367,3 @@ def _override(data: dict[str, Any], override: str, places: Places) -> None:
     for old in [path for path in places if path[: len(at)] == at]:
         del places[old]
     places.update({(*at, *path): where for path in inside} | {at: where})
-
-
-def write_config(path: Path, *, name: str, mixture: Path, store: str, size: Size, steps: int) -> None:
-    """Write a config that holds only what differs from the defaults; paths become relative to it."""
-    if path.exists():
-        raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
-    rate, loss = schedule_for(steps, size)
-    lines = {
-        "train": name,
-        "mixture": _from(mixture, path.parent),
-        "store": store if "://" in store else _from(Path(store), path.parent),
-        "model": f"{{size: {size}}}",
-        "steps": steps,
-        "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
-        "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
-
-
-def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
-    """A schedule that learns within `steps`: that of DPA-2's pre-training at a million, a higher rate that falls less for a short run.
-
-    The rate goes as steps^-0.4 and falls by 2 to 3.8 decades; energies weigh more in a short run, which never sees small rates for long.
-    Larger networks than `tiny` take half the rate.
-    """
-    long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
-    start = min(2e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") or long == 1.0 else 0.5)
-    rate = LearningRateSpec(start=start, stop=start * 10 ** -(2 + 1.756 * long))
-    energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
-    return rate, LossSpec(energy=energy, force=force)
-
-
-def _pair(pair: Pair) -> str:
-    return f"[{pair[0]:.3g}, {pair[1]:.3g}]"
-
-
-def _from(path: Path, folder: Path) -> str:
-    return os.path.relpath(path, folder)

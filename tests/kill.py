@@ -1,6 +1,6 @@
 """Kill or interrupt ingest and training at random instants; the rerun must end with the bytes of a run that was left alone.
 
-    python tests/kill.py SEED [--ingest 20] [--train 10] [--stop 60]
+    python tests/kill.py SEED [--ingest 20] [--train 10] [--fine-tune 20] [--stop 60]
 
 Each trial starts the real command in a process group of its own, sends SIGKILL to the group, or with `--stop` SIGINT or SIGTERM to the
 process, at an instant drawn from the seed, runs the same command again to its end, and compares the store, byte by byte, or metrics.csv and
@@ -29,6 +29,22 @@ from tests.conftest import command, tree, write_catalog
 INGEST = command("lamdata", "ingest", "bulk.yaml", "cluster.yaml", "crystals.yaml", "-o", "small.zarr", "--workers", "2", "--quiet")
 STOPS = (signal.SIGINT, signal.SIGTERM)
 TRAIN = command("lamtrain", "train", "train.yaml", "--quiet")
+FINE_TUNE = command("lamtrain", "train", "tune.yaml", "--quiet")
+MINE = """mixture: mine
+heads:
+  - {head: mine, dataset: cluster, task: energy_force}
+  - {head: bulk, dataset: bulk, task: energy_force, weight: 0.5}
+"""
+TUNE = """train: tuned
+mixture: mine.yaml
+store: small.zarr
+start: {model: parents/small/last.pt, heads: {mine: bulk}, train: {lora: {rank: 2}}, lr_scale: {"descriptor.*": 0.5}}
+steps: 12
+batch: {frames: 4}
+validation: {every: 6, frames: 5}
+checkpoint_every: 2
+log_every: 3
+"""
 
 
 def run(args: list[str], folder: Path, *, kill_after: float | None = None, by: signal.Signals = signal.SIGKILL) -> float:
@@ -64,9 +80,12 @@ def outcome_of_training(folder: Path) -> dict[str, bytes]:
     """metrics.csv and the bits of every tensor and number of the last checkpoint."""
     from lamtrain.checkpoint import load
 
-    run_folder = folder / "runs/small"
+    (run_folder,) = (folder / "runs").iterdir()
     checkpoint = load(run_folder / "last.pt")
     tensors = {name: value.numpy().tobytes() for name, value in checkpoint.model.items()}
+    for part, values in (checkpoint.lora or {}).items():
+        tensors |= {f"{part} of {name}": value.numpy().tobytes() for name, value in values.items()}
+    tensors["heads"] = repr(checkpoint.heads).encode()
     hidden = [p.name for p in run_folder.iterdir() if p.name.startswith(".") and "metrics" not in p.name and p.suffix != ".pt"]
     numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best, checkpoint.looked)).encode()
     return {"metrics": (run_folder / "metrics.csv").read_bytes(), "numbers": numbers, "hidden": repr(hidden).encode(), **tensors}
@@ -102,19 +121,29 @@ def trials(
     return bad
 
 
+def write_fine_tune(folder: Path) -> None:
+    """What `write_and_ingest` leaves, a model with three heads, and a config that adapts it: updates of low rank, references, an old head."""
+    write_and_ingest(folder)
+    run([*TRAIN, "--runs", "parents", "--set", "steps=3"], folder)
+    (folder / "mine.yaml").write_text(MINE)
+    (folder / "tune.yaml").write_text(TUNE)
+
+
 def main() -> int:
     """Parse, run, count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seed", type=int)
     parser.add_argument("--ingest", type=int, default=20, help="killed ingests")
     parser.add_argument("--train", type=int, default=10, help="killed trainings")
+    parser.add_argument("--fine-tune", type=int, default=20, help="killed fine-tunes")
     parser.add_argument("--stop", type=int, default=0, help="trainings that SIGINT or SIGTERM tells to stop")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     bad = trials("ingest", INGEST, write_catalog, outcome_of_ingest, count=options.ingest, rng=rng)
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.train, rng=rng)
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.stop, rng=rng, signals=STOPS)
-    count = options.ingest + options.train + options.stop
+    bad += trials("fine-tune", FINE_TUNE, write_fine_tune, outcome_of_training, count=options.fine_tune, rng=rng)
+    count = options.ingest + options.train + options.fine_tune + options.stop
     print(f"{count - bad} of {count} ended the same")
     return 1 if bad else 0
 

@@ -22,6 +22,15 @@ def test_a_training_told_to_stop_ends_with_the_same_bits() -> None:
     assert kill.trials("training", kill.TRAIN, kill.write_and_ingest, kill.outcome_of_training, **options) == 0
 
 
+def test_a_killed_fine_tune_is_not_adapted_twice_and_ends_with_the_same_bits() -> None:
+    assert kill.trials("fine-tune", kill.FINE_TUNE, kill.write_fine_tune, kill.outcome_of_training, count=2, rng=random.Random(6)) == 0
+
+
+@pytest.mark.slow
+def test_a_fine_tune_killed_at_twenty_instants_ends_with_the_same_bits() -> None:  # minutes: each trial starts the command twice
+    assert kill.trials("fine-tune", kill.FINE_TUNE, kill.write_fine_tune, kill.outcome_of_training, count=20, rng=random.Random(7)) == 0
+
+
 @pytest.mark.slow
 def test_twenty_killed_ingests_and_ten_killed_trainings() -> None:  # minutes: each trial starts the command twice
     assert kill.trials("ingest", kill.INGEST, kill.write_catalog, kill.outcome_of_ingest, count=20, rng=random.Random(3)) == 0

@@ -104,6 +104,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         tasks
         recipe
         config
+        proposed
         checkpoint runlog
         data
         evaluation

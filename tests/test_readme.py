@@ -36,9 +36,16 @@ def test_the_blocks_run_in_order(clone: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
     assert [language for language, _ in blocks] == ["bash", "python", "bash", "python", "python"]
     environment = outside() | {"TMPDIR": str(tmp_path)}
+    blocks += re.findall(r"^```(python|bash)\n(.*?)^```", (ROOT / "docs/fine-tune.md").read_text(), flags=re.M | re.S)  # goes on from there
     script = "\n".join(text if language == "bash" else f"python - <<'END'\n{text}END" for language, text in blocks)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    (tuned,) = tmp_path.glob("*/runs/alloy/test.json")
+    alloy = json.loads(tuned.read_text())["heads"]["main"]
+    assert alloy["force_rmse_mev_per_angstrom"] < alloy["before"]["force_rmse_mev_per_angstrom"]
+    config = (tuned.parents[2] / "alloy.yaml").read_text()
+    for line in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/fine-tune.md").read_text(), flags=re.S)[0].splitlines():
+        assert line in config.splitlines(), "the page shows what init writes"
     (table,) = tmp_path.glob("*/runs/copper/test.json")
     assert (table.parent / "parity.png").exists()
     ((head, row),) = json.loads(table.read_text())["heads"].items()

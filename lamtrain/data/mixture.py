@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,7 @@ class TrainingData:
 
     mixture: Mixture
     tasks: tuple[Task, ...]
-    store: Store
+    stores: dict[str, Store]  # dataset -> the store it is in
     rcond: float | None = None  # of the fit of reference energies
     _references: dict[str, References | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -73,6 +74,11 @@ class TrainingData:
         for task in self.tasks:
             out[task.spec.head] += task.spec.weight
         return out
+
+    @property
+    def drawn(self) -> tuple[Task, ...]:
+        """The tasks that are trained: those of weight 0 are only measured."""
+        return tuple(task for task in self.tasks if task.spec.weight)
 
     @property
     def elements(self) -> list[str]:
@@ -93,6 +99,14 @@ class TrainingData:
             self._references[head] = self._find_references(head) if self.heads[head] == "energy_force" else None
         return self._references[head]
 
+    def take_references(self, head: str, references: References) -> None:
+        """Those that the head has from elsewhere, in place of a fit."""
+        self._references[head] = references
+
+    def of_isolated_atoms(self, head: str) -> bool:
+        """Whether the mixture asks for the energies of isolated atoms as the head's references."""
+        return any(task.spec.references == "isolated" for task in self.of_head(head))
+
     def _find_references(self, head: str) -> References | None:
         kinds = {task.spec.references for task in self.of_head(head)}
         if len(kinds) > 1:
@@ -108,11 +122,12 @@ class TrainingData:
         return references_of_atoms(self.statistics(head), atoms)
 
     def unreferenced(self, head: str) -> list[str]:
-        """Elements of an energy/force head's held-out frames that none of its training frames has."""
-        if self.references(head) is None:
+        """Elements of an energy/force head's held-out frames that it has no reference energy for."""
+        references = self.references(head)
+        if references is None:
             return []
         held_out = {symbol for task in self.of_head(head) for side in (task.validation, task.test) for symbol in side.statistics.elements}
-        return sorted(held_out - set(self.statistics(head).elements), key=NUMBERS.__getitem__)
+        return sorted(held_out - set(references.energies), key=NUMBERS.__getitem__)
 
     def origin(self, frames: Frames, f: int) -> str:
         """Where frame `f` of some frames comes from: "dataset NAME, file#index"."""
@@ -132,7 +147,10 @@ class TrainingData:
         rank: int = 0,
         world: int = 1,
     ) -> Stream:
-        """The weighted stream of all tasks; `Frames.head` is the index of the task. `runs`: head -> frames of each of its slots."""
+        """The weighted stream of the tasks that are `drawn`; `Frames.head` is the index of the task among them.
+
+        `runs`: head -> frames of each of its slots.
+        """
         heads = [
             StreamHead(
                 name=f"{task.spec.head}/{task.spec.data}",
@@ -141,21 +159,21 @@ class TrainingData:
                 augment=task.spec.augment,
                 run=(runs or {}).get(task.spec.head, 1),
             )
-            for task in self.tasks
+            for task in self.drawn
         ]
         return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
 
     def with_model_heads(self, frames: Frames) -> Frames:
         """Turn task indices in `Frames.head` into head indices."""
         names = list(self.heads)
-        index = np.array([names.index(task.spec.head) for task in self.tasks], np.int32)
+        index = np.array([names.index(task.spec.head) for task in self.drawn], np.int32)
         return frames.with_(head=index[frames.head])
 
-    def drawn(self, stream: Stream, first: int, last: int) -> dict[str, int]:
+    def slots_of_heads(self, stream: Stream, first: int, last: int) -> dict[str, int]:
         """Head -> how many of the slots `first:last` are for it, over all ranks, in the order of heads; only those that have some."""
-        counts = dict.fromkeys(self.heads, 0)
+        counts, drawn = dict.fromkeys(self.heads, 0), self.drawn
         for task in stream.slots(first, last).tolist():
-            counts[self.tasks[task].spec.head] += 1
+            counts[drawn[task].spec.head] += 1
         return {head: count for head, count in counts.items() if count}
 
     def lock(self) -> dict[str, Any]:
@@ -186,22 +204,40 @@ def _lock_of(task: Task) -> dict[str, Any]:
 def open_training_data(mixture_file: str | Path, store: str, *, rcond: float | None = None) -> TrainingData:
     """Open every dataset that a mixture file names; a mixture that cannot be trained is an error that names the head."""
     mixture, catalog = open_mixture(mixture_file)
+    mixture = _with_places(mixture, Path(mixture_file).parent)
     data = open_tasks(mixture, store, cards={name: str(path) for name, path in catalog.files.items()}, rcond=rcond)
-    for task in data.tasks:
+    for task in data.drawn:
         _refuse_untrainable(task)
     return data
 
 
 def open_tasks(mixture: Mixture, store: str, *, cards: dict[str, str] | None = None, rcond: float | None = None) -> TrainingData:
     """Open every dataset of a mixture in a store; `cards` are the files to ingest where one is missing."""
-    opened = open_store(store)
+    opened: dict[str, Store] = {}
+    stores: dict[str, Store] = {}
     for spec in mixture.heads:
-        if spec.dataset not in opened:
+        place = spec.store or store
+        found = opened[place] = opened.get(place) or open_store(place)
+        if spec.dataset not in list(found):
             card = (cards or {}).get(spec.dataset)
-            hint = f"run `lamdata ingest {card} -o {store}`" if card else did_you_mean(spec.dataset, list(opened))
-            raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=store, hint=hint)
-    tasks = [_open_task(spec, opened) for spec in mixture.heads]
-    return TrainingData(mixture, tuple(tasks), opened, rcond)
+            hint = f"run `lamdata ingest {card} -o {place}`" if card else did_you_mean(spec.dataset, list(found))
+            raise ConfigError(f"the store has no dataset {spec.dataset!r}", where=place, hint=hint)
+        if stores.setdefault(spec.dataset, found) is not found:
+            raise ConfigError(
+                f"dataset {spec.dataset!r} stands with two stores", where=f"mixture {mixture.mixture}", hint="name one for all its rows"
+            )
+    tasks = [_open_task(spec, stores[spec.dataset]) for spec in mixture.heads]
+    return TrainingData(mixture, tuple(tasks), stores, rcond)
+
+
+def _with_places(mixture: Mixture, folder: Path) -> Mixture:
+    """The same with stores that are found from anywhere."""
+
+    def placed(spec: TaskSpec) -> TaskSpec:
+        here = spec.store is None or "://" in spec.store
+        return spec if here else spec.model_copy(update={"store": os.path.abspath(folder / str(spec.store))})
+
+    return mixture.model_copy(update={"heads": [placed(spec) for spec in mixture.heads]})
 
 
 def _open_task(spec: TaskSpec, store: Store) -> Task:

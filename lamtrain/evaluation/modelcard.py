@@ -62,7 +62,13 @@ def print_card(card: dict[str, Any]) -> None:
     print(f"{card['model']}: step {card['step']:,}, {card['frames_seen']:,} frames seen, {card['values']:,} values")
     print(f"  {len(elements)} elements: {' '.join(elements)}\n  units: {', '.join(f'{k} {v}' for k, v in card['units'].items())}")
     rows = [
-        [head, row["task"], row["weight"], ", ".join(row["datasets"]), "; ".join(t["functional"] or "unknown" for t in row["theory"])]
+        [
+            f"{head} (stale)" if row.get("stale") else head,
+            row["task"],
+            row["weight"],
+            ", ".join(row["datasets"]),
+            "; ".join(t["functional"] or "unknown" for t in row["theory"]),
+        ]
         for head, row in card["heads"].items()
     ]
     table("", ["head", "task", "weight", "datasets", "functional"], rows)

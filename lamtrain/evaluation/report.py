@@ -62,6 +62,8 @@ def test_model(
                 _say_theory(checkpoint, data, name)
             references = _references(checkpoint, model, name)
             heads[name], parities[name] = test_head(model, data, name, progress, split=split, references=references)
+            if dataset is None:
+                heads[name] |= _of_start(checkpoint.heads[name], split)
             _say_unscored(data, name, heads[name], split=split, references=references)
     result = {"model": str(model_path), "step": checkpoint.step, "split": split, "heads": heads, "weighted": weighted(heads)}
     output.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,12 @@ def test_model(
     if metrics.exists():
         draw_curves(metrics, data.heads, output / "curves.png")
     return result
+
+
+def _of_start(row: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What a fine-tuned head could do before its first step, and whether it was left behind."""
+    before = row.get("start", {}).get("before", {}).get(split)
+    return ({"stale": True} if row.get("stale") else {}) | ({} if before is None else {"before": before})
 
 
 def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: str | None) -> Mixture:
@@ -148,6 +156,13 @@ def table_of(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     columns = [
         column for kind in kinds_of({head: row["task"] for head, row in result["heads"].items()}).values() for column in kind.columns
     ]
-    rows = [[head, row["weight"], *(row.get(column.key) for column in columns)] for head, row in result["heads"].items()]
-    mean = ["weighted mean", None, *(result["weighted"].get(column.key) for column in columns)]
-    return ["head", "weight", *(column.title for column in columns)], [*rows, mean]
+    heads = result["heads"]
+    logged = {name for row in heads.values() for name in task_kind(row["task"]).logged}
+    past = [column for column in columns if column.key in logged] if any("before" in row for row in heads.values()) else []
+    rows = [
+        [f"{head} (stale)" if row.get("stale") else head, row["weight"], *(row.get(column.key) for column in columns)]
+        + [row.get("before", {}).get(column.key) for column in past]
+        for head, row in heads.items()
+    ]
+    mean = ["weighted mean", None, *(result["weighted"].get(column.key) for column in columns), *(None for _ in past)]
+    return ["head", "weight", *(column.title for column in columns), *(f"before: {column.title}" for column in past)], [*rows, mean]

@@ -39,6 +39,11 @@ class Shift:
     frames: int
     residual: float  # eV/atom, root mean square of what the shift leaves
 
+    @property
+    def rank(self) -> int:
+        """How many compositions of the fit are not combinations of others."""
+        return len(self.basis)
+
     def of(self, numbers: NDArray[np.uint8]) -> float | None:
         """eV of one structure; None where its composition is no combination of those of the fit."""
         counts = np.array([np.count_nonzero(numbers == z) for z in self.numbers.tolist()], np.float64)
@@ -67,7 +72,7 @@ class Shift:
         seen, alone = [SYMBOLS[z] for z in self.numbers.tolist()], {SYMBOLS[z]: value for z, value in self.alone.items()}
         return {
             "frames": self.frames,
-            "rank": len(self.basis),
+            "rank": self.rank,
             "shift_ev": alone,
             "collinear": [symbol for symbol in seen if symbol not in alone],
             "absent": [symbol for symbol in known if symbol not in seen],

@@ -21,7 +21,7 @@ def find_culprits(state: TrainState, frames: Frames) -> list[str]:
         if len(lines) < MOST_NAMED and (what := _not_finite(state, frames.part(f, f + 1))):
             head = list(state.model.config.heads)[int(frames.head[f])]
             lines.append(f"head {head}: {state.data.origin(frames, f)}: not finite: {what}")
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     return lines
 
 
@@ -31,7 +31,7 @@ def _not_finite(state: TrainState, frame: Frames) -> str | None:
     for name in ("positions", "cell", *(name for name, flag in flags.items() if flag.any())):
         if not np.isfinite(getattr(frame, name)).all():
             return name
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     model = state.model
     part = collate(frame, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms)
     loss = add_gradients(state, part, frames=1)

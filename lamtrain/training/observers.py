@@ -85,6 +85,7 @@ class Look:
 
     def __init__(self, out: Path, ranks: Ranks, log: MetricsFile | None, *, quiet: bool = True):
         self.out, self.ranks, self.log, self.quiet = out, ranks, log, quiet
+        self.table: dict[str, Row] = {}  # head -> errors on held-out frames, of the last time they were due
 
     def __call__(self, state: TrainState, row: Row) -> None:
         """Look where it is due."""
@@ -126,7 +127,7 @@ class Look:
     def _validate(self, state: TrainState) -> Row:
         model = state.shown.eval()
         table = evaluate(model, state.data, frames=state.config.validation.frames, at_once=state.config.batch.at_once)
-        value = score(table)
+        self.table, value = table, score(table)
         if value < state.best or math.isinf(value):  # nothing held out: the last is the best there is
             state.best = value
             save(state.snapshot(), self.out / "best.pt")

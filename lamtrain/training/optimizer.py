@@ -13,22 +13,27 @@ from lamdata.errors import ConfigError, SetupError
 from ..config import TrainConfig
 from ..model.lam import LamModel
 from ..recipe import OptimizerSpec
+from .lora import Lora
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
 
-def build_optimizer(model: LamModel, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: LamModel, config: TrainConfig, lora: Lora | None = None) -> torch.optim.Optimizer:
     """The optimizer over the parameters that are trained, in groups of one rate; raises ConfigError where a pattern names none.
 
     A parameter belongs to the first pattern of `start.lr_scale` that fits its name (`lamtrain/model/names.py`), else its rate is the schedule's.
+    The two factors of an update of low rank stand in place of their matrix.
     """
+    if lora is not None and config.optimizer.kind == "schedule_free":
+        raise ConfigError("schedule_free does not take updates of low rank", where="optimizer.kind", hint="adam, adamw or muon does")
     scales = {} if config.start is None else config.start.lr_scale
     groups: dict[float, dict[str, Parameter]] = {1.0: {}}
     unused = set(scales)
     for name, parameter in model.named_parameters():
         pattern = next((pattern for pattern in scales if fnmatch(name, pattern)), None)
         unused.discard(pattern or "")
-        groups.setdefault(scales[pattern] if pattern else 1.0, {})[name] = parameter
+        own = {name: parameter} if lora is None or name not in lora.weights else lora.of(name)
+        groups.setdefault(scales[pattern] if pattern else 1.0, {}).update(own)
     if unused:
         example = next(name for name, _ in model.named_parameters())
         raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lamdata.errors import ConfigError
+from lamdata.statistics import References
 from lamdata.stream import differences
 
 from ..checkpoint import Checkpoint
@@ -29,6 +30,18 @@ def refuse_another_run(config: TrainConfig, data: TrainingData, checkpoint: Chec
     found = [*_of_config(config, checkpoint), *_of_tasks(data, checkpoint), *_of_stream(data, checkpoint, stream)]
     if found:
         raise ConfigError(f"the run was started with {'; '.join(found)}", where=where, hint=HINT)
+
+
+def go_on_with_references(data: TrainingData, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Let `data` know the references that heads were adapted with; return what the checkpoint says of their start."""
+    started: dict[str, dict[str, Any]] = {}
+    for head in data.heads:
+        row = checkpoint.heads.get(head, {})
+        if "start" in row:
+            started[head] = {key: row[key] for key in ("start", "stale") if key in row}
+            if row.get("references") is not None:
+                data.take_references(head, References(**row["references"]))
+    return started
 
 
 def _of_config(config: TrainConfig, checkpoint: Checkpoint) -> Iterator[str]:
@@ -55,6 +68,8 @@ def _of_stream(data: TrainingData, checkpoint: Checkpoint, stream: dict[str, Any
     """What makes other batches; a checkpoint from before the stream was kept is compared by its lock."""
     if checkpoint.stream is not None:
         yield from differences(checkpoint.stream, stream)
+        if _measured(checkpoint.lock) != _measured(data.lock()):
+            yield "other heads of weight 0"
         return
     old, new = checkpoint.lock, data.lock()
     if old.get("mixture") and old["mixture"]["heads"] != new["mixture"]["heads"]:
@@ -62,3 +77,8 @@ def _of_stream(data: TrainingData, checkpoint: Checkpoint, stream: dict[str, Any
     for name, now in new["datasets"].items():
         if old["datasets"].get(name, now)["content_hash"] != now["content_hash"]:
             yield f"other frames of dataset {name!r}"
+
+
+def _measured(lock: dict[str, Any]) -> list[tuple[str, str]]:
+    """Heads and datasets that are measured only, of which the stream knows nothing."""
+    return [(row["head"], row["dataset"]) for row in (lock.get("mixture") or {"heads": []})["heads"] if not row["weight"]]

@@ -14,6 +14,7 @@ from ..data.mixture import TrainingData
 from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
 from .average import Average
+from .lora import Lora
 from .schedule import Schedule
 
 
@@ -28,9 +29,11 @@ class TrainState:
     schedule: Schedule
     metrics: Metrics  # errors since the last look
     average: Average | None = None  # weights that are shown in place of the latest
+    lora: Lora | None = None  # updates of low rank, where these are trained in place of their matrices
     runs: dict[str, int] = field(default_factory=dict)  # head -> frames of a slot of the stream, where these are not 1
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
+    started: dict[str, dict[str, Any]] = field(default_factory=dict)  # head of this run -> what it was taken from, and its errors before
     losses: list[float] = field(default_factory=list)  # since the last look
     shares: dict[str, float] = field(default_factory=dict)  # head -> sum of what it gave to the descriptor's gradient, since the last look
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
@@ -62,6 +65,15 @@ class TrainState:
         every = self.config.shares_every
         return every is not None and (self.step + 1) % every == 0
 
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """All that may have a gradient when a step is taken, in the order of the model."""
+        return [*self.model.parameters(), *([] if self.lora is None else self.lora.parameters())]
+
+    def forget_gradients(self) -> None:
+        """Before those of the next batch are added."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
     def snapshot(self) -> Checkpoint:
         """The run as it stands."""
         lock = self.data.lock()
@@ -73,6 +85,7 @@ class TrainState:
             lock=lock,
             train_config=self.config.model_dump(mode="json"),
             optimizer=self.optimizer.state_dict(),
+            lora=None if self.lora is None else self.lora.state(),
             step=self.step,
             position=self.position,
             stream=self.stream,
@@ -92,6 +105,8 @@ class TrainState:
             self.average.restore(checkpoint.model, steps=checkpoint.step)
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.lora is not None and checkpoint.lora is not None:
+            self.lora.restore(checkpoint.lora)
         self.step, self.position, self.skipped = checkpoint.step, checkpoint.position, checkpoint.skipped
         self.threads = self.config.threads or checkpoint.threads
         self.looked = checkpoint.step if checkpoint.looked is None else checkpoint.looked
@@ -114,4 +129,5 @@ class TrainState:
             "datasets": names,
             "theory": [datasets[name]["theory"] for name in names],
             "references": None if references is None else references.to_json(),
+            **self.started.get(head, {}),
         }

@@ -55,14 +55,14 @@ def train_step(
     """
     config, model = state.config, state.model
     set_rate(state.optimizer, state.schedule.rate(state.step))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     metrics = Metrics(state.metrics.heads)
     limit = math.inf if config.clip_norm is None else config.clip_norm
     shares: dict[str, torch.Tensor] = {}
     if config.step.clip == "per_head":
         assert drawn is not None, "the caller knows what was drawn"
         loss, shares = _add_by_head(state, parts, drawn=drawn, ranks=ranks, limit=limit, metrics=metrics)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf)
+        norm = _norm(state, math.inf)
     else:
         if drawn is not None and whole is not None and len(drawn) > 1:
             shares = _measure(state, whole, drawn=drawn, ranks=ranks)
@@ -70,15 +70,16 @@ def train_step(
         for part in parts:
             loss = loss + add_gradients(state, part, frames=frames, metrics=metrics)
         ranks.sum_gradients(model)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
         if drawn is not None and len(drawn) == 1:
             shares = dict.fromkeys(drawn, norm_on_descriptor(model))
-        else:
-            shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
+        norm = _norm(state, limit)
+        shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
     agreed = ranks.agree(loss, stop=stop)
     taken = Taken(loss=agreed.loss, norm=float(norm), stop=agreed.stop)
     if taken.finite:
         state.optimizer.step()
+        if state.lora is not None:
+            state.lora.merge()
         if state.average is not None:
             state.average.update(model)
         state.metrics.merge(metrics)
@@ -89,6 +90,13 @@ def train_step(
             state.truncated[0] += max(part.truncated.values())
             state.truncated[1] += part.natoms_total
     return taken
+
+
+def _norm(state: TrainState, limit: float) -> torch.Tensor:
+    """The norm of the gradient of what is trained, limited; heads limited by themselves were so on the matrices, before factors of low rank."""
+    if state.lora is not None:
+        state.lora.take_gradients()
+    return torch.nn.utils.clip_grad_norm_(state.parameters(), limit)
 
 
 def _add_by_head(
@@ -112,7 +120,7 @@ def _measure(state: TrainState, whole: Frames, *, drawn: Mapping[str, int], rank
     frames = split_by_head(whole, at_once=state.config.batch.at_once)
     parts = [collate(part, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms) for part in frames]
     _, shares = _add_by_head(state, parts, drawn=drawn, ranks=ranks, limit=math.inf)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     return shares
 
 
@@ -159,7 +167,7 @@ def step_in_memory(
 def _try_first(state: TrainState, frames: Frames, atoms: int) -> None:
     """The memory of a step on the first frames that have `atoms` atoms at most, or on the first alone, without the step."""
     some = frames.part(0, max(1, int(np.searchsorted(frames.starts, atoms, side="right")) - 1))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     model = state.model
     add_gradients(state, collate(some, model.config, dtype=state.dtype, chunk_atoms=model.chunk_atoms), frames=len(some))
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()

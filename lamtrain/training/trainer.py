@@ -26,7 +26,8 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
 from ..files import replace_file
-from ..runlog import MetricsFile, read_metrics
+from ..runlog import MetricsFile, flatten, read_metrics
+from .before import measure_before, say_after, validation_before
 from .blame import find_culprits
 from .board import Board
 from .observers import Checkpoints, Look, Observer
@@ -92,18 +93,29 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         if fresh:
             clear(out)
         _write_config(state, out)
-    shares = state.config.shares_every is not None
-    log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked, shares=shares) if ranks.first else None
-    look = Look(out, ranks, log, quiet=quiet)
+        if state.step == 0 and state.started:
+            measure_before(state)
+    look = Look(out, ranks, _open_log(state, out) if ranks.first else None, quiet=quiet)
     board = Board(state.data.heads)
-    if log is not None:
-        log.sinks += [*open_sinks(state.config, out, read_metrics(log.path)), board]
+    if look.log is not None:
+        look.log.sinks += [*open_sinks(state.config, out, read_metrics(look.log.path)), board]
     checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
     _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
+    if ranks.first and not quiet:
+        say_after(state, look.table)
+
+
+def _open_log(state: TrainState, out: Path) -> MetricsFile:
+    """metrics.csv up to the last look; that of a run that was adapted begins with what the heads could do before."""
+    shares = state.config.shares_every is not None
+    log = MetricsFile(out / "metrics.csv", state.data.heads, after=state.looked, shares=shares)
+    if state.looked == 0 and (before := validation_before(state)):
+        log.append({"step": 0} | flatten(before, "validation", state.data.heads))
+    return log
 
 
 def _left_alone(state: TrainState, out: Path, *, quiet: bool) -> Path:
@@ -145,7 +157,7 @@ def _loop(
         for parts, frames, position in feed:
             if state.threads is None:
                 state.threads = settle_threads(state, parts, ranks, quiet=quiet)
-            drawn = state.data.drawn(stream, state.position, position) if by_head or state.measures_shares else None
+            drawn = state.data.slots_of_heads(stream, state.position, position) if by_head or state.measures_shares else None
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked, drawn=drawn)
             if taken.finite:
                 state.step += 1
@@ -175,11 +187,11 @@ def settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet
         return count
 
     def step() -> None:
-        state.optimizer.zero_grad(set_to_none=True)
+        state.forget_gradients()
         add_gradients(state, parts[0], frames=parts[0].nframes)
 
     chosen = choose_threads(step)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.forget_gradients()
     if not quiet:
         print(f"threads: {chosen}", file=sys.stderr)
     return chosen.count

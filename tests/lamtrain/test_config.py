@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamdata.errors import ConfigError, LamError
-from lamtrain.config import BatchSpec, LossSpec, ModelSpec, TrainConfig, read_config, schedule_for, write_config
+from lamtrain.config import BatchSpec, LossSpec, ModelSpec, TrainConfig, read_config
+from lamtrain.proposed import schedule_for, write_config
 from lamtrain.tasks import task_kind
 
 LEAST = "train: t\nmixture: m.yaml\nstore: s.zarr\nsteps: 3\n"

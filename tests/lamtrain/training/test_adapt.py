@@ -11,7 +11,7 @@ import torch
 
 from lamdata.errors import ConfigError
 from lamtrain.checkpoint import load
-from lamtrain.config import StartSpec, TrainConfig, read_config
+from lamtrain.config import StartSpec, TrainConfig
 from lamtrain.data.batch import collate
 from lamtrain.data.mixture import TrainingData, open_training_data
 from lamtrain.training.start import adapted_model
@@ -21,13 +21,6 @@ MIXTURE = """mixture: mine
 heads:
   - {head: mine, dataset: %s, task: energy_force}
 """
-
-
-@pytest.fixture(scope="module")
-def parent(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with heads bulk, cluster and crystals."""
-    config = read_config(small / "train.yaml", overrides=["steps=2", "checkpoint_every=2", "precision=float64"])
-    return train(config, out=tmp_path_factory.mktemp("parent") / "run", device="cpu", quiet=True) / "last.pt"
 
 
 def mixture(small: Path, folder: Path, dataset: str = "cluster") -> Path:
@@ -48,8 +41,8 @@ def config_of(small: Path, folder: Path, parent: Path, dataset: str = "cluster",
 def adapted(config: TrainConfig) -> tuple[torch.nn.Module, dict, TrainingData]:
     data = open_training_data(config.mixture, config.store)
     assert config.start is not None
-    model, others = adapted_model(config, config.start, data)
-    return model.eval(), others, data
+    found = adapted_model(config, config.start, data, quiet=True)
+    return found.model.use_kernels("plain"), found.others, data
 
 
 def test_forces_are_the_parents_to_the_bit_and_energies_differ_by_the_references_alone(small: Path, parent: Path, tmp_path: Path) -> None:

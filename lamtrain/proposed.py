@@ -1,0 +1,79 @@
+"""The config that `lamtrain init` writes: what differs from the defaults, with a schedule that suits the number of steps."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lamdata.errors import ConfigError
+
+from .config import LossSpec, Size
+from .recipe import LearningRateSpec
+from .tasks import Pair
+
+FINE = 0.3  # rate of a fine-tune by that of a new model of as many steps: of 0.1, 0.3 and 1, best for forces or within 3% of it (docs/fine-tune.md)
+
+
+def write_config(
+    path: Path,
+    *,
+    name: str,
+    mixture: Path,
+    store: str,
+    size: Size,
+    steps: int,
+    start: Mapping[str, tuple[str, str]] | None = None,
+    model: Path | None = None,
+) -> None:
+    """Write a config that holds only what differs from the defaults; paths become relative to it.
+
+    With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason), and the rate is a fine-tune's.
+    """
+    refuse_written(path)
+    rate, loss = schedule_for(steps, size)
+    if model is None:
+        network = {"model": f"{{size: {size}}}"}
+    else:
+        rate = rate.model_copy(update={"start": FINE * rate.start, "stop": FINE * rate.stop})
+        heads = "".join(f"\n    {head}: {source}  # {reason}" for head, (source, reason) in (start or {}).items())
+        network = {"start": f"\n  model: {_from(model, path.parent)}\n  heads:{heads}\n  references: change\n  train: all"}
+    lines = {
+        "train": name,
+        "mixture": _from(mixture, path.parent),
+        "store": store if "://" in store else _from(Path(store), path.parent),
+        **network,
+        "steps": steps,
+        "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
+        "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{key}:{'' if str(value).startswith(chr(10)) else ' '}{value}\n" for key, value in lines.items()))
+
+
+def refuse_written(path: Path) -> None:
+    """Raise ConfigError where a config stands already."""
+    if path.exists():
+        raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
+
+
+def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
+    """A schedule that learns within `steps`: that of DPA-2's pre-training at a million, a higher rate that falls less for a short run.
+
+    The rate goes as steps^-0.4 and falls by 2 to 3.8 decades; energies weigh more in a short run, which never sees small rates for long.
+    Larger networks than `tiny` take half the rate.
+    """
+    long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
+    start = min(2e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") or long == 1.0 else 0.5)
+    rate = LearningRateSpec(start=start, stop=start * 10 ** -(2 + 1.756 * long))
+    energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
+    return rate, LossSpec(energy=energy, force=force)
+
+
+def _pair(pair: Pair) -> str:
+    return f"[{pair[0]:.3g}, {pair[1]:.3g}]"
+
+
+def _from(path: Path, folder: Path) -> str:
+    return os.path.relpath(path, folder)
