@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from .augment import Augmentation
-from .elements import SYMBOLS
 from .errors import ConfigError, ConfigErrors
 from .fields import Held, Name, SplitName, check_atoms, check_keys, check_unit, known_task
+from .keep import KeepSpec
 from .located import Places, Spec, did_you_mean, read_yaml, spot_of, validate
 from .theory import Theory
 from .units import ENERGY, FORCE, LENGTH, STRESS
@@ -205,33 +205,6 @@ class Card(Spec):
 
 
 TaskName = Annotated[str, AfterValidator(known_task)]
-
-
-class KeepSpec(Spec):
-    """Which frames of a dataset are used; what is left out keeps all. The same filters as of `lamdata select` and `open_dataset`."""
-
-    elements: list[str] | None = None
-    """Frames made of nothing but these elements."""
-    natoms: tuple[int, int] | None = None
-    """Frames of these numbers of atoms, smallest and largest."""
-    max_force: float | None = Field(default=None, ge=0)
-    """Frames whose forces are known and none larger, eV/Å."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> KeepSpec:
-        if wrong := [symbol for symbol in self.elements or [] if symbol not in SYMBOLS[1:]]:
-            raise ValueError(f"{wrong[0]!r} is no element")
-        if self.natoms is not None and not 1 <= self.natoms[0] <= self.natoms[1]:
-            raise ValueError(f"natoms is {list(self.natoms)}: give the smallest and the largest number")
-        return self
-
-    @property
-    def words(self) -> str:
-        """In a few words, as a part of a name."""
-        elements = f"elements {' '.join(self.elements)}" if self.elements else None
-        natoms = f"natoms {self.natoms[0]}-{self.natoms[1]}" if self.natoms else None
-        force = None if self.max_force is None else f"forces up to {self.max_force:g}"
-        return ", ".join(filter(None, (elements, natoms, force)))
 
 
 class TaskSpec(Spec):

@@ -80,7 +80,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         frame
         frames theory images fields
         distances
-        augment places
+        augment places keep
         catalog
         sources checks statistics
         energy_work plausibility reading
