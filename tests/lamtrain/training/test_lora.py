@@ -70,7 +70,7 @@ def test_the_gradients_of_the_factors_are_those_of_autograd() -> None:
 
 
 def factors(lora: Lora) -> list[tuple[str, torch.nn.Parameter, torch.nn.Parameter]]:
-    return [(name, *lora.of(name)) for name in lora.weights]
+    return [(name, *lora.of(name).values()) for name in lora.weights]
 
 
 class Energy(torch.nn.Module):

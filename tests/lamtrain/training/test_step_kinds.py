@@ -55,7 +55,7 @@ def first_batch(state: TrainState, count: int) -> tuple[Frames, dict[str, int]]:
     """The frames of the first `count` slots, and what they were drawn for."""
     with state.data.stream(seed=1, batch_frames=count, batch_atoms=None, runs=state.runs) as stream:
         frames = state.data.with_model_heads(next(iter(stream)))
-        return frames, state.data.drawn(stream, 0, count)
+        return frames, state.data.slots_of_heads(stream, 0, count)
 
 
 def gradients(state: TrainState) -> dict[str, torch.Tensor]:
@@ -150,7 +150,7 @@ def test_a_draw_is_frames_of_one_head(small: Path, data: TrainingData, draws: in
     with data.stream(seed=1, batch_frames=draws, batch_atoms=None, runs=runs) as stream:
         for step, frames in zip(range(40), stream):
             counts = Counter(np.array(list(data.heads))[data.with_model_heads(frames).head].tolist())
-            drawn = data.drawn(stream, step * draws, (step + 1) * draws)
+            drawn = data.slots_of_heads(stream, step * draws, (step + 1) * draws)
             assert counts == {head: count * sizes[head] for head, count in drawn.items()} and stream.position == (step + 1) * draws
             seen.update(drawn)
     assert seen["bulk"] > max(seen["cluster"], seen["crystals"]) and len(seen) == 3
