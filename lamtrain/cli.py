@@ -173,7 +173,11 @@ def test(
     from .device import device_of
     from .evaluation.report import table_of, test_model
 
-    place = device_of(device)
+    place, crystals = device_of(device), None
+    if structures:
+        from .properties.report import read_structures
+
+        crystals = read_structures(structures)
     part = "-".join([split, *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
     folder = output or (model.parent if part == "test" else model.parent / part)
     result = test_model(model, store, output=folder, head=head, dataset=dataset, split=split, device=place, quiet=quiet)
@@ -182,8 +186,18 @@ def test(
     if wanted:
         from .properties.report import add_properties, failures, table_of_properties
 
-        how = {"properties": wanted, "structures": structures or (), "dataset": dataset, "split": split}
-        result = add_properties(result, model, store, output=folder, device=place, quiet=quiet, **how)
+        result = add_properties(
+            result,
+            model,
+            store,
+            output=folder,
+            properties=wanted,
+            structures=crystals,
+            dataset=dataset,
+            split=split,
+            device=place,
+            quiet=quiet,
+        )
         if not json:
             table("crystals", *table_of_properties(result["properties"]))
         if failed := failures(result["properties"]):

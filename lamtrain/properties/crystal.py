@@ -24,19 +24,21 @@ def relax(atoms: Atoms, calculator: Any, *, cell: Literal["free", "volume", "fix
     Forces on atoms and on the cell are both below `fmax`: a crystal whose atoms are held by symmetry is not at rest before its cell is.
     Raises DataError where that is not reached, or the cell is no longer what it was: energies without a minimum end in a point or in a gas.
     """
-    from ase.filters import FrechetCellFilter
-    from ase.optimize import LBFGS
+    from ase import filters, optimize
 
-    moved: Any = atoms.copy()
+    given: Any = atoms
+    moved: Any = given.copy()
     moved.calc = calculator
-    target = moved if cell == "fixed" else FrechetCellFilter(moved, constant_volume=cell == "volume")
+    free_cell: Any = filters.FrechetCellFilter
+    optimizer: Any = optimize.LBFGS
+    target = moved if cell == "fixed" else free_cell(moved, constant_volume=cell == "volume")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="logm result may be inaccurate")  # of scipy, at 1e-12
-        done = LBFGS(target, logfile=None, maxstep=0.1).run(fmax=fmax, steps=STEPS)
+        done = optimizer(target, logfile=None, maxstep=0.1).run(fmax=fmax, steps=STEPS)
     if not done:
         worst = float(np.sqrt(np.square(target.get_forces()).sum(1).max()))
         raise DataError(f"not at rest after {STEPS} steps of relaxation: largest force {worst:.2g}, wanted {fmax:g} eV/Å")
-    ratio = abs(moved.cell.volume / atoms.cell.volume)  # type: ignore[attr-defined]
+    ratio = abs(moved.cell.volume / given.cell.volume)
     if not 1 / FAR < ratio < FAR:
         raise DataError(f"the relaxation changed the volume {ratio:.2g} times")
     return moved  # type: ignore[no-any-return]
@@ -86,9 +88,10 @@ def describe(crystal: Atoms) -> dict[str, Any]:
 
 
 def _cellpar(cell: Any) -> Any:
-    from ase.geometry import cell_to_cellpar
+    from ase import geometry
 
-    return cell_to_cellpar(cell)
+    parameters: Any = geometry.cell_to_cellpar
+    return parameters(cell)
 
 
 def repeat_to(crystal: Atoms, *, height: float, atoms: int = 1) -> tuple[int, int, int]:

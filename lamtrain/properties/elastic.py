@@ -46,7 +46,8 @@ def _stresses(crystal: Any, calculator: Any, column: int, amount: float) -> tupl
     strained.set_cell(crystal.cell[:] @ (np.eye(3) + strain), scale_atoms=True)
     strained.calc = calculator
     before = strained.get_stress()
-    return before, relax(strained, calculator, cell="fixed", fmax=LOOSE).get_stress()  # type: ignore[attr-defined]
+    at_rest: Any = relax(strained, calculator, cell="fixed", fmax=LOOSE)
+    return before, at_rest.get_stress()
 
 
 def _symmetric(tensor: NDArray[np.float64]) -> NDArray[np.float64]:

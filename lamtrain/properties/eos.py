@@ -22,10 +22,12 @@ def measure(crystal: Atoms, calculator: Any) -> dict[str, Any]:
 
     Raises DataError where a relaxation does not end, or the energies have no minimum among the volumes.
     """
-    from ase.eos import EquationOfState
+    from ase import eos
     from ase.units import GPa
 
     given: Any = crystal
+    equation_of_state: Any = eos.EquationOfState
+    strained: Any
     volumes, energies = [], []
     for ratio in np.linspace(1 - RANGE, 1 + RANGE, POINTS):
         strained = given.copy()
@@ -35,7 +37,7 @@ def measure(crystal: Atoms, calculator: Any) -> dict[str, Any]:
         energies.append(float(strained.get_potential_energy() / len(given)))
     if np.argmin(energies) in (0, POINTS - 1):
         raise DataError(f"energies have no minimum within {RANGE:.0%} of the volume at rest")
-    fit = EquationOfState(volumes, energies, eos="birchmurnaghan")
+    fit = equation_of_state(volumes, energies, eos="birchmurnaghan")
     volume, energy, modulus = fit.fit(warn=False)
     left = np.array(energies) - np.array([_energy_at(v, fit.eos_parameters) for v in volumes])
     return {
@@ -50,9 +52,10 @@ def measure(crystal: Atoms, calculator: Any) -> dict[str, Any]:
 
 
 def _energy_at(volume: Any, parameters: Any) -> Any:
-    from ase.eos import birchmurnaghan
+    from ase import eos
 
-    return birchmurnaghan(volume, *parameters)
+    curve: Any = eos.birchmurnaghan
+    return curve(volume, *parameters)
 
 
 def draw(axis: Any, found: dict[str, Any]) -> None:

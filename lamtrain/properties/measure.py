@@ -40,7 +40,7 @@ def chosen(names: str | Sequence[str]) -> list[str]:
     wanted = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     for name in wanted:
         if name not in PROPERTIES:
-            raise ConfigError(f"no property {name!r}", where="properties", hint=did_you_mean(name, PROPERTIES))
+            raise ConfigError(f"no property {name!r}", where="properties", hint=did_you_mean(name, list(PROPERTIES)))
     if not wanted:
         raise ConfigError("no property is named", where="properties", hint=f"some of: {','.join(PROPERTIES)}")
     return wanted

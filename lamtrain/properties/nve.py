@@ -42,7 +42,7 @@ def measure(crystal: Atoms, calculator: Any, *, steps: int | None = None, timest
         energies.append(float(atoms.get_total_energy() / len(atoms)))
         temperatures.append(float(atoms.get_temperature()))
 
-    run = VelocityVerlet(atoms, timestep=timestep * units.fs)
+    run: Any = VelocityVerlet(atoms, timestep=timestep * units.fs)
     run.attach(look)
     stopped = None
     try:

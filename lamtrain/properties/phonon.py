@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 title = "phonons"
 DISPLACEMENT, HEIGHT = 0.015, 12.0  # Å; as matcalc, and faces of a supercell so far apart at least
-MESH = 40.0  # Å: a mesh in reciprocal space has as many points as cells reach so far, and an even number, so that it has the faces of the zone
+MESH = (
+    40.0  # Å: a mesh in reciprocal space has as many points as cells reach so far, and an even number, so that it has the faces of the zone
+)
 IMAGINARY = -0.05  # THz: below it a mode is imaginary; above, it is the acoustic ones at their zero
 STILL = 1e-3  # THz: the acoustic modes at their zero, which have no heat of their own
 ROOM, HOTTEST = 300.0, 1000.0  # K

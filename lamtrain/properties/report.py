@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamdata import read_frames
-from lamdata.elements import NUMBERS
+from lamdata.elements import NUMBERS, SYMBOLS
 from lamdata.errors import DataError
 from lamdata.frame import Frame, Rejection
 from lamdata.progress import Progress
@@ -48,7 +48,7 @@ def add_properties(
     *,
     output: Path,
     properties: str | Sequence[str],
-    structures: Sequence[str] = (),
+    structures: Mapping[str, Frame] | None = None,
     dataset: str | None = None,
     split: str = "test",
     device: torch.device | str = "cpu",
@@ -56,15 +56,14 @@ def add_properties(
 ) -> dict[str, Any]:
     """Measure the energy heads of `result`, which `test_model` gave, in float64; write test.json with them, and properties-HEAD.png.
 
-    `structures` are files in any format that is read; without them, of each head that frame of the split, periodic in all directions,
-    whose energy by atom lies lowest above its reference energies. Raises DataError where there is no structure for any head.
+    `structures` have names; without them, of each head that frame of the split, periodic in all directions, whose energy by atom lies
+    lowest above its reference energies. Raises DataError where there is no structure for any head.
     """
     wanted = chosen(properties)
     model = load_model(model_path, device=str(device), dtype="float64", kernels="auto")
     heads = [head for head in result["heads"] if head in model.heads]
     if structures:
-        given = read_structures(structures)
-        asked = {head: {name: frame for name, frame in given.items() if _knows(model, head, name, frame)} for head in heads}
+        asked = {head: {name: frame for name, frame in structures.items() if _knows(model, head, name, frame)} for head in heads}
     else:
         data = open_tasks(what_to_test(load(model_path), model_path, heads[0] if len(heads) == 1 else None, dataset), store)
         asked = {head: lowest_frame(model, data, head, split=split) for head in heads}
@@ -99,7 +98,7 @@ def read_structures(paths: Sequence[str]) -> dict[str, Frame]:
 
 
 def _knows(model: Model, head: str, name: str, frame: Frame) -> bool:
-    strange = sorted(set(frame.to_ase().get_chemical_symbols()) - set(model.elements[head]))
+    strange = sorted({SYMBOLS[z] for z in frame.numbers.tolist()} - set(model.elements[head]))
     if strange:
         print(f"note: head {head} does not know {', '.join(strange)}: {name} is not measured with it", file=sys.stderr)
     return not strange
@@ -127,7 +126,10 @@ def table_of_properties(found: dict[str, dict[str, dict[str, Any]]]) -> tuple[li
     """Titles and rows: a row a head and structure, a column a number that at least one of them has."""
     rows = [(head, name, values) for head, structures in found.items() for name, values in structures.items()]
     columns = {title: where for title, where in SHOWN.items() if any(_number(values, *where) is not None for _, _, values in rows)}
-    cells = [[head, name, values["crystal"].get("formula"), *(_number(values, *where) for where in columns.values())] for head, name, values in rows]
+    cells = [
+        [head, name, values["crystal"].get("formula"), *(_number(values, *where) for where in columns.values())]
+        for head, name, values in rows
+    ]
     return ["head", "structure", "formula", *columns], cells
 
 

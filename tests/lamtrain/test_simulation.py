@@ -14,7 +14,8 @@ from ase import Atoms, units  # noqa: E402
 from ase.build import bulk  # noqa: E402
 
 from lamdata.errors import ConfigError, DataError  # noqa: E402
-from lamtrain import Calculator, TorchSimModel  # noqa: E402
+from lamtrain import Calculator  # noqa: E402
+from lamtrain.simulation import TorchSimModel  # noqa: E402
 from tests.lamtrain.model_cases import structure  # noqa: E402
 from tests.lamtrain.prediction_cases import TWO, write_model  # noqa: E402
 
@@ -65,9 +66,7 @@ def test_it_passes_the_check_that_torch_sim_has_for_models(tmp_path: Path) -> No
 
 def test_structures_move_together_as_each_would_alone(path: Path) -> None:
     atoms, model = several(), TorchSimModel(path, device="cpu", dtype="float64")
-    together, alone = (
-        [one for some in parts for one in _moved(some, model)] for parts in ([atoms], [[one] for one in atoms])
-    )
+    together, alone = ([one for some in parts for one in _moved(some, model)] for parts in ([atoms], [[one] for one in atoms]))
     for one, other, start in zip(together, alone, atoms, strict=True):
         np.testing.assert_allclose(one.positions, other.positions, atol=1e-10)
         assert len(start) == 1 or np.abs(one.positions - start.positions).max() > 1e-4

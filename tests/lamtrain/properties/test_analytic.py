@@ -224,7 +224,9 @@ def test_a_cell_that_falls_together_is_no_crystal() -> None:
 
 def test_forces_that_vanish_by_symmetry_are_no_rest() -> None:
     squeezed = find_crystal(copper(3.4), EMT())
-    assert np.abs(squeezed.get_stress()).max() / units.GPa < 0.01 and squeezed.cell.cellpar()[0] == pytest.approx(3.59 / np.sqrt(2), abs=0.01)
+    assert np.abs(squeezed.get_stress()).max() / units.GPa < 0.01 and squeezed.cell.cellpar()[0] == pytest.approx(
+        3.59 / np.sqrt(2), abs=0.01
+    )
 
 
 def test_only_a_crystal_of_one_element_has_a_vacancy() -> None:

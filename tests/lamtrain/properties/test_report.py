@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk, molecule
+from ase import Atoms
+from ase.build import bulk
 from ase.io import write
 
 from lamtrain.checkpoint import load, save
@@ -20,8 +21,8 @@ from lamtrain.data.mixture import open_tasks
 from lamtrain.evaluation.report import what_to_test
 from lamtrain.prediction.model import load_model
 from lamtrain.properties.report import SHOWN, lowest_frame, table_of_properties
-from tests.lamtrain.evaluation.test_held_out import Called, bring, mixture, write_metal
 from tests.lamtrain.evaluation.test_held_out import TRAIN as CONFIG
+from tests.lamtrain.evaluation.test_held_out import Called, bring, mixture, write_metal
 from tests.test_errors import call
 
 
@@ -47,7 +48,9 @@ def model(metals: Path, lamtrain: Callable[..., Called]) -> str:
     if not path.exists():
         assert lamtrain("train", "train.yaml")[0] == 0
         trained = load(metals / "runs/metals/best.pt")
-        silent = {name: value * 0 if name.startswith("heads.") and not name.endswith("bias") else value for name, value in trained.model.items()}
+        silent = {
+            name: value * 0 if name.startswith("heads.") and not name.endswith("bias") else value for name, value in trained.model.items()
+        }
         save(replace(trained, model=silent), path)
     return "runs/metals/free.pt"
 
@@ -80,7 +83,19 @@ def test_what_cannot_be_measured_is_said_and_written_with_exit_code_one(metals: 
 def test_files_of_any_format_are_measured_and_strange_elements_are_said(metals: Path, model: str, lamtrain: Callable[..., Called]) -> None:
     write(metals / "mine.vasp", bulk("Cu", "bcc", a=2.9))
     write(metals / "gold.xyz", bulk("Au"))
-    asked = ("test", model, "metals.zarr", "--properties", "elastic", "--structures", "mine.vasp", "--structures", "gold.xyz", "-o", "files")
+    asked = (
+        "test",
+        model,
+        "metals.zarr",
+        "--properties",
+        "elastic",
+        "--structures",
+        "mine.vasp",
+        "--structures",
+        "gold.xyz",
+        "-o",
+        "files",
+    )
     code, _, (line,) = lamtrain(*asked)
     assert code == 0 and line.startswith("note: head metals does not know Au: gold.xyz#0 is not measured")
     (found,) = json.loads((metals / "files/test.json").read_text())["properties"]["metals"].values()
@@ -101,7 +116,7 @@ def test_what_is_asked_wrongly_is_one_line(
     more: tuple[str, ...], code: int, words: str, metals: Path, model: str, lamtrain: Callable[..., Called]
 ) -> None:
     write(metals / "gold.xyz", bulk("Au"))
-    write(metals / "water.xyz", molecule("Cu2"))
+    write(metals / "water.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]]))
     found, _, lines = lamtrain("test", model, "metals.zarr", "-o", "wrong", *more)
     assert found == code and words in lines[-1] and lines[-1].startswith("error:")
 
