@@ -60,7 +60,15 @@ threads: 1
 
 
 def main(data: Path, work: Path, steps: int) -> None:
-    """All of it, in order."""
+    """From the raw files to the pages."""
+    train(data, work, steps)
+    out = {"steps": steps, **measure_all(work)}
+    (DOCS / "properties.json").write_text(json.dumps(out, indent=1) + "\n")
+    print(json.dumps(out, indent=1))
+
+
+def train(data: Path, work: Path, steps: int) -> None:
+    """Cards, store, model, and its errors."""
     work.mkdir(parents=True, exist_ok=True)
     for symbol in CRYSTALS:
         for part in ("training", "test"):
@@ -71,6 +79,10 @@ def main(data: Path, work: Path, steps: int) -> None:
     call(work, "lamdata", "ingest", "mlearn-si.yaml", "mlearn-mo.yaml", "-o", "mlearn.zarr")
     call(work, "lamtrain", "train", "train.yaml")
     call(work, "lamtrain", "test", "runs/mlearn/best.pt", "mlearn.zarr")
+
+
+def measure_all(work: Path) -> dict[str, Any]:
+    """Errors, constants from the strained crystals of the data, and properties; two pictures."""
     errors = json.loads((work / "runs/mlearn/test.json").read_text())["heads"]
     rows, pulled, out = {}, {}, {}
     for symbol, atoms in CRYSTALS.items():
@@ -82,8 +94,7 @@ def main(data: Path, work: Path, steps: int) -> None:
         out[symbol] = {"errors": errors[symbol], "held_from_the_same_frames_gpa": constants, "properties": without_series(rows[symbol])}
     draw_properties(rows, DOCS / "properties.png")
     draw_strains(pulled, DOCS / "properties-strain.png")
-    (DOCS / "properties.json").write_text(json.dumps({"steps": steps, **out}, indent=1) + "\n")
-    print(json.dumps(out, indent=1))
+    return out
 
 
 def call(work: Path, module: str, *words: str) -> None:
@@ -141,4 +152,4 @@ def draw_strains(pulled: dict[str, dict[str, Any]], path: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve(), int(sys.argv[3]) if len(sys.argv) == 4 else 10_000)
+    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve(), int(sys.argv[3]) if len(sys.argv) == 4 else 5000)
