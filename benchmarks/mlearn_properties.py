@@ -86,7 +86,7 @@ def measure_all(work: Path) -> dict[str, Any]:
     errors = json.loads((work / "runs/mlearn/test.json").read_text())["heads"]
     rows, pulled, out = {}, {}, {}
     for symbol, atoms in CRYSTALS.items():
-        calculator = Calculator(work / "runs/mlearn/best.pt", head=symbol, dtype="float64", device="cpu")
+        calculator = Calculator(work / "runs/mlearn/best.pt", head=symbol, dtype="float64", device="cpu", kernels="auto")
         rows[symbol] = measure(atoms, calculator)
         frames = [frame for part in ("training", "test") for frame in read(work / f"{symbol}-{part}.xyz", ":")]
         pulled[symbol] = {kind: strained(frames, calculator, mode[symbol]) for kind, mode in (("pull", PULL), ("shear", SHEAR))}
