@@ -62,7 +62,8 @@ threads: 1
 def main(data: Path, work: Path, steps: int) -> None:
     """From the raw files to the pages."""
     train(data, work, steps)
-    out = {"steps": steps, **measure_all(work)}
+    found = json.dumps({"steps": steps, **measure_all(work)})
+    out = json.loads(found, parse_float=lambda number: round(float(number), 9))
     (DOCS / "properties.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
 
