@@ -75,7 +75,7 @@ def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
     from ase.data.colors import jmol_colors
 
     columns = min(len(frames), 4)
-    figure, axes = _figure(-(-len(frames) // columns), columns)
+    figure, axes = new_figure(-(-len(frames) // columns), columns)
     for axis in axes.ravel()[len(frames) :]:
         axis.axis("off")
     for axis, (label, predicted) in zip(axes.ravel(), frames):
@@ -97,7 +97,7 @@ def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
         axis.set_aspect("equal")
         axis.set(xlabel="x (Å)", ylabel="y (Å)")
         axis.margins(0.15)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
