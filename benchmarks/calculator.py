@@ -1,10 +1,12 @@
-"""Steps of a simulation with and without a skin on the neighbour list, in turn; prints CPU times and ratios as JSON.
+"""Steps of a simulation with and without a skin on the neighbour list, in turn, and what a step is made of; prints CPU times and ratios as JSON.
 
-python benchmarks/calculator.py [MODEL.pt [HEAD]]        without a model: the sizes of lamtrain init, with random weights
+python benchmarks/calculator.py [--waters 64,1000] [--sizes student,tiny,small] [MODEL.pt [HEAD]]
+without a model: sizes of lamtrain init, with random weights
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -19,11 +21,15 @@ from ase.build import molecule
 from ase.md.langevin import Langevin
 
 from lamdata.errors import SetupError
+from lamdata.frames import Frames
 from lamtrain import Calculator, load_model
 from lamtrain.checkpoint import Checkpoint, save
-from lamtrain.data.neighbors import SkinList, find_neighbors
+from lamtrain.data.batch import Batch, collate
+from lamtrain.data.neighbors import Edges, SkinList, find_neighbors
 from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel
+from lamtrain.prediction.model import Model
+from lamtrain.prediction.structures import as_frame
 
 LIST_STEPS, MODEL_STEPS, ROUNDS = 200, 3, 5
 SKINS = (0.5, 1.0, 2.0)
@@ -80,13 +86,13 @@ def lists(atoms: Atoms, cutoff: float, most: int) -> dict[str, object]:
     }
 
 
-def steps(atoms: Atoms, model: object, head: str | None) -> dict[str, float]:
+def steps(atoms: Atoms, model: Model, head: str | None) -> dict[str, float]:
     """CPU time of one whole step of Langevin dynamics, with a skin of 1 Å and without, in turn."""
     spent: dict[float, list[float]] = {0.0: [], 1.0: []}
     runs = {}
     for skin in spent:
         mine = atoms.copy()
-        mine.calc = Calculator(model, head=head, skin=skin)  # type: ignore[arg-type]
+        mine.calc = Calculator(model, head=head, skin=skin)
         runs[skin] = Langevin(mine, 0.01 * units.fs, temperature_K=1, friction=0.01, fixcm=False, rng=np.random.default_rng(0))
         runs[skin].run(1)
     for _ in range(ROUNDS):
@@ -101,27 +107,73 @@ def steps(atoms: Atoms, model: object, head: str | None) -> dict[str, float]:
     }
 
 
+def parts(atoms: Atoms, model: Model, head: str | None) -> dict[str, float]:
+    """CPU time in ms of what a step with a skin is made of, the list taken as it is between two searches: list, batch, net, and the rest."""
+    mine = atoms.copy()
+    mine.calc = Calculator(model, head=head)
+    longest = next(iter(model.config.descriptor.lists.values()))
+    skin = SkinList(cutoff=longest.rcut, most=longest.nsel)
+    frames = Frames.from_list([as_frame(mine)]).with_(head=np.zeros(1, np.int32))
+    dtype = next(model.net.parameters()).dtype
+
+    def edges() -> Edges:
+        return skin.edges(mine.positions, cell=np.array(mine.cell), pbc=mine.pbc)
+
+    def batch() -> Batch:
+        return collate(frames, model.config, dtype=dtype, chunk_atoms=model.net.chunk_atoms, edges=[found])
+
+    def net() -> object:
+        with torch.no_grad():
+            return model.net(collated)
+
+    def whole() -> object:
+        mine.positions += 1e-6
+        return mine.get_forces()
+
+    found, collated = edges(), None
+    collated = batch().to(model.device)
+    work = {"list": edges, "batch": batch, "net": net, "whole": whole}
+    spent: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(ROUNDS):
+        for name, do in work.items():
+            start = time.process_time()
+            do()
+            spent[name].append(1000 * (time.process_time() - start))
+    found_ms = {name: statistics.median(times) for name, times in spent.items()}
+    outside = found_ms["whole"] - found_ms["net"]
+    return found_ms | {"share_outside_the_net": outside / found_ms["whole"]}
+
+
 def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("model", nargs="?", type=Path)
+    asked.add_argument("head", nargs="?")
+    asked.add_argument("--waters", default="64")
+    asked.add_argument("--sizes", default="student,tiny")
+    given = asked.parse_args()
     torch.set_num_threads(1)
-    atoms, out = water(), {}
+    out: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("student", "tiny") if len(sys.argv) < 2 else ("given",):
-            path, head = (Path(sys.argv[1]), next(iter(sys.argv[2:]), None)) if name == "given" else (Path(folder, f"{name}.pt"), None)
+        for name in given.sizes.split(",") if given.model is None else ("given",):
+            path = given.model or Path(folder, f"{name}.pt")
             if name != "given":
                 config = getattr(ModelConfig, name)(["H", "O"])
                 rows = {"energy": {"task": "energy_force", "weight": 1.0}}
                 weights = LamModel(config).state_dict()
                 save(Checkpoint(model_config=config.model_dump(mode="json"), model=weights, heads=rows, lock={}), path)
-            for kernels in ("plain", "cpp"):
-                try:
-                    model = load_model(path, kernels=kernels)  # type: ignore[arg-type]
-                except SetupError as err:
-                    out[f"{name}, {kernels}"] = str(err)
-                    continue
-                longest = next(iter(model.config.descriptor.lists.values()))
-                found = {"list": lists(atoms, longest.rcut, longest.nsel)} if kernels == "plain" else {}
-                out[f"{name}, {kernels}"] = found | {"step": steps(atoms, model, head)}
-    print(json.dumps({"atoms": len(atoms), "device": str(model.device), **out}, indent=1))
+            for count in map(int, given.waters.split(",")):
+                for kernels in ("plain", "cpp"):
+                    about = f"{name}, {count} waters, {kernels}"
+                    try:
+                        model = load_model(path, kernels=kernels)  # type: ignore[arg-type]
+                    except SetupError as err:
+                        out[about] = str(err)
+                        continue
+                    atoms, longest = water(count), next(iter(model.config.descriptor.lists.values()))
+                    found = {"list": lists(atoms, longest.rcut, longest.nsel)} if kernels == "plain" and count == 64 else {}
+                    out[about] = found | {"parts_ms": parts(atoms, model, given.head), "step": steps(atoms, model, given.head)}
+                    print(about, out[about], file=sys.stderr, flush=True)
+    print(json.dumps({"device": str(model.device), **out}, indent=1))
 
 
 if __name__ == "__main__":

@@ -201,21 +201,58 @@ def test(
         ),
     ] = None,
     max_force_rmse: Annotated[float | None, typer.Option(help="Fail when a head's force RMSE is above this, meV/Å.")] = None,
+    properties: Annotated[
+        str | None, typer.Option(help="What crystals are like by the model, beside its errors; some of: eos,elastic,phonon,vacancy,nve.")
+    ] = None,
+    structures: Annotated[
+        list[str] | None,
+        typer.Option(help="Crystals to measure (repeat for more); by default each head's held-out crystal of the lowest energy by atom."),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure errors on the test groups, head by head, beside the spread of the labels; write test.json and pictures."""
+    from .properties.measure import chosen
+
+    wanted = None if properties is None else chosen(properties)
+    if structures and not wanted:
+        raise ConfigError("structures to measure no property of", where="--structures", hint="name some with --properties")
     need("torch", extra="train")
+    if wanted and "phonon" in wanted:
+        need("phonopy", extra="properties")
     from .device import device_of
     from .evaluation.report import table_of, test_model
 
-    place = device_of(device)
+    place, crystals = device_of(device), None
+    if structures:
+        from .properties.report import read_structures
+
+        crystals = read_structures(structures)
     part = "-".join([split, *filter(None, (head, dataset))])  # the table of the run is of all its heads on their own datasets
     folder = output or (model.parent if part == "test" else model.parent / part)
     result = test_model(model, store, output=folder, head=head, dataset=dataset, split=split, device=place, quiet=quiet)
     if not json:
         table(f"{split} groups", *table_of(result))
+    if wanted:
+        from .properties.report import add_properties, failures, table_of_properties
+
+        result = add_properties(
+            result,
+            model,
+            store,
+            output=folder,
+            properties=wanted,
+            structures=crystals,
+            dataset=dataset,
+            split=split,
+            device=place,
+            quiet=quiet,
+        )
+        if not json:
+            table("crystals", *table_of_properties(result["properties"]))
+        if failed := failures(result["properties"]):
+            raise DataError(f"not measured: {'; '.join(failed)}", where=str(model), result=result)
     limit = max_force_rmse or float("inf")
     worst = {
         h: row["force_rmse_mev_per_angstrom"] for h, row in result["heads"].items() if row.get("force_rmse_mev_per_angstrom", 0) > limit

@@ -109,7 +109,8 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         data
         evaluation
         prediction
-        calculator run
+        calculator simulation run
+        properties
         training deepmd
         planning
         cli

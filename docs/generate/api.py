@@ -8,7 +8,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-INTRODUCTION = """Everything here is imported from `lamdata` or `lamtrain` itself, and nothing else of the packages is a promise:
+INTRODUCTION = """Everything here is imported from `lamdata` or `lamtrain` itself, and nothing else of the packages is a promise, but for
+`lamtrain.simulation.TorchSimModel` and `lamtrain.properties.measure`:
 
 ```python
 from lamdata import open_dataset, Stream, StreamHead

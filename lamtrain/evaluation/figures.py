@@ -39,7 +39,7 @@ def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], 
     """One row a head, one panel a quantity."""
     panels = {head: parity.panels() for head, parity in parities.items()}
     columns = max([len(p) for p in panels.values()] + [1])
-    figure, axes = _figure(len(panels), columns)
+    figure, axes = new_figure(len(panels), columns)
     for row, (head, parts) in enumerate(panels.items()):
         for column in range(columns):
             axis = axes[row][column]
@@ -52,12 +52,12 @@ def draw_parity(parities: dict[str, Parity], errors: dict[str, dict[str, Any]], 
             axis.plot([low, high], [low, high], color="0.6", linewidth=1)
             axis.scatter(points[:, 0], points[:, 1], s=4, alpha=0.35, linewidths=0, color="tab:blue", rasterized=True)
             axis.set(xlabel=f"label, {label}", ylabel="prediction", title=f"{head} ({errors[head]['task']})" if column == 0 else "")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_points(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]], path: Path, *, title: str) -> None:
     """One panel a quantity: axis label, labels and predictions (n, 2), and those to be seen among them (m, 2)."""
-    figure, axes = _figure(1, max(len(panels), 1))
+    figure, axes = new_figure(1, max(len(panels), 1))
     for column, (label, points, marked) in enumerate(panels):
         axis, low, high = axes[0][column], float(points.min()), float(points.max())
         axis.plot([low, high], [low, high], color="0.6", linewidth=1)
@@ -66,7 +66,7 @@ def draw_points(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.floa
             axis.scatter(marked[:, 0], marked[:, 1], s=9, linewidths=0, color="tab:red", label="worst frames", rasterized=True)
             axis.legend(frameon=False)
         axis.set(xlabel=f"label, {label}", ylabel="prediction", title=title if column == 0 else "")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
@@ -75,7 +75,7 @@ def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
     from ase.data.colors import jmol_colors
 
     columns = min(len(frames), 4)
-    figure, axes = _figure(-(-len(frames) // columns), columns)
+    figure, axes = new_figure(-(-len(frames) // columns), columns)
     for axis in axes.ravel()[len(frames) :]:
         axis.axis("off")
     for axis, (label, predicted) in zip(axes.ravel(), frames):
@@ -97,14 +97,14 @@ def draw_worst(frames: Sequence[tuple[Frame, Frame]], path: Path) -> None:
         axis.set_aspect("equal")
         axis.set(xlabel="x (Å)", ylabel="y (Å)")
         axis.margins(0.15)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     """Errors against steps, training and held-out, one panel for each error of each head."""
     rows = read_metrics(metrics)
     names = {head: task_kind(task).drawn for head, task in heads.items()}
-    figure, axes = _figure(len(heads), max(map(len, names.values())))
+    figure, axes = new_figure(len(heads), max(map(len, names.values())))
     for row, head in enumerate(heads):
         for column, name in enumerate(names[head]):
             axis = axes[row][column]
@@ -116,10 +116,11 @@ def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
             axis.set(yscale="log", xlabel="step", ylabel=name.replace("_", " "), title=head if column == 0 else "")
             if axis.lines:
                 axis.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(rows: int, columns: int) -> tuple[Any, Any]:
+def new_figure(rows: int, columns: int) -> tuple[Any, Any]:
+    """An empty figure and its axes (rows, columns)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -129,7 +130,8 @@ def _figure(rows: int, columns: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """As a PNG of which equal input gives equal bytes."""
     from matplotlib import pyplot
 
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
+from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
@@ -16,6 +18,7 @@ from ase.optimize import BFGS
 from lamdata.errors import ConfigError, DataError
 from lamtrain import Calculator, load_model
 from lamtrain.data.neighbors import SkinList, find_neighbors
+from lamtrain.properties.nve import drift_of
 from tests.lamtrain.model_cases import structure
 from tests.lamtrain.prediction_cases import TWO, write_model
 
@@ -79,6 +82,33 @@ def test_energy_is_conserved_through_searches_of_the_list(model: Path) -> None:
         assert 1 < searches < steps / 2
     assert drifts[0.4] < 2e-2  # eV
     assert drifts[0.4] / drifts[0.2] == pytest.approx(4, abs=1.5)  # of second order: what is left is the integrator's
+
+
+@pytest.mark.slow(reason="2,000 steps of 192 atoms")
+def test_two_thousand_steps_of_64_waters_drift_by_less_than_a_tenth_of_a_millielectronvolt(model: Path) -> None:
+    box, rng = Atoms(cell=np.eye(3) * 12.42, pbc=True), np.random.default_rng(2)
+    for place in np.ndindex(4, 4, 4):
+        one = molecule("H2O")
+        one.rotate(47 * sum(place), (1, 2, 3))
+        one.translate(np.array(place) * 12.42 / 4)
+        box += one
+    with_calculator(box, model, dtype="float64")
+    BFGS(box, logfile=None).run(fmax=0.5, steps=40)
+    box.set_momenta(rng.normal(size=(192, 3)) * np.sqrt(330 * units.kB * box.get_masses())[:, None])
+    run, energies = VelocityVerlet(box, timestep=0.5 * units.fs), []
+    run.attach(lambda: energies.append(box.get_total_energy() / len(box)))
+    run.run(2000)
+    assert abs(drift_of(0.5e-3 * np.arange(2001), energies)["drift_ev_per_atom_per_ps"]) < 1e-4
+    assert 1 < box.calc.neighbors.searches < 1000
+
+
+def test_threads_are_those_that_are_asked_for(model: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        atoms = with_calculator(atoms_of(), model, threads=1)
+        assert torch.get_num_threads() == 1 and np.isfinite(atoms.get_potential_energy())
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_relaxation_ends_at_small_forces(model: Path) -> None:
