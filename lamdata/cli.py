@@ -327,3 +327,7 @@ def schema(
 def main() -> None:
     """Entry point of `lamdata`."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

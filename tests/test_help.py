@@ -23,8 +23,8 @@ def test_every_command_has_help_without_torch(module: str) -> None:
     top = run_without_torch(module, "--help")
     assert top.returncode == 0
     commands = {
-        "lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap", "rm", "gc", "export"],
-        "lamtrain.cli": ["init", "train", "test", "predict", "show", "export", "import"],
+        "lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap", "rm", "gc", "export", "select", "replace"],
+        "lamtrain.cli": ["init", "train", "plan", "test", "predict", "label", "show", "export", "import"],
     }
     for command in commands[module]:
         assert command in top.stdout
@@ -38,6 +38,13 @@ def test_version(module: str) -> None:
     from lamdata import __version__
 
     assert run_without_torch(module, "--version").stdout.split() == [module.split(".")[0], __version__]
+
+
+@pytest.mark.parametrize("module", ["lamdata", "lamdata.cli", "lamtrain", "lamtrain.cli"])
+def test_a_module_that_is_run_is_its_command(module: str) -> None:
+    """Launchers start a module, not a script; one that does nothing would end with 0."""
+    done = subprocess.run([sys.executable, "-m", module, "no-such-command"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "No such command 'no-such-command'" in done.stderr, done
 
 
 def test_every_config_error_is_named_at_once_without_torch(tmp_path: Path) -> None:

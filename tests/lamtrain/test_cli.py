@@ -171,6 +171,24 @@ def test_a_file_that_is_no_model_is_one_line_with_the_next_command(
     assert list(tmp_path.iterdir()) == []
 
 
+STRANGE = [
+    "- a\n",
+    "hello\n",
+    "model: 5\n",
+    "model: {descriptor: [], type_map: [H]}\n",
+    "model: {type: standard, descriptor: 3, fitting: 4}\n",
+    "model: {type: standard, descriptor: {type: dpa2}, fitting: {type: ener}, type_map: 7}\nbackend: x\n",
+]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_a_strange_yaml_is_no_model_of_deepmd(lamtrain: Callable[..., Called], tmp_path: Path, text: str) -> None:
+    path, out = tmp_path / "strange.yaml", tmp_path / "model.pt"
+    path.write_text(text)
+    code, _, (line,) = lamtrain("import", path, "-o", out)
+    assert code == 1 and line.startswith(f"error: {path}: not a serialised energy model") and not out.exists()
+
+
 def test_names_that_are_nearly_right_are_helped(small: Path, run: Path, lamtrain: Callable[..., Called]) -> None:
     test = ("test", run / "best.pt", small / "small.zarr", "--device", "cpu", "--quiet")
     assert "no head 'bluk'; did you mean 'bulk'?" in lamtrain(*test, "--head", "bluk")[2][0]
