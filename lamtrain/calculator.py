@@ -41,7 +41,7 @@ class Calculator(ase_calculator.Calculator):
         head: str | None = None,
         device: str = "auto",
         dtype: Precision | None = None,
-        kernels: Kernels = "plain",
+        kernels: Kernels = "auto",
         skin: float = 1.0,
         threads: int | None = None,
         **options: Any,

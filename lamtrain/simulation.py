@@ -35,7 +35,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         head: str | None = None,
         device: str = "auto",
         dtype: Precision | None = None,
-        kernels: Kernels = "plain",
+        kernels: Kernels = "auto",
     ):
         super().__init__()
         asked = model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype, kernels=kernels)

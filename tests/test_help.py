@@ -23,7 +23,21 @@ def test_every_command_has_help_without_torch(module: str) -> None:
     top = run_without_torch(module, "--help")
     assert top.returncode == 0
     commands = {
-        "lamdata.cli": ["init", "check", "schema", "ingest", "ls", "show", "validate", "overlap", "rm", "gc", "export", "select", "replace"],
+        "lamdata.cli": [
+            "init",
+            "check",
+            "schema",
+            "ingest",
+            "ls",
+            "show",
+            "validate",
+            "overlap",
+            "rm",
+            "gc",
+            "export",
+            "select",
+            "replace",
+        ],
         "lamtrain.cli": ["init", "train", "plan", "test", "predict", "label", "show", "export", "import"],
     }
     for command in commands[module]:

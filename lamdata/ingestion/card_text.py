@@ -79,7 +79,7 @@ def _theory_lines(proposals: Sequence[Proposal]) -> list[str]:
         if len(values) == 1:
             origin = next(file for file, theory in stated if theory.get(name) is not None)
             lines.append(f"  {name}: {values.pop()}  # stated by {origin}")
-        else:
+        elif values or name != "model":  # which only labels of a model have
             lines.append(f"  {name}: null  # {'the files differ: ' + ', '.join(sorted(values)) if values else 'not stated'}")
     return lines
 

@@ -5,6 +5,7 @@ A unit that no file states is written with a question mark ("eV?"), which the ca
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import posixpath
@@ -113,6 +114,8 @@ def _look_at(path: Path, base: Path) -> tuple[list[Proposal], list[str]]:
             unread.append(file.name)
     if len(found) == 1 and found[0].member is None:
         proposals = [Proposal(path=relative, members=None, format=name, files=files) for name, files in by_format.items()]
+    elif glob.has_magic(str(path)) and all(file.member is None for file in found):
+        proposals = _of_a_glob(path, relative, by_format, base=base, whole=not unread)
     else:
         inside = {file: file.member or os.path.relpath(file.path, path) for file in found}
         alike = [(name, some) for name, files in by_format.items() for some in _of_one_theory(files, name)]
@@ -124,6 +127,31 @@ def _look_at(path: Path, base: Path) -> tuple[list[Proposal], list[str]]:
     for proposal in proposals:
         _describe(proposal)
     return _without_doubles(proposals), unread
+
+
+def _of_a_glob(path: Path, relative: str, by_format: dict[str, list[SourceFile]], *, base: Path, whole: bool) -> list[Proposal]:
+    """Sources of plain files that a glob names: itself where they are all alike and it names no other file, else globs of the alike."""
+    alike = [(name, some) for name, files in by_format.items() for some in _of_one_theory(files, name)]
+    if len(alike) == 1 and whole:
+        return [Proposal(path=relative, members=None, format=name, files=files) for name, files in alike]
+    folder = path
+    while glob.has_magic(str(folder)):
+        folder = folder.parent
+    present = [name for name in glob.glob("**", root_dir=folder, recursive=True) if (folder / name).is_file()]
+    inside = {file: Path(os.path.relpath(file.path, folder)).as_posix() for _, files in alike for file in files}
+    flat = all("/" not in name for name in inside.values())
+    present = [name for name in present if not flat or "/" not in name]
+    below = Path(os.path.relpath(folder, base)).as_posix()
+    return [
+        Proposal(
+            path=posixpath.join(below, pattern.removeprefix("**/") if flat else pattern),
+            members=None,
+            format=name,
+            files=[f for f in files if matches(inside[f], pattern)],
+        )
+        for name, files in alike
+        for pattern in choose_patterns([inside[f] for f in files], present, exact=True)
+    ]
 
 
 def _of_one_theory(files: list[SourceFile], name: str) -> list[list[SourceFile]]:

@@ -82,7 +82,7 @@ class Prediction:
         return out
 
 
-def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Kernels = "plain") -> Model:
+def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | None = None, kernels: Kernels = "auto") -> Model:
     """The model of a checkpoint, in its own precision unless another is named.
 
     >>> model = load_model("runs/copper/best.pt")  # doctest: +SKIP

@@ -37,7 +37,7 @@ def test_a_misspelt_key_is_named_with_its_place_and_the_nearest_key(tmp_path: Pa
 def test_a_negative_weight_says_what_was_found(tmp_path: Path) -> None:
     write(tmp_path, m="mixture: m\nheads:\n  - {head: a, dataset: one, task: energy_force, weight: -1}\n")
     (line,) = problems(tmp_path)
-    assert line.startswith(f"{tmp_path}/m.yaml:3:49: `heads.0.weight` is -1: ") and "greater than 0" in line
+    assert line.startswith(f"{tmp_path}/m.yaml:3:49: `heads.0.weight` is -1: ") and "greater than or equal to 0" in line
 
 
 def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:

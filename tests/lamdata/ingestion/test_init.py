@@ -80,6 +80,41 @@ def test_one_theory_stays_one_card_named_as_the_folder(tmp_path: Path) -> None:
     assert list(catalog.cards) == ["demo"] and catalog.mixtures["demo"].heads[0].head == "main"
 
 
+def xyz(path: Path, *, count: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0\nCu 0.1 0.2 0.3 0.0 0.0 0.1\n'
+    path.write_text(one * count)
+
+
+def sources_of_a_glob(folder: Path, pattern: str) -> list[tuple[str, str | None]]:
+    """Of the card that `init` proposes and `ingest` takes, from files that a quoted glob names."""
+    write_example(folder / "demo", from_files=[folder / pattern])
+    confirm(folder / "demo")
+    done = CliRunner().invoke(app, ["ingest", *map(str, (folder / "demo").glob("demo*.yaml")), "-o", str(folder / "demo.zarr"), "--quiet"])
+    assert done.exit_code == 0, done.output
+    return [(spec.path, spec.members) for card in open_catalog(folder / "demo").cards.values() for spec in card.sources]
+
+
+def test_a_glob_of_files_stays_the_glob(tmp_path: Path) -> None:
+    for number in range(12):
+        xyz(tmp_path / f"copper-{number}.xyz")
+    xyz(tmp_path / "other.xyz")
+    assert sources_of_a_glob(tmp_path, "copper-*.xyz") == [("../copper-*.xyz", None)]
+
+
+def test_a_glob_over_folders_stays_the_glob(tmp_path: Path) -> None:
+    for name in "ab":
+        xyz(tmp_path / name / "frames.xyz")
+    assert sources_of_a_glob(tmp_path, "*/frames.xyz") == [("../*/frames.xyz", None)]
+
+
+def test_a_glob_that_names_other_files_too_is_narrowed(tmp_path: Path) -> None:
+    for number in range(12):
+        xyz(tmp_path / f"copper-{number}.xyz")
+    (tmp_path / "notes.xyz").write_text("nothing of the kind\n")
+    assert sources_of_a_glob(tmp_path, "*.xyz") == [("../copper-*", None)]
+
+
 def test_structures_get_a_denoise_head(tmp_path: Path) -> None:
     (tmp_path / "salt.cif").write_text(CIF)
     write_example(tmp_path / "one", from_files=[tmp_path / "salt.cif"])

@@ -74,7 +74,7 @@ def test_types_count_on_hidden_atoms_alone() -> None:
 
 def test_frames_without_noise_or_masks_add_nothing() -> None:
     bare = terms(spoiled(noise=False, mask=False), said(displacement=1.0, logits=3.0))
-    assert bare == {"displacement": [0.0] * 3, "types": [0.0] * 3}
+    assert bare == {"displacement": [0.0] * 3, "displacement_vector": [0.0] * 3, "types": [0.0] * 3}
     table = table_of(spoiled(noise=False, mask=False), said(displacement=1.0, logits=3.0))
     assert table["relaxed"] == {}
 
