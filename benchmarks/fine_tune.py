@@ -144,7 +144,7 @@ def tuned(
     folder: Path, store: str, name: str, rows: list[tuple[str, str, float]], model: str, source: str, train: Any, **shared: Any
 ) -> dict:
     """A config that starts from the parent, with the rate that `lamtrain init --from` writes; everything else as from scratch."""
-    from lamtrain.config import FINE
+    from lamtrain.proposed import FINE
 
     start = {"model": model, "heads": {"new": source}, "train": train}
     values = config_of(folder, store, name, rows, start=start, **shared)
