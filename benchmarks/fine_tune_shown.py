@@ -82,7 +82,7 @@ def far(results: Results) -> list[str]:
         both = [values(results, run, f"{name}-30", FORCE) for run in ("far-scratch", "far-all")]
         if all(both):
             seeds = min(map(len, both))
-            line = f"{TITLES[name]}, 30 frames, {steps(results, 'far')} steps, {seeds} seeds: {said(both[0])} from scratch, {said(both[1])} fine-tuned."
+            line = f"{TITLES[name]}, 30 frames, {steps(results, 'far')} steps, {seeds} seed{'s' * (seeds > 1)}: {said(both[0])} from scratch, {said(both[1])} fine-tuned."
             lines += [line, ""]
     return lines
 
