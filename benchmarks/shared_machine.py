@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from processor import processor
@@ -74,7 +74,11 @@ def quota() -> Iterator[Path | None]:
         yield CGROUP
     finally:
         time.sleep(0.5)
-        CGROUP.rmdir()
+        for _ in range(50):  # the last process of the group may still be on its way out
+            with suppress(OSError):
+                CGROUP.rmdir()
+                break
+            time.sleep(0.1)
 
 
 def measure(arguments: argparse.Namespace, threads: str, *, cores: set[int] | None = None, group: Path | None = None) -> dict:
