@@ -22,8 +22,6 @@ from pathlib import Path
 
 from processor import processor
 
-CGROUP = Path("/sys/fs/cgroup/lam-shared-machine")
-
 
 def work(arguments: argparse.Namespace) -> None:
     """Do steps for some seconds and print steps, seconds and threads as JSON."""
@@ -64,22 +62,21 @@ def load(cores: set[int]) -> Iterator[None]:
 @contextmanager
 def quota() -> Iterator[Path | None]:
     """A cgroup with the time of one core; None where this user may not make one."""
-    if not (CGROUP.parent / "cgroup.controllers").exists():  # not mounted here: a folder of that name would limit nothing
-        yield None
-        return
+    root = Path("/sys/fs/cgroup")
+    unified = (root / "cgroup.controllers").exists()  # the second version of the interface
+    group = (root if unified else root / "cpu") / "lam-shared-machine"
     try:
-        CGROUP.mkdir(exist_ok=True)
-        (CGROUP / "cpu.max").write_text("100000 100000")
+        group.mkdir(exist_ok=True)
+        (group / "cpu.max").write_text("100000 100000") if unified else (group / "cpu.cfs_quota_us").write_text("100000")
     except OSError:
         yield None
         return
     try:
-        yield CGROUP
+        yield group
     finally:
-        time.sleep(0.5)
         for _ in range(50):  # the last process of the group may still be on its way out
             with suppress(OSError):
-                CGROUP.rmdir()
+                group.rmdir()
                 break
             time.sleep(0.1)
 
