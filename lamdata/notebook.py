@@ -48,3 +48,12 @@ def _row(tag: str, cells: Sequence[Any]) -> str:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def size_of(count: float, *, smallest: str = "B") -> str:
+    """Bytes in the unit that suits them; `smallest` is what a byte is called."""
+    for unit in (smallest, "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"

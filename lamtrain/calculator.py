@@ -14,7 +14,7 @@ from ase.calculators import calculator as ase_calculator  # noqa: TID253
 from lamdata.frames import Frames
 
 from .data.neighbors import SkinList
-from .prediction.model import Kernels, Model, Precision, finite, load_model
+from .prediction.model import Kernels, Model, Precision, finite, opened
 from .prediction.structures import as_frame, refuse
 
 AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
@@ -47,7 +47,7 @@ class Calculator(ase_calculator.Calculator):
         **options: Any,
     ):
         AseCalculator.__init__(self, **options)
-        self.model = model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype, kernels=kernels)
+        self.model = opened(model, device=device, dtype=dtype, kernels=kernels)
         self.head = self.model.pick(head)
         longest = next(iter(self.model.config.descriptor.lists.values()))
         self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)

@@ -13,7 +13,7 @@ from lamdata.errors import need
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 
-from .prediction.model import Kernels, Model, Precision, finite, load_model
+from .prediction.model import Kernels, Model, Precision, finite, opened
 
 ModelInterface: Any = need("torch_sim.models.interface", extra="torch-sim").ModelInterface
 
@@ -38,7 +38,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         kernels: Kernels = "auto",
     ):
         super().__init__()
-        asked = model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype, kernels=kernels)
+        asked = opened(model, device=device, dtype=dtype, kernels=kernels)
         self.asked, self.head = asked, asked.pick(head)
         self._device, self._dtype = asked.device, next(asked.net.parameters()).dtype
         self._compute_stress = self._compute_forces = True

@@ -11,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..errors import ConfigError, StoreError
+from ..notebook import size_of
 from ..places import Place, open_place
 from .commits import KEPT, kept_commits, named_paths, prune, read_index
 from .layout import COLUMNS
@@ -23,6 +25,8 @@ from .views import FOLDER, OBJECT
 
 GRACE = 24 * 3600.0  # s
 PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, RECEIPTS, LEDGER}  # of a segment, whole or begun
+
+_bytes = partial(size_of, smallest="bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +133,3 @@ def _remove(place: Place, segment: Segment, *, grace: float) -> bool:
     for path in (*parts, segment.path):
         place.remove(path)
     return True
-
-
-def _bytes(count: int) -> str:
-    """As a person reads it."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
-        size /= 1000
-    return f"{size:.3g} TB"

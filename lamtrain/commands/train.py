@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from lamdata.errors import ConfigError, need
 from lamdata.interrupts import interrupts_held
 
 from .app import Device, Json, Quiet, app
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
 
 
 @app.command(epilog="Example: lamtrain init catalogs/quickstart/mixture.yaml --store stores/quickstart.zarr -o train.yaml")
@@ -128,14 +131,16 @@ def train(
 
     with placed_in(config, overrides=overrides):
         folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
-    if not json:
-        print(f"trained: {folder}")
-        return
+    print_json({"run": str(folder)} | _started(folder, checked)) if json else print(f"trained: {folder}")
+
+
+def _started(folder: Path, config: TrainConfig) -> dict[str, Any]:
+    """What the heads of a run that began with another model were taken from; nothing for others."""
+    if config.start is None:
+        return {}
     from ..checkpoint import load
 
-    heads = load(folder / "last.pt").heads
-    started = {head: row["start"] for head, row in heads.items() if "start" in row}
-    print_json({"run": str(folder)} | ({"start": started} if started else {}))
+    return {"start": {head: row["start"] for head, row in load(folder / "last.pt").heads.items() if "start" in row}}
 
 
 @app.command(epilog="Example: lamtrain plan train.yaml --ranks 8 -o plan.png")

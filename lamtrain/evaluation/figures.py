@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 
+from ..files import replace_file
 from ..runlog import read_metrics
 from ..tasks import TaskKind, task_kind
 
@@ -119,20 +121,23 @@ def draw_curves(metrics: Path, heads: dict[str, str], path: Path) -> None:
     save_figure(figure, path)
 
 
-def new_figure(rows: int, columns: int) -> tuple[Any, Any]:
-    """An empty figure and its axes (rows, columns)."""
+def new_figure(rows: int, columns: int, *, panel: tuple[float, float] = (4.2, 3.6), **options: Any) -> tuple[Any, Any]:
+    """An empty figure and its axes (rows, columns), each of `panel` inches; `options` are those of matplotlib's `subplots`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4.2 * columns, 3.6 * rows), squeeze=False, layout="constrained")
+    size = (panel[0] * columns, panel[1] * rows)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
     return figure, axes
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """As a PNG of which equal input gives equal bytes."""
+    """As a PNG of which equal input gives equal bytes, whole or not at all."""
     from matplotlib import pyplot
 
-    figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
+    data = io.BytesIO()
+    figure.savefig(data, dpi=120, format="png", metadata={"Software": None})
     pyplot.close(figure)
+    replace_file(path, data.getvalue())

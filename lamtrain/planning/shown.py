@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lamdata.command import table
+from lamdata.notebook import size_of
 
-from ..files import replace_file
+from ..evaluation.figures import new_figure, save_figure
 from .shares import OFTEN, STARVED
 
 COLUMNS = {
@@ -66,30 +66,14 @@ def hours_of(hours: float) -> str:
     return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:,.1f} h"
 
 
-def size_of(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
-
-
 def draw_plan(plan: Mapping[str, Any], path: Path) -> None:
     """Effective epochs by head, between starved and often seen, beside the shares of frames and atoms."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = plan["heads"]
     names = [row["name"] for row in rows]
     shares = [("frames/step", [row["frames_a_step"] for row in rows])]
     if all("atoms_a_step" in row for row in rows):
         shares.append(("atoms/step", [row["atoms_a_step"] for row in rows]))
-    figure, axes = pyplot.subplots(
-        1, 1 + len(shares), figsize=(4.5 * (1 + len(shares)), 1.2 + 0.28 * len(rows)), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, axes = new_figure(1, 1 + len(shares), panel=(4.5, 1.2 + 0.28 * len(rows)), sharey=True)
     kinds = list(dict.fromkeys(row["task"] for row in rows))
     colours = [f"C{kinds.index(row['task'])}" for row in rows]
     first = axes[0][0]
@@ -102,8 +86,4 @@ def draw_plan(plan: Mapping[str, Any], path: Path) -> None:
     for axis, (label, values) in zip(axes[0][1:], shares):
         axis.barh(names, values, color=colours)
         axis.set(xlabel=label, title=", ".join(f"{kind}: {('blue', 'orange', 'green')[i % 3]}" for i, kind in enumerate(kinds)))
-    data = io.BytesIO()
-    figure.savefig(data, dpi=120, format="png", metadata={"Software": None})
-    pyplot.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data.getvalue())
+    save_figure(figure, path)

@@ -93,6 +93,11 @@ def load_model(path: str | Path, *, device: str = "auto", dtype: Precision | Non
     return Model(load(path), path=str(path), device=device_of(device), dtype=dtype, kernels=kernels)
 
 
+def opened(model: str | Path | Model, *, device: str, dtype: Precision | None, kernels: Kernels) -> Model:
+    """A model as it is, or that of a checkpoint."""
+    return model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype, kernels=kernels)
+
+
 class Model:
     """A trained model, to be asked. `heads` are those that give energies; `elements` those that each of them was trained on."""
 

@@ -81,10 +81,15 @@ def metals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def command_in(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+    """`lamtrain` in a folder, quiet and on a CPU."""
+    monkeypatch.chdir(folder)
+    return lambda *args: call("lamtrain", *args, "--device", "cpu", "--quiet", capsys=capsys, monkeypatch=monkeypatch)
+
+
 @pytest.fixture
 def lamtrain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, metals: Path) -> Callable[..., Called]:
-    monkeypatch.chdir(metals)
-    return lambda *args: call("lamtrain", *args, "--device", "cpu", "--quiet", capsys=capsys, monkeypatch=monkeypatch)
+    return command_in(metals, capsys, monkeypatch)
 
 
 @pytest.fixture

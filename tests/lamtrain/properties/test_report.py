@@ -22,8 +22,7 @@ from lamtrain.evaluation.report import what_to_test
 from lamtrain.prediction.model import load_model
 from lamtrain.properties.report import SHOWN, lowest_frame, table_of_properties
 from tests.lamtrain.evaluation.test_held_out import TRAIN as CONFIG
-from tests.lamtrain.evaluation.test_held_out import Called, bring, mixture, write_metal
-from tests.test_errors import call
+from tests.lamtrain.evaluation.test_held_out import Called, bring, command_in, mixture, write_metal
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +36,7 @@ def metals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lamtrain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, metals: Path) -> Callable[..., Called]:
-    monkeypatch.chdir(metals)
-    return lambda *args: call("lamtrain", *args, "--device", "cpu", "--quiet", capsys=capsys, monkeypatch=monkeypatch)
+    return command_in(metals, capsys, monkeypatch)
 
 
 @pytest.fixture
