@@ -18,13 +18,14 @@ from lamdata.frames import MASKED, Frames
 from ..model.config import ModelConfig, NeighborList
 from ..model.elements import NUMBERS, SYMBOLS
 from ..model.heads import head_kind
-from ..model.inputs import Batch, Chunk, HeadRows
+from ..model.inputs import Batch, Chunk, HeadRows, KindTiles, Tiles
 from ..model.kernels.choose import PLAIN
 from ..tasks import kinds_of
 from .neighbors import Edges, cut_neighbors, find_neighbors
 
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
+WEIGHTS_AS_ROWS = 8  # rows of a product that cost about as much as the weights of one more tile
 WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
 
 
@@ -60,7 +61,8 @@ def collate(
         order=torch.from_numpy(rows.order),
         rank=torch.from_numpy(rows.rank),
         chunks=chunks,
-        heads=tuple(_head_rows(frames.head[frame][rows.order], chunks, config)),
+        heads=(heads := tuple(_head_rows(frames.head[frame][rows.order], chunks, config))),
+        tiles=_tiles(heads, config),
         truncated=table.truncated,
     )
 
@@ -211,6 +213,41 @@ def _head_rows(head: NDArray[np.integer], chunks: tuple[Chunk, ...], config: Mod
         if mine.any():
             parts = tuple(torch.from_numpy(np.flatnonzero(mine[chunk.start : chunk.stop])) for chunk in chunks)
             yield HeadRows(name=name, rows=torch.from_numpy(np.flatnonzero(mine)), by_chunk=parts)
+
+
+def _tiles(heads: Sequence[HeadRows], config: ModelConfig) -> dict[str, KindTiles]:
+    """For each kind of which several heads have rows, how these are laid out."""
+    out = {}
+    for kind in dict.fromkeys(config.heads.values()):
+        own = [head for head in heads if config.heads[head.name] == kind]
+        if len(own) > 1:
+            by_chunk = tuple(_lay_out([rows.numpy() for rows in parts]) for parts in zip(*(head.by_chunk for head in own)))
+            atoms = _lay_out([head.rows.numpy() for head in own])
+            assert atoms is not None, "they have rows"
+            out[kind] = KindTiles(atoms=atoms, by_chunk=by_chunk)
+    return out
+
+
+def _lay_out(rows: Sequence[NDArray[np.int64]]) -> Tiles | None:
+    """Tiles of the rows of each head; None where there are none."""
+    counts = np.array([len(part) for part in rows])
+    if not counts.any():
+        return None
+    heights = np.unique(-(-counts.max() // np.arange(1, len(rows) + 1)))
+    tiles = -(-counts // heights[:, None])  # (heights, heads)
+    height = int(heights[np.argmin(tiles.sum(1) * (heights + WEIGHTS_AS_ROWS))])
+    heads = np.repeat(np.arange(len(rows)), -(-counts // height))
+    first = np.cumsum(-(-counts // height)) - -(-counts // height)  # tile of each head
+    slots = np.concatenate([start * height + np.arange(count) for start, count in zip(first, counts)])
+    laid = np.repeat(np.array([part[0] if len(part) else 0 for part in rows])[heads], height)
+    laid[slots] = np.concatenate(rows)
+    whole = len(heads) == len(rows) and bool(counts.all())
+    return Tiles(
+        count=len(heads),
+        rows=torch.from_numpy(laid),
+        slots=torch.from_numpy(slots),
+        heads=None if whole else torch.from_numpy(heads),
+    )
 
 
 def _labels(frames: Frames, config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import grouped
 from .config import ModelConfig
 from .heads import Features, HeadKind
-from .inputs import HeadRows
+from .inputs import HeadRows, Tiles
 from .layers import Dense
 from .pairs import Pairs
 
@@ -36,26 +37,51 @@ class DenoiseHead(nn.Module):
 
     def displacement(self, pairs: Pairs, vectors: Tensor, rows: Tensor) -> Tensor:
         """`rows` (n,) of a chunk with edges `vectors` (N, W, 3) Å -> (n, 3) Å."""
-        g2, weight = pairs.g2[rows], pairs.sums.weight[rows]
-        factor = self.pair_out(F.gelu(self.pair_hidden(g2))).squeeze(-1) * weight
-        moved = torch.bmm(factor.unsqueeze(1), vectors[rows, : g2.shape[1]]).squeeze(1)
-        return moved / (weight.sum(1, keepdim=True) + 1e-6)
+        factor = self.pair_out(F.gelu(self.pair_hidden(pairs.g2[rows]))).squeeze(-1)
+        return weighted_mean(factor, pairs, vectors, rows)
 
     def type_logits(self, descriptor: Tensor) -> Tensor:
         """(n, d) -> (n, elements)."""
         return self.type_out(self.type_norm(F.gelu(self.type_hidden(descriptor))))
 
 
+def weighted_mean(factor: Tensor, pairs: Pairs, vectors: Tensor, rows: Tensor) -> Tensor:
+    """`factor` (n, V) of the edges of `rows` (n,) of a chunk -> (n, 3) Å, their mean under the switch."""
+    weight = pairs.sums.weight[rows]
+    moved = torch.bmm((factor * weight).unsqueeze(1), vectors[rows, : factor.shape[1]]).squeeze(1)
+    return moved / (weight.sum(1, keepdim=True) + 1e-6)
+
+
+def displacement_of_tiles(nets: Sequence[DenoiseHead], pairs: Pairs, vectors: Tensor, tiles: Tiles) -> Tensor:
+    """(n, 3) Å, head after head: `DenoiseHead.displacement` of several."""
+    g2 = grouped.lay(pairs.g2, tiles)  # (tiles, height, V, K)
+    hidden = F.gelu(grouped.dense([net.pair_hidden for net in nets], g2.flatten(1, 2), tiles))
+    factor = grouped.dense([net.pair_out for net in nets], hidden, tiles).view(g2.shape[:-1])
+    return weighted_mean(grouped.take_up(factor, tiles), pairs, vectors, tiles.own_rows)
+
+
+def logits_of_tiles(nets: Sequence[DenoiseHead], atoms: Tensor, tiles: Tiles) -> Tensor:
+    """(n, elements), head after head: `DenoiseHead.type_logits` of several."""
+    hidden = F.gelu(grouped.dense([net.type_hidden for net in nets], grouped.lay(atoms, tiles), tiles))
+    normed = grouped.layer_norm([net.type_norm for net in nets], hidden, tiles)
+    return grouped.take_up(grouped.dense([net.type_out for net in nets], normed, tiles), tiles)
+
+
 def evaluate(heads: Sequence[tuple[HeadRows, DenoiseHead]], features: Features) -> dict[str, Tensor]:
     """The way back of each atom (A, 3) Å, and the logits of its element (A, elements)."""
-    batch, descriptor = features.batch, features.descriptor
-    moved = descriptor.atoms.new_zeros(batch.natoms_total, 3)
-    logits = descriptor.atoms.new_zeros(batch.natoms_total, len(features.config.elements))
-    for head, net in heads:
-        chunks = zip(descriptor.chunks, features.vectors, head.by_chunk)
-        parts = [net.displacement(pairs, edges, rows) for pairs, edges, rows in chunks if len(rows)]
-        moved = moved.index_copy(0, head.rows, torch.cat(parts))
-        logits = logits.index_copy(0, head.rows, net.type_logits(descriptor.atoms[head.rows]))
+    batch, atoms = features.batch, features.descriptor.atoms
+    chunks, nets = list(zip(features.descriptor.chunks, features.vectors)), [net for _, net in heads]
+    if (own := batch.tiles.get("denoise")) is not None:
+        present = [(chunk.start, part, *pair) for chunk, part, pair in zip(batch.chunks, own.by_chunk, chunks) if part is not None]
+        parts = [displacement_of_tiles(nets, pairs, vectors, part) for _, part, pairs, vectors in present]
+        places, rows = [part.own_rows + start for start, part, _, _ in present], own.atoms.own_rows
+        logits = logits_of_tiles(nets, atoms, own.atoms)
+    else:
+        ((head, net),) = heads
+        parts = [net.displacement(*pair, rows) for pair, rows in zip(chunks, head.by_chunk) if len(rows)]
+        places, rows, logits = [head.rows], head.rows, net.type_logits(atoms[head.rows])
+    moved = atoms.new_zeros(batch.natoms_total, 3).index_copy(0, torch.cat(places), torch.cat(parts))
+    logits = atoms.new_zeros(batch.natoms_total, logits.shape[1]).index_copy(0, rows, logits)
     return {"displacement": moved[batch.rank], "type_logits": logits[batch.rank]}
 
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import grouped
 from .config import ModelConfig
 from .heads import Features, HeadKind
-from .inputs import HeadRows
+from .inputs import HeadRows, Tiles
 from .layers import Dense, mlp
 
 
@@ -54,13 +55,25 @@ class EnergyHead(nn.Module):
         return self
 
 
+def evaluate_tiles(nets: Sequence[EnergyHead], features: Features, tiles: Tiles) -> Tensor:
+    """(n,) float64 eV, head after head: `EnergyHead.forward` of several."""
+    x = grouped.lay(features.descriptor.atoms, tiles)
+    if len(nets[0].case):
+        x = torch.cat([x, grouped.stacked([net.case for net in nets], tiles).unsqueeze(1).expand(-1, x.shape[1], -1)], -1)
+    energy = grouped.dense([net.last for net in nets], grouped.mlp([net.layers for net in nets], x, tiles), tiles).squeeze(-1)
+    bias = grouped.stacked([net.bias for net in nets], tiles).gather(1, grouped.lay(features.types, tiles))
+    return grouped.take_up(energy.double() + bias, tiles)
+
+
 def evaluate(heads: Sequence[tuple[HeadRows, EnergyHead]], features: Features) -> dict[str, Tensor]:
     """Atomic energies (A,) and their sums (F,), float64 eV."""
     batch, types = features.batch, features.types
-    atomic = torch.zeros(batch.natoms_total, dtype=torch.float64, device=types.device)
-    for head, net in heads:
-        atomic = atomic.index_copy(0, head.rows, net(features.descriptor.atoms[head.rows], types[head.rows]))
-    atomic = atomic[batch.rank]
+    if (own := batch.tiles.get("energy_force")) is not None:
+        rows, values = own.atoms.own_rows, evaluate_tiles([net for _, net in heads], features, own.atoms)
+    else:
+        ((head, net),) = heads
+        rows, values = head.rows, net(features.descriptor.atoms[head.rows], types[head.rows])
+    atomic = torch.zeros(batch.natoms_total, dtype=torch.float64, device=types.device).index_copy(0, rows, values)[batch.rank]
     return {"atomic_energy": atomic, "energy": atomic.new_zeros(batch.nframes).index_add(0, batch.frame, atomic)}
 
 

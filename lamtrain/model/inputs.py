@@ -68,6 +68,29 @@ class HeadRows(_Movable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles(_Movable):
+    """Rows of several heads, laid out for one product: tiles of one height, each of one head, which repeats a row where it has fewer."""
+
+    count: int  # of tiles
+    rows: Tensor  # (tiles * height,) int64
+    slots: Tensor  # (n,) int64, where the rows themselves lie among these, head after head
+    heads: Tensor | None  # (tiles,) int64, the head of each among those that have rows here; None where each has one, in order
+
+    @property
+    def own_rows(self) -> Tensor:
+        """(n,) the rows, head after head."""
+        return self.rows[self.slots]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindTiles(_Movable):
+    """What heads of one kind are evaluated on, where several have rows."""
+
+    atoms: Tiles
+    by_chunk: tuple[Tiles | None, ...]  # for each chunk, of those of its rows, counted from the chunk's start; None where it has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(_Movable):
     """Frames for one step of a model, with what they are to be compared to.
 
@@ -84,7 +107,8 @@ class Batch(_Movable):
     order: Tensor  # (A,) int64, caller's index of each row
     rank: Tensor  # (A,) int64, row of each of the caller's atoms
     chunks: tuple[Chunk, ...]  # rows in sequence
-    heads: tuple[HeadRows, ...]  # heads that have atoms here
+    heads: tuple[HeadRows, ...]  # heads that have atoms here, in the order of the config
+    tiles: dict[str, KindTiles]  # for each kind of which several heads have atoms here
     truncated: dict[str, int]  # for each list, atoms that have more neighbours within its cutoff than it keeps
 
     @property

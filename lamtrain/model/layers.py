@@ -49,13 +49,13 @@ class SkipDense(Dense):
         self.dt = nn.Parameter(0.1 + 0.001 * torch.randn(dim_out)) if resnet_dt and self.repeats else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(F.linear(x, self.weight.t(), self.bias), x)
+        return self.finish(F.linear(x, self.weight.t(), self.bias), x, dt=self.dt)
 
-    def finish(self, linear: Tensor, x: Tensor | None) -> Tensor:
+    def finish(self, linear: Tensor, x: Tensor | None, *, dt: Tensor | None) -> Tensor:
         """All but the product: `linear` (..., out) is x W + b, computed by whoever knows a cheaper way."""
         y = self.act(linear)
-        if self.dt is not None:
-            y = y * self.dt
+        if dt is not None:
+            y = y * dt
         if not self.repeats:
             return y
         assert x is not None

@@ -80,7 +80,7 @@ class TypedEmbedding(nn.Module):
             linear = linear + F.embedding(b, tables.second)
         linear = torch.addcmul(linear, x.unsqueeze(-1), layer.weight[0])
         skip = torch.cat([x.unsqueeze(-1), F.embedding(self.rows(a, b, tables), self._pairs(tables.tebd))], -1) if layer.repeats else None
-        y = layer.finish(linear, skip)
+        y = layer.finish(linear, skip, dt=layer.dt)
         for layer in further:
             y = layer(y)
         return y

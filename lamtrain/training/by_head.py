@@ -31,7 +31,7 @@ class GradientsByHead:
         """Take the gradient of a head, which is on the parameters; all ranks must call it."""
         self.ranks.sum_gradients(self.model)
         for side in self._sides:
-            torch.nn.utils.clip_grad_norm_(side, self.limit)
+            torch.nn.utils.clip_grad_norm_(side, self.limit, foreach=True)
         self.shares[head] = share * norm_on_descriptor(self.model)
         for k, parameter in enumerate(self._parameters):
             if parameter.grad is not None:

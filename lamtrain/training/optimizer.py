@@ -46,19 +46,19 @@ def _of_kind(spec: OptimizerSpec, groups: dict[float, dict[str, Parameter]], *, 
     """The optimizer that a config names, over groups: scale of the rate -> parameters by name."""
     if spec.kind == "adam":
         parts = [{"params": [*named.values()], "scale": scale} for scale, named in groups.items()]
-        return torch.optim.Adam(parts, lr=rate, betas=BETAS, eps=EPS)
+        return torch.optim.Adam(parts, lr=rate, betas=BETAS, eps=EPS, fused=True)
     if spec.kind == "schedule_free":
         optimizer: torch.optim.Optimizer = _schedule_free()(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
         optimizer.train()  # type: ignore[attr-defined]  # it has to be told; y is what is trained
         return optimizer
     if spec.kind == "adamw":
-        return torch.optim.AdamW(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS)
+        return torch.optim.AdamW(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS, fused=True)
     if not hasattr(torch.optim, "Muon"):
         raise SetupError(f"torch {torch.__version__} has no Muon", where="optimizer.kind", hint="it has from 2.9 on; or set adamw")
     hidden = [{"params": [p for name, p in named.items() if _is_hidden(name, p)], "scale": scale} for scale, named in groups.items()]
     rest = {scale: {name: p for name, p in named.items() if not _is_hidden(name, p)} for scale, named in groups.items()}
     muon = torch.optim.Muon([part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay, adjust_lr_fn="match_rms_adamw")
-    return Both(muon, torch.optim.AdamW(_decayed(rest, spec.decay), lr=rate, betas=BETAS, eps=EPS))
+    return Both(muon, torch.optim.AdamW(_decayed(rest, spec.decay), lr=rate, betas=BETAS, eps=EPS, fused=True))
 
 
 def _decayed(groups: dict[float, dict[str, Parameter]], decay: float) -> list[dict[str, Any]]:

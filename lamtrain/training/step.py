@@ -96,7 +96,7 @@ def _norm(state: TrainState, limit: float) -> torch.Tensor:
     """The norm of the gradient of what is trained, limited; heads limited by themselves were so on the matrices, before factors of low rank."""
     if state.lora is not None:
         state.lora.take_gradients()
-    return torch.nn.utils.clip_grad_norm_(state.parameters(), limit)
+    return torch.nn.utils.clip_grad_norm_(state.parameters(), limit, foreach=True)
 
 
 def _add_by_head(
