@@ -64,6 +64,19 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     replace_file(path, buffer.getvalue())
 
 
+def frozen(checkpoint: Checkpoint) -> Checkpoint:
+    """A copy in the memory of the host, which no later step changes."""
+    return Checkpoint(**{name: _frozen(getattr(checkpoint, name)) for name in _names()})
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _frozen(part) for key, part in value.items()}
+    return type(value)(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _names() -> list[str]:
     """Fields of a checkpoint, in order."""
     return list(Checkpoint.__dataclass_fields__)

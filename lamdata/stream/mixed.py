@@ -7,6 +7,7 @@ of (seed, slot).
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,8 +25,11 @@ from ..notebook import listed, sentence
 from ..store import Dataset
 from ..store.batching import cut_points
 from ..store.gather import gather, reorder
+from .exchange import Exchange
 from .fingerprint import Augment, differences, of_head
 from .order import HeadOrder, MixtureOrder
+from .share import Dealt, Share
+from .turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +39,7 @@ SHORTEST = (
     64  # of the first; each is as long as all before it, so that the first batch comes soon and a short stream does little for nothing
 )
 AHEAD = 2  # windows of so many prepared beyond those in the hands of the threads
+GOODBYE = 10.0  # seconds that a rank waits for others when it stops
 ASKED = 20  # windows of so many whose bytes are asked for beyond these, where bytes come from afar
 
 
@@ -70,7 +75,7 @@ class _Piece:
     head: int
     epoch: int
     buffer: _Held
-    rows: slice | NDArray[np.int64]  # of the buffer
+    rows: slice | NDArray[np.int64]  # of what is decoded of the buffer
     places: NDArray[np.int64]  # of the window, ascending
 
     def frames(self) -> Frames:
@@ -84,14 +89,23 @@ class _Piece:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Slots that are put together at a time. F = their frames."""
+
+    slots: range
+    pieces: list[_Piece]  # that are decoded here
+    owner: NDArray[np.int32]  # (F,) the rank that decodes each frame
+    ends: list[int] | None  # of its batches, counted in frames; None where their borders depend on atoms
+
+
 class Stream:
     """Iterates `Frames`, one batch at a time, for ever; `Frames.head` is the index of the head in `heads`.
 
     A slot is one frame, or the `run` of its head. A global batch is `batch_frames` slots, or as many as fit into `batch_atoms` (atoms after
-    augmentation; only for runs of one). Rank r of `world`
-    gets every world-th frame of each, from the r-th on, so that batches are the same whatever the number of ranks. For that
-    each rank decodes the whole stream (10 to 20 ns of a core an atom, under 1% of it at 10,000 frames/s and 40 atoms a frame) and
-    gathers its own frames; with `batch_atoms` it gathers all of them, since the borders of batches depend on them.
+    augmentation; only for runs of one). Batches are the same whatever the number of ranks: `world` ranks share each, dealt by atoms (see
+    `deal`), in the order of the batch. With an `exchange` each rank reads and decodes its own blocks, 1 of `world` of all bytes, and is sent
+    the rest of its frames; without, each decodes the whole stream (10 to 20 ns of a core an atom).
 
     A buffer of a head takes 9 MB in float32, 17 MB in float64 (40 atoms a frame): give fewer `buffer_blocks` where there are many heads.
     """
@@ -106,6 +120,7 @@ class Stream:
         position: int = 0,
         rank: int = 0,
         world: int = 1,
+        exchange: Exchange | None = None,
         threads: int = 2,
         buffer_blocks: int = 8,
     ):
@@ -118,11 +133,12 @@ class Stream:
             raise ConfigError("runs of several frames are counted, not weighed", hint="give batch_frames alone")
         self.heads, self.seed, self.position = tuple(heads), seed, position
         self.batch_frames, self.batch_atoms = batch_frames, batch_atoms
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._exchange = rank, world, exchange if world > 1 else None
         self._mixture = MixtureOrder([head.weight for head in heads], seed=seed)
         self._orders = [HeadOrder(head.dataset.block_counts, seed=seed, head=head.name, buffer_blocks=buffer_blocks) for head in heads]
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
+        self._turns = Turns("share") if threads and world > 1 else None
         distant = any(head.dataset.distant for head in heads)
         self._asking = ThreadPoolExecutor(ASKED, thread_name_prefix="ask") if threads and distant else None
         self._buffers: list[tuple[tuple[int, int], _Held] | None] = [None] * len(heads)  # epoch and number, the one asked for last
@@ -130,6 +146,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[Frames]:
         """Batches from `position` on; `position` is then the number of slots consumed with the batch last yielded."""
+        if self._world > 1:
+            return self._shared()
         if self.batch_atoms is not None:
             return self._by_atoms()
         return self._by_frames() if (self._runs == 1).all() else self._by_runs()
@@ -152,7 +170,9 @@ class Stream:
         return sentence("Stream", facts)
 
     def close(self) -> None:
-        """Stop the threads and call off what was asked for."""
+        """Stop the threads and call off what was asked for; what other ranks wait for is done first."""
+        if self._turns is not None and not self._turns.close(within=GOODBYE):
+            print(f"note: another rank did not take its frames within {GOODBYE:g} s; going on without", file=sys.stderr)
         self._buffers = [None] * len(self.heads)
         for pool in (self._asking, self._pool):
             if pool is not None:
@@ -201,61 +221,75 @@ class Stream:
         return self.batch_frames
 
     def _by_frames(self) -> Iterator[Frames]:
-        """Windows of whole batches, so that each batch is a view; only the rank's own frames are gathered."""
+        """Windows of whole batches, so that each batch is a view."""
         size = self._batch_size
-        mine = len(range(self._rank, size, self._world))
-        for slots, frames in self._windows(size, mine_of=size):
-            for k, batch in enumerate(frames.in_equal_parts(mine), start=1):
-                self.position = slots.start + k * size
+        for window, frames in self._windows(size, self._put_together):
+            for k, batch in enumerate(frames.in_equal_parts(size), start=1):
+                self.position = window.slots.start + k * size
                 yield batch
 
     def _by_runs(self) -> Iterator[Frames]:
         """As `_by_frames`, where batches differ in their number of frames."""
         size = self._batch_size
-        for slots, frames in self._windows(size, mine_of=size):
-            sizes = np.add.reduceat(self._runs[self.slots(slots.start, slots.stop)], np.arange(0, len(slots), size))
-            ends = np.cumsum(-((self._rank - sizes) // self._world))  # of each size the r-th, (r + world)-th ... are mine
-            for k, (begin, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist()), start=1):
-                self.position = slots.start + k * size
+        for window, frames in self._windows(size, self._put_together):
+            ends = window.ends or []
+            for k, (begin, end) in enumerate(zip([0, *ends], ends), start=1):
+                self.position = window.slots.start + k * size
                 yield frames.part(begin, end)
 
     def _by_atoms(self) -> Iterator[Frames]:
         """Windows of any length; what is left behind the last full batch goes in front of the next window."""
         rest: Frames | None = None
         begin = self.position
-        for _, window in self._windows(1, mine_of=None):
-            held, starts, at = 0 if rest is None else len(rest), window.starts.tolist(), 0
-            natoms = window.natoms if rest is None else np.concatenate([rest.natoms, window.natoms])
+        for _, frames in self._windows(1, self._put_together):
+            held, starts, at = 0 if rest is None else len(rest), frames.starts.tolist(), 0
+            natoms = frames.natoms if rest is None else np.concatenate([rest.natoms, frames.natoms])
             for stop in cut_points(natoms, batch_frames=self.batch_frames, batch_atoms=self.batch_atoms)[:-1]:
-                batch = _joined(rest, window, at - held, stop - held, starts)
+                batch = _joined(rest, frames, at - held, stop - held, starts)
                 begin += stop - at
                 self.position, at = begin, stop
-                yield batch if self._world == 1 else reorder(batch, np.arange(self._rank, len(batch), self._world))
-            rest = _joined(rest, window, at - held, len(window), starts)
+                yield batch
+            rest = _joined(rest, frames, at - held, len(frames), starts)
 
-    def _windows(self, step: int, *, mine_of: int | None) -> Iterator[tuple[range, Frames]]:
-        """Yield (slots, frames) of consecutive windows of whole steps, several prepared ahead."""
-        fewest = None if mine_of is None else mine_of * int(self._runs.min())
-        if self._world > 1 and fewest is not None and fewest < self._world:
+    def _shared(self) -> Iterator[Frames]:
+        """This rank's frames of each batch."""
+        size, begin = None if self.batch_atoms is not None else self._batch_size, self.position
+        if size is not None and (fewest := size * int(self._runs.min())) < self._world:
             raise ConfigError(f"a batch of {fewest} frames cannot be shared by {self._world} ranks")
+        sizes = {"batch_frames": self.batch_frames, "batch_atoms": self.batch_atoms}
+        share = Share(rank=self._rank, world=self._world, exchange=self._exchange, **sizes)
+
+        def put_together(window: _Window) -> Future[Dealt]:
+            whole = self._put_together(window)
+            in_turn = _done if self._turns is None else self._turns.submit
+            return in_turn(lambda: share.take(whole.result(), window.owner, window.ends))
+
+        for _, dealt in self._windows(size or 1, put_together):
+            for first, stop, length in zip([0, *dealt.ends], dealt.ends, dealt.lengths):
+                begin += size or length
+                self.position = begin
+                yield dealt.frames.part(first, stop)
+
+    def _windows(self, step: int, submit: Callable[[_Window], Future[T]]) -> Iterator[tuple[_Window, T]]:
+        """Yield consecutive windows of whole steps, and what `submit` makes of each; several are prepared ahead."""
         at_once = self._threads + AHEAD if self._threads else 1
         asked = WINDOW * ASKED if self._asking else 1
-        planned: deque[tuple[range, list[_Piece]]] = deque()
-        waiting: deque[tuple[range, Future[Frames]]] = deque()
+        planned: deque[_Window] = deque()
+        waiting: deque[tuple[_Window, Future[T]]] = deque()
         begin = first = self.position
         counts = self._mixture.counts(begin)
         while True:
-            while not waiting or waiting[-1][0].stop - waiting[0][0].start < at_once * _grown(waiting[0][0].start - begin):
-                while not planned or first - planned[0][0].start < asked:
+            while not waiting or waiting[-1][0].slots.stop - (next_slot := waiting[0][0].slots.start) < at_once * _grown(next_slot - begin):
+                while not planned or first - planned[0].slots.start < asked:
                     slots = range(first, first + max(1, self._unbroken(first, _grown(first - begin)) // step) * step)
                     heads = self._mixture.heads(slots.start, slots.stop)
-                    planned.append((slots, self._plan_window(heads, counts, mine_of)))
+                    planned.append(self._plan_window(slots, heads, counts, step))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
                     first = slots.stop
-                slots, pieces = planned.popleft()
-                waiting.append((slots, self._submit_window(pieces)))
-            slots, window = waiting.popleft()
-            yield slots, window.result()
+                window = planned.popleft()
+                waiting.append((window, submit(window)))
+            window, done = waiting.popleft()
+            yield window, done.result()
 
     def _unbroken(self, first: int, mixed: int) -> int:
         """Slots from `first` on to put together at a time: `mixed`; or where one head fills them, what is left of a buffer, of which they are a view."""
@@ -266,46 +300,53 @@ class Stream:
         epoch, number, start = order.locate(first * run)
         return (order.epoch(epoch).frames(number) - start) // run
 
-    def _plan_window(self, heads: NDArray[np.int32], counts: NDArray[np.int64], mine_of: int | None) -> list[_Piece]:
-        """Decide which frames go where, and ask for the buffers that hold them."""
+    def _plan_window(self, slots: range, heads: NDArray[np.int32], counts: NDArray[np.int64], step: int) -> _Window:
+        """Decide which frames go where and who decodes them, and ask for the buffers of those that are decoded here."""
         runs = self._runs[heads]
-        frame_heads, starts = np.repeat(heads, runs), np.cumsum(runs) - runs
-        places = np.arange(len(frame_heads))
-        mine = np.ones(len(frame_heads), bool)
-        if mine_of is not None and self._world > 1:
-            begin = np.repeat(starts[::mine_of], np.add.reduceat(runs, np.arange(0, len(runs), mine_of)))  # of the batch of each frame
-            mine = (places - begin) % self._world == self._rank
-            places = np.cumsum(mine) - 1
+        frame_heads = np.repeat(heads, runs)
+        owner = np.full(len(frame_heads), self._rank, np.int32)
         pieces = []
         for h in range(len(self.heads)):
-            chosen = np.flatnonzero(frame_heads == h) if len(self.heads) > 1 else slice(None)
-            pieces += self._pieces(h, int(counts[h] * self._runs[h]), mine[chosen], places[chosen])
-        return pieces
+            places = np.flatnonzero(frame_heads == h) if len(self.heads) > 1 else np.arange(len(frame_heads))
+            pieces += self._pieces(h, int(counts[h] * self._runs[h]), places, owner)
+        ends = np.cumsum(np.add.reduceat(runs, np.arange(0, len(runs), step))).tolist() if self.batch_atoms is None else None
+        return _Window(slots, pieces, owner, ends)
 
-    def _submit_window(self, pieces: Sequence[_Piece]) -> Future[Frames]:
+    def _put_together(self, window: _Window) -> Future[Frames]:
         """Start decoding the buffers of a window that are not decoded yet, then its gathering; a pool runs them in this order."""
-        for piece in pieces:
+        for piece in window.pieces:
             if piece.buffer.decoded is None:
                 piece.buffer.decoded = self._submit(lambda asked: asked.result()(), piece.buffer.asked)
-        return self._submit(self._gather, pieces)
+        return self._submit(self._gather, window.pieces)
 
-    def _pieces(self, h: int, position: int, mine: NDArray[np.bool_], places: NDArray[np.int64]) -> list[_Piece]:
-        """The stretches of buffers that hold a head's next frames, of which `mine` are wanted, in `places` of the window."""
+    def _pieces(self, h: int, position: int, places: NDArray[np.int64], owner: NDArray[np.int32]) -> list[_Piece]:
+        """The stretches of buffers that hold a head's next frames, in `places` of the window; `owner` learns who decodes them."""
         pieces, done, order = [], 0, self._orders[h]
-        while done < len(mine):
+        while done < len(places):
             epoch, number, start = order.locate(position + done)
-            stop = min(order.epoch(epoch).frames(number), start + len(mine) - done)
-            stretch = slice(done, done + stop - start)
-            wanted, target = mine[stretch], places[stretch]
-            if wanted.any():
-                rows: slice | NDArray[np.int64] = slice(start, stop)
-                if not wanted.all():
-                    rows, target = start + np.flatnonzero(wanted), target[wanted]
-                if order.whole:
-                    rows = order.shuffled(epoch, number)[rows]
+            stop = min(order.epoch(epoch).frames(number), start + len(places) - done)
+            target = places[done : done + stop - start]
+            rows: slice | NDArray[np.int64] = slice(start, stop)
+            if self._exchange is not None:
+                rows, target = self._own(order, epoch, number, start, stop, target, owner)
+            elif order.whole:
+                rows = order.shuffled(epoch, number)[rows]
+            if len(target):
                 pieces.append(_Piece(h, epoch, self._buffer(h, epoch, number), rows, target))
-            done = stretch.stop
+            done += stop - start
         return pieces
+
+    def _own(
+        self, order: HeadOrder, epoch: int, number: int, start: int, stop: int, places: NDArray[np.int64], owner: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and places of those frames of a stretch of a buffer that this rank decodes."""
+        owners, shuffled = order.owners(0 if order.whole else epoch, number, self._world), order.shuffled(epoch, number)
+        owner[places] = who = owners.frame[shuffled[start:stop]]
+        mine = who == self._rank
+        if order.whole:
+            return owners.row[shuffled[start:stop][mine]], places[mine]
+        first = int(np.count_nonzero(owners.frame[shuffled[:start]] == self._rank))
+        return first + np.arange(np.count_nonzero(mine)), places[mine]
 
     def _buffer(self, h: int, epoch: int, number: int) -> _Held:
         """A buffer, as it was asked for or asked for now; windows ask in order, so the last one of a head is enough.
@@ -316,6 +357,10 @@ class Stream:
         key = (0, 0) if order.whole else (epoch, number)
         if last is None or last[0] != key:
             blocks, shuffled = order.epoch(epoch).buffers[number], None if order.whole else order.shuffled(epoch, number)
+            if self._exchange is not None:
+                owners = order.owners(*key, self._world)
+                blocks = tuple(block for block, who in zip(blocks, owners.block.tolist()) if who == self._rank)
+                shuffled = None if shuffled is None else owners.row[shuffled[owners.frame[shuffled] == self._rank]]
             begin = partial(self.heads[h].dataset.begin_load, blocks, shuffled, head=h, epoch=epoch)
             asked = self._asking.submit(begin) if self._asking else _done(begin)
             self._buffers[h] = last = key, _Held(asked)
@@ -324,6 +369,8 @@ class Stream:
     def _gather(self, pieces: Sequence[_Piece]) -> Frames:
         """Augment the frames of a window and put them into the order of the slots."""
         parts = []
+        if not pieces:
+            return Frames.empty(np.float64 if any(head.dataset.lossless for head in self.heads) else np.float32)
         for piece in pieces:
             parts.append(self._augmented(piece.frames(), self.heads[piece.head].augment))
         return parts[0] if len(parts) == 1 else gather(parts, np.argsort(np.concatenate([piece.places for piece in pieces])))

@@ -80,6 +80,15 @@ class Epoch:
         return int(self.starts[buffer + 1] - self.starts[buffer])
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Which of several readers decodes which frames of a buffer. F = its frames, in the order of its blocks."""
+
+    block: I64  # the reader of each of its blocks
+    frame: NDArray[np.int32]  # (F,) the reader of each frame
+    row: I64  # (F,) place of each frame among those of its reader
+
+
 class HeadOrder:
     """The endless order of one head: position p -> epoch, buffer, place in it."""
 
@@ -91,6 +100,7 @@ class HeadOrder:
             raise ConfigError(f"head `{head}` has no frames to draw")
         self.epoch = lru_cache(maxsize=2)(self._epoch)
         self.shuffled = lru_cache(maxsize=4)(self._shuffled)
+        self.owners = lru_cache(maxsize=4)(self._owners)
 
     def _epoch(self, epoch: int) -> Epoch:
         """The buffers of an epoch. Borders of the runs move from epoch to epoch, so that neighbours part."""
@@ -112,6 +122,17 @@ class HeadOrder:
         starts = self.epoch(epoch).starts
         buffer = int(np.searchsorted(starts, rest, side="right")) - 1
         return epoch, buffer, rest - int(starts[buffer])
+
+    def _owners(self, epoch: int, buffer: int, readers: int) -> Owners:
+        """Who decodes what: blocks are dealt one by one in the order of the epoch, those of each head from another reader on."""
+        found = self.epoch(epoch)
+        before = sum(map(len, found.buffers[:buffer])) + int(random_words(1, "owners", self._seed, self._head)[0] % np.uint64(readers))
+        block = (before + np.arange(len(found.buffers[buffer]))) % readers
+        frame = np.repeat(block, self._counts[list(found.buffers[buffer])]).astype(np.int32)
+        order = np.argsort(frame, kind="stable")
+        row = np.empty(len(frame), np.int64)
+        row[order] = np.arange(len(frame)) - np.searchsorted(frame[order], frame[order])
+        return Owners(block, frame, row)
 
     def _shuffled(self, epoch: int, buffer: int) -> I64:
         """The order of the frames inside a buffer."""

@@ -19,6 +19,7 @@ from lamdata.frames import Frames
 from lamdata.located import did_you_mean
 from lamdata.statistics import References, Statistics, fit_references, merge, references_of_atoms
 from lamdata.store import Dataset, Store
+from lamdata.stream.exchange import Exchange
 
 from ..tasks import task_kind
 
@@ -146,6 +147,7 @@ class TrainingData:
         position: int = 0,
         rank: int = 0,
         world: int = 1,
+        exchange: Exchange | None = None,
     ) -> Stream:
         """The weighted stream of the tasks that are `drawn`; `Frames.head` is the index of the task among them.
 
@@ -161,7 +163,16 @@ class TrainingData:
             )
             for task in self.drawn
         ]
-        return Stream(heads, seed=seed, batch_frames=batch_frames, batch_atoms=batch_atoms, position=position, rank=rank, world=world)
+        return Stream(
+            heads,
+            seed=seed,
+            batch_frames=batch_frames,
+            batch_atoms=batch_atoms,
+            position=position,
+            rank=rank,
+            world=world,
+            exchange=exchange,
+        )
 
     def with_model_heads(self, frames: Frames) -> Frames:
         """Turn task indices in `Frames.head` into head indices."""

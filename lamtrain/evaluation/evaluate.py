@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,26 @@ BATCH_ATOMS = 1024
 See = Callable[[Frames, Output, NDArray[np.float64]], None]
 
 
-def evaluate(model: LamModel, data: TrainingData, *, frames: int | None = None, at_once: int | None = None) -> dict[str, dict[str, Any]]:
+@dataclass(slots=True)
+class Together:
+    """Processes that evaluate together: each takes every `world`-th batch of all heads, and `total` adds up what all saw."""
+
+    rank: int = 0
+    world: int = 1
+    total: Callable[[Metrics], None] = lambda metrics: None
+    turn: int = 0
+
+    def mine(self) -> bool:
+        """Whether the next batch is this process's."""
+        self.turn += 1
+        return self.turn % self.world == self.rank
+
+
+def evaluate(
+    model: LamModel, data: TrainingData, *, frames: int | None = None, at_once: int | None = None, together: Together | None = None
+) -> dict[str, dict[str, Any]]:
     """Return head -> errors and label spreads on held-out frames, `frames` of each dataset and `at_once` atoms at a time at most."""
-    return {head: evaluate_head(model, data, head, frames=frames, at_once=at_once) for head in data.heads}
+    return {head: evaluate_head(model, data, head, frames=frames, at_once=at_once, together=together) for head in data.heads}
 
 
 def evaluate_head(
@@ -39,23 +57,26 @@ def evaluate_head(
     at_once: int | None = None,
     references: Mapping[str, float] | None = None,
     see: See | None = None,
+    together: Together | None = None,
 ) -> dict[str, Any]:
     """Errors of one head on a split, beside the spread of its labels; `see` is shown each batch, its output, and the references (256,) in eV.
 
     The energy of a frame with an element that the head has no reference energy for says nothing: it is counted as `energies_not_scored`.
+    Of processes that evaluate `together`, each shows its own batches to `see`.
     `references` are those of the head, element -> eV; by default those that `data` gives.
     """
+    together = together or Together()
     statistics, fitted = data.statistics(head), data.references(head) if references is None else None
     references = fitted.energies if fitted is not None else references
     table, known = reference_table(references or {}), [NUMBERS[symbol] for symbol in references or {}]
     metrics, spread = Metrics(model.config.heads), task_kind(data.heads[head]).spread(table, statistics)
     index, parameter, unscored = list(model.config.heads).index(head), next(model.parameters()), 0
 
-    def prepare(part: Frames) -> tuple[Frames, int, Batch]:
+    def prepare(part: Frames) -> tuple[Frames, int, Batch | None]:
         part = part.with_(head=np.full(len(part), index, np.int32))
         strange = np.zeros(len(part), bool) if references is None else part.has_energy & has_others(part, known)
         part = part.with_(has_energy=part.has_energy & ~strange)
-        batch = collate(part, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms)
+        batch = collate(part, model.config, dtype=parameter.dtype, chunk_atoms=model.chunk_atoms) if together.mine() else None
         return part, int(strange.sum()), batch
 
     parts = (
@@ -64,13 +85,16 @@ def evaluate_head(
         for part in held_out_batches(task, split, frames, atoms=min(BATCH_ATOMS, at_once or BATCH_ATOMS))
     )
     for part, strange, batch in do_ahead(prepare, parts):
+        spread.add(part)
+        unscored += strange
+        if batch is None:
+            continue
         batch = batch.to(parameter.device, non_blocking=True)
         output = model(batch, create_graph=False)
         metrics.add(output, batch)
-        spread.add(part)
-        unscored += strange
         if see is not None:
             see(part, output, table)
+    together.total(metrics)
     more = {"energies_not_scored": unscored} if unscored else {}
     return {"task": data.heads[head], "weight": data.weights[head], **metrics.table()[head], **spread.table(), **more}
 

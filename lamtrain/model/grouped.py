@@ -13,7 +13,7 @@ from .layers import Dense, SkipDense
 
 def lay(values: Tensor, tiles: Tiles) -> Tensor:
     """(A, ...) by row -> (tiles, height, ...)."""
-    return values[tiles.rows].unflatten(0, (tiles.count, -1))
+    return values[tiles.rows].view(tiles.count, -1, *values.shape[1:])
 
 
 def take_up(values: Tensor, tiles: Tiles) -> Tensor:

@@ -55,7 +55,7 @@ def make_plan(config: TrainConfig, *, ranks: int = 1, device: str = "auto", tria
             "frames_a_step": batch.frames,
             "atoms_a_step": batch.atoms,
             "heads": [_row(share, known, batch) for share, known in zip(shares, surveys)],
-            "bytes_read": _bytes_read(data, shares),
+            "bytes_read": _bytes_read(data, shares, ranks=ranks),
         }
         if trial:
             if here.device.type == "cpu":
@@ -185,13 +185,13 @@ def _row(share: Share, known: Survey, batch: Step) -> dict[str, Any]:
     }
 
 
-def _bytes_read(data: TrainingData, shares: Sequence[Share]) -> int:
-    """Bytes that each rank reads from the store: a dataset of few blocks once, of others all blocks each epoch."""
+def _bytes_read(data: TrainingData, shares: Sequence[Share], *, ranks: int) -> int:
+    """Bytes that a rank reads from the store, of its blocks: those of a dataset of few blocks once, of others each epoch."""
     total = 0.0
     for task, share in zip(data.tasks, shares):
         once = len(task.train.block_counts) <= BUFFER_BLOCKS
         total += task.train.stored_bytes * (1.0 if once else share.epochs or 0.0)
-    return math.ceil(total)
+    return math.ceil(total / ranks)
 
 
 def _lost(shares: Sequence[Share], surveys: Sequence[Survey]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamdata.frames import Frames
+from lamdata.stream.dealing import deal
 
 from ..data.batch import collate
 from ..data.mixture import Task, TrainingData
@@ -78,14 +79,14 @@ def mixed(surveys: Sequence[Survey], shares: NDArray[np.float64], *, atoms: int,
 
 
 def imbalance(surveys: Sequence[Survey], shares: NDArray[np.float64], *, frames: int, ranks: int, seed: int = 0, draws: int = 20) -> float:
-    """Atoms of the fullest rank over those of the mean, where `frames` of a batch are dealt to `ranks` in turn."""
+    """Atoms of the fullest rank over those of the mean, where `frames` of a batch are dealt to `ranks` by atoms."""
     rng, ratios = np.random.default_rng(seed), []
     for _ in range(draws):
         of = rng.choice(len(surveys), size=frames, p=shares)
-        natoms = np.zeros(frames)
+        natoms = np.zeros(frames, np.int64)
         for i, known in enumerate(surveys):
             mine = of == i
             natoms[mine] = rng.choice(known.natoms, size=int(mine.sum()))
-        held = np.bincount(np.arange(frames) % ranks, weights=natoms, minlength=ranks)
+        held = np.bincount(deal(natoms, [frames], ranks), weights=natoms, minlength=ranks)
         ratios.append(held.max() / held.mean())
     return float(np.mean(ratios))

@@ -9,6 +9,8 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ import torch
 
 from lamdata.errors import LamError
 
-from ..checkpoint import save
+from ..checkpoint import Checkpoint, frozen, save
 from ..evaluation.evaluate import evaluate, score
 from ..runlog import MetricsFile, flatten
 from .by_head import share_lines
@@ -34,10 +36,12 @@ class Observer(Protocol):
 
 
 class Checkpoints:
-    """Every so many steps and at the end: last.pt, with the ones before it in `checkpoints/`."""
+    """Every so many steps and at the end: last.pt, with the ones before it in `checkpoints/`; written while the next steps are done."""
 
     def __init__(self, out: Path, ranks: Ranks, *, saved: int):
         self.out, self.ranks, self.saved = out, ranks, saved  # the step of last.pt
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: Future[None] | None = None
 
     def __call__(self, state: TrainState, row: Row) -> None:
         """Save where it is due. Before a look, so that nothing is lost where the look fails."""
@@ -50,15 +54,33 @@ class Checkpoints:
         if not self.ranks.first:
             return
         refuse_bad_weights(state)
-        last = self.out / "last.pt"
-        if state.step != self.saved:
-            self._keep(last, state)
-        save(state.snapshot(), last)
-        self.saved = state.step
+        keep = state.config.checkpoint_keep
+        self._hand_over(lambda checkpoint: self._write(checkpoint, keep=keep), state)
 
-    def _keep(self, last: Path, state: TrainState) -> None:
+    def write_best(self, state: TrainState) -> None:
+        """Write best.pt, behind what is being written."""
+        self._hand_over(lambda checkpoint: save(checkpoint, self.out / "best.pt"), state)
+
+    def _hand_over(self, write: Callable[[Checkpoint], None], state: TrainState) -> None:
+        self.finish()
+        self._written = self._writer.submit(write, frozen(state.snapshot()))
+
+    def finish(self) -> None:
+        """Wait until what was saved is on disk; raise what kept it from there."""
+        if self._written is not None:
+            self._written.result()
+        self._written = None
+
+    def _write(self, checkpoint: Checkpoint, *, keep: int) -> None:
+        last = self.out / "last.pt"
+        if checkpoint.step != self.saved:
+            self._keep(last, before=keep - 1)
+        save(checkpoint, last)
+        self.saved = checkpoint.step
+
+    def _keep(self, last: Path, *, before: int) -> None:
         """Put the present last.pt aside, and remove the oldest."""
-        folder, before = self.out / "checkpoints", state.config.checkpoint_keep - 1
+        folder = self.out / "checkpoints"
         if before and last.exists():
             folder.mkdir(parents=True, exist_ok=True)
             aside = folder / f"step-{self.saved:09}.pt"
@@ -83,8 +105,8 @@ def refuse_bad_weights(state: TrainState) -> None:
 class Look:
     """Every so many steps and at the end: a row of metrics.csv, with errors on held-out frames where they are due."""
 
-    def __init__(self, out: Path, ranks: Ranks, log: MetricsFile | None, *, quiet: bool = True):
-        self.out, self.ranks, self.log, self.quiet = out, ranks, log, quiet
+    def __init__(self, checkpoints: Checkpoints, ranks: Ranks, log: MetricsFile | None, *, quiet: bool = True):
+        self.checkpoints, self.ranks, self.log, self.quiet = checkpoints, ranks, log, quiet
         self.table: dict[str, Row] = {}  # head -> errors on held-out frames, of the last time they were due
 
     def __call__(self, state: TrainState, row: Row) -> None:
@@ -112,7 +134,7 @@ class Look:
             row |= flatten(state.metrics.table(), "train", state.data.heads) | self._shares(state)
         state.looked = state.step
         state.forget_errors()
-        if self.ranks.first and self._validates(state):
+        if self._validates(state):
             row |= self._validate(state)
         if self.log is not None:
             self.log.append(row)
@@ -126,9 +148,12 @@ class Look:
 
     def _validate(self, state: TrainState) -> Row:
         model = state.shown.eval()
-        table = evaluate(model, state.data, frames=state.config.validation.frames, at_once=state.config.batch.at_once)
+        limits = {"frames": state.config.validation.frames, "at_once": state.config.batch.at_once}
+        table = evaluate(model, state.data, together=self.ranks.together, **limits)
         self.table, value = table, score(table)
+        if not self.ranks.first:
+            return {}
         if value < state.best or math.isinf(value):  # nothing held out: the last is the best there is
             state.best = value
-            save(state.snapshot(), self.out / "best.pt")
+            self.checkpoints.write_best(state)
         return flatten(table, "validation", state.data.heads)

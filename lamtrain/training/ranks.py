@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from lamdata.errors import ConfigError
+from lamdata.stream.exchange import Bytes
 
 from ..device import device_of
+from ..evaluation.evaluate import Together
 from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
+from .meeting import meeting_place
+from .stop import Interrupted
 
-TIMEOUT = timedelta(minutes=30)  # the first rank may look at held-out frames while the others wait
+TIMEOUT = timedelta(minutes=30)  # the first rank may write a model while the others wait
 
 
 class Agreed(NamedTuple):
@@ -35,6 +41,8 @@ class Ranks:
             int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
         )
         self.device = self._own(device_of(device))
+        self._joined = False
+        self._hands: dist.ProcessGroup | None = None  # over which frames are handed on, beside what the steps say to each other
 
     def _own(self, device: torch.device) -> torch.device:
         """The device of this rank: the one that was named, or with several ranks each its own GPU."""
@@ -56,36 +64,74 @@ class Ranks:
         if cuda:
             torch.cuda.set_device(self.device)
         if self.world > 1:
-            dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=self.device if cuda else None)
+            if not dist.is_initialized():
+                store = meeting_place(self.rank, self.world, timeout=TIMEOUT)
+                dist.init_process_group(
+                    "nccl" if cuda else "gloo",
+                    store=store,
+                    rank=self.rank,
+                    world_size=self.world,
+                    timeout=TIMEOUT,
+                    device_id=self.device if cuda else None,
+                )
+                self._joined = True
+            self._hands = dist.new_group(backend="gloo", timeout=TIMEOUT)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.world > 1:
+        if self._joined:
             dist.destroy_process_group()
 
-    def agree(self, loss: torch.Tensor, *, stop: bool) -> Agreed:
-        """Add up the loss of a step, and find out whether any rank was told to stop."""
+    def exchange(self, parts: Sequence[Bytes]) -> list[Bytes]:
+        """Part r for rank r -> the part that each rank had for this one (`lamdata.stream.exchange.Exchange`)."""
+        sent = torch.tensor([len(part) for part in parts])
+        lengths = torch.empty_like(sent)
+        dist.all_to_all_single(lengths, sent, group=self._hands)
+        data, got = torch.from_numpy(np.concatenate(parts)), torch.empty(int(lengths.sum()), dtype=torch.uint8)
+        dist.all_to_all_single(got, data, lengths.tolist(), sent.tolist(), group=self._hands)
+        return np.split(got.numpy(), np.cumsum(lengths.numpy())[:-1])
+
+    def agree(self, loss: torch.Tensor, *, stop: bool, gradients_of: LamModel | None = None) -> Agreed:
+        """Add up the loss of a step, and find out whether any rank was told to stop; in the same message, the gradients of a model."""
         if self.world == 1:
             return Agreed(float(loss), stop)
-        both = torch.stack([loss.double(), torch.tensor(float(stop), dtype=torch.float64, device=loss.device)])
-        dist.all_reduce(both)
-        total, stops = both.tolist()
+        total, stops = self._add_up(gradients_of, torch.stack([loss, torch.full_like(loss, float(stop))]))
         return Agreed(total, stops > 0)
 
     def sum_gradients(self, model: LamModel) -> None:
-        """Sum gradients over ranks, in one message; a parameter that no rank used keeps none, so that Adam passes it over."""
-        if self.world == 1:
-            return
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
-        dist.all_reduce(used)
-        chosen = [p for p, count in zip(parameters, used.tolist()) if count]
-        if not chosen:  # of a head whose frames have no label
-            return
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in chosen])
-        dist.all_reduce(flat)
-        for p, part in zip(chosen, torch.split(flat, [p.numel() for p in chosen])):
-            p.grad = part.view_as(p)
+        """Sum gradients over ranks."""
+        if self.world > 1:
+            self._add_up(model, torch.empty(0, device=self.device))
+
+    def _add_up(self, model: LamModel | None, more: torch.Tensor) -> list[float]:
+        """Sum gradients over ranks, and a few numbers besides, in one message; what `more` became.
+
+        A parameter that no rank used keeps no gradient, so that Adam passes it over.
+        """
+        parameters = [] if model is None else [p for p in model.parameters() if p.requires_grad]
+        dtype = parameters[0].dtype if parameters else torch.float64
+        used = torch.tensor([p.grad is not None for p in parameters], dtype=dtype).to(self.device)
+        grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+        message = torch.cat([*grads, used, more.to(dtype)])
+        try:
+            dist.all_reduce(message)
+        except RuntimeError as err:
+            found = f"another rank is gone ({str(err).splitlines()[0]})"
+            raise Interrupted(found, hint="the same command goes on from last.pt; torchrun --max-restarts does so by itself") from err
+        *parts, tail = torch.split(message, [*(p.numel() for p in parameters), len(used) + len(more)])
+        told = tail.tolist()
+        for p, part, count in zip(parameters, parts, told):
+            p.grad = part.view_as(p) if count else None
+        return told[len(used) :]
+
+    @property
+    def together(self) -> Together:
+        """How held-out frames are shared among ranks."""
+        return Together(self.rank, self.world, self._total)
+
+    def _total(self, metrics: Metrics) -> None:
+        if self.world > 1:
+            dist.all_reduce(metrics.tensor(self.device))
 
     def sum_metrics(self, metrics: Metrics, truncated: list[int]) -> None:
         """Gather errors and counts in the first rank; the others begin anew."""

@@ -62,6 +62,7 @@ def train_step(
     if config.step.clip == "per_head":
         assert drawn is not None, "the caller knows what was drawn"
         loss, shares = _add_by_head(state, parts, drawn=drawn, ranks=ranks, limit=limit, metrics=metrics)
+        agreed = ranks.agree(loss, stop=stop)
         norm = _norm(state, math.inf)
     else:
         if drawn is not None and whole is not None and len(drawn) > 1:
@@ -69,12 +70,11 @@ def train_step(
         loss = torch.zeros((), dtype=torch.float64, device=state.device)
         for part in parts:
             loss = loss + add_gradients(state, part, frames=frames, metrics=metrics)
-        ranks.sum_gradients(model)
+        agreed = ranks.agree(loss, stop=stop, gradients_of=model)
         if drawn is not None and len(drawn) == 1:
             shares = dict.fromkeys(drawn, norm_on_descriptor(model))
         norm = _norm(state, limit)
         shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
-    agreed = ranks.agree(loss, stop=stop)
     taken = Taken(loss=agreed.loss, norm=float(norm), stop=agreed.stop)
     if taken.finite:
         state.optimizer.step()

@@ -58,10 +58,17 @@ def train(
     with arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
         fitting, batch = config.model.fitting, config.batch
         data = open_training_data(config.mixture, config.store, rcond=None if fitting is None else fitting.rcond)
-        shares = {"rank": ranks.rank, "world": ranks.world}
         frames = config.step.draws if config.step.heads == "one" else batch.frames
         runs = config.runs(data.heads)
-        with data.stream(seed=config.seed, batch_frames=frames, batch_atoms=batch.atoms, runs=runs, **shares) as stream:
+        with data.stream(
+            seed=config.seed,
+            batch_frames=frames,
+            batch_atoms=batch.atoms,
+            runs=runs,
+            rank=ranks.rank,
+            world=ranks.world,
+            exchange=ranks.exchange,
+        ) as stream:
             state = start_run(config, data, out, resume=resume, stream=stream.fingerprint(), ranks=ranks, quiet=quiet)
             if state.step >= config.steps and state.looked >= state.step:
                 return _left_alone(state, out, quiet=quiet or not ranks.first)
@@ -95,11 +102,11 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         _write_config(state, out)
         if state.step == 0 and state.started:
             measure_before(state)
-    look = Look(out, ranks, _open_log(state, out) if ranks.first else None, quiet=quiet)
+    checkpoints = Checkpoints(out, ranks, saved=state.step)
+    look = Look(checkpoints, ranks, _open_log(state, out) if ranks.first else None, quiet=quiet)
     board = Board(state.data.heads)
     if look.log is not None:
         look.log.sinks += [*open_sinks(state.config, out, read_metrics(look.log.path)), board]
-    checkpoints = Checkpoints(out, ranks, saved=state.step)
     if state.threads is not None and ranks.device.type == "cpu":
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
@@ -173,9 +180,12 @@ def _loop(
                 break
             if taken.stop:
                 save.save(state)
+                save.finish()
                 ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
         save.save(state)
+        save.finish()
+        ranks.wait()
 
 
 def settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:

@@ -9,6 +9,7 @@ from lamdata.errors import ConfigError
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
 from tests.lamdata.stores import make_frames, write_store
+from tests.lamdata.stream.ranks import dealt
 
 RUNS = (3, 1, 7)
 
@@ -51,10 +52,12 @@ def test_one_head_alone_crosses_its_buffers(heads):
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_share_the_batch_frame_by_frame(heads, world):
-    whole = taken(Stream(heads, seed=2, batch_frames=4), 40)
+    with Stream(heads, seed=2, batch_frames=4) as stream:
+        whole = [(stream.position, frames) for frames, _ in zip(stream, range(40))]
     for rank in range(world):
-        for mine, (position, head, index, _) in zip(taken(Stream(heads, seed=2, batch_frames=4, rank=rank, world=world), 40), whole):
-            assert mine[0] == position and (mine[1] == head[rank::world]).all() and (mine[2] == index[rank::world]).all()
+        for mine, (position, batch) in zip(taken(Stream(heads, seed=2, batch_frames=4, rank=rank, world=world), 40), whole):
+            expected = dealt(batch, rank, world)
+            assert mine[0] == position and (mine[1] == expected.head).all() and (mine[2] == expected.index).all()
 
 
 @pytest.mark.parametrize("threads", [0, 3])

@@ -11,6 +11,7 @@ from lamdata.frames import Frames
 from lamdata.store import open_dataset
 from lamdata.stream import Stream, StreamHead
 from tests.lamdata.stores import make_frames, write_store
+from tests.lamdata.stream.ranks import dealt
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_ranks_share_the_same_global_batches(store, size, world):
     for rank in range(world):
         with Stream(heads_of(store), seed=3, rank=rank, world=world, **size) as stream:
             for frames, batch in zip(stream, whole):
-                mine = batch.take(np.arange(rank, len(batch), world))
+                mine = dealt(batch, rank, world)
                 assert (frames.index == mine.index).all() and (frames.head == mine.head).all()
                 assert frames.positions.tobytes() == mine.positions.tobytes()
 
@@ -122,7 +123,7 @@ def test_a_rank_that_gets_no_frame_of_a_batch_gets_none_of_the_right_types(store
         empty = 0
         with Stream(heads_of(store, augment=spec), rank=rank, world=world, **options) as stream:
             for mine, (batch, position) in zip(stream, whole):
-                expected = batch.take(np.arange(rank, len(batch), world))
+                expected = dealt(batch, rank, world)
                 for field in fields(Frames):
                     ours, theirs = getattr(mine, field.name), getattr(expected, field.name)
                     assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, field.name

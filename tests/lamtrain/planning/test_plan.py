@@ -96,7 +96,7 @@ def test_a_thousand_ranks_are_planned_by_one(small: Path) -> None:
     config = read_config(small / "train.yaml", overrides=["batch.frames=4096"])
     made = make_plan(config, ranks=1024, device="cpu", quiet=True)
     assert made["ranks"] == 1024 and made["device_hours"] == pytest.approx(1024 * made["hours"])
-    assert made["imbalance"] > 1.5  # four frames each, of 3 to 8 atoms: the fullest rank has the largest
+    assert 1.0 < made["imbalance"] < 1.1  # four frames each, of 3 to 8 atoms
     assert made["gradient_bytes"] > 4 * 10_000
 
 

@@ -35,6 +35,7 @@ def test_checkpoints_come_when_they_are_due_and_at_the_end(state: TrainState, tm
     keep, saved = Checkpoints(tmp_path, Ranks("cpu"), saved=0), []
     for state.step in range(1, 11):
         keep(state, {})
+        keep.finish()
         saved.append(load(tmp_path / "last.pt").step if (tmp_path / "last.pt").exists() else 0)
     assert saved == [0, 0, 0, 4, 4, 4, 4, 8, 8, 10]
     assert names(tmp_path) == ["checkpoints/step-000000008.pt", "last.pt"]
@@ -49,6 +50,7 @@ def test_the_ones_before_are_kept_also_where_files_cannot_be_linked(
     keep = Checkpoints(tmp_path, Ranks("cpu"), saved=0)
     for state.step in (4, 8):
         keep(state, {})
+    keep.finish()
     assert [load(tmp_path / name).step for name in names(tmp_path)] == [4, 8]
 
 
@@ -58,6 +60,7 @@ def test_the_same_step_saved_twice_puts_nothing_aside(state: TrainState, tmp_pat
     keep.save(state)
     state.position = 99
     keep.save(state)
+    keep.finish()
     assert names(tmp_path) == ["last.pt"] and load(tmp_path / "last.pt").position == 99
 
 
@@ -72,13 +75,16 @@ def test_weights_that_are_not_finite_are_not_saved(state: TrainState, tmp_path: 
     state.step = 8
     with pytest.raises(LamError, match=f"1 tensors of the model are not finite after step 8, {name} first; last.pt is the one before"):
         keep.save(state)
+    keep.finish()
     assert load(tmp_path / "last.pt").step == 4 and names(tmp_path) == ["last.pt"]
     with pytest.raises(LamError):
         refuse_bad_weights(state)
 
 
 def test_rows_come_when_they_are_due_with_errors_of_held_out_frames_where_those_are(state: TrainState, tmp_path: Path) -> None:
-    look = Look(tmp_path, Ranks("cpu"), MetricsFile(tmp_path / "metrics.csv", state.data.heads, after=0))
+    look = Look(
+        Checkpoints(tmp_path, Ranks("cpu"), saved=0), Ranks("cpu"), MetricsFile(tmp_path / "metrics.csv", state.data.heads, after=0)
+    )
     frames = frames_of(state, 4)
     for step in range(10):
         state.step = step
@@ -93,7 +99,7 @@ def test_rows_come_when_they_are_due_with_errors_of_held_out_frames_where_those_
 
 
 def test_a_row_is_of_the_steps_since_the_last_one(state: TrainState, tmp_path: Path) -> None:
-    look = Look(tmp_path, Ranks("cpu"), None)
+    look = Look(Checkpoints(tmp_path, Ranks("cpu"), saved=0), Ranks("cpu"), None)
     frames = frames_of(state, 4)
     losses = []
     for step in range(6):
@@ -110,7 +116,7 @@ def test_a_row_is_of_the_steps_since_the_last_one(state: TrainState, tmp_path: P
 
 def test_a_look_without_a_step_has_no_loss(state: TrainState, tmp_path: Path) -> None:
     state.step, row = 3, {}
-    Look(tmp_path, Ranks("cpu"), None).look(state, row)
+    Look(Checkpoints(tmp_path, Ranks("cpu"), saved=0), Ranks("cpu"), None).look(state, row)
     assert row["loss"] is None and row["truncated"] is None
 
 
@@ -122,8 +128,9 @@ def test_the_best_model_is_the_first_of_the_lowest_score(
 ) -> None:
     left = iter(scores)
     monkeypatch.setattr("lamtrain.training.observers.score", lambda table: next(left))
-    look = Look(tmp_path, Ranks("cpu"), None)
+    look = Look(Checkpoints(tmp_path, Ranks("cpu"), saved=0), Ranks("cpu"), None)
     for number in range(1, len(scores) + 1):
         state.step = 5 * number
         look.look(state, {})
+    look.checkpoints.finish()
     assert load(tmp_path / "best.pt").step == 5 * best

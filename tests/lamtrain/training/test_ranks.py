@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lamtrain.runlog import read_metrics
+from lamtrain.training.ranks import Ranks
+from lamtrain.training.step import train_step
 from tests.conftest import training
+from tests.lamtrain.training.states import batch_of, frames_of, new_state
 
 TRAIN = "from lamtrain.cli import main; import sys; sys.argv = ['lamtrain', *sys.argv[1:]]; main()"
 CHANGES = ["--set", "steps=4", "--set", "precision=float64", "--set", "log_every=1", "--set", "validation.every=4"]
@@ -54,3 +59,35 @@ def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path, changes: t
             assert (one[name] == "") == (two[name] == "")
             if one[name]:
                 assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-8), name
+
+
+@pytest.mark.parametrize("batch", ["{frames: 8}", "{atoms: 40}"])
+def test_four_ranks_train_what_one_trains(small: Path, tmp_path: Path, batch: str) -> None:
+    rows = []
+    for ranks in (1, 4):
+        (tmp_path / str(ranks)).mkdir()
+        rows.append(run(small, tmp_path / str(ranks), ranks, f"batch={batch}", "validation.every=2"))
+    for one, four in zip(*rows, strict=True):
+        for name in one:
+            assert one[name] == four[name] == "" or float(four[name]) == pytest.approx(float(one[name]), rel=1e-8), name
+
+
+def test_a_step_is_one_message(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,024 ranks, in a group whose messages arrive nowhere: gradients, loss, flags and the wish to stop go together."""
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "1024")
+    sent: list[int] = []
+    plain = dist.all_reduce
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, *args, **more: (sent.append(tensor.numel()), plain(tensor, *args, **more)))
+    monkeypatch.setattr(dist, "new_group", lambda **_: None)  # over which frames would be handed on
+    dist.init_process_group("fake", rank=5, world_size=1024, store=FakeStore())
+    try:
+        state = new_state(small, tmp_path / "run")
+        batch = batch_of(state, frames_of(state, 4))
+        with Ranks("cpu") as ranks:
+            taken = train_step(state, [batch], frames=4, ranks=ranks, stop=True)
+    finally:
+        dist.destroy_process_group()
+    parameters = list(state.model.parameters())
+    assert sent == [sum(p.numel() for p in parameters) + len(parameters) + 2]
+    assert taken.stop and taken.finite
