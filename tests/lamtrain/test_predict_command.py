@@ -162,7 +162,7 @@ def test_a_store_of_predictions_takes_the_place_of_an_earlier_one(model: Path, t
     assert sorted(path.name for path in tmp_path.iterdir() if "none" in path.name) == ["none.rejected.jsonl"]
 
 
-VASPRUN = Path("/work/shared/samples/vasprun_xml")
+VASPRUN = Path(__file__).resolve().parents[2].parent / "shared/samples/vasprun_xml"
 
 
 def test_a_vasprun_has_the_numbers_of_the_calculator(tmp_path: Path) -> None:

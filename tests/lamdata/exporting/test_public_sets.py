@@ -17,7 +17,7 @@ from lamdata.exporting.rows import Row, rows_of
 from lamdata.frame import Frame
 from lamdata.store import Dataset
 
-SETS = Path("/work/shared/datasets")
+SETS = Path(__file__).resolve().parents[3].parent / "shared/datasets"
 UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "stress": "eV/Angstrom^3"}
 ALL_PASS = {
     "converged": False, "min_distance": None, "max_force": None, "net_force": None, "virial_asymmetry": None, "volume_per_atom": None,
