@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainConfig
 from ..model.lam import LamModel
@@ -33,27 +32,27 @@ class MovingAverage:
 
     def __init__(self, model: LamModel, decay: float):
         self.decay = decay
-        self._averaged = AveragedModel(model, multi_avg_fn=self._mix)
+        self._shown, self._steps = copy.deepcopy(model).requires_grad_(False), 0
 
     @torch.no_grad()
-    def _mix(self, averages: tuple[Tensor, ...] | list[Tensor], latest: tuple[Tensor, ...] | list[Tensor], steps: Tensor | int) -> None:
-        kept = min(self.decay, (1 + int(steps)) / (10 + int(steps)))
-        torch._foreach_lerp_(list(averages), list(latest), 1.0 - kept)
-
     def update(self, model: LamModel) -> None:
-        """Take in the weights after a step; the first become the average."""
-        self._averaged.update_parameters(model)
+        """Take in the weights after a step; the first become the average. `torch.optim.swa_utils` counts steps on the device, and waits for them."""
+        averages, latest = list(self._shown.parameters()), list(model.parameters())
+        if self._steps == 0:
+            torch._foreach_copy_(averages, latest)
+        else:
+            kept = min(self.decay, (1 + self._steps) / (10 + self._steps))
+            torch._foreach_lerp_(averages, latest, 1.0 - kept)
+        self._steps += 1
 
     def model(self) -> LamModel:
         """The model with the average."""
-        averaged = self._averaged.module
-        assert isinstance(averaged, LamModel), "it was made of one"
-        return averaged
+        return self._shown
 
     def restore(self, weights: Mapping[str, Tensor], *, steps: int) -> None:
         """Go on from the average after so many steps."""
-        self.model().load_state_dict(weights)
-        self._averaged.n_averaged.fill_(steps)
+        self._shown.load_state_dict(weights)
+        self._steps = steps
 
 
 class ScheduleFreeAverage:

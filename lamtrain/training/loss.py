@@ -23,6 +23,21 @@ def frame_losses(kinds: Iterable[TaskKind], output: Output, batch: Batch, *, hub
     return terms
 
 
+OwnPair = tuple[Tensor, Tensor]  # (heads,) float64, where a prefactor starts and its limit
+
+
+def own_prefactors(
+    spec: LossSpec, heads: Sequence[Mapping[str, Pair]], kinds: Iterable[TaskKind], *, device: torch.device
+) -> dict[str, OwnPair]:
+    """Term -> pair for each head of the model, of the terms that one of `heads` has a pair of its own for."""
+    out = {}
+    for name in dict.fromkeys(name for pairs in heads for name in pairs):
+        pairs = [pairs[name] if name in pairs else spec.pair(name, kinds) for pairs in heads]
+        starts, limits = torch.tensor(pairs, dtype=torch.float64).t().to(device)
+        out[name] = starts, limits
+    return out
+
+
 def total_loss(
     terms: dict[str, Tensor],
     spec: LossSpec,
@@ -31,20 +46,20 @@ def total_loss(
     *,
     frames: int,
     kinds: Iterable[TaskKind],
-    own: Sequence[Mapping[str, Pair]] = (),
+    own: Mapping[str, OwnPair] | None = None,
     head: Tensor | None = None,
 ) -> Tensor:
     """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks.
 
-    `own` are the prefactors that heads have of their own, term -> pair for each head of the model; `head` (F,) is then the head of each frame.
+    `own` are the terms of which heads have prefactors of their own; `head` (F,) is then the head of each frame.
     """
     total = torch.zeros((), dtype=torch.float64, device=next(iter(terms.values())).device)
     for name, term in terms.items():
-        prefactor = _rounded(schedule.prefactor(spec.pair(name, kinds), step))
-        if head is not None and any(name in pairs for pairs in own):
-            values = [_rounded(schedule.prefactor(pairs[name], step)) if name in pairs else prefactor for pairs in own]
-            total = total + (torch.tensor(values, dtype=torch.float64).to(term.device)[head] * term).sum() / frames
-        elif prefactor > 0:
+        if own is not None and head is not None and name in own:
+            start, limit = own[name]
+            prefactors = (limit + (start - limit) * schedule.rate(step) / schedule.spec.start).float().double()  # as `_rounded`
+            total = total + (prefactors[head] * term).sum() / frames
+        elif (prefactor := _rounded(schedule.prefactor(spec.pair(name, kinds), step))) > 0:
             total = total + prefactor * (term.sum() / frames)
     return total
 

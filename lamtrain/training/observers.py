@@ -34,6 +34,9 @@ class Observer(Protocol):
     def __call__(self, state: TrainState, row: Row) -> None:
         """Look at the state; what is worth a column goes into `row`."""
 
+    def due(self, state: TrainState) -> bool:
+        """Whether there is something to do after this step."""
+
 
 class Checkpoints:
     """Every so many steps and at the end: last.pt, with the ones before it in `checkpoints/`; written while the next steps are done."""
@@ -45,8 +48,12 @@ class Checkpoints:
 
     def __call__(self, state: TrainState, row: Row) -> None:
         """Save where it is due. Before a look, so that nothing is lost where the look fails."""
-        if state.step % state.config.checkpoint_every == 0 or state.step == state.config.steps:
+        if self.due(state):
             self.save(state)
+
+    def due(self, state: TrainState) -> bool:
+        """Whether a checkpoint belongs to this step."""
+        return state.step % state.config.checkpoint_every == 0 or state.step == state.config.steps
 
     def save(self, state: TrainState) -> None:
         """Write last.pt; all ranks must call it."""
@@ -124,6 +131,7 @@ class Look:
     def look(self, state: TrainState, row: Row) -> None:
         """Write the row; the best model so far is kept."""
         self.ranks.sum_metrics(state.metrics, state.truncated)
+        state.read()
         if self.ranks.first:
             row |= {
                 "step": state.step,

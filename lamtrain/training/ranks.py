@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,13 +22,6 @@ from .meeting import meeting_place
 from .stop import Interrupted
 
 TIMEOUT = timedelta(minutes=30)  # the first rank may write a model while the others wait
-
-
-class Agreed(NamedTuple):
-    """What all ranks know of a step."""
-
-    loss: float  # summed over ranks
-    stop: bool  # whether any was told to stop
 
 
 class Ranks:
@@ -91,19 +83,17 @@ class Ranks:
         dist.all_to_all_single(got, data, lengths.tolist(), sent.tolist(), group=self._hands)
         return np.split(got.numpy(), np.cumsum(lengths.numpy())[:-1])
 
-    def agree(self, loss: torch.Tensor, *, stop: bool, gradients_of: LamModel | None = None) -> Agreed:
-        """Add up the loss of a step, and find out whether any rank was told to stop; in the same message, the gradients of a model."""
-        if self.world == 1:
-            return Agreed(float(loss), stop)
-        total, stops = self._add_up(gradients_of, torch.stack([loss, torch.full_like(loss, float(stop))]))
-        return Agreed(total, stops > 0)
+    def agree(self, loss: torch.Tensor, *, stop: bool, gradients_of: LamModel | None = None) -> torch.Tensor:
+        """(2,) float64: the loss of a step, added up, and how many ranks were told to stop; in the same message, the gradients of a model."""
+        told = torch.stack([loss.double(), torch.full_like(loss, float(stop), dtype=torch.float64)])
+        return told if self.world == 1 else self._add_up(gradients_of, told)
 
     def sum_gradients(self, model: LamModel) -> None:
         """Sum gradients over ranks."""
         if self.world > 1:
             self._add_up(model, torch.empty(0, device=self.device))
 
-    def _add_up(self, model: LamModel | None, more: torch.Tensor) -> list[float]:
+    def _add_up(self, model: LamModel | None, more: torch.Tensor) -> torch.Tensor:
         """Sum gradients over ranks, and a few numbers besides, in one message; what `more` became.
 
         A parameter that no rank used keeps no gradient, so that Adam passes it over.
@@ -118,11 +108,10 @@ class Ranks:
         except RuntimeError as err:
             found = f"another rank is gone ({str(err).splitlines()[0]})"
             raise Interrupted(found, hint="the same command goes on from last.pt; torchrun --max-restarts does so by itself") from err
-        *parts, tail = torch.split(message, [*(p.numel() for p in parameters), len(used) + len(more)])
-        told = tail.tolist()
-        for p, part, count in zip(parameters, parts, told):
+        *parts, used, more = torch.split(message, [*(p.numel() for p in parameters), len(used), len(more)])
+        for p, part, count in zip(parameters, parts, used.tolist()):
             p.grad = part.view_as(p) if count else None
-        return told[len(used) :]
+        return more.double()
 
     @property
     def together(self) -> Together:

@@ -15,7 +15,9 @@ from ..evaluation.metrics import Metrics
 from ..model.lam import LamModel
 from .average import Average
 from .lora import Lora
+from .loss import OwnPair, own_prefactors
 from .schedule import Schedule
+from .taken import Taken
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +36,8 @@ class TrainState:
     stream: dict[str, Any] | None = None  # what decides which frames come in which batch
     others: dict[str, dict[str, Any]] = field(default_factory=dict)  # heads of the model that this run does not train -> their descriptions
     started: dict[str, dict[str, Any]] = field(default_factory=dict)  # head of this run -> what it was taken from, and its errors before
-    losses: list[float] = field(default_factory=list)  # since the last look
+    losses: list[float] = field(default_factory=list)  # since the last look, but for those of steps that are
+    unread: list[Taken] = field(default_factory=list)  # still where they were computed
     shares: dict[str, float] = field(default_factory=dict)  # head -> sum of what it gave to the descriptor's gradient, since the last look
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since the last look
     step: int = 0  # optimizer steps done
@@ -43,6 +46,15 @@ class TrainState:
     looked: int = 0  # the step of the last look
     skipped: int = 0  # batches passed over because their gradient was not finite
     best: float = math.inf  # lowest validation score so far
+    own: dict[str, OwnPair] = field(init=False)  # prefactors that heads have of their own, and
+    frames_of_slot: torch.Tensor | None = field(init=False)  # (heads,) of each, where these are not 1: both on the device
+
+    def __post_init__(self) -> None:
+        heads, device = list(self.model.config.heads), self.device
+        mine = [self.config.heads[head].loss if head in self.config.heads else {} for head in heads]
+        self.own = own_prefactors(self.config.loss, mine, list(self.metrics.kinds.values()), device=device)
+        several = any(run > 1 for run in self.runs.values())
+        self.frames_of_slot = torch.tensor([self.runs.get(head, 1) for head in heads], dtype=torch.float64).to(device) if several else None
 
     @property
     def device(self) -> torch.device:
@@ -53,6 +65,20 @@ class TrainState:
     def dtype(self) -> torch.dtype:
         """Of weights and of what is collated for them."""
         return next(self.model.parameters()).dtype
+
+    @property
+    def reads_later(self) -> bool:
+        """Whether what came of a step may stay on the device while the next ones are done: an accelerator would wait for who looks.
+
+        Only where a step that is not finite ends the run, and the optimizer leaves it out by itself.
+        """
+        fused = bool(self.optimizer.defaults.get("fused"))
+        return self.device.type != "cpu" and fused and self.config.skip_nonfinite == 0
+
+    def read(self) -> None:
+        """Take in the losses of steps that were not looked at."""
+        self.losses += [taken.loss for taken in self.unread]
+        self.unread = []
 
     @property
     def shown(self) -> LamModel:
@@ -76,6 +102,7 @@ class TrainState:
 
     def snapshot(self) -> Checkpoint:
         """The run as it stands."""
+        self.read()
         lock = self.data.lock()
         return Checkpoint(
             model_config=self.model.config.model_dump(mode="json"),
@@ -118,6 +145,7 @@ class TrainState:
     def forget_errors(self) -> None:
         """Begin to count anew, after a look."""
         self.metrics, self.losses, self.truncated, self.shares = Metrics(self.data.heads), [], [0, 0], {}
+        self.unread = []
 
     def _describe(self, head: str, datasets: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint says of a head."""

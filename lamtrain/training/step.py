@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,20 +21,7 @@ from .memory import OutOfMemory, find_budget, is_out_of_memory
 from .optimizer import set_rate
 from .ranks import Ranks
 from .state import TrainState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What came of a step, the same on all ranks."""
-
-    loss: float
-    norm: float  # of the gradient, before it was clipped
-    stop: bool = False  # a rank was told to stop
-
-    @property
-    def finite(self) -> bool:
-        """Whether the step was taken: a gradient or a loss that is not finite leaves the weights as they were."""
-        return math.isfinite(self.loss) and math.isfinite(self.norm)
+from .taken import Taken
 
 
 def train_step(
@@ -75,20 +61,25 @@ def train_step(
             shares = dict.fromkeys(drawn, norm_on_descriptor(model))
         norm = _norm(state, limit)
         shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
-    taken = Taken(loss=agreed.loss, norm=float(norm), stop=agreed.stop)
-    if taken.finite:
-        state.optimizer.step()
-        if state.lora is not None:
-            state.lora.merge()
-        if state.average is not None:
-            state.average.update(model)
-        state.metrics.merge(metrics)
-        state.losses.append(taken.loss)
-        if state.measures_shares:
-            state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
-        for part in parts:
-            state.truncated[0] += max(part.truncated.values())
-            state.truncated[1] += part.natoms_total
+    told = torch.stack([agreed[0], norm.double(), agreed[1]])
+    taken = Taken(told)
+    if state.reads_later:
+        found_inf = 1.0 - torch.isfinite(told[:2]).all().float()
+        state.optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # the fused step then leaves all as it was
+    elif not taken.finite:
+        return taken
+    state.optimizer.step()
+    if state.lora is not None:
+        state.lora.merge()
+    if state.average is not None:
+        state.average.update(model)
+    state.metrics.merge(metrics)
+    state.unread.append(taken)
+    if state.measures_shares:
+        state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
+    for part in parts:
+        state.truncated[0] += max(part.truncated.values())
+        state.truncated[1] += part.natoms_total
     return taken
 
 
@@ -103,8 +94,8 @@ def _add_by_head(
     state: TrainState, parts: list[Batch], *, drawn: Mapping[str, int], ranks: Ranks, limit: float, metrics: Metrics | None = None
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The gradients of the heads that were drawn, each limited by itself; the loss, and what each gives to the descriptor's gradient."""
-    sums, loss, slots = GradientsByHead(state.model, ranks, limit=limit), torch.zeros((), dtype=torch.float64), sum(drawn.values())
-    loss = loss.to(state.device)
+    sums, slots = GradientsByHead(state.model, ranks, limit=limit), sum(drawn.values())
+    loss = torch.zeros((), dtype=torch.float64, device=state.device)
     for head, count in drawn.items():
         for part in parts:
             if part.heads[0].name == head:
@@ -132,11 +123,10 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     output = model(batch, virial=any(max(pair) > 0 for pair in _of_virials(config)), create_graph=True)
     kinds = list(state.metrics.kinds.values())
     terms = frame_losses(kinds, output, batch, huber=config.loss.huber)
-    if any(run > 1 for run in state.runs.values()):
-        each = torch.tensor([state.runs.get(head, 1) for head in model.config.heads], dtype=torch.float64).to(state.device)[batch.head]
+    if state.frames_of_slot is not None:
+        each = state.frames_of_slot[batch.head]
         terms = {name: term / each for name, term in terms.items()}
-    own = [config.heads[head].loss if head in config.heads else {} for head in model.config.heads] if config.heads else []
-    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=own, head=batch.head)
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=state.own, head=batch.head)
     if loss.requires_grad:
         torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from lamdata.errors import ConfigError, LamError
+from lamdata.frames import Frames
 from lamdata.progress import Progress
 from lamdata.stream import Stream
 
@@ -36,11 +37,13 @@ from .ranks import Ranks
 from .sinks import open_sinks
 from .start import clear, start_run
 from .state import TrainState
-from .step import Taken, add_gradients, step_in_memory
+from .step import add_gradients, step_in_memory
 from .stop import Interrupted, Stop
+from .taken import Taken
 from .threads import choose_threads, usable_threads
 
 __all__ = ["Interrupted", "train"]
+READ_EVERY = 16  # steps after which an accelerator is asked what came of them, where nothing is due before
 
 
 def train(
@@ -161,16 +164,22 @@ def _loop(
         ) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first, above=board) as bar,
     ):
+        ahead: list[tuple[Taken, Frames]] = []  # steps that nobody looked at
         for parts, frames, position in feed:
             if state.threads is None:
                 state.threads = settle_threads(state, parts, ranks, quiet=quiet)
             drawn = state.data.slots_of_heads(stream, state.position, position) if by_head or state.measures_shares else None
             taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked, drawn=drawn)
-            if taken.finite:
-                state.step += 1
-            else:
-                _pass_over(state, taken, ranks.gather_lines(find_culprits(state, frames)))
-            state.position = position
+            state.step, state.position = state.step + 1, position
+            ahead.append((taken, frames))
+            if state.reads_later and len(ahead) < READ_EVERY and not any(observe.due(state) for observe in observers):
+                bar.advance()
+                continue
+            for number, (one, its_frames) in enumerate(ahead, start=state.step - len(ahead)):
+                if not one.finite:
+                    state.step = number
+                    _pass_over(state, one, ranks.gather_lines(find_culprits(state, its_frames)))
+            ahead.clear()
             if taken.finite:
                 bar.note = f"loss {taken.loss:.3g}"
                 for observe in observers:
