@@ -18,6 +18,7 @@ from ..model.config import ModelConfig
 from .batch import Batch, collate
 from .mixture import TrainingData
 
+CPU = torch.device("cpu")
 AHEAD = 4  # batches prepared while the model works
 
 
@@ -51,7 +52,7 @@ def split_by_head(frames: Frames, *, at_once: int | None) -> Iterator[Frames]:
 class Feed:
     """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands.
 
-    With `by_head` each part is of one head.
+    With `by_head` each part is of one head. Parts are on `device`: to a GPU they are copied ahead, beside the steps.
     """
 
     def __init__(
@@ -64,10 +65,13 @@ class Feed:
         chunk_atoms: int,
         at_once: int | None = None,
         by_head: bool = False,
+        device: torch.device = CPU,
         threads: int = 1,
     ):
         self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
         self.chunk_atoms, self.at_once, self.by_head = chunk_atoms, at_once, by_head
+        self.device = device
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
 
     def __enter__(self) -> Feed:
@@ -78,17 +82,32 @@ class Feed:
         self.stream.close()
 
     def __iter__(self) -> Iterator[tuple[list[Batch], Frames, int]]:
-        ready: deque[tuple[Future[list[Batch]], Frames, int]] = deque()
+        ready: deque[tuple[Future[tuple[list[Batch], torch.cuda.Event | None]], Frames, int]] = deque()
         stream = iter(self.stream)
         while True:
             while len(ready) < AHEAD:
                 frames = self.data.with_model_heads(next(stream))
                 ready.append((self._pool.submit(self._collate, frames), frames, self.stream.position))
             future, frames, position = ready.popleft()
-            yield future.result(), frames, position
+            parts, copied = future.result()
+            if copied is not None:
+                self._arrive(parts, copied)
+            yield parts, frames, position
 
-    def _collate(self, frames: Frames) -> list[Batch]:
+    def _collate(self, frames: Frames) -> tuple[list[Batch], torch.cuda.Event | None]:
         if not len(frames):  # a batch of fewer frames than ranks
-            return []
+            return [], None
         parts = split_by_head(frames, at_once=self.at_once) if self.by_head else split(frames, at_once=self.at_once)
-        return [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]
+        batches = [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]
+        if self._copies is None:
+            return [batch.to(self.device) for batch in batches], None
+        with torch.cuda.stream(self._copies):
+            batches = [batch.to(self.device, non_blocking=True) for batch in batches]
+            return batches, self._copies.record_event()
+
+    def _arrive(self, parts: list[Batch], copied: torch.cuda.Event) -> None:
+        """Let the steps' stream wait for a copy, and the allocator know that it uses the memory."""
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_event(copied)
+        for part in parts:
+            part.used_by(steps)

@@ -6,23 +6,14 @@ Two orders of atoms: the caller's (frame after frame), and rows (sorted so that 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-
-def _moved(value: Any, device: torch.device | str, non_blocking: bool) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=non_blocking)
-    if isinstance(value, tuple):
-        return tuple(_moved(item, device, non_blocking) for item in value)
-    if isinstance(value, dict):
-        return {name: _moved(item, device, non_blocking) for name, item in value.items()}
-    if isinstance(value, _Movable):
-        return value.to(device, non_blocking=non_blocking)
-    return value
+ALIGNED = 16  # bytes at which a tensor begins in a buffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +21,65 @@ class _Movable:
     """Dataclasses of tensors that travel to a device as one."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """A copy whose tensors are on `device`."""
-        return replace(self, **{f.name: _moved(getattr(self, f.name), device, non_blocking) for f in fields(self)})
+        """A copy whose tensors are on `device`; to an accelerator all go in one buffer for each type of number, page-locked for a GPU."""
+        device, found = torch.device(device), tensors_of(self)
+        if all(tensor.device == device for tensor in found):
+            return self
+        if device.type == "cpu":
+            moved = iter([tensor.to(device, non_blocking=non_blocking) for tensor in found])
+        else:
+            moved = iter(_sent(found, device, non_blocking=non_blocking))
+        same: Self = _mapped(self, lambda _: next(moved))
+        return same
 
-    def pin_memory(self) -> Self:
-        """A copy in page-locked memory, from which `to(..., non_blocking=True)` does not wait."""
-        return replace(self, **{f.name: _pinned(getattr(self, f.name)) for f in fields(self)})
+    def used_by(self, stream: torch.Stream) -> None:
+        """Keep the memory of all tensors until a stream that they were not made on is done with them."""
+        for tensor in tensors_of(self):
+            tensor.record_stream(stream)
 
 
-def _pinned(value: Any) -> Any:
+def tensors_of(value: Any) -> list[Tensor]:
+    """All tensors, in order."""
+    found: list[Tensor] = []
+
+    def take(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _mapped(value, take)
+    return found
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with its tensors changed, always in the same order."""
+    if isinstance(value, Tensor):
+        return change(value)
     if isinstance(value, tuple):
-        return tuple(_pinned(item) for item in value)
+        return tuple(_mapped(item, change) for item in value)
     if isinstance(value, dict):
-        return {name: _pinned(item) for name, item in value.items()}
-    return value.pin_memory() if isinstance(value, (Tensor, _Movable)) else value
+        return {name: _mapped(item, change) for name, item in value.items()}
+    if isinstance(value, _Movable):
+        return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
+    return value
+
+
+def _sent(tensors: Sequence[Tensor], device: torch.device, *, non_blocking: bool) -> list[Tensor]:
+    """The tensors on a device, as views of one buffer for each type."""
+    places: dict[torch.dtype, list[tuple[int, int]]] = {}  # type -> where each begins, and its index
+    ends: dict[torch.dtype, int] = {}
+    for k, tensor in enumerate(tensors):
+        places.setdefault(tensor.dtype, []).append((ends.get(tensor.dtype, 0), k))
+        step = ALIGNED // tensor.element_size()
+        ends[tensor.dtype] = places[tensor.dtype][-1][0] + -(-tensor.numel() // step) * step
+    out = list(tensors)
+    for dtype, begins in places.items():
+        buffer = torch.empty(ends[dtype], dtype=dtype, pin_memory=device.type == "cuda")
+        for begin, k in begins:
+            buffer[begin : begin + tensors[k].numel()].copy_(tensors[k].reshape(-1))
+        buffer = buffer.to(device, non_blocking=non_blocking)
+        for begin, k in begins:
+            out[k] = buffer[begin : begin + tensors[k].numel()].view(tensors[k].shape)
+    return out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

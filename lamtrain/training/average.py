@@ -37,7 +37,8 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, model: LamModel) -> None:
         """Take in the weights after a step; the first become the average. `torch.optim.swa_utils` counts steps on the device, and waits for them."""
-        averages, latest = list(self._shown.parameters()), list(model.parameters())
+        averages: list[Tensor] = [*self._shown.parameters()]
+        latest: list[Tensor] = [*model.parameters()]
         if self._steps == 0:
             torch._foreach_copy_(averages, latest)
         else:

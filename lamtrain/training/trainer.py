@@ -161,6 +161,7 @@ def _loop(
             chunk_atoms=model.chunk_atoms,
             at_once=config.batch.at_once,
             by_head=by_head,
+            device=state.device,
         ) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first, above=board) as bar,
     ):

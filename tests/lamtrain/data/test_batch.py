@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from lamdata.errors import DataError
 from lamdata.frames import MASKED, Frames
-from lamtrain.data.batch import Batch, Chunk, HeadRows, collate
+from lamtrain.data.batch import collate
 from lamtrain.data.neighbors import Edges, find_neighbors
+from lamtrain.model import inputs
 from lamtrain.model.config import Dpa1Config, ModelConfig
 from tests.lamtrain.model_cases import model_config, structure
 
@@ -115,7 +116,7 @@ def edges_of(frames: Frames, *, cutoff: float, most: int | None) -> list[Edges]:
 
 def assert_same(a: Any, b: Any) -> None:
     """Every tensor and number of two batches."""
-    if isinstance(a, (Batch, Chunk, HeadRows)):
+    if is_dataclass(a):
         for field in fields(a):
             assert_same(getattr(a, field.name), getattr(b, field.name))
     elif isinstance(a, tuple):
@@ -156,3 +157,18 @@ def test_edges_that_cannot_be_those_of_the_frames_are_refused() -> None:
 def test_moving_a_batch_moves_every_tensor():
     moved = collate(FRAMES, CONFIG).to("meta")
     assert moved.types.device.type == moved.chunks[0].vectors.device.type == moved.heads[0].by_chunk[0].device.type == "meta"
+
+
+def test_a_batch_goes_to_an_accelerator_in_one_buffer_for_each_type() -> None:
+    """Each tensor at a multiple of 16 bytes, with the values it had."""
+    batch = collate(FRAMES, CONFIG)
+    found = inputs.tensors_of(batch)
+    sent = inputs._sent(found, torch.device("cpu"), non_blocking=False)
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found, sent, strict=True)) and len(found) >= 20
+    assert len({tensor.untyped_storage().data_ptr() for tensor in sent}) == len({tensor.dtype for tensor in found}) <= 4
+    assert all(tensor.storage_offset() * tensor.element_size() % 16 == 0 for tensor in sent)
+
+
+def test_a_batch_that_is_there_already_stays() -> None:
+    batch = collate(FRAMES, CONFIG)
+    assert batch.to("cpu") is batch
