@@ -29,7 +29,7 @@ from .exchange import Exchange
 from .fingerprint import Augment, differences, of_head
 from .order import HeadOrder, MixtureOrder
 from .share import Dealt, Share
-from .turns import Turns
+from .turns import Turns, done
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -261,7 +261,7 @@ class Stream:
 
         def put_together(window: _Window) -> Future[Dealt]:
             whole = self._put_together(window)
-            in_turn = _done if self._turns is None else self._turns.submit
+            in_turn = done if self._turns is None else self._turns.submit
             return in_turn(lambda: share.take(whole.result(), window.owner, window.ends))
 
         for _, dealt in self._windows(size or 1, put_together):
@@ -362,7 +362,7 @@ class Stream:
                 blocks = tuple(block for block, who in zip(blocks, owners.block.tolist()) if who == self._rank)
                 shuffled = None if shuffled is None else owners.row[shuffled[owners.frame[shuffled] == self._rank]]
             begin = partial(self.heads[h].dataset.begin_load, blocks, shuffled, head=h, epoch=epoch)
-            asked = self._asking.submit(begin) if self._asking else _done(begin)
+            asked = self._asking.submit(begin) if self._asking else done(begin)
             self._buffers[h] = last = key, _Held(asked)
         return last[1]
 
@@ -381,7 +381,7 @@ class Stream:
         return augment(frames, how, seed=self.seed) if isinstance(how, AugmentSpec) else how(frames)
 
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return self._pool.submit(work, *args, **kwargs) if self._pool else _done(work, *args, **kwargs)
+        return self._pool.submit(work, *args, **kwargs) if self._pool else done(work, *args, **kwargs)
 
 
 def _grown(slots: int) -> int:
@@ -393,13 +393,3 @@ def _joined(rest: Frames | None, window: Frames, first: int, last: int, starts: 
     """Frames `first:last` of the window, a view; behind all of `rest` where `first` is negative."""
     inside = window.cut(max(first, 0), last, starts[max(first, 0)], starts[last])
     return inside if first >= 0 or rest is None else Frames.concatenate([rest, inside])
-
-
-def _done(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """The result of a call made here and now, in the form of one made elsewhere."""
-    future: Future[T] = Future()
-    try:
-        future.set_result(work(*args, **kwargs))
-    except BaseException as err:
-        future.set_exception(err)
-    return future

@@ -42,3 +42,13 @@ class Turns:
     def _run(self) -> None:
         while (call := self._queue.get()) is not None:
             call()
+
+
+def done(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """The result of a call made here and now, in the form of one made elsewhere."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(work(*args, **kwargs))
+    except BaseException as err:
+        future.set_exception(err)
+    return future
