@@ -14,6 +14,7 @@ from lamdata.progress import Progress
 from ...checkpoint import Checkpoint
 from ...config import read_config
 from ...training.proposal import size_of
+from ...training.stop import Interrupted, Stop
 from .arms import ARMS, arm_config, network_of, write_run
 from .ladder import Exam, climb, do_run, read_found, rungs_of
 from .subsets import VALIDATION, store_subset
@@ -47,13 +48,16 @@ class Parent:
     source: str  # its head, or `new`
 
 
-def do_curves(target: Target, parent: Parent, plan: Plan, folder: Path, *, bar: Progress) -> list[dict[str, Any]]:
-    """Do what is missing, below `folder`; a row for each arm, size and seed. `bar` counts steps, and has what convergence saves taken off."""
+def do_curves(target: Target, parent: Parent, plan: Plan, folder: Path, *, bar: Progress, stop: Stop) -> list[dict[str, Any]]:
+    """Do what is missing, below `folder`; a row for each arm, size and seed. `bar` counts steps, and has what convergence saves taken off.
+
+    Raises Interrupted between two runs, as `train` does between two steps, once `stop` is asked for.
+    """
     rungs = rungs_of(plan.steps, plan.most_steps)
     rows = []
     for size, seed, arm in product(plan.sizes, plan.seeds, ARMS):
         part = Part(target=target, parent=parent, plan=plan, folder=folder, size=size, seed=seed, arm=arm)
-        ladder = climb(rungs, lambda steps, part=part: part.run(steps, bar))  # type: ignore[misc]
+        ladder = climb(rungs, lambda steps, part=part: part.run(steps, bar, stop))  # type: ignore[misc]
         bar.total -= sum(rungs[len(ladder["runs"]) :])
         rows.append({"arm": arm, "frames": size, "seed": seed, **ladder})
     return rows
@@ -71,8 +75,10 @@ class Part:
     seed: int
     arm: str
 
-    def run(self, steps: int, bar: Progress) -> dict[str, Any]:
+    def run(self, steps: int, bar: Progress, stop: Stop) -> dict[str, Any]:
         """Do one run, or read what it found."""
+        if stop.asked:
+            raise Interrupted(f"{stop.reason} between two runs", hint="the same command goes on from there")
         target, plan, store = self.target, self.plan, self.folder / "frames.zarr"
         place, name = self.folder / f"n{self.size}-s{self.seed}", f"{self.arm}-{steps}"
         about = {"run": str((place / name).relative_to(self.folder.parent))}

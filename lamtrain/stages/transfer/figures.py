@@ -27,6 +27,8 @@ def draw_curves(name: str, found: Mapping[str, Any], path: Path) -> None:
         _against_steps(axes[1][column], rows, key)
         for axis in axes[:, column]:
             axis.set(yscale="log", ylabel=label)
+            for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                ticks("{x:g}")
             axis.legend(frameon=False, fontsize=7, handlelength=4)
     axes[0][0].set_title(name)
     save_figure(figure, path)

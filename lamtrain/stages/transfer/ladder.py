@@ -1,8 +1,8 @@
 """Ladder: one arm on one part of a dataset -> runs of T, 2 T, 4 T, ... steps, each from its beginning, until more steps help no more.
 
 The first is what arms are compared by at equal steps. *Converged* means: neither twice nor four times the steps lowered the validation error
-by 5% (once is not enough: a net may stand still for a while before it learns); then, of all, the run with the lowest validation error is
-taken. Where the longest run that is allowed still gained more, that is said instead. Test frames choose nothing.
+by 5%, and that error is a tenth below the spread of the labels: a net may stand still for a while before it learns. Of all runs, the one with the
+lowest validation error is taken. Where the longest run that is allowed still gained more, that is said instead. Test frames choose nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ...training.trainer import train
 from .scoring import ask, errors_of
 
 GAIN, PATIENCE = 0.05, 2  # of the validation error, and by how many doublings it is missed in a row before more steps are not worth taking
+LEARNED = 0.9  # of the spread of the labels, which is what a net that has learned nothing errs by
 FOUND = "found.json"
 
 
@@ -96,5 +97,5 @@ def climb(rungs: list[int], do: Callable[[int], dict[str, Any]]) -> dict[str, An
 
 
 def stands_still(errors: list[float]) -> bool:
-    """Whether neither of the last two bettered what was there before them by so much."""
-    return len(errors) > PATIENCE and min(errors[-PATIENCE:]) > (1 - GAIN) * min(errors[:-PATIENCE])
+    """Whether neither of the last two bettered what was there before them by so much, and something was learned; errors by spreads."""
+    return len(errors) > PATIENCE and min(errors[-PATIENCE:]) > (1 - GAIN) * min(errors[:-PATIENCE]) and min(errors) < LEARNED

@@ -24,6 +24,7 @@ from ...checkpoint import Checkpoint, to_json
 from ...evaluation.normalised import Task, score
 from ...files import replace_file
 from ...prediction.model import Model, load_model
+from ...training.stop import Stop
 from ...training.threads import usable_threads
 from .crystals import measure_models, models_of
 from .curves import Parent, Plan, do_curves
@@ -73,10 +74,10 @@ def transfer(
         }
     if plan is not None:
         plans = {name: _settled(plan, target, source, digest, out / name) for name, (target, source, _) in asked.items()}
-        with Progress("transfer", total=sum(one.total for one in plans.values()), unit="steps", quiet=quiet) as bar:
+        with Progress("transfer", total=sum(one.total for one in plans.values()), unit="steps", quiet=quiet) as bar, Stop() as stop:
             for name, (target, source, _) in asked.items():
                 parent = Parent(path=model_path, checkpoint=model.checkpoint, source=source)
-                found[name]["curves"] = do_curves(target, parent, plans[name], out / name, bar=bar)
+                found[name]["curves"] = do_curves(target, parent, plans[name], out / name, bar=bar, stop=stop)
                 draw_curves(name, found[name], out / name / "curves.png")
     if properties:
         _measure(

@@ -27,12 +27,13 @@ def test_runs_double_up_to_the_longest() -> None:
 @pytest.mark.parametrize(
     ("errors", "runs", "converged", "chosen"),
     [
-        ((1.0, 0.8, 0.77, 0.765, 0.1), 4, True, 3),  # by 4% and half a percent
-        ((1.0, 0.99, 0.5, 0.49, 0.48, 0.1), 5, True, 4),  # once is not enough
-        ((1.0, 1.2, 1.1, 0.1), 3, True, 0),  # worse by more steps: the shorter one is taken
-        ((1.0, 0.5, 0.25, 0.125), 4, False, 3),  # the limit is not convergence
-        ((1.0, 0.99), 2, False, 1),
-        ((1.0,), 1, False, 0),
+        ((0.85, 0.8, 0.77, 0.765, 0.1), 4, True, 3),  # by 4% and half a percent
+        ((0.85, 0.84, 0.5, 0.49, 0.48, 0.1), 5, True, 4),  # once is not enough
+        ((0.5, 0.6, 0.7, 0.1), 3, True, 0),  # worse by more steps: the shorter one is taken
+        ((1.1, 0.99, 0.94, 0.93, 0.3), 5, False, 4),  # what has learned nothing has not converged
+        ((0.8, 0.4, 0.2, 0.1), 4, False, 3),  # the limit is not convergence
+        ((0.5, 0.49), 2, False, 1),
+        ((0.5,), 1, False, 0),
     ],
 )
 def test_converged_is_said_only_where_two_doublings_gain_little(errors: tuple, runs: int, converged: bool, chosen: int) -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_one_line(done: Path, lamtrain: Callable[..., Cal
 
 
 def test_a_dataset_without_a_split_that_is_needed_says_which(away: Path, lamtrain: Callable[..., Called]) -> None:
-    for name, split in (("tested", "{validation: 0.3, test: 0}"), ("blind", "{validation: 0, test: 0.3, seed: 9}")):
+    for name, split in (("tested", "{validation: 0.3, test: 0, seed: 9}"), ("blind", "{validation: 0, test: 0.3, seed: 3}")):
         bring(away, name, write_metal(away, name, "Cu", groups=4), split=split)
     code, _, (line,) = lamtrain("transfer", "model.pt", "--to", "metals.zarr", "tested", "--no-curves")
     assert code == 1 and "dataset tested has no test frames to measure on; what is measured must not be what is fitted" in line
@@ -213,14 +213,17 @@ def test_a_bar_counts_steps_and_what_need_not_be_done(
     assert [(bar.done, bar.total) for bar in bars] == [(4, 4)]
 
 
-def test_it_stops_between_two_steps_and_goes_on_with_the_same_bits(
+def test_it_stops_between_two_runs_and_two_steps_and_goes_on_with_the_same_bits(
     done: Path, away: Path, lamtrain: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as stopped:
+    steps = []
+    with monkeypatch.context() as stopped:  # told in the first step of a run: one that has two of them is then done
         stopped.setattr("lamtrain.stages.transfer.ladder._Told.__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        code, _, lines = lamtrain(*LITTLE, "-o", "stopped")
-    assert code == Interrupted.exit_code and "the same command goes on" in lines[-1] and not (away / "stopped/transfer.json").exists()
-    assert [load(path).step for path in (away / "stopped").rglob("last.pt")] == [1]
+        for where in ("between two runs", "after step 2"):
+            code, _, lines = lamtrain(*LITTLE, "-o", "stopped")
+            assert code == Interrupted.exit_code and lines[-1] == f"error: stopped by SIGTERM {where}; the same command goes on from there"
+            steps.append(sorted((load(path).step, path.with_name("found.json").exists()) for path in (away / "stopped").rglob("last.pt")))
+    assert steps == [[(2, True)], [(2, False), (2, True)]] and not (away / "stopped/transfer.json").exists()
     assert lamtrain(*LITTLE, "-o", "stopped")[0] == 0
     found = weights(away / "stopped")
     assert len(found) == 4
