@@ -42,7 +42,9 @@ class Progress:
         """Count `amount` more done."""
         self.done += amount
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, total=self.total, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note)
+            self._bar.update(
+                self._bar.task_ids[0], completed=self.done, total=self.total, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note
+            )
         elif not self._quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._line()
 
