@@ -94,24 +94,21 @@ def write_mixture(folder: Path, name: str, rows: list[tuple[str, str, float]]) -
 
 
 def config_of(
-    folder: Path, store: str, name: str, rows: list[tuple[str, str, float]], *, steps: int, frames: int, seed: int, **more: Any
+    folder: Path, store: str, name: str, rows: list[tuple[str, str, float]], arm: str, *, steps: int, frames: int, seed: int, **start: Any
 ) -> dict[str, Any]:
-    """A training config; `more` outranks the schedule."""
-    from lamtrain.proposed import schedule_for
+    """A training config of an arm of `lamtrain transfer`; `start` is that of a fine-tune."""
+    from lamtrain.stages.transfer.arms import arm_config
 
-    rate, loss = schedule_for(steps, "tiny")
     return {
-        "train": name, "mixture": str(write_mixture(folder, name, rows)), "store": store, "steps": steps, "batch": {"frames": frames},
-        "learning_rate": rate.model_dump() | {"decay_steps": max(steps // 50, 1)},
-        "loss": {"energy": loss.energy, "force": loss.force}, "seed": seed,
+        "train": name, "mixture": str(write_mixture(folder, name, rows)), "store": store, "batch": {"frames": frames}, "seed": seed,
         "validation": {"every": steps, "frames": LOOK}, "checkpoint_every": steps, "log_every": steps, "threads": 1,
-    } | more  # fmt: skip
+    } | arm_config(arm, steps=steps, size="tiny", network={"size": "tiny"}, start=start)  # fmt: skip
 
 
 def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and config of every run, the ones that all else needs first."""
     yield "parent", config_of(
-        folder, store, "parent", [(h, h, 1.0) for h in OLD], steps=PARENT, frames=6, seed=1, model={"size": "tiny"}
+        folder, store, "parent", [(h, h, 1.0) for h in OLD], "scratch", steps=PARENT, frames=6, seed=1
     ) | {"checkpoint_every": 500, "log_every": 500, "validation": {"every": 500, "frames": VALIDATION}}  # fmt: skip
     model = str(folder / "runs/parent/last.pt")
     for length, steps, sizes in (("equal", EQUAL, SIZES), ("long", LONG, SIZES), ("far", FAR, (30,))):
@@ -120,10 +117,8 @@ def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 for name, (_, _, source, frames) in SETS.items():
                     what = f"{name}-{size}-{seed}"
                     row, shared = [("new", what, 1.0)], {"steps": steps, "frames": frames, "seed": seed}
-                    yield (
-                        f"{length}-scratch-{what}",
-                        config_of(folder, store, f"{length}-scratch-{what}", row, model={"size": "tiny"}, **shared),
-                    )
+                    scratch = f"{length}-scratch-{what}"
+                    yield scratch, config_of(folder, store, scratch, row, "scratch", **shared)
                     yield f"{length}-all-{what}", tuned(folder, store, f"{length}-all-{what}", row, model, source, "all", **shared)
                     if length == "equal" and size == 30:
                         yield from variants(folder, store, what, model, source, shared)
@@ -142,14 +137,9 @@ def variants(folder: Path, store: str, what: str, model: str, source: str, share
 
 def tuned(
     folder: Path, store: str, name: str, rows: list[tuple[str, str, float]], model: str, source: str, train: Any, **shared: Any
-) -> dict:
-    """A config that starts from the parent, with the rate that `lamtrain init --from` writes; everything else as from scratch."""
-    from lamtrain.proposed import FINE
-
-    start = {"model": model, "heads": {"new": source}, "train": train}
-    values = config_of(folder, store, name, rows, start=start, **shared)
-    rate = values["learning_rate"]
-    return values | {"learning_rate": rate | {"start": FINE * rate["start"], "stop": FINE * rate["stop"]}}
+) -> dict[str, Any]:
+    """A config that starts from the parent; everything else as from scratch."""
+    return config_of(folder, store, name, rows, "fine-tuned", model=model, heads={"new": source}, train=train, **shared)
 
 
 def run(folder: Path, store: str, name: str, values: dict[str, Any]) -> dict[str, Any]:

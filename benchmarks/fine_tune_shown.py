@@ -7,7 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-ENERGY, FORCE = "energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom"
+from lamtrain.stages.transfer.report import ENERGY, FORCE, said
+
 SIZES, SEEDS, SETS, OLD = (10, 30, 100), (0, 1, 2), ("Si", "AcAc"), ("mptrj", "ge", "bpa")
 MARKS = ("<!-- measured -->", "<!-- /measured -->")
 TITLES = {"Si": "Si of mlearn", "AcAc": "acetylacetone"}
@@ -27,14 +28,6 @@ def show(results: Results, docs: Path) -> None:
 def values(results: Results, name: str, what: str, key: str, *, head: str = "new") -> list[float]:
     """Of the seeds that there are; `what` is SET-SIZE."""
     return [row["heads"][head][key] for seed in SEEDS if (row := results.get(f"{name}-{what}-{seed}"))]
-
-
-def said(found: list[float]) -> str:
-    """Mean and range."""
-    if not found:
-        return "-"
-    mean = statistics.fmean(found)
-    return f"{mean:.0f} ({min(found):.0f}–{max(found):.0f})" if mean >= 100 else f"{mean:.3g} ({min(found):.3g}–{max(found):.3g})"
 
 
 def tables(results: Results) -> str:

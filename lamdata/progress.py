@@ -15,7 +15,10 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Counts work done. Use as a context manager; `note` is the text shown behind the bar, `above` what rich is to draw above it."""
+    """Counts work done. Use as a context manager; `note` is the text shown behind the bar, `above` what rich is to draw above it.
+
+    `total` may be changed on the way, where it turns out that there is more or less to do.
+    """
 
     def __init__(self, title: str, *, total: int, unit: str, done: int = 0, quiet: bool = False, above: object | None = None):
         self.title, self.total, self.unit, self.done, self.note = title, total, unit, done, ""
@@ -39,7 +42,9 @@ class Progress:
         """Count `amount` more done."""
         self.done += amount
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note)
+            self._bar.update(
+                self._bar.task_ids[0], completed=self.done, total=self.total, rate=f"{self.rate:.3g} {self.unit}/s", note=self.note
+            )
         elif not self._quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._line()
 

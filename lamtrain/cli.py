@@ -9,9 +9,10 @@ from .commands.app import app
 # In the order of --help.
 from .commands import train  # isort: skip
 from .commands import ask  # isort: skip
+from .commands import stages  # isort: skip
 from .commands import foreign  # isort: skip
 
-__all__ = ["app", "ask", "foreign", "main", "train"]
+__all__ = ["app", "ask", "foreign", "main", "stages", "train"]
 
 
 def main() -> None:

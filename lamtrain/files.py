@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -18,3 +21,12 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(hidden, path)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def replace_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """The same with plain data as YAML, keys in their order."""
+    from ruamel.yaml import YAML
+
+    text = io.BytesIO()
+    YAML().dump(dict(values), text)
+    replace_file(path, text.getvalue())

@@ -103,6 +103,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "data-out",
         "predict",
         "fine-tune",
+        "transfer",
         "properties",
         "design",
         "benchmarks",

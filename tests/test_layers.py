@@ -113,6 +113,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         properties
         training deepmd
         planning
+        stages
         commands
         cli
         __main__

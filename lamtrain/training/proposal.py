@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
 from ..config import Size
-from ..files import replace_file
+from ..files import replace_yaml
 from .adapt import has_seen
 
 
@@ -34,7 +33,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What is known of the data of one head."""
 
     elements: list[str]
@@ -48,7 +47,7 @@ def propose(mixture: Mixture, catalog: Catalog, *, store: str, model: Path, repl
     heads, reasons = {}, {}
     for head, kind in {task.head: task.task for task in mixture.heads}.items():
         known = _known(head, mixture, catalog, opened)
-        heads[head], reasons[head] = _choose(head, kind, known, parent)
+        heads[head], reasons[head] = choose_head(head, kind, known, parent)
     place = replay or store
     there = _opened(place) if replay is None else open_store(place)
     found, notes = _replayed(mixture, parent, there, place=replay)
@@ -57,10 +56,10 @@ def propose(mixture: Mixture, catalog: Catalog, *, store: str, model: Path, repl
         raise ConfigError(
             f"nothing that the model was trained on: {'; '.join(notes) or 'the model does not say what that was'}", where=replay
         )
-    return Proposal(heads=heads, reasons=reasons, replay=rows, olds=olds, notes=notes, size=_size(parent))
+    return Proposal(heads=heads, reasons=reasons, replay=rows, olds=olds, notes=notes, size=size_of(parent))
 
 
-def _size(parent: Checkpoint) -> Size:
+def size_of(parent: Checkpoint) -> Size:
     """Larger networks than `tiny` take half the rate."""
     return "tiny" if sum(value.numel() for value in parent.model.values()) < 100_000 else "small"
 
@@ -73,7 +72,7 @@ def _opened(store: str) -> Store | None:
         return None
 
 
-def _known(head: str, mixture: Mixture, catalog: Catalog, store: Store | None) -> _Known:
+def _known(head: str, mixture: Mixture, catalog: Catalog, store: Store | None) -> Known:
     elements: set[str] = set()
     theories, datasets = [], {}
     for name in [task.dataset for task in mixture.heads if task.head == head]:
@@ -83,10 +82,10 @@ def _known(head: str, mixture: Mixture, catalog: Catalog, store: Store | None) -
         elements |= set(train.elements if train is not None else card.elements or ())
         theories.append(card.theory)
         datasets[name] = None if train is None else train.content_hash
-    return _Known(sorted(elements, key=NUMBERS.__getitem__), theories, datasets)
+    return Known(sorted(elements, key=NUMBERS.__getitem__), theories, datasets)
 
 
-def _choose(head: str, kind: str, known: _Known, parent: Checkpoint) -> tuple[str, str]:
+def choose_head(head: str, kind: str, known: Known, parent: Checkpoint) -> tuple[str, str]:
     """A head of the parent, or `new`, and the reason."""
     rows = {name: row for name, row in parent.heads.items() if row["task"] == kind and not row.get("stale")}
     if not rows:
@@ -110,7 +109,7 @@ def _choose(head: str, kind: str, known: _Known, parent: Checkpoint) -> tuple[st
     return chosen, f"{elements}; {'; '.join(differences) if differences else 'the same theory'}"
 
 
-def _distance(known: _Known, row: Mapping[str, Any], parent: Checkpoint) -> tuple[list[str], list[str]]:
+def _distance(known: Known, row: Mapping[str, Any], parent: Checkpoint) -> tuple[list[str], list[str]]:
     """Elements that a head of the parent has not seen, and where its theory is another."""
     references = row.get("references")
     seen = parent.model_config["elements"] if references is None else references["energies"]
@@ -164,9 +163,9 @@ def write_replay(mixture_file: Path, mixture: Mixture, catalog: Catalog, rows: S
     for row in rows:
         card = mixture_file.parent / "cards" / f"{row.dataset}.yaml"
         if row.dataset not in catalog.cards and card not in written:
-            replace_file(card, _yaml(_described(open_store(row.store or store), row.dataset)))
+            replace_yaml(card, _described(open_store(row.store or store), row.dataset))
             written.append(card)
-    replace_file(path, _yaml(values))
+    replace_yaml(path, values)
     return written
 
 
@@ -180,11 +179,3 @@ def _described(store: Store, name: str) -> dict[str, Any]:
     """The card that a store keeps of a dataset, without its raw files, which are not here."""
     card = store[name].card.model_dump(mode="json", exclude_defaults=True)
     return {key: value for key, value in card.items() if key not in ("sources", "split")}
-
-
-def _yaml(values: dict[str, Any]) -> bytes:
-    from ruamel.yaml import YAML
-
-    text = io.BytesIO()
-    YAML().dump(values, text)
-    return text.getvalue()

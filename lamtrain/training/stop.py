@@ -20,7 +20,10 @@ class Interrupted(LamError):
 
 
 class Stop:
-    """A context in which the signals above only set `reason`; a second Ctrl-C ends the process as it does elsewhere."""
+    """A context in which the signals above only set `reason`; a second Ctrl-C ends the process as it does elsewhere.
+
+    Inside another it passes on what it was told: of several runs the last step of one may be where to stop.
+    """
 
     def __init__(self, *, time_limit: float | None = None):
         self.reason: str | None = None
@@ -37,6 +40,9 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, Stop) and outer.reason is None:
+                outer.reason = self.reason
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.reason is not None and number == signal.SIGINT:

@@ -7,7 +7,6 @@ their number changes who does what, not what is done.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from ..config import TrainConfig
 from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
-from ..files import replace_file
+from ..files import replace_file, replace_yaml
 from ..runlog import MetricsFile, flatten, read_metrics
 from .before import measure_before, say_after, validation_before
 from .blame import find_culprits
@@ -54,8 +53,12 @@ def train(
     device: str = "auto",
     time_limit: float | None = None,
     quiet: bool = False,
+    observers: Sequence[Observer] = (),
 ) -> Path:
-    """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s."""
+    """Train until `config.steps` are done; return the run's folder. `resume` is "auto", "never" or a checkpoint; `time_limit` is in s.
+
+    `observers` are called after each step, once the run has looked itself.
+    """
     ranks = Ranks(device)
     set_products(config.matmul, ranks.device)
     with arithmetic(), Stop(time_limit=time_limit) as stop, ranks:
@@ -76,7 +79,7 @@ def train(
             if state.step >= config.steps and state.looked >= state.step:
                 return _left_alone(state, out, quiet=quiet or not ranks.first)
             stream.position = state.position
-            _go_on(state, stream, out, fresh=resume == "never", ranks=ranks, stop=stop, quiet=quiet)
+            _go_on(state, stream, out, fresh=resume == "never", ranks=ranks, stop=stop, quiet=quiet, observers=observers)
     return out
 
 
@@ -97,7 +100,9 @@ def arithmetic() -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool) -> None:
+def _go_on(
+    state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool, observers: Sequence[Observer]
+) -> None:
     """Do the steps that are left, in the run's folder; `fresh` removes what an earlier run left there."""
     if ranks.first:
         if fresh:
@@ -114,7 +119,7 @@ def _go_on(state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: 
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
-    _loop(state, stream, [checkpoints, look], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
+    _loop(state, stream, [checkpoints, look, *observers], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
     if ranks.first and not quiet:
         say_after(state, look.table)
 
@@ -229,13 +234,9 @@ def _pass_over(state: TrainState, taken: Taken, culprits: list[str]) -> None:
 
 
 def _write_config(state: TrainState, out: Path) -> None:
-    from ruamel.yaml import YAML
-
     config = state.config.model_dump(mode="json", exclude_none=True)
     for name in ("mixture", "store"):
         if "://" not in config[name]:
             config[name] = os.path.relpath(config[name], out)
-    text = io.BytesIO()
-    YAML().dump(config, text)
-    replace_file(out / "config.yaml", text.getvalue())
+    replace_yaml(out / "config.yaml", config)
     replace_file(out / "catalog.lock", to_json(state.data.lock()).encode())

@@ -1,0 +1,1 @@
+"""Stages: what is done with a finished model, each by a command."""
