@@ -107,7 +107,7 @@ class Ranks:
             dist.all_reduce(message)
         except RuntimeError as err:
             found = f"another rank is gone ({str(err).splitlines()[0]})"
-            raise Interrupted(found, hint="the same command goes on from last.pt; torchrun --max-restarts does so by itself") from err
+            raise Interrupted(found, hint="the same command goes on from last.pt, and torchrun by itself where it may restart") from err
         *parts, used, more = torch.split(message, [*(p.numel() for p in parameters), len(used), len(more)])
         for p, part, count in zip(parameters, parts, used.tolist()):
             p.grad = part.view_as(p) if count else None
