@@ -234,14 +234,24 @@ def select(
     from_list: Annotated[
         Path | None, typer.Option(help="Only what a file lists, a line each: file#index of a frame, a file, a group.")
     ] = None,
+    by: Annotated[
+        Path | None, typer.Option(help="Of these the --count frames most worth labelling, by the table that `lamtrain cover` leaves.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="How many frames, with --by.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides ties, and which frames are looked at where there are very many.")] = 0,
     json: Json = False,
 ) -> None:
     """Give some frames of a dataset a name, under which they open, are shown, trained on and exported like a dataset; nothing is copied."""
+    from .store import Worth
     from .store import select as run
 
+    if (by is None) != (count is None):
+        missing, given = ("--by", "--count") if by is None else ("--count", "--by")
+        raise ConfigError(f"goes with {missing}", where=given, hint="--by cover.frames.csv --count 50")
+    worth = None if by is None or count is None else Worth(table=by, count=count, seed=seed)
     listed = None if from_list is None else read_list(from_list)
     wanted = elements.split(",") if elements else None
-    view = run(store, dataset, name=name, split=split, elements=wanted, natoms=natoms, max_force=max_force, listed=listed)
+    view = run(store, dataset, name=name, split=split, elements=wanted, natoms=natoms, max_force=max_force, listed=listed, worth=worth)
     if json:
         print_json({"store": store, "view": name, **view.to_index()})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .catalog import CheckSpec, SourceSpec
 from .checks import BEFORE_DISTANCES
 from .frame import Frame, Rejection
 from .frames import Parsed
-from .sources import SourceFile, expand, guess_format, read_all, reader
+from .sources import SourceFile, expand, guess_format, read_all, read_theory, reader
 
 ALWAYS = ("nonfinite", "elements", "flat_cell")  # checks without which nothing can be done with a structure
 
@@ -42,6 +43,16 @@ def files_of(path: str | Path) -> set[str]:
 def hashes_of(path: str | Path) -> dict[str, str]:
     """Name of each file that `read_frames` would open -> sha256 of its bytes."""
     return {file.name: file.sha256 for file in _found(path)}
+
+
+def theories_of(path: str | Path, *, format: str = "auto") -> list[dict[str, Any]]:
+    """What each file that `read_frames` would open states of how its labels were computed, each statement once; [] where all are silent."""
+    found: list[dict[str, Any]] = []
+    for file in _found(path):
+        stated = read_theory(file, use=reader(guess_format(file) if format == "auto" else format))
+        if stated and stated not in found:
+            found.append(stated)
+    return found
 
 
 def _found(path: str | Path) -> list[SourceFile]:

@@ -43,6 +43,7 @@ class Checkpoint:
     looked: int | None = None  # the step of the last row of metrics.csv; None in files from before it was kept: that of the file
     threads: int | None = None  # with which a CPU did the steps: bits of sums depend on it
     skipped: int = 0  # batches passed over because their gradient was not finite
+    cover: dict[str, dict[str, Any]] | None = None  # head -> sketch of its training frames, see `lamtrain cover`; None before it is made
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since that row
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
     format: int = FORMAT

@@ -85,6 +85,9 @@ def outcome_of_training(folder: Path) -> dict[str, bytes]:
     tensors = {name: value.numpy().tobytes() for name, value in checkpoint.model.items()}
     for part, values in (checkpoint.lora or {}).items():
         tensors |= {f"{part} of {name}": value.numpy().tobytes() for name, value in values.items()}
+    for head, sketch in (checkpoint.cover or {}).items():
+        plain = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in sketch.items()}
+        tensors[f"sketch of {head}"] = repr(plain).encode()
     tensors["heads"] = repr(checkpoint.heads).encode()
     hidden = [p.name for p in run_folder.iterdir() if p.name.startswith(".") and "metrics" not in p.name and p.suffix != ".pt"]
     numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best, checkpoint.looked)).encode()

@@ -102,6 +102,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "plan",
         "data-out",
         "predict",
+        "coverage",
         "fine-tune",
         "transfer",
         "properties",

@@ -79,7 +79,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         located progress command notebook
         frame
         frames theory images fields
-        distances
+        distances worth
         augment places keep
         catalog
         sources checks statistics

@@ -3,7 +3,7 @@
 points -> fingerprint (near ones found) -> superposition (each shown to be the same) -> duplicates -> compare -> report
 """
 
-from .compare import overlap
+from .compare import compare, overlap
 from .report import OverlapReport
 
-__all__ = ["OverlapReport", "overlap"]
+__all__ = ["OverlapReport", "compare", "overlap"]

@@ -30,9 +30,14 @@ def overlap(
     Without names every dataset of the store is compared with itself and with each other. Copies differ by at most `tolerance` in Å,
     root mean square over the atoms. Energies are compared where the theories agree and the multiplicities are equal.
     """
+    return compare(_choose(store, dataset, other), tolerance=tolerance, quiet=quiet)
+
+
+def compare(datasets: Mapping[str, Dataset], *, tolerance: float = TOLERANCE, quiet: bool = False) -> OverlapReport:
+    """The same of any datasets, or views, by the names that the report is to give them."""
     if not 0 < tolerance <= LARGEST_TOLERANCE:
         raise ConfigError(f"a tolerance of {tolerance:g} Å is not between 0 and {LARGEST_TOLERANCE} Å")
-    rows = Rows(_choose(store, dataset, other))
+    rows = Rows(datasets)
     prints, labels = _read(rows, quiet=quiet)
     matches = match_fingerprints(prints, fetch=rows.fetch, tolerance=tolerance)
     sets = _copy_sets(matches, rows, labels)

@@ -4,7 +4,7 @@ survey -> layout (a plan) -> shard (written) -> commits (visible) -> dataset (op
 """
 
 from .batching import cut_batches
-from .choose import select
+from .choose import Worth, select
 from .commits import commit, remove
 from .dataset import Dataset, dataset_key
 from .garbage import GarbageReport, gc
@@ -14,6 +14,6 @@ from .store import Store, open_dataset, open_store
 from .survey import Survey, plan_segment
 
 __all__ = [
-    "Dataset", "GarbageReport", "SegmentEntry", "SegmentPlan", "Store", "Survey", "commit", "cut_batches", "dataset_key", "finished_shards", "gc",
-    "open_dataset", "open_store", "plan_segment", "remove", "seal_segment", "select", "write_shard",
+    "Dataset", "GarbageReport", "SegmentEntry", "SegmentPlan", "Store", "Survey", "Worth", "commit", "cut_batches", "dataset_key", "finished_shards",
+    "gc", "open_dataset", "open_store", "plan_segment", "remove", "seal_segment", "select", "write_shard",
 ]  # fmt: skip

@@ -127,10 +127,12 @@ def train(
     with interrupts_held():
         for library in ("torch", *checked.log_to):
             need(library, extra="train" if library == "torch" else library)
+        from ..stages.cover.make import sketch_run
         from ..training.trainer import train as run
 
     with placed_in(config, overrides=overrides):
         folder = run(checked, out=runs / checked.train, resume=resume, device=device, time_limit=limit, quiet=quiet)
+    sketch_run(folder, checked, device=device, quiet=quiet)
     print_json({"run": str(folder)} | _started(folder, checked)) if json else print(f"trained: {folder}")
 
 

@@ -23,7 +23,7 @@ from ..model.kernels.choose import PLAIN
 from ..tasks import kinds_of
 from .neighbors import Edges, cut_neighbors, find_neighbors
 
-__all__ = ["Batch", "Chunk", "HeadRows", "collate"]
+__all__ = ["Batch", "Chunk", "HeadRows", "collate", "edges_of"]
 
 WEIGHTS_AS_ROWS = 8  # rows of a product that cost about as much as the weights of one more tile
 WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
@@ -48,7 +48,7 @@ def collate(
     clean = types if frames.clean_numbers is None else type_indices(frames.clean_numbers, config)
     frame = np.repeat(np.arange(len(frames)), frames.natoms)
     kinds = _has_forces(frames, config)[frame]
-    table = _edge_table(_edges_of(frames, lists) if edges is None else _given(edges, frames, lists), lists)
+    table = _edge_table(edges_of(frames, lists) if edges is None else _given(edges, frames, lists), lists)
     rows = _sorted_rows(table, kinds, lists)
     chunks = tuple(_chunks(rows, kinds, dtype=dtype, chunk_atoms=chunk_atoms))
     return Batch(
@@ -98,7 +98,7 @@ class _EdgeTable:
     truncated: dict[str, int]
 
 
-def _edges_of(frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
+def edges_of(frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
     """The edges of each frame within the first of the descriptor's lists, which holds the others."""
     longest, starts = next(iter(lists.values())), frames.starts
     return [

@@ -30,6 +30,7 @@ class Output:
     virial: Tensor | None = None  # (F, 3, 3) eV, positive trace when compressed
     displacement: Tensor | None = None  # (A, 3) Å, to the clean position
     type_logits: Tensor | None = None  # (A, elements)
+    features: Tensor | None = None  # (A, D) the descriptor
     more: dict[str, Tensor] = field(default_factory=dict)  # what heads of kinds that were added say
 
 
@@ -56,22 +57,26 @@ class LamModel(nn.Module):
             with _seeded(config.denoise.seed if kind == "denoise" else config.fitting.seed):
                 self.heads[name] = head_kind(kind).build(config, name).to(dtype)
 
-    def forward(self, batch: Batch, *, forces: bool = True, virial: bool = True, create_graph: bool | None = None) -> Output:
+    def forward(
+        self, batch: Batch, *, forces: bool = True, virial: bool = True, create_graph: bool | None = None, features: bool = False
+    ) -> Output:
         """Evaluate every head of `batch` on its own atoms.
 
         `create_graph` keeps forces and virial differentiable, for a loss on them; None means in training mode. Under
-        `torch.no_grad()` forces are still computed, and nothing keeps its graph.
+        `torch.no_grad()` forces are still computed, and nothing keeps its graph. `features` gives what the heads read of each atom, too.
         """
         derivatives, tracked = forces or virial, torch.is_grad_enabled()
         with torch.set_grad_enabled(tracked or derivatives):
             vectors = [c.vectors.detach().requires_grad_(derivatives and c.with_forces) for c in batch.chunks]
             types = batch.types[batch.order]
             descriptor = self.descriptor(types, batch.lead_types[batch.order], batch.chunks, vectors)
-            features = Features(config=self.config, batch=batch, types=types, descriptor=descriptor, vectors=vectors)
-            values = self._evaluate_heads(features)
+            read = Features(config=self.config, batch=batch, types=types, descriptor=descriptor, vectors=vectors)
+            values = self._evaluate_heads(read)
             if derivatives and "energy" in values:
                 graph = tracked and (self.training if create_graph is None else create_graph)
                 values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph)
+        if features:
+            values["features"] = descriptor.atoms[batch.rank]
         return _output(values if tracked else {name: value.detach() for name, value in values.items()})
 
     def use_kernels(self, name: str) -> Self:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames
 
+from ..data.neighbors import Edges
 from ..evaluation.evaluate import BATCH_ATOMS
 from .model import Model, nonfinite
 from .structures import refusals
@@ -26,6 +27,8 @@ class Answer:
     label: Frame
     predicted: Frame
     atomic: NDArray[np.float64]
+    features: NDArray[np.float32] | None = None  # (A, D) the descriptor, where it was asked for, and
+    edges: Edges | None = None  # what the model sees
 
 
 @dataclass(slots=True)
@@ -43,8 +46,13 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def answers(model: Model, head: str, source: Iterable[Frame | Rejection], tally: Tally) -> Iterator[Answer | Rejection]:
-    """Of every frame in order; a `Rejection` for what is none, and for what the model cannot be asked about or answers with no number."""
+def answers(
+    model: Model, head: str, source: Iterable[Frame | Rejection], tally: Tally, *, describe: bool = False
+) -> Iterator[Answer | Rejection]:
+    """Of every frame in order; a `Rejection` for what is none, and for what the model cannot be asked about or answers with no number.
+
+    With `describe` there are features and edges, too, and forces only where some frame of a batch has them to compare with.
+    """
     for batch, unread in _batches(source):
         yield from _counted(unread, tally)
         frames = Frames.from_list(batch)
@@ -53,7 +61,10 @@ def answers(model: Model, head: str, source: Iterable[Frame | Rejection], tally:
         yield from _counted([Rejection(origin=batch[row].origin, reason=reason) for row, reason in refused.items()], tally)
         if not asked:
             continue
-        found = model.evaluate(Frames.from_list(asked), head=head)
+        together = Frames.from_list(asked)
+        edges = model.neighbors(together) if describe else None
+        forces = not describe or bool(together.has_forces.any())
+        found = model.evaluate(together, head=head, edges=edges, features=describe, forces=forces)
         tally.truncated += found.truncated
         bad, starts = nonfinite(found), found.starts
         for row, (label, frame) in enumerate(zip(asked, found.frames)):
@@ -64,7 +75,9 @@ def answers(model: Model, head: str, source: Iterable[Frame | Rejection], tally:
             tally.atoms += len(label.numbers)
             tally.left_out.update(label.left_out)
             predicted = replace(frame, cell=label.cell, group=label.group, origin=label.origin, split=label.split)
-            yield Answer(label, predicted, found.atomic_energies[starts[row] : starts[row + 1]])
+            atoms = slice(starts[row], starts[row + 1])
+            features = None if found.features is None else found.features[atoms]
+            yield Answer(label, predicted, found.atomic_energies[atoms], features, None if edges is None else edges[row])
 
 
 def _counted(rejections: Iterable[Rejection], tally: Tally) -> Iterator[Rejection]:

@@ -20,7 +20,7 @@ from lamdata.store import cut_batches
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
-from ..data.batch import collate
+from ..data.batch import collate, edges_of
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
@@ -43,6 +43,7 @@ class Prediction:
     atomic_energies: NDArray[np.float64]  # (A,) eV, those of a frame sum to its energy
     truncated: int  # atoms with more neighbours than the model keeps: where that changes, forces jump
     head: str
+    features: NDArray[np.float32] | None = None  # (A, D) the descriptor, where it was asked for
     atoms: tuple[Atoms, ...] = ()  # what was given, where it was given as `ase.Atoms`
 
     def __len__(self) -> int:
@@ -204,21 +205,40 @@ class Model:
         atoms = given if len(given) == len(structures) else ()
         return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, atoms=atoms)
 
-    def evaluate(self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None) -> Prediction:
-        """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse."""
+    def neighbors(self, frames: Frames) -> list[Edges]:
+        """The neighbours of each frame's atoms that the model can see."""
+        return edges_of(frames, self.config.descriptor.lists)
+
+    def evaluate(
+        self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None, features: bool = False, forces: bool = True
+    ) -> Prediction:
+        """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse.
+
+        `features` gives the descriptor, too; without `forces`, which take most of the time, there are neither forces nor virials.
+        """
         refuse(frames, elements=self.elements[head])
         index = list(self.config.heads).index(head)
         asked = frames.with_(head=np.full(len(frames), index, np.int32))
         dtype = next(self.net.parameters()).dtype
         with torch.no_grad():
             batch = collate(asked, self.config, dtype=dtype, chunk_atoms=self.net.chunk_atoms, edges=edges).to(self.device)
-            output = self.net(batch)
-        energy, forces, virial, atomic = (_as_numpy(value) for value in (output.energy, output.forces, output.virial, output.atomic_energy))
+            output = self.net(batch, forces=forces, virial=forces, features=features)
         all_there, periodic = np.ones(len(frames), bool), frames.pbc.any(1)
         predicted = frames.with_(
-            energy=energy, forces=forces, virial=virial, has_energy=all_there, has_forces=all_there, has_virial=periodic
+            energy=_as_numpy(output.energy),
+            forces=_as_numpy(output.forces) if forces else np.zeros((len(frames.numbers), 3)),
+            virial=_as_numpy(output.virial) if forces else np.zeros((len(frames), 3, 3)),
+            has_energy=all_there,
+            has_forces=all_there & forces,
+            has_virial=periodic & forces,
         )
-        return Prediction(frames=predicted, atomic_energies=atomic, truncated=sum(batch.truncated.values()), head=head)
+        return Prediction(
+            frames=predicted,
+            atomic_energies=_as_numpy(output.atomic_energy),
+            truncated=sum(batch.truncated.values()),
+            head=head,
+            features=_as_numpy(output.features).astype(np.float32) if features else None,
+        )
 
 
 def _as_numpy(value: torch.Tensor | None) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -30,6 +29,7 @@ from .model import Model
 from .scores import COLUMNS, Scored, Scores
 from .shift import Differences, Shift, fit_shift
 from .source import Source
+from .structures import content_of
 
 SUFFIXES = (".rejected.jsonl", ".frames.csv", ".groups.csv", ".worst.extxyz", ".parity.png", ".worst.png", ".json")
 DRAWN = 8  # of the worst frames
@@ -81,7 +81,7 @@ def _scored(
             predicted, columns = _shifted(predicted, answer.atomic, shift, tally)
         if label.converged is False:
             tally.unconverged += any(value is not None for value in (label.energy, label.forces, label.virial))
-        elif fitted and _content(label) in fitted:
+        elif fitted and content_of(label) in fitted:
             tally.fitted += 1
         elif (one := scores.add(label, predicted)) is not None:
             _write_row(beside, one, first=tally.scored == 0)
@@ -142,16 +142,10 @@ def _fit(model: Model, head: str, source: Source) -> tuple[Shift, frozenset[byte
         label, predicted = answer.label, answer.predicted
         if label.energy is not None and predicted.energy is not None and label.converged is not False:
             differences.add(label.numbers, label.energy - predicted.energy)
-            contents.add(_content(label))
+            contents.add(content_of(label))
     if not contents:
         raise DataError("no frame with an energy to fit references to", where=source.said)
     return fit_shift(differences), frozenset(contents)
-
-
-def _content(frame: Frame) -> bytes:
-    """What a structure is, wherever it was read from."""
-    parts = (frame.numbers, frame.positions, np.zeros((3, 3)) if frame.cell is None else frame.cell, np.array(frame.pbc))
-    return hashlib.blake2b(b"".join(np.ascontiguousarray(part).tobytes() for part in parts), digest_size=16).digest()
 
 
 def _shifted(frame: Frame, atomic: np.ndarray, shift: Shift, tally: Tally) -> tuple[Frame, dict[str, np.ndarray]]:

@@ -19,22 +19,23 @@ from lamdata.store import Dataset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What to predict."""
+    """What to ask a model about."""
 
     paths: Sequence[str]
     format: str = "auto"
     dataset: Dataset | None = None
     quiet: bool = False
+    doing: str = "predicting"  # what the progress bar says
 
     def __iter__(self) -> Iterator[Frame | Rejection]:
         """Every frame in order, under a progress bar."""
         if self.dataset is not None:
-            with Progress("predicting", total=len(self.dataset), unit="frames", quiet=self.quiet) as progress:
+            with Progress(self.doing, total=len(self.dataset), unit="frames", quiet=self.quiet) as progress:
                 for row in rows_of(self.dataset):
                     yield replace(row.frame, split=row.split)
                     progress.advance()
             return
-        with Progress("predicting", total=len(self.paths), unit="inputs", quiet=self.quiet) as progress:
+        with Progress(self.doing, total=len(self.paths), unit="inputs", quiet=self.quiet) as progress:
             done = 0
             for path in self.paths:
                 for item in read_frames(path, format=self.format):
@@ -69,7 +70,7 @@ def open_source(
         if split is not None:
             raise ConfigError("a split is of a dataset of a store", where="--split", hint=f"name it with {option}")
         for path in paths:
-            if datasets := _datasets_of(path):
+            if datasets := datasets_of(path):
                 raise ConfigError("is a store", where=path, hint=f"name a dataset with {option}, one of: {', '.join(datasets)}")
         return Source(paths=paths, format=format, quiet=quiet)
     if len(paths) != 1:
@@ -79,7 +80,7 @@ def open_source(
     return Source(paths=paths, dataset=open_dataset(paths[0], dataset, split=split), quiet=quiet)
 
 
-def _datasets_of(path: str) -> list[str]:
+def datasets_of(path: str) -> list[str]:
     """The datasets of a folder that is a store; [] for anything else."""
     if not Path(path).is_dir():
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ def as_frame(structure: Atoms | Frame) -> Frame:
         cell=cell if cell.any() else None,
         pbc=pbc,
     )
+
+
+def content_of(frame: Frame) -> bytes:
+    """What a structure is, wherever it was read from."""
+    parts = (frame.numbers, frame.positions, np.zeros((3, 3)) if frame.cell is None else frame.cell, np.array(frame.pbc))
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(part).tobytes() for part in parts), digest_size=16).digest()
 
 
 def is_structure(thing: object) -> bool:

@@ -86,6 +86,7 @@ def use_kernels(model: LamModel, name: str) -> None:
 def clear(out: Path) -> None:
     """Remove what an earlier run left in its folder, so that nothing of it stands beside a new model."""
     parts = [found.parent for part in PARTS for found in out.glob(f"{part}*/test.json")]  # what `lamtrain test` says of one head or dataset
+    parts += [found.parent for found in out.glob("cover-*/cover.json")]
     for path in [*(out / name for name in OF_A_RUN), *parts]:
         if path.is_dir():
             shutil.rmtree(path)

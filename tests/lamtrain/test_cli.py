@@ -295,6 +295,8 @@ def test_never_takes_away_what_the_old_run_left(small: Path, run: Path, lamtrain
     for name in ("test-bulk-cluster", "validation", "validation-bulk", "mine"):  # of `lamtrain test --dataset`, and a folder of a person
         (tmp_path / "small" / name).mkdir(exist_ok=True)
         (tmp_path / "small" / name / "test.json").write_text("of the old model")
+    (tmp_path / "small/cover-bulk").mkdir()
+    (tmp_path / "small/cover-bulk/cover.json").write_text("of the old model")
     args = ("train", small / "train.yaml", "--set", "steps=1", "--runs", tmp_path, "--device", "cpu", "--quiet", "--resume", "never")
     assert lamtrain(*args)[0] == 0
     left = {path.name for path in (tmp_path / "small").iterdir()}

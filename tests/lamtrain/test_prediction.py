@@ -125,6 +125,17 @@ def test_the_lowest_spin_that_the_electrons_allow_is_no_choice(model: Model, sym
     assert np.isfinite(model.predict(frame).energies).all()
 
 
+def test_features_are_the_descriptor_whatever_else_is_asked(model: Model, frames: list[Frame]) -> None:
+    together, head = Frames.from_list(frames), model.heads[0]
+    found = model.evaluate(together, head=head, features=True, edges=model.neighbors(together))
+    alone = [model.evaluate(Frames.from_list([frame]), head=head, features=True, forces=False) for frame in frames]
+    assert found.features is not None and found.features.shape == (len(together.numbers), model.config.descriptor.dim_out)
+    np.testing.assert_allclose(found.features, np.concatenate([one.features for one in alone]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.forces, model.evaluate(together, head=head).forces)
+    assert not any(one.frames.has_forces.any() or one.frames.has_virial.any() for one in alone)
+    assert model.evaluate(together, head=head).features is None
+
+
 def test_atoms_without_all_their_neighbours_are_counted(tmp_path: Path) -> None:
     path = write_model(tmp_path / "few.pt", repinit={"nsel": 26}, repformer={"nsel": 24})
     dense = structure(12, seed=2)
