@@ -109,6 +109,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "design",
         "benchmarks",
         "parity",
+        "gpu",
         "contributing",
         "changelog",
     ]
