@@ -30,6 +30,7 @@ class Output:
     virial: Tensor | None = None  # (F, 3, 3) eV, positive trace when compressed
     displacement: Tensor | None = None  # (A, 3) Å, to the clean position
     type_logits: Tensor | None = None  # (A, elements)
+    outside: Tensor | None = None  # () int64, edges shorter than a compressed model's tables reach; None where it has no tables
     more: dict[str, Tensor] = field(default_factory=dict)  # what heads of kinds that were added say
 
 
@@ -69,6 +70,8 @@ class LamModel(nn.Module):
             descriptor = self.descriptor(types, batch.lead_types[batch.order], batch.chunks, vectors)
             features = Features(config=self.config, batch=batch, types=types, descriptor=descriptor, vectors=vectors)
             values = self._evaluate_heads(features)
+            if descriptor.outside is not None:
+                values["outside"] = descriptor.outside
             if derivatives and "energy" in values:
                 graph = tracked and (self.training if create_graph is None else create_graph)
                 values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph)

@@ -8,6 +8,7 @@
 #include "pair_attention.h"
 #include "pair_update.h"
 #include "symmetrize.h"
+#include "tabulated.h"
 #include "three_body.h"
 
 namespace lam {
@@ -28,7 +29,7 @@ inline const Operator OPERATORS[] = {
     LAM_OPERATOR(pair_update, first),    LAM_OPERATOR(pair_update, second),   LAM_OPERATOR(symmetrize, bilinear),
     LAM_OPERATOR(symmetrize, transpose), LAM_OPERATOR(three_body, value),     LAM_OPERATOR(three_body, slope),
     LAM_OPERATOR(three_body, reverse),   LAM_OPERATOR(node_update, value),    LAM_OPERATOR(node_update, first),
-    LAM_OPERATOR(node_update, second),
+    LAM_OPERATOR(node_update, second),   LAM_OPERATOR(tabulated, value),      LAM_OPERATOR(tabulated, first),
 };
 #undef LAM_OPERATOR
 }  // namespace lam

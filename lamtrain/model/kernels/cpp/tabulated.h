@@ -1,0 +1,252 @@
+// A compressed DPA-1 (see dpa1_table.py and quintic.py): edges -> table -> moment -> invariants, with the derivative by the edges.
+//
+//   x = (s / (r + p) - mean) / std_0      G = sum_k H_k(u) node_k      F = 1 + fade P      M = R^T (G F) / nsel      D = M^T M[:, :axis]
+//
+// One atom at a time: what is within the cutoff is gathered, so that empty slots and those beyond it cost a distance; the radial functions and the
+// polynomials of all its edges are computed side by side; then channels go by in vectors. With c the cotangent of M and h_j = R_j c:
+//
+//   R'_j = (G F)_j c^T + [(dG/dx F)_j . h_j, 0, 0, 0]      fade'_j = (G P)_j . h_j
+//
+// and the derivative by the edge is that of environment.h.
+#pragma once
+#include "tile.h"
+
+namespace lam::tabulated {
+
+// Sizes, numbers and arrays of both functions, in this order. T types, `tables` of K intervals, M the width m in whole vectors.
+struct Model {
+  int64_t N, W, start, A, T, tables, K, M, m, axis, nsel, pairs;  // pairs: rows of `factors`
+  bool one_sided, smooth;
+  double from, cutoff, protection, first, step;  // Å, Å, Å, argument of the first node
+  int threads;
+  Array vectors, neighbors, types, lead, mean, std, seen, nodes, factors, padding;
+
+  explicit Model(Call& in)
+      : N(in.size()), W(in.size()), start(in.size()), A(in.size()), T(in.size()), tables(in.size()), K(in.size()), M(in.size()), m(in.size()), axis(in.size()),
+        nsel(in.size()), pairs(in.size()), one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()),
+        first(in.number()), step(in.number()), threads(in.threads), vectors(in.array(N, W, 3)), neighbors(in.array(N, W)), types(in.array(A)), lead(in.array(A)),
+        mean(in.array(T)), std(in.array(T, 4)), seen(in.array(T, T)), nodes(in.array(tables, K + 1, 3, M)), factors(in.array(pairs, M)),
+        padding(in.array(T * T, m)) {}
+  Array invariants(Call& in) const { return in.array(N, m * axis); }
+  Array moments(Call& in) const { return in.array(N, 4, M); }
+};
+
+// The edges of one atom, each quantity of all of them side by side.
+template <class T>
+struct Edges {
+  enum { X, Y, Z, DISTANCE, SWITCH, SWITCH_SLOPE, RADIAL_SLOPE, FACTOR, FACTOR_SLOPE, R, W = R + 4, SLOPE = W + 6, COTANGENT = SLOPE + 6, COLUMNS = COTANGENT + 5 };
+  const Model& in;
+  const int64_t room;
+  Buffer<T> all, distance;
+  std::vector<int64_t> slot, type;
+  std::vector<int32_t> interval;
+  int64_t count = 0, within = 0, outside = 0, own = 0;
+
+  explicit Edges(const Model& in)
+      : in(in), room(Lane<T>::padded(in.W)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room) {}
+  T* at(int column) { return all.data() + column * room; }
+  const T* at(int column) const { return all.data() + column * room; }
+
+  // Those of atom n that it sees within the cutoff.
+  void gather(int64_t n) {
+    const T* d = data<T>(in.vectors) + 3 * in.W * n;
+    const int64_t *near = data<int64_t>(in.neighbors) + in.W * n, *types = data<int64_t>(in.types);
+    own = types[in.start + n], count = within = 0;
+    T* r = distance.data();
+#pragma omp simd
+    for (int64_t j = 0; j < in.W; ++j) r[j] = std::sqrt(d[3 * j] * d[3 * j] + d[3 * j + 1] * d[3 * j + 1] + d[3 * j + 2] * d[3 * j + 2]);
+    const T *seen = data<T>(in.seen), cutoff = T(in.cutoff);
+    for (int64_t j = 0; j < in.W; ++j) {
+      if (!(r[j] < cutoff)) continue;
+      ++within;
+      const int64_t its = types[near[j]];
+      if (seen && seen[own * in.T + its] == 0) continue;
+      slot[count] = j, type[count] = its;
+      at(X)[count] = d[3 * j], at(Y)[count] = d[3 * j + 1], at(Z)[count] = d[3 * j + 2], at(DISTANCE)[count++] = r[j];
+    }
+  }
+
+  // The environment matrix, the place in the table, and the weights of the six numbers of its interval, each with its slope.
+  void evaluate() {
+    const T *std = data<T>(in.std) + 4 * own, mean = data<T>(in.mean)[own], scale = 1 / std[0], sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3];
+    const T from = T(in.from), width = 1 / T(in.cutoff - in.from), protection = T(in.protection), first = T(in.first), per = T(1 / in.step);
+    const T last = T(in.K - 1), end = T(in.first + in.step * in.K);
+    T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE), *s = at(SWITCH), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+    T *R0 = at(R), *R1 = at(R + 1), *R2 = at(R + 2), *R3 = at(R + 3), *w = at(W), *dw = at(SLOPE);
+    int32_t* k = interval.data();
+    int64_t beyond = 0;
+#pragma omp simd reduction(+ : beyond)
+    for (int64_t e = 0; e < count; ++e) {
+      const T full = (r[e] - from) * width, t = full < 0 ? T(0) : full > 1 ? T(1) : full, v = 1 / (r[e] + protection), rest = t * (t - 1);
+      s[e] = t * t * t * (-6 * t * t + 15 * t - 10) + 1;
+      s1[e] = -30 * rest * rest * width;
+      const T u = s[e] * v, slope = (s1[e] - u) * v;
+      u1[e] = slope * scale;
+      q[e] = u * v, q1[e] = (slope - q[e]) * v;
+      R0[e] = (u - mean) * scale, R1[e] = q[e] * x[e] * sx, R2[e] = q[e] * y[e] * sy, R3[e] = q[e] * z[e] * sz;
+      const T place = (R0[e] - first) * per;
+      T left = place > 0 ? place : T(0);
+      left = left < last ? left : last;
+      k[e] = int32_t(left);
+      const T over = place - T(k[e]), more = over > 1 ? over - 1 : T(0), f = over > 1 ? T(1) : over, f2 = f * f, f3 = f2 * f;
+      beyond += R0[e] > end;
+      const T rise = f3 * (10 + f * (6 * f - 15)), steep = 30 * f2 * (1 - f) * (1 - f) * per;
+      w[e] = 1 - rise, w[room + e] = f + f3 * (-6 + f * (8 - 3 * f)), w[2 * room + e] = T(0.5) * f2 + f3 * (T(-1.5) + f * (T(1.5) - T(0.5) * f));
+      w[3 * room + e] = rise, w[4 * room + e] = f3 * (-4 + f * (7 - 3 * f)) + more, w[5 * room + e] = f3 * (T(0.5) + f * (T(0.5) * f - 1));
+      dw[e] = -steep, dw[room + e] = (1 + f2 * (-18 + f * (32 - 15 * f))) * per, dw[2 * room + e] = f * (1 + f * (T(-4.5) + f * (6 - T(2.5) * f))) * per;
+      dw[3 * room + e] = steep, dw[4 * room + e] = f2 * (-12 + f * (28 - 15 * f)) * per, dw[5 * room + e] = f2 * (T(1.5) + f * (-4 + T(2.5) * f)) * per;
+    }
+    outside = beyond;
+  }
+
+  int64_t row(int64_t e) const { return in.one_sided ? type[e] : type[e] + in.T * own; }
+  const T* nodes(int64_t e) const { return data<T>(in.nodes) + ((in.tables > 1 ? row(e) : 0) * (in.K + 1) + interval[e]) * 3 * in.M; }
+  const T* factors(int64_t e) const { return data<T>(in.factors) + row(e) * in.M; }
+  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
+
+  // out (4, M) = R^T (G F), B vectors of channels at a time.
+  template <int B>
+  void sum(int64_t channel, T* out) const {
+    using Vec = typename Lane<T>::Vec;
+    constexpr int64_t L = Lane<T>::COUNT;
+    const T *w = at(W), *r = at(R);
+    Vec total[4][B] = {};
+    for (int64_t e = 0; e < count; ++e) {
+      const T *node = nodes(e) + channel, *factor = in.factors ? factors(e) + channel : nullptr, fade = this->fade(e);
+      for (int v = 0; v < B; ++v) {
+        const T* from = node + v * L;
+        Vec g = w[e] * load(from) + w[room + e] * load(from + in.M) + w[2 * room + e] * load(from + 2 * in.M);
+        g += w[3 * room + e] * load(from + 3 * in.M) + w[4 * room + e] * load(from + 4 * in.M) + w[5 * room + e] * load(from + 5 * in.M);
+        if (factor) g += g * (fade * load(factor + v * L));
+        for (int a = 0; a < 4; ++a) total[a][v] += r[a * room + e] * g;
+      }
+    }
+    for (int a = 0; a < 4; ++a)
+      for (int v = 0; v < B; ++v) *reinterpret_cast<Vec*>(out + a * in.M + channel + v * L) = total[a][v];
+  }
+  void sum(T* out) const {
+    constexpr int64_t L = Lane<T>::COUNT;
+    int64_t channel = 0;
+    for (; channel + 2 * L <= in.M; channel += 2 * L) sum<2>(channel, out);
+    for (; channel < in.M; channel += L) sum<1>(channel, out);
+  }
+
+  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M).
+  void reverse(const T* c) {
+    using Vec = typename Lane<T>::Vec;
+    constexpr int64_t L = Lane<T>::COUNT;
+    const T *w = at(W), *dw = at(SLOPE), *r = at(R);
+    for (int64_t e = 0; e < count; ++e) {
+      const T *node = nodes(e), *factor = in.factors ? factors(e) : nullptr, fade = this->fade(e);
+      Vec total[5] = {};
+      for (int64_t o = 0; o < in.M; o += L) {
+        Vec g{}, slope{}, h{};
+        for (int k = 0; k < 6; ++k) {
+          const Vec value = load(node + k * in.M + o);
+          g += w[k * room + e] * value, slope += dw[k * room + e] * value;
+        }
+        for (int a = 0; a < 4; ++a) h += r[a * room + e] * load(c + a * in.M + o);
+        if (factor) {
+          const Vec its = load(factor + o);
+          total[4] += g * its * h;
+          g += g * (fade * its), slope += slope * (fade * its);
+        }
+        total[0] += slope * h;
+        for (int a = 0; a < 4; ++a) total[a] += g * load(c + a * in.M + o);
+      }
+      for (int a = 0; a < 5; ++a) {
+        T one = 0;
+        for (int l = 0; l < L; ++l) one += total[a][l];
+        at(COTANGENT + a)[e] = one;
+      }
+    }
+  }
+
+  // Their sum by each edge, to its slot of `out` (W, 3).
+  void scatter(T* out) {
+    const T *std = data<T>(in.std) + 4 * own, sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3], faded = in.smooth && in.factors ? T(1) : T(0);
+    T *x = at(X), *y = at(Y), *z = at(Z), *b = at(COTANGENT), *gx = b + room, *gy = gx + room, *gz = gy + room, *f = gz + room;
+    const T *r = at(DISTANCE), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+#pragma omp simd
+    for (int64_t e = 0; e < count; ++e) {
+      const T px = gx[e] * sx, py = gy[e] * sy, pz = gz[e] * sz;
+      const T along = (faded * f[e] * s1[e] + b[e] * u1[e] + (px * x[e] + py * y[e] + pz * z[e]) * q1[e]) / r[e];
+      x[e] = along * x[e] + q[e] * px, y[e] = along * y[e] + q[e] * py, z[e] = along * z[e] + q[e] * pz;
+    }
+    for (int64_t e = 0; e < count; ++e) out[3 * slot[e]] = x[e], out[3 * slot[e] + 1] = y[e], out[3 * slot[e] + 2] = z[e];
+  }
+
+ private:
+  static typename Lane<T>::Vec load(const T* from) { return *reinterpret_cast<const typename Lane<T>::Vec*>(from); }
+};
+
+template <class T>
+void evaluate(const Model& in, const Array& D, const Array& M, const Array& outside) {
+  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in);
+    for (int64_t n = first; n < last; ++n) {
+      edges.gather(n), edges.evaluate();
+      T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.m * in.axis * n;
+      edges.sum(moment);
+      if (in.padding) {
+        const T *one = data<T>(in.padding) + (data<int64_t>(in.lead)[in.start + n] + in.T * edges.own) * in.m, slots = T(in.nsel - edges.within);
+        for (int64_t o = 0; o < in.m; ++o) moment[o] += slots * one[o];
+      }
+      for (int64_t k = 0; k < 4 * in.M; ++k) moment[k] *= T(1.0 / in.nsel);
+      for (int64_t o = 0; o < in.m; ++o) {
+        const T *right = moment, p = moment[o], x = moment[in.M + o], y = moment[2 * in.M + o], z = moment[3 * in.M + o];
+#pragma omp simd
+        for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
+      }
+      into<int64_t>(outside)[n] = edges.outside;
+    }
+  });
+}
+
+// c (4, M) = the cotangent of M from g (m, axis), that of D; `turned` and `flat` have room for it with rows of whole vectors.
+template <class T>
+void by_moment(const Model& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
+  const int64_t wide = Lane<T>::padded(in.axis);
+  fill_rows(g, in.axis, in.m, in.axis, flat.data(), in.M, wide);
+  transpose(flat.data(), in.M, wide, turned.data());
+  multiply(Left<T>{moment, in.M, 1}, 4, in.axis, turned.data(), in.M, c);
+  for (int64_t x = 0; x < 4; ++x)
+    for (int64_t o = 0; o < in.m; ++o) {
+      const T its = moment[x * in.M + o];
+#pragma omp simd
+      for (int64_t a = 0; a < in.axis; ++a) c[x * in.M + a] += its * g[o * in.axis + a];
+    }
+  for (int64_t k = 0; k < 4 * in.M; ++k) c[k] *= T(1.0 / in.nsel);
+}
+
+template <class T>
+void reverse(const Model& in, const Array& M, const Array& g, const Array& out) {
+  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in);
+    Buffer<T> flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M);
+    zero_rows<T>(out, first, last);
+    for (int64_t n = first; n < last; ++n) {
+      edges.gather(n), edges.evaluate();
+      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.m * in.axis * n, flat, turned, c.data());
+      edges.reverse(c.data());
+      edges.scatter(into<T>(out) + 3 * in.W * n);
+    }
+  });
+}
+
+template <class T>
+void value(Call in) {
+  const Model at(in);
+  const Array D = at.invariants(in), M = at.moments(in), outside = in.array(at.N);
+  in.done();
+  evaluate<T>(at, D, M, outside);
+}
+
+template <class T>
+void first(Call in) {
+  const Model at(in);
+  const Array M = at.moments(in), g = at.invariants(in), out = in.array(at.N, at.W, 3);
+  in.done();
+  reverse<T>(at, M, g, out);
+}
+}  // namespace lam::tabulated
