@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Calculator(ase_calculator.Calculator):
         longest = next(iter(self.model.config.descriptor.lists.values()))
         self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)
         self.truncated = 0  # atoms of the last structure with more neighbours than the model keeps
+        self.outside = 0  # edges of all structures so far that were shorter than a compressed model's tables reach
         if threads is not None:
             torch.set_num_threads(threads)
 
@@ -73,6 +75,13 @@ class Calculator(ase_calculator.Calculator):
         found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
         energy = float(found.energies[0])
         self.truncated = found.truncated
+        self._count(found.outside)
         self.results = {"energy": energy, "free_energy": energy, "energies": found.atomic_energies, "forces": found.forces}
         if frame.volume and any(frame.pbc):
             self.results["stress"] = (-found.virials[0] / frame.volume)[VOIGT]
+
+    def _count(self, outside: int) -> None:
+        """Edges that a compressed model has no table for; said once."""
+        if outside and not self.outside:
+            print(f"note: {outside} edges are shorter than the tables of {self.model.path} reach; `outside` counts them", file=sys.stderr)
+        self.outside += outside

@@ -10,9 +10,10 @@ from .commands.app import app
 from .commands import train  # isort: skip
 from .commands import ask  # isort: skip
 from .commands import stages  # isort: skip
+from .commands import compress  # isort: skip
 from .commands import foreign  # isort: skip
 
-__all__ = ["app", "ask", "foreign", "main", "stages", "train"]
+__all__ = ["app", "ask", "compress", "foreign", "main", "stages", "train"]
 
 
 def main() -> None:

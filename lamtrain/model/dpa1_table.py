@@ -45,11 +45,9 @@ class TabulatedDpa1(nn.Module):
 
     def forward(self, types: Tensor, lead_types: Tensor, chunks: Sequence[Chunk], vectors: Sequence[Tensor]) -> Descriptor:
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
-        parts = [self.se_atten(chunk, edges, types, lead_types, self.seen) for chunk, edges in zip(chunks, vectors)]
-        atoms = join([invariants for invariants, _ in parts])
-        if self.config.concat_output_tebd:
-            atoms = torch.cat([atoms, F.embedding(types, self.type_embedding())], -1)
-        return Descriptor(atoms=atoms, chunks=[], outside=torch.stack([outside for _, outside in parts]).sum())
+        tebd = self.type_embedding() if self.config.concat_output_tebd else None
+        parts = [self.se_atten(chunk, edges, types, lead_types, self.seen, tebd) for chunk, edges in zip(chunks, vectors)]
+        return Descriptor(atoms=join([atoms for atoms, _ in parts]), chunks=[], outside=torch.stack([outside for _, outside in parts]).sum())
 
 
 class TabulatedBlock(nn.Module):
@@ -78,11 +76,12 @@ class TabulatedBlock(nn.Module):
         self.register_buffer("padding", torch.zeros(ntypes * ntypes, self.width) if self.environment.centered else None)
 
     def forward(
-        self, chunk: Chunk, vectors: Tensor, types: Tensor, lead_types: Tensor, seen: Tensor | None
+        self, chunk: Chunk, vectors: Tensor, types: Tensor, lead_types: Tensor, seen: Tensor | None, tebd: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Invariants (N, m * axis) of the rows of a chunk, and how many of its edges are shorter than the table reaches, () int64."""
+        """Invariants of the rows of a chunk, with the embedding of their types behind them if it is given, (N, m * axis + its width); and how many
+        of its edges are shorter than the table reaches, () int64."""
         if self.kernels.tabulated is not None:
-            return self.kernels.tabulated(self, chunk, vectors, types, lead_types, seen)
+            return self.kernels.tabulated(self, chunk, vectors, types, lead_types, seen, tebd)
         own, neighbor_types = types[chunk.start : chunk.stop], types[chunk.neighbors]
         pair_seen = None if seen is None else seen[own.unsqueeze(1), neighbor_types]
         geometry = Geometry(vectors, env_protection=self.protection, seen=pair_seen)
@@ -99,7 +98,8 @@ class TabulatedBlock(nn.Module):
             moment = moment + torch.cat([row.unsqueeze(1), row.new_zeros(len(row), 3, self.width)], 1)
         moment = moment * (1.0 / self.nsel)
         outside = (env.radial.detach() > self.end).sum()
-        return torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1), outside
+        invariants = torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1)
+        return invariants if tebd is None else torch.cat([invariants, F.embedding(own, tebd)], -1), outside
 
     @property
     def end(self) -> float:

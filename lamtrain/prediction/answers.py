@@ -36,6 +36,7 @@ class Tally:
     atoms: int = 0
     rejected: int = 0
     truncated: int = 0
+    outside: int = 0
     scored: int = 0
     without_energy: Counter[str] = field(default_factory=Counter)  # composition -> frames whose shift is not determined
     fitted: int = 0
@@ -55,6 +56,7 @@ def answers(model: Model, head: str, source: Iterable[Frame | Rejection], tally:
             continue
         found = model.evaluate(Frames.from_list(asked), head=head)
         tally.truncated += found.truncated
+        tally.outside += found.outside
         bad, starts = nonfinite(found), found.starts
         for row, (label, frame) in enumerate(zip(asked, found.frames)):
             if bad[row]:

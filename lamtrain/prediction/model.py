@@ -43,6 +43,7 @@ class Prediction:
     atomic_energies: NDArray[np.float64]  # (A,) eV, those of a frame sum to its energy
     truncated: int  # atoms with more neighbours than the model keeps: where that changes, forces jump
     head: str
+    outside: int = 0  # edges shorter than the tables of a compressed model reach, where they go on in a line
     atoms: tuple[Atoms, ...] = ()  # what was given, where it was given as `ase.Atoms`
 
     def __len__(self) -> int:
@@ -202,7 +203,7 @@ class Model:
         found = finite(self.evaluate(Frames.from_list(map(as_frame, structures)), head=head))
         given = tuple(one for one in structures if not isinstance(one, Frame))
         atoms = given if len(given) == len(structures) else ()
-        return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, atoms=atoms)
+        return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, outside=found.outside, atoms=atoms)
 
     def evaluate(self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None) -> Prediction:
         """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse."""
@@ -218,7 +219,8 @@ class Model:
         predicted = frames.with_(
             energy=energy, forces=forces, virial=virial, has_energy=all_there, has_forces=all_there, has_virial=periodic
         )
-        return Prediction(frames=predicted, atomic_energies=atomic, truncated=sum(batch.truncated.values()), head=head)
+        outside = 0 if output.outside is None else int(output.outside)
+        return Prediction(frames=predicted, atomic_energies=atomic, truncated=sum(batch.truncated.values()), head=head, outside=outside)
 
 
 def _as_numpy(value: torch.Tensor | None) -> NDArray[np.float64]:
@@ -268,5 +270,6 @@ def _joined(parts: Sequence[Prediction], head: str) -> Prediction:
         atomic_energies=np.concatenate([part.atomic_energies for part in parts]),
         truncated=sum(part.truncated for part in parts),
         head=head,
+        outside=sum(part.outside for part in parts),
         atoms=tuple(atoms for part in parts for atoms in part.atoms) if all(part.atoms for part in parts) else (),
     )

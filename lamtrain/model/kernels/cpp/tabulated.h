@@ -7,7 +7,8 @@
 //
 //   R'_j = (G F)_j c^T + [(dG/dx F)_j . h_j, 0, 0, 0]      fade'_j = (G P)_j . h_j
 //
-// and the derivative by the edge is that of environment.h.
+// and the type embedding, if it is asked for, stands behind the invariants of an atom.
+// The derivative by the edge is that of environment.h.
 #pragma once
 #include "tile.h"
 
@@ -15,19 +16,20 @@ namespace lam::tabulated {
 
 // Sizes, numbers and arrays of both functions, in this order. T types, `tables` of K intervals, M the width m in whole vectors.
 struct Model {
-  int64_t N, W, start, A, T, tables, K, M, m, axis, nsel, pairs;  // pairs: rows of `factors`
+  int64_t N, W, start, A, T, tables, K, M, m, axis, nsel, pairs, extra;  // rows of `factors`, columns of `tebd`
   bool one_sided, smooth;
   double from, cutoff, protection, first, step;  // Å, Å, Å, argument of the first node
   int threads;
-  Array vectors, neighbors, types, lead, mean, std, seen, nodes, factors, padding;
+  Array vectors, neighbors, types, lead, mean, std, seen, nodes, factors, padding, tebd;
 
   explicit Model(Call& in)
       : N(in.size()), W(in.size()), start(in.size()), A(in.size()), T(in.size()), tables(in.size()), K(in.size()), M(in.size()), m(in.size()), axis(in.size()),
-        nsel(in.size()), pairs(in.size()), one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()),
+        nsel(in.size()), pairs(in.size()), extra(in.size()), one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()),
         first(in.number()), step(in.number()), threads(in.threads), vectors(in.array(N, W, 3)), neighbors(in.array(N, W)), types(in.array(A)), lead(in.array(A)),
         mean(in.array(T)), std(in.array(T, 4)), seen(in.array(T, T)), nodes(in.array(tables, K + 1, 3, M)), factors(in.array(pairs, M)),
-        padding(in.array(T * T, m)) {}
-  Array invariants(Call& in) const { return in.array(N, m * axis); }
+        padding(in.array(T * T, m)), tebd(in.array(T, extra)) {}
+  Array invariants(Call& in) const { return in.array(N, width()); }
+  int64_t width() const { return m * axis + extra; }
   Array moments(Call& in) const { return in.array(N, 4, M); }
 };
 
@@ -126,7 +128,10 @@ struct Edges {
   }
   void sum(T* out) const {
     constexpr int64_t L = Lane<T>::COUNT;
+    constexpr int B = REGISTERS == 32 ? 4 : 2;
     int64_t channel = 0;
+    for (; channel + B * L <= in.M; channel += B * L) sum<B>(channel, out);
+    if (B > 3 && channel + 3 * L == in.M) return sum<3>(channel, out);
     for (; channel + 2 * L <= in.M; channel += 2 * L) sum<2>(channel, out);
     for (; channel < in.M; channel += L) sum<1>(channel, out);
   }
@@ -154,11 +159,7 @@ struct Edges {
         total[0] += slope * h;
         for (int a = 0; a < 4; ++a) total[a] += g * load(c + a * in.M + o);
       }
-      for (int a = 0; a < 5; ++a) {
-        T one = 0;
-        for (int l = 0; l < L; ++l) one += total[a][l];
-        at(COTANGENT + a)[e] = one;
-      }
+      for (int a = 0; a < 5; ++a) at(COTANGENT + a)[e] = sum_of<L / 2>(total[a], std::make_index_sequence<L>());
     }
   }
 
@@ -177,6 +178,16 @@ struct Edges {
   }
 
  private:
+  // All values of a vector: one half is added to the other until one is left.
+  template <int HALF, size_t... I>
+  static T sum_of(typename Lane<T>::Vec v, std::index_sequence<I...> lanes) {
+    if constexpr (HALF == 0) {
+      return v[0];
+    } else {
+      v += __builtin_shufflevector(v, v, (I ^ HALF)...);
+      return sum_of<HALF / 2>(v, lanes);
+    }
+  }
   static typename Lane<T>::Vec load(const T* from) { return *reinterpret_cast<const typename Lane<T>::Vec*>(from); }
 };
 
@@ -186,7 +197,7 @@ void evaluate(const Model& in, const Array& D, const Array& M, const Array& outs
     Edges<T> edges(in);
     for (int64_t n = first; n < last; ++n) {
       edges.gather(n), edges.evaluate();
-      T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.m * in.axis * n;
+      T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.width() * n;
       edges.sum(moment);
       if (in.padding) {
         const T *one = data<T>(in.padding) + (data<int64_t>(in.lead)[in.start + n] + in.T * edges.own) * in.m, slots = T(in.nsel - edges.within);
@@ -198,12 +209,13 @@ void evaluate(const Model& in, const Array& D, const Array& M, const Array& outs
 #pragma omp simd
         for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
       }
+      std::copy_n(data<T>(in.tebd) + in.extra * edges.own, in.extra, d + in.m * in.axis);
       into<int64_t>(outside)[n] = edges.outside;
     }
   });
 }
 
-// c (4, M) = the cotangent of M from g (m, axis), that of D; `turned` and `flat` have room for it with rows of whole vectors.
+// c (4, M) = the cotangent of M from g (m, axis), that of the invariants; `turned` and `flat` have room for it with rows of whole vectors.
 template <class T>
 void by_moment(const Model& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
   const int64_t wide = Lane<T>::padded(in.axis);
@@ -227,7 +239,7 @@ void reverse(const Model& in, const Array& M, const Array& g, const Array& out) 
     zero_rows<T>(out, first, last);
     for (int64_t n = first; n < last; ++n) {
       edges.gather(n), edges.evaluate();
-      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.m * in.axis * n, flat, turned, c.data());
+      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, flat, turned, c.data());
       edges.reverse(c.data());
       edges.scatter(into<T>(out) + 3 * in.W * n);
     }
