@@ -20,7 +20,7 @@ from lamdata.store import cut_batches
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
-from ..data.batch import collate
+from ..data.batch import Batch, collate
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
@@ -147,6 +147,11 @@ class Model:
         """Where it computes."""
         return next(self.net.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type that it computes in."""
+        return next(self.net.parameters()).dtype
+
     def _elements(self, head: str) -> list[str]:
         """Elements that the head has seen; of a model that does not say, all that it has types for."""
         references = self.checkpoint.heads.get(head, {}).get("references")
@@ -210,10 +215,12 @@ class Model:
         refuse(frames, elements=self.elements[head])
         index = list(self.config.heads).index(head)
         asked = frames.with_(head=np.full(len(frames), index, np.int32))
-        dtype = next(self.net.parameters()).dtype
+        return self.answer(frames, collate(asked, self.config, dtype=self.dtype, chunk_atoms=self.net.chunk_atoms, edges=edges), head=head)
+
+    def answer(self, frames: Frames, batch: Batch, *, head: str) -> Prediction:
+        """What the net says of a batch that was made of the frames, which are such as it may be asked about."""
         with torch.no_grad():
-            batch = collate(asked, self.config, dtype=dtype, chunk_atoms=self.net.chunk_atoms, edges=edges).to(self.device)
-            output = self.net(batch)
+            output = self.net(batch if self.device.type == "cpu" else batch.to(self.device))
         energy, forces, virial, atomic = (_as_numpy(value) for value in (output.energy, output.forces, output.virial, output.atomic_energy))
         all_there, periodic = np.ones(len(frames), bool), frames.pbc.any(1)
         predicted = frames.with_(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import gate_softmax as plain_softmax
 from . import closed_form, plain
-from .fused import environment, gate_softmax, moment, neighbor_sums, node_update, pair_attention, pair_update, symmetrize, tabulated, three_body
+from .fused import edges, environment, gate_softmax, moment, neighbor_sums, node_update, pair_attention, pair_update, symmetrize, tabulated, three_body
 from .native import native
 
 One = Callable[..., Tensor]
@@ -41,6 +41,7 @@ class Kernels:
     moment: One | None = None
     three_body: One | None = None
     tabulated: Callable[..., tuple[Tensor, Tensor]] | None = None
+    edge_sums: One | None = None
 
 
 PLAIN = Kernels(name="plain")
@@ -87,4 +88,5 @@ def _compiled() -> Kernels:
         moment=moment.moment,
         three_body=three_body.three_body,
         tabulated=tabulated.tabulated,
+        edge_sums=edges.sums,
     )
