@@ -21,6 +21,7 @@ from lamtrain import Calculator, load_model
 from lamtrain.checkpoint import Checkpoint, load, save
 from lamtrain.config import read_config
 from lamtrain.model.config import ModelConfig
+from lamtrain.model.kernels.native import available
 from lamtrain.stages.compress import STEPS, compress
 from lamtrain.stages.sample import Sample, sample_of_training
 from tests.lamtrain.model.test_dpa1 import build, config_of
@@ -94,6 +95,29 @@ def test_a_compressed_file_is_asked_like_any_other(student: Path, fast: Path, la
     code, out, _ = lamtrain("predict", fast, tmp_path / "in.extxyz", "-o", tmp_path / "out.extxyz", "--json", "--quiet", "--device", "cpu")
     assert code == 0 and json.loads(out)["edges_closer_than_the_tables"] == 0
     np.testing.assert_allclose(read(tmp_path / "out.extxyz").get_forces(), atoms.get_forces(), atol=1e-8)
+
+
+@pytest.mark.skipif(not available(), reason="the kernels were not compiled at installation")
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, False), (False, False, False)])
+def test_edges_straight_from_the_list_are_those_that_predict_finds(pbc: tuple[bool, bool, bool], tmp_path: Path) -> None:
+    """Through searches, in a cell that is strained, and where atoms have more neighbours than the model keeps."""
+    path = write_student(tmp_path / "student.pt", sel=12)
+    compress(path, tmp_path / "fast.pt", sample(), tolerance=1e-6, quiet=True)
+    atoms, rng, truncated = structure(9, length=5.5, seed=5, periodic=pbc).to_ase(), np.random.default_rng(0), set()
+    atoms.calc = Calculator(tmp_path / "fast.pt", device="cpu", skin=0.6)
+    plain = load_model(tmp_path / "fast.pt", device="cpu", kernels="plain")
+    for step in range(8):
+        want = plain.predict(atoms)
+        assert atoms.get_potential_energy() == pytest.approx(want.energies[0], abs=1e-10)
+        np.testing.assert_allclose(atoms.get_forces(), want.forces, atol=1e-10)
+        if any(pbc):
+            np.testing.assert_allclose(atoms.get_stress(voigt=False) * -atoms.get_volume(), want.virials[0], atol=1e-9)
+        assert atoms.calc.truncated == want.truncated
+        truncated.add(want.truncated)
+        atoms.rattle(0.05, rng=rng)
+        if all(pbc) and step % 3 == 2:
+            atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(scale=0.01, size=(3, 3))), scale_atoms=True)
+    assert atoms.calc.moving is not None and 1 < atoms.calc.neighbors.searches < 8 and (max(truncated) > 0) == all(pbc)
 
 
 def test_single_precision_is_close(fast: Path) -> None:

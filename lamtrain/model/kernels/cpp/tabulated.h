@@ -3,9 +3,11 @@
 //   x = (s / (r + p) - mean) / std_0      G = sum_k H_k(u) node_k      F = 1 + fade P      M = R^T (G F) / nsel      D = M^T M[:, :axis]
 //
 // One atom at a time: what is within the cutoff is gathered, so that empty slots and those beyond it cost a distance; the radial functions and the
-// polynomials of all its edges are computed side by side; then channels go by in vectors. With c the cotangent of M and h_j = R_j c:
+// polynomials of all its edges are computed side by side. G is never formed: as it is linear in the nodes, of which the edges of an atom are between few,
+// what multiplies each node is summed over edges first, and M is one product. With c the cotangent of M, so is every node times c, and an edge takes
+// six numbers of it:
 //
-//   R'_j = (G F)_j c^T + [(dG/dx F)_j . h_j, 0, 0, 0]      fade'_j = (G P)_j . h_j
+//   R'_j = (G F)_j c^T + [(dG/dx F)_j . R_j c, 0, 0, 0]      fade'_j = (G P)_j . R_j c
 //
 // and the type embedding, if it is asked for, stands behind the invariants of an atom.
 // The derivative by the edge is that of environment.h.
@@ -45,7 +47,7 @@ struct Edges {
   int64_t count = 0, within = 0, outside = 0, own = 0;
 
   explicit Edges(const Model& in)
-      : in(in), room(Lane<T>::padded(in.W)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room) {}
+      : in(in), room(Lane<T>::padded(in.W)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room), place(in.tables * (in.K + 1), -1), node(2 * room), between(2 * room), kind(room), kind_of(in.T, -1) {}
   T* at(int column) { return all.data() + column * room; }
   const T* at(int column) const { return all.data() + column * room; }
 
@@ -101,65 +103,82 @@ struct Edges {
     outside = beyond;
   }
 
-  int64_t row(int64_t e) const { return in.one_sided ? type[e] : type[e] + in.T * own; }
-  const T* nodes(int64_t e) const { return data<T>(in.nodes) + ((in.tables > 1 ? row(e) : 0) * (in.K + 1) + interval[e]) * 3 * in.M; }
-  const T* factors(int64_t e) const { return data<T>(in.factors) + row(e) * in.M; }
-  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
-
-  // out (4, M) = R^T (G F), B vectors of channels at a time.
-  template <int B>
-  void sum(int64_t channel, T* out) const {
-    using Vec = typename Lane<T>::Vec;
-    constexpr int64_t L = Lane<T>::COUNT;
-    const T *w = at(W), *r = at(R);
-    Vec total[4][B] = {};
+  // Lists the nodes that these edges are between, each once, and the kinds of factors that they have; copies those nodes into rows of their own.
+  void collect() {
+    used = 0, kinds.clear();
     for (int64_t e = 0; e < count; ++e) {
-      const T *node = nodes(e) + channel, *factor = in.factors ? factors(e) + channel : nullptr, fade = this->fade(e);
-      for (int v = 0; v < B; ++v) {
-        const T* from = node + v * L;
-        Vec g = w[e] * load(from) + w[room + e] * load(from + in.M) + w[2 * room + e] * load(from + 2 * in.M);
-        g += w[3 * room + e] * load(from + 3 * in.M) + w[4 * room + e] * load(from + 4 * in.M) + w[5 * room + e] * load(from + 5 * in.M);
-        if (factor) g += g * (fade * load(factor + v * L));
-        for (int a = 0; a < 4; ++a) total[a][v] += r[a * room + e] * g;
+      if (kind_of[type[e]] < 0) kind_of[type[e]] = kinds.size(), kinds.push_back(type[e]);
+      const int64_t first = (in.tables > 1 ? row(type[e]) : 0) * (in.K + 1) + interval[e];
+      for (int64_t side = 0; side < 2; ++side) {
+        if (place[first + side] < 0) place[first + side] = used, node[used++] = first + side;
+        between[2 * e + side] = place[first + side];
       }
     }
-    for (int a = 0; a < 4; ++a)
-      for (int v = 0; v < B; ++v) *reinterpret_cast<Vec*>(out + a * in.M + channel + v * L) = total[a][v];
-  }
-  void sum(T* out) const {
-    constexpr int64_t L = Lane<T>::COUNT;
-    constexpr int B = REGISTERS == 32 ? 4 : 2;
-    int64_t channel = 0;
-    for (; channel + B * L <= in.M; channel += B * L) sum<B>(channel, out);
-    if (B > 3 && channel + 3 * L == in.M) return sum<3>(channel, out);
-    for (; channel + 2 * L <= in.M; channel += 2 * L) sum<2>(channel, out);
-    for (; channel < in.M; channel += L) sum<1>(channel, out);
+    for (int64_t e = 0; e < count; ++e) kind[e] = in.factors ? kind_of[type[e]] : 0;
+    groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
+    if (int64_t(rows.size()) < 3 * used * in.M) rows.resize(3 * used * in.M);
+    for (int64_t k = 0; k < used; ++k) std::copy_n(data<T>(in.nodes) + node[k] * 3 * in.M, 3 * in.M, rows.data() + k * 3 * in.M), place[node[k]] = -1;
+    for (const int64_t t : kinds) kind_of[t] = -1;
+    if (int64_t(spread.size()) < 3 * used * cols) spread.resize(3 * used * cols);
+    const int64_t high = Lane<T>::padded(4 * groups);
+    if (int64_t(parts.size()) < high * in.M) parts.resize(high * in.M), turned.resize(high * in.M);
   }
 
-  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M).
+  // out (4, M) = R^T (G F): sums of R over the edges at each node, then one product with the nodes.
+  void sum(T* out) {
+    const T *w = at(W), *r = at(R);
+    std::fill_n(spread.data(), 3 * used * cols, T(0));
+    for (int64_t e = 0; e < count; ++e) {
+      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]}, faded = R4 * fade(e);
+      for (int64_t k = 0; k < 6; ++k) {
+        T* to = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
+        four(to) += w[k * room + e] * R4;
+        if (in.factors) four(to + 4 + 4 * kind[e]) += w[k * room + e] * faded;
+      }
+    }
+    multiply(Left<T>{spread.data(), 1, cols}, 4 * groups, 3 * used, rows.data(), in.M, parts.data());
+    std::copy_n(parts.data(), 4 * in.M, out);
+    for (int64_t g = 1; g < groups; ++g)
+      for (int64_t a = 0; a < 4; ++a) {
+        const T *factor = factors(g), *part = parts.data() + (4 * g + a) * in.M;
+#pragma omp simd
+        for (int64_t o = 0; o < in.M; ++o) out[a * in.M + o] += factor[o] * part[o];
+      }
+  }
+
+  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
   void reverse(const T* c) {
-    using Vec = typename Lane<T>::Vec;
-    constexpr int64_t L = Lane<T>::COUNT;
+    std::fill_n(parts.data(), cols * in.M, T(0));
+    std::copy_n(c, 4 * in.M, parts.data());
+    for (int64_t g = 1; g < groups; ++g)
+      for (int64_t a = 0; a < 4; ++a) {
+        const T *factor = factors(g), *from = c + a * in.M;
+        T* part = parts.data() + (4 * g + a) * in.M;
+#pragma omp simd
+        for (int64_t o = 0; o < in.M; ++o) part[o] = factor[o] * from[o];
+      }
+    transpose(parts.data(), cols, in.M, turned.data());
+    multiply(rows_of(rows.data(), in.M), 3 * used, in.M, turned.data(), cols, spread.data());
     const T *w = at(W), *dw = at(SLOPE), *r = at(R);
     for (int64_t e = 0; e < count; ++e) {
-      const T *node = nodes(e), *factor = in.factors ? factors(e) : nullptr, fade = this->fade(e);
-      Vec total[5] = {};
-      for (int64_t o = 0; o < in.M; o += L) {
-        Vec g{}, slope{}, h{};
-        for (int k = 0; k < 6; ++k) {
-          const Vec value = load(node + k * in.M + o);
-          g += w[k * room + e] * value, slope += dw[k * room + e] * value;
+      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]};
+      const T fade = this->fade(e);
+      Four plain{}, factored{}, slope{};
+      for (int64_t k = 0; k < 6; ++k) {
+        T* from = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
+        Four both = four(from);
+        plain += w[k * room + e] * both;
+        if (in.factors) {
+          const Four more = four(from + 4 + 4 * kind[e]);
+          factored += w[k * room + e] * more, both += fade * more;
         }
-        for (int a = 0; a < 4; ++a) h += r[a * room + e] * load(c + a * in.M + o);
-        if (factor) {
-          const Vec its = load(factor + o);
-          total[4] += g * its * h;
-          g += g * (fade * its), slope += slope * (fade * its);
-        }
-        total[0] += slope * h;
-        for (int a = 0; a < 4; ++a) total[a] += g * load(c + a * in.M + o);
+        slope += dw[k * room + e] * both;
       }
-      for (int a = 0; a < 5; ++a) at(COTANGENT + a)[e] = sum_of<L / 2>(total[a], std::make_index_sequence<L>());
+      const Four x = R4 * slope, f = R4 * factored;
+      plain += fade * factored;
+      plain[0] += x[0] + x[1] + x[2] + x[3];
+      for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
+      at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
     }
   }
 
@@ -178,17 +197,15 @@ struct Edges {
   }
 
  private:
-  // All values of a vector: one half is added to the other until one is left.
-  template <int HALF, size_t... I>
-  static T sum_of(typename Lane<T>::Vec v, std::index_sequence<I...> lanes) {
-    if constexpr (HALF == 0) {
-      return v[0];
-    } else {
-      v += __builtin_shufflevector(v, v, (I ^ HALF)...);
-      return sum_of<HALF / 2>(v, lanes);
-    }
-  }
-  static typename Lane<T>::Vec load(const T* from) { return *reinterpret_cast<const typename Lane<T>::Vec*>(from); }
+  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  std::vector<int64_t> place, node, between, kind, kind_of, kinds;  // of a node its row, of a row its node, of an edge its rows and its factor
+  Buffer<T> rows, spread, parts, turned;                            // (3 used, M), (3 used, cols), (cols, M) and its transpose
+  int64_t used = 0, groups = 1, cols = 0;                           // groups of four columns: without a factor, then with each kind of it
+
+  static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
+  int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
+  const T* factors(int64_t group) const { return data<T>(in.factors) + row(kinds[group - 1]) * in.M; }
+  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
 };
 
 template <class T>
@@ -196,7 +213,7 @@ void evaluate(const Model& in, const Array& D, const Array& M, const Array& outs
   over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
     Edges<T> edges(in);
     for (int64_t n = first; n < last; ++n) {
-      edges.gather(n), edges.evaluate();
+      edges.gather(n), edges.evaluate(), edges.collect();
       T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.width() * n;
       edges.sum(moment);
       if (in.padding) {
@@ -238,7 +255,7 @@ void reverse(const Model& in, const Array& M, const Array& g, const Array& out) 
     Buffer<T> flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M);
     zero_rows<T>(out, first, last);
     for (int64_t n = first; n < last; ++n) {
-      edges.gather(n), edges.evaluate();
+      edges.gather(n), edges.evaluate(), edges.collect();
       by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, flat, turned, c.data());
       edges.reverse(c.data());
       edges.scatter(into<T>(out) + 3 * in.W * n);
