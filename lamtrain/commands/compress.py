@@ -19,7 +19,9 @@ def compress(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.", callback=local_path)],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Frames to compare on: files in any format, or a store with --dataset; by default held-out ones of its training."),
+        typer.Argument(
+            help="Frames to compare on: files in any format, or a store with --dataset; by default held-out ones of its training."
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
@@ -58,7 +60,12 @@ def _print(done: dict[str, Any]) -> None:
     table(f"wrote {done['written']}: largest deviations on {done['frames']['of']}", columns, rows)
     names = ("with nets", "with tables")
     costs = [
-        [name, c["microseconds_per_atom"], None if c["peak_bytes_per_atom"] is None else c["peak_bytes_per_atom"] / 1024, c["weights_bytes"] // 1024]
+        [
+            name,
+            c["microseconds_per_atom"],
+            None if c["peak_bytes_per_atom"] is None else c["peak_bytes_per_atom"] / 1024,
+            c["weights_bytes"] // 1024,
+        ]
         for name, c in zip(names, done["costs"])
     ]
     table(f"cost, {done['costs'][0]['threads']} threads", ["", "µs an atom", "peak KiB an atom", "weights KiB"], costs)

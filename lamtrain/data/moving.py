@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,11 +39,15 @@ class Moving:
         )
         truncated = int((counts > self.wanted.nsel).sum())
         chunk = Chunk(start=0, stop=len(points), vectors=vectors, neighbors=rows, widths={self.name: slots}, with_forces=True)
-        return Batch(**self._fixed, labels={}, chunks=(chunk,), truncated={self.name: truncated})
+        return Batch(**self._fixed, labels={}, tiles={}, chunks=(chunk,), truncated={self.name: truncated})
 
-    def _parts(self, numbers: NDArray[np.uint8]) -> dict[str, object]:
+    def _parts(self, numbers: NDArray[np.uint8]) -> dict[str, Any]:
         """What stays while the atoms are the same."""
-        types, rows, one = torch.from_numpy(type_indices(numbers, self.config)), torch.arange(len(numbers)), torch.zeros(1, dtype=torch.int64)
+        types, rows, one = (
+            torch.from_numpy(type_indices(numbers, self.config)),
+            torch.arange(len(numbers)),
+            torch.zeros(1, dtype=torch.int64),
+        )
         return {
             "natoms": one + len(numbers),
             "frame": torch.zeros_like(rows),

@@ -47,7 +47,9 @@ class TabulatedDpa1(nn.Module):
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
         tebd = self.type_embedding() if self.config.concat_output_tebd else None
         parts = [self.se_atten(chunk, edges, types, lead_types, self.seen, tebd) for chunk, edges in zip(chunks, vectors)]
-        return Descriptor(atoms=join([atoms for atoms, _ in parts]), chunks=[], outside=torch.stack([outside for _, outside in parts]).sum())
+        return Descriptor(
+            atoms=join([atoms for atoms, _ in parts]), chunks=[], outside=torch.stack([outside for _, outside in parts]).sum()
+        )
 
 
 class TabulatedBlock(nn.Module):
@@ -81,7 +83,10 @@ class TabulatedBlock(nn.Module):
         """Invariants of the rows of a chunk, with the embedding of their types behind them if it is given, (N, m * axis + its width); and how many
         of its edges are shorter than the table reaches, () int64."""
         if self.kernels.tabulated is not None:
-            return self.kernels.tabulated(self, chunk, vectors, types, lead_types, seen, tebd)
+            visible = None if seen is None else seen.to(vectors.dtype)
+            tables = [self.environment.mean[:, 0], self.environment.std, visible, self.nodes, self.factors, self.padding, tebd]
+            indices = [chunk.neighbors, types, lead_types]
+            return self.kernels.tabulated(vectors, indices, tables, self._sizes(chunk.start, len(types), tebd), self._numbers())
         own, neighbor_types = types[chunk.start : chunk.stop], types[chunk.neighbors]
         pair_seen = None if seen is None else seen[own.unsqueeze(1), neighbor_types]
         geometry = Geometry(vectors, env_protection=self.protection, seen=pair_seen)
@@ -100,6 +105,17 @@ class TabulatedBlock(nn.Module):
         outside = (env.radial.detach() > self.end).sum()
         invariants = torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1)
         return invariants if tebd is None else torch.cat([invariants, F.embedding(own, tebd)], -1), outside
+
+    def _sizes(self, start: int, natoms: int, tebd: Tensor | None) -> list[int]:
+        """In the order of cpp/tabulated.h."""
+        count, _, _, rows = self.nodes.shape
+        net = [start, natoms, self.ntypes, count, self.table.intervals, rows, self.width, self.axis, self.nsel]
+        behind = [0 if self.factors is None else len(self.factors), 0 if tebd is None else tebd.shape[1]]
+        return [*net, *behind, int(self.one_sided), int(self.smooth)]
+
+    def _numbers(self) -> list[float]:
+        """In the order of cpp/tabulated.h."""
+        return [self.environment.rcut_smth, self.environment.rcut, self.protection, self.table.start, self.table.step]
 
     @property
     def end(self) -> float:

@@ -11,6 +11,7 @@ no larger than the function. Its error is at most max|f^(6)| D^6 / 46080.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +25,13 @@ def tabulate(function: Callable[[Tensor], Tensor], *, start: float, step: float,
     x = start + step * torch.arange(intervals + 1, dtype=torch.float64)
     ones = torch.ones_like(x)
 
+    jvp: Any = torch.func.jvp  # its type has a third value, which comes only if it is asked for
+
     def with_slope(x: Tensor) -> tuple[Tensor, Tensor]:
-        values, slopes = torch.func.jvp(function, (x,), (ones,))
+        values, slopes = jvp(function, (x,), (ones,))
         return values, slopes
 
-    (value, slope), (_, curvature) = torch.func.jvp(with_slope, (x,), (ones,))
+    (value, slope), (_, curvature) = jvp(with_slope, (x,), (ones,))
     nodes = torch.stack([value, step * slope, step * step * curvature], 2)
     return F.pad(nodes, (0, -nodes.shape[-1] % WHOLE))
 

@@ -208,7 +208,14 @@ class Model:
         found = finite(self.evaluate(Frames.from_list(map(as_frame, structures)), head=head))
         given = tuple(one for one in structures if not isinstance(one, Frame))
         atoms = given if len(given) == len(structures) else ()
-        return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, outside=found.outside, atoms=atoms)
+        return Prediction(
+            frames=found.frames,
+            atomic_energies=found.atomic_energies,
+            truncated=found.truncated,
+            head=head,
+            outside=found.outside,
+            atoms=atoms,
+        )
 
     def evaluate(self, frames: Frames, *, head: str, edges: Sequence[Edges] | None = None) -> Prediction:
         """All frames in one batch; `edges` as `collate` takes them. What is not finite is for the caller to refuse."""

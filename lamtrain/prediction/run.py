@@ -242,7 +242,9 @@ def _say(summary: dict[str, Any], beside: Beside) -> None:
     if summary["atoms_with_neighbours_cut"]:
         notes.append(f"{summary['atoms_with_neighbours_cut']} atoms have more neighbours than the model keeps, and lose the farthest")
     if summary["edges_closer_than_the_tables"]:
-        notes.append(f"{summary['edges_closer_than_the_tables']} edges are shorter than the tables of the model reach, which go on in a line there")
+        notes.append(
+            f"{summary['edges_closer_than_the_tables']} edges are shorter than the tables of the model reach, which go on in a line there"
+        )
     notes += [f"left out in {count} frames: {text}" for text, count in summary["labels_left_out"].items()]
     apart = summary["not_scored"]
     if apart["unconverged"]:

@@ -99,13 +99,17 @@ def _compressible(checkpoint: Checkpoint, *, where: str) -> ModelConfig:
     if not isinstance(block, Dpa1Config):
         hint = "distil it into a student, `model: {size: student}`"
         raise ConfigError(
-            f"`descriptor.type` is {block.type}: only dpa1 has an embedding net whose edges know nothing of each other", where=where, hint=hint
+            f"`descriptor.type` is {block.type}: only dpa1 has an embedding net whose edges know nothing of each other",
+            where=where,
+            hint=hint,
         )
     if block.table is not None:
         raise ConfigError("is compressed already", where=where, hint="compress the model it was made from")
     if block.activation_function in NO_CURVATURE:
         hint = "train with tanh, gelu or silu"
-        raise ConfigError(f"`descriptor.activation_function` is {block.activation_function}, which has no curvature", where=where, hint=hint)
+        raise ConfigError(
+            f"`descriptor.activation_function` is {block.activation_function}, which has no curvature", where=where, hint=hint
+        )
     return config
 
 

@@ -42,7 +42,9 @@ class Sample:
                 left -= set(range(len(whole))) - set(bad)
         self.refused += len(left)
         if not out:
-            raise ConfigError("no frame that a head of the model knows all elements of", where=self.said, hint="give frames of its elements")
+            raise ConfigError(
+                "no frame that a head of the model knows all elements of", where=self.said, hint="give frames of its elements"
+            )
         return out
 
 

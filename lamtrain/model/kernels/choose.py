@@ -17,7 +17,19 @@ from torch import Tensor
 
 from .. import gate_softmax as plain_softmax
 from . import closed_form, plain
-from .fused import edges, environment, gate_softmax, moment, neighbor_sums, node_update, pair_attention, pair_update, symmetrize, tabulated, three_body
+from .fused import (
+    edges,
+    environment,
+    gate_softmax,
+    moment,
+    neighbor_sums,
+    node_update,
+    pair_attention,
+    pair_update,
+    symmetrize,
+    tabulated,
+    three_body,
+)
 from .native import native
 
 One = Callable[..., Tensor]

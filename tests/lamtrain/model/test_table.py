@@ -28,8 +28,19 @@ CASES: dict[str, dict[str, Any]] = {
     "strip": {"tebd_input_mode": "strip"},
     "no means, no fading": {"tebd_input_mode": "strip", "set_davg_zero": True, "smooth_type_embedding": False},
     "one-sided concat": {"tebd_input_mode": "concat", "type_one_side": True, "concat_output_tebd": False},
-    "one-sided strip, excluded pairs": {"tebd_input_mode": "strip", "type_one_side": True, "exclude_types": [(0, 1)], "env_protection": 0.01},
-    "steps on skips, wide": {"tebd_input_mode": "strip", "resnet_dt": True, "activation_function": "gelu", "neuron": [12, 24], "axis_neuron": 7},
+    "one-sided strip, excluded pairs": {
+        "tebd_input_mode": "strip",
+        "type_one_side": True,
+        "exclude_types": [(0, 1)],
+        "env_protection": 0.01,
+    },
+    "steps on skips, wide": {
+        "tebd_input_mode": "strip",
+        "resnet_dt": True,
+        "activation_function": "gelu",
+        "neuron": [12, 24],
+        "axis_neuron": 7,
+    },
 }
 FRAMES = [structure(7, seed=2), structure(5, seed=3, periodic=(False, False, False))]
 
@@ -83,9 +94,7 @@ def test_the_polynomial_is_that_of_deepmd() -> None:
     step, layers = 0.5, net()
     exact = lambda x: layers(x.unsqueeze(-1))  # noqa: E731
     left, v = torch.arange(12, dtype=torch.float64) * step, 0.3
-    (y, dy, d2), (z, dz, e2) = (
-        (exact(at), slopes(exact, at), slopes(lambda x: slopes(exact, x), at)) for at in (left, left + step)
-    )
+    (y, dy, d2), (z, dz, e2) = ((exact(at), slopes(exact, at), slopes(lambda x: slopes(exact, x), at)) for at in (left, left + step))
     h = z - y
     a = (12 * h - 6 * (dz + dy) * step + (e2 - d2) * step**2) / (2 * step**5)
     b = (-30 * h + (14 * dz + 16 * dy) * step + (3 * d2 - 2 * e2) * step**2) / (2 * step**4)
@@ -120,7 +129,9 @@ def test_beyond_the_last_node_it_goes_on_in_a_line() -> None:
 def compressed(model: LamModel, *, step: float = 0.125, end: float = 60.0) -> LamModel:
     """The same with tables from -3 on."""
     table = TableConfig(start=-3.0, step=step, intervals=round((end + 3.0) / step))
-    config = ModelConfig.model_validate(model.config.model_dump() | {"descriptor": model.config.descriptor.model_dump() | {"table": table.model_dump()}})
+    config = ModelConfig.model_validate(
+        model.config.model_dump() | {"descriptor": model.config.descriptor.model_dump() | {"table": table.model_dump()}}
+    )
     made = LamModel(config).eval()
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("descriptor.se_atten.embedding.")}
     made.load_state_dict(weights | {f"descriptor.se_atten.{name}": value for name, value in tabulated(model.descriptor, table).items()})  # type: ignore[arg-type]

@@ -137,7 +137,9 @@ def test_atoms_closer_than_the_table_are_counted_and_said(student: Path, tmp_pat
     assert atoms.calc.outside == before and capsys.readouterr().err.count("shorter than the tables") == 1
     atoms.positions[1, 2] = 0.4
     write(tmp_path / "near.extxyz", [Atoms(atoms)], format="extxyz")
-    code, out, err = lamtrain("predict", tmp_path / "fast.pt", tmp_path / "near.extxyz", "-o", tmp_path / "o.extxyz", "--json", "--device", "cpu")
+    code, out, err = lamtrain(
+        "predict", tmp_path / "fast.pt", tmp_path / "near.extxyz", "-o", tmp_path / "o.extxyz", "--json", "--device", "cpu"
+    )
     assert code == 0 and json.loads(out)["edges_closer_than_the_tables"] == before
     assert any("shorter than the tables" in line for line in err)
     assert load_model(tmp_path / "fast.pt", device="cpu").predict([Atoms(atoms)]).outside == before
@@ -183,11 +185,15 @@ def test_a_table_for_each_pair_of_many_elements_is_refused(tmp_path: Path) -> No
         compress(path, tmp_path / "out.pt", sample(1), tolerance=1e-14, closest=0.01, quiet=True)
 
 
-def test_a_compressed_model_is_neither_trained_nor_exported(fast: Path, small: Path, tmp_path: Path, lamtrain: Callable[..., Called]) -> None:
+def test_a_compressed_model_is_neither_trained_nor_exported(
+    fast: Path, small: Path, tmp_path: Path, lamtrain: Callable[..., Called]
+) -> None:
     hint = r"take the model it was made from, student\.pt \(sha256 [0-9a-f]{12}\)"
     code, _, (line,) = lamtrain("export", fast, "--store", small / "small.zarr", "-o", tmp_path / "out.pth")
     assert code == 2 and re.search(f"not exported; {hint}", line)
-    code, _, (line,) = lamtrain("init", small / "mixture.yaml", "--from", fast, "--store", small / "small.zarr", "-o", tmp_path / "train.yaml")
+    code, _, (line,) = lamtrain(
+        "init", small / "mixture.yaml", "--from", fast, "--store", small / "small.zarr", "-o", tmp_path / "train.yaml"
+    )
     assert code == 2 and re.search(f"not trained; {hint}", line)
     text = (small / "train.yaml").read_text().replace("model:\n  size: tiny\n", f"start: {{model: {fast}}}\n")
     (small / "from-fast.yaml").write_text(text)
@@ -207,11 +213,19 @@ def run(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     mixture = "mixture: bulk\nheads:\n  - {head: bulk, dataset: bulk, task: energy_force, weight: 1.0}\n"
     (small / "bulk-mixture.yaml").write_text(mixture)
-    changes = [f"mixture={small / 'bulk-mixture.yaml'}", "model.size=student", "steps=3", "validation.every=3", "model.fitting={neuron: [8, 8]}"]
+    changes = [
+        f"mixture={small / 'bulk-mixture.yaml'}",
+        "model.size=student",
+        "steps=3",
+        "validation.every=3",
+        "model.fitting={neuron: [8, 8]}",
+    ]
     return train(read_config(small / "train.yaml", overrides=changes), out=folder / "student", device="cpu", quiet=True)
 
 
-def test_frames_are_by_default_held_out_ones_of_the_training(run: Path, small: Path, tmp_path: Path, lamtrain: Callable[..., Called]) -> None:
+def test_frames_are_by_default_held_out_ones_of_the_training(
+    run: Path, small: Path, tmp_path: Path, lamtrain: Callable[..., Called]
+) -> None:
     code, out, err = lamtrain("compress", run / "last.pt", "-o", tmp_path / "fast.pt", "--frames", 3, "--json", "--quiet")
     assert code == 0, err
     done = json.loads(out)
@@ -220,9 +234,13 @@ def test_frames_are_by_default_held_out_ones_of_the_training(run: Path, small: P
     assert len(held) > 3 and done["atoms"] > 0
     code, out, _ = lamtrain("compress", run / "last.pt", small / "bulk-0.xyz", "-o", tmp_path / "fast.pt", "--quiet")
     assert code == 0 and "largest deviations" in out and "µs an atom" in out
-    code, out, _ = lamtrain("compress", run / "last.pt", small / "small.zarr", "--dataset", "bulk", "-o", tmp_path / "fast.pt", "--json", "--quiet")
+    code, out, _ = lamtrain(
+        "compress", run / "last.pt", small / "small.zarr", "--dataset", "bulk", "-o", tmp_path / "fast.pt", "--json", "--quiet"
+    )
     assert code == 0 and json.loads(out)["frames"]["heads"] == {"bulk": len(held)}
-    code, out, _ = lamtrain("test", tmp_path / "fast.pt", small / "small.zarr", "--json", "--quiet", "-o", tmp_path / "tested", "--device", "cpu")
+    code, out, _ = lamtrain(
+        "test", tmp_path / "fast.pt", small / "small.zarr", "--json", "--quiet", "-o", tmp_path / "tested", "--device", "cpu"
+    )
     assert code == 0 and json.loads(out)["heads"]["bulk"]["force_rmse_mev_per_angstrom"] > 0
     code, out, _ = lamtrain("show", tmp_path / "fast.pt")
     assert code == 0 and "compressed" in out

@@ -8,7 +8,9 @@ from torch import Tensor
 from ..native import ready, run
 
 
-def near(points: Tensor, neighbors: Tensor, offsets: Tensor, *, cutoff: float, slots: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def near(
+    points: Tensor, neighbors: Tensor, offsets: Tensor, *, cutoff: float, slots: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
     """`points` (N, 3), `neighbors` (N, M), `offsets` (3, N, M) float64 -> vectors (N, slots, 3), neighbours (N, slots), edges of each atom (N,).
 
     An empty slot is (cutoff + 1, 0, 0) from the atom itself. Where an atom has more edges than slots, the nearest are in them.
