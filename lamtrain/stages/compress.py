@@ -139,7 +139,7 @@ def _table(model: Model, closest: float, step: float) -> TableConfig:
     assert isinstance(block, Dpa1Config)
     known = [model.config.elements.index(symbol) for symbol in {s for some in model.elements.values() for s in some}]
     environment = model.net.descriptor.se_atten.environment  # type: ignore[union-attr]
-    mean, std = (buffer[known, 0].double() for buffer in (environment.mean, environment.std))  # type: ignore[union-attr,index]
+    mean, std = (buffer[known, 0].double() for buffer in (environment.mean, environment.std))  # type: ignore[index]
     low, high = float((-mean / std).min()), float(((1.0 / (closest + block.env_protection) - mean) / std).max())
     start = math.ceil(low) - 1.0
     return TableConfig(start=start, step=step, intervals=math.ceil((high - start) / step))
