@@ -1,7 +1,7 @@
 """Steps of a simulation with and without a skin on the neighbour list, in turn, and what a step is made of; prints CPU times and ratios as JSON.
 
-python benchmarks/calculator.py [--waters 64,1000] [--sizes student,tiny,small] [MODEL.pt [HEAD]]
-without a model: sizes of lamtrain init, with random weights
+python benchmarks/calculator.py [--waters 64,1000] [--sizes student,compressed,tiny,small] [MODEL.pt [HEAD]]
+without a model: sizes of lamtrain init, with random weights; compressed is the student with tables
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from lamtrain.model.config import ModelConfig
 from lamtrain.model.lam import LamModel
 from lamtrain.prediction.model import Model
 from lamtrain.prediction.structures import as_frame
+from lamtrain.stages.compress import compress
+from lamtrain.stages.sample import Sample
 
 LIST_STEPS, MODEL_STEPS, ROUNDS = 200, 3, 5
 SKINS = (0.5, 1.0, 2.0)
@@ -149,7 +151,7 @@ def main() -> None:
     asked.add_argument("model", nargs="?", type=Path)
     asked.add_argument("head", nargs="?")
     asked.add_argument("--waters", default="64")
-    asked.add_argument("--sizes", default="student,tiny")
+    asked.add_argument("--sizes", default="student,compressed,tiny")
     given = asked.parse_args()
     torch.set_num_threads(1)
     out: dict[str, object] = {}
@@ -157,10 +159,13 @@ def main() -> None:
         for name in given.sizes.split(",") if given.model is None else ("given",):
             path = given.model or Path(folder, f"{name}.pt")
             if name != "given":
-                config = getattr(ModelConfig, name)(["H", "O"])
+                config = getattr(ModelConfig, "student" if name == "compressed" else name)(["H", "O"])
                 rows = {"energy": {"task": "energy_force", "weight": 1.0}}
                 weights = LamModel(config).state_dict()
                 save(Checkpoint(model_config=config.model_dump(mode="json"), model=weights, heads=rows, lock={}), path)
+                if name == "compressed":
+                    compress(path, Path(folder, "tables.pt"), Sample([as_frame(water())], "water"), quiet=True)
+                    path = Path(folder, "tables.pt")
             for count in map(int, given.waters.split(",")):
                 for kernels in ("plain", "cpp"):
                     about = f"{name}, {count} waters, {kernels}"

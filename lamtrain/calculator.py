@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ase.calculators import calculator as ase_calculator  # noqa: TID253
 
 from lamdata.frames import Frames
 
+from .data.moving import Moving
 from .data.neighbors import SkinList
 from .prediction.model import Kernels, Model, Precision, finite, opened
 from .prediction.structures import as_frame, refuse
@@ -51,7 +53,11 @@ class Calculator(ase_calculator.Calculator):
         self.head = self.model.pick(head)
         longest = next(iter(self.model.config.descriptor.lists.values()))
         self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)
+        self.moving = None
+        if self.model.net.takes_any_order:
+            self.moving = Moving(self.model.config, head=self.head, dtype=self.model.dtype, neighbors=self.neighbors)
         self.truncated = 0  # atoms of the last structure with more neighbours than the model keeps
+        self.outside = 0  # edges of all structures so far that were shorter than a compressed model's tables reach
         if threads is not None:
             torch.set_num_threads(threads)
 
@@ -69,10 +75,20 @@ class Calculator(ase_calculator.Calculator):
         frames = Frames.from_list([frame])
         cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
         refuse(frames, elements=self.model.elements[self.head])  # before a search, which takes any cell
-        edges = [self.neighbors.edges(frame.positions, cell=cell, pbc=np.array(frame.pbc))]
-        found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
+        if self.moving is not None:
+            found = finite(self.model.answer(frames, self.moving.batch(frame), head=self.head))
+        else:
+            edges = [self.neighbors.edges(frame.positions, cell=cell, pbc=np.array(frame.pbc))]
+            found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
         energy = float(found.energies[0])
         self.truncated = found.truncated
+        self._count(found.outside)
         self.results = {"energy": energy, "free_energy": energy, "energies": found.atomic_energies, "forces": found.forces}
         if frame.volume and any(frame.pbc):
             self.results["stress"] = (-found.virials[0] / frame.volume)[VOIGT]
+
+    def _count(self, outside: int) -> None:
+        """Edges that a compressed model has no table for; said once."""
+        if outside and not self.outside:
+            print(f"note: {outside} edges are shorter than the tables of {self.model.path} reach; `outside` counts them", file=sys.stderr)
+        self.outside += outside

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from lamdata.errors import DataError
+from lamdata.errors import ConfigError, DataError
 
 from .files import replace_file
 from .model.config import ModelConfig
@@ -45,8 +45,15 @@ class Checkpoint:
     skipped: int = 0  # batches passed over because their gradient was not finite
     cover: dict[str, dict[str, Any]] | None = None  # head -> sketch of its training frames, see `lamtrain cover`; None before it is made
     truncated: list[int] = field(default_factory=lambda: [0, 0])  # atoms whose neighbour list was cut, of how many, since that row
+    compressed: dict[str, Any] | None = None  # of `lamtrain compress`: the model it was made of, the tolerance, what was measured
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
     format: int = FORMAT
+
+    def refuse_compressed(self, *, where: str, done: str) -> None:
+        """Raise ConfigError where the nets of the model are gone; `done` is what cannot be done with it."""
+        if self.compressed is not None:
+            hint = f"take the model it was made from, {self.compressed['model']} (sha256 {self.compressed['sha256'][:12]})"
+            raise ConfigError(f"a compressed model is not {done}", where=where, hint=hint)
 
     def build(self, *, precision: Literal["float64", "float32"] | None = None, device: str | torch.device = "cpu") -> LamModel:
         """The model with its weights, ready to be evaluated, in its own precision unless another is named."""

@@ -11,9 +11,10 @@ from .commands import train  # isort: skip
 from .commands import ask  # isort: skip
 from .commands import cover  # isort: skip
 from .commands import stages  # isort: skip
+from .commands import compress  # isort: skip
 from .commands import foreign  # isort: skip
 
-__all__ = ["app", "ask", "cover", "foreign", "main", "stages", "train"]
+__all__ = ["app", "ask", "compress", "cover", "foreign", "main", "stages", "train"]
 
 
 def main() -> None:

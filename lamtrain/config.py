@@ -37,6 +37,13 @@ class ModelSpec(Spec):
     elements: list[str] | None = None
     """Elements the model knows; by default those of its datasets."""
 
+    @field_validator("descriptor")
+    @classmethod
+    def _no_table(cls, descriptor: DescriptorConfig | None) -> DescriptorConfig | None:
+        if getattr(descriptor, "table", None) is not None:
+            raise ValueError("`table` is what `lamtrain compress` makes of a finished model: leave it out")
+        return descriptor
+
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, elements: list[str] | None) -> list[str] | None:

@@ -43,12 +43,14 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         self._device, self._dtype = asked.device, next(asked.net.parameters()).dtype
         self._compute_stress = self._compute_forces = True
         self.truncated = 0  # atoms of the last state with more neighbours than the model keeps
+        self.outside = 0  # edges of all states so far that were shorter than a compressed model's tables reach
 
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
         """`energy` (S,) eV, `forces` (A, 3) eV/Å, `stress` (S, 3, 3) eV/Å^3 and `energies` (A,) eV of S systems with A atoms in all."""
         frames = _frames(state if isinstance(state, dict) else vars(state))
         found = finite(self.asked.evaluate(frames, head=self.head))
         self.truncated = found.truncated
+        self.outside += found.outside
         volumes = np.abs(np.linalg.det(frames.cell))
         periodic = frames.pbc.any(1) & (volumes > 0)
         stress = np.where(periodic[:, None, None], -found.virials / np.where(periodic, volumes, 1.0)[:, None, None], 0.0)

@@ -103,12 +103,20 @@ class SkinList:
 
     def edges(self, positions: NDArray[np.floating], *, cell: NDArray[np.floating], pbc: NDArray[np.bool_]) -> Edges:
         """List the neighbours as they are now; the arguments are those of `find_neighbors`."""
+        points = np.ascontiguousarray(positions, np.float64)
+        self.table(points, cell=cell, pbc=pbc)
+        return self._nearest(points)
+
+    def table(
+        self, positions: NDArray[np.floating], *, cell: NDArray[np.floating], pbc: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Neighbours (N, M) of the longer list, and (3, N, M) Å from the cell of an atom to that of each; an empty place is infinitely far."""
         points, box, pbc = np.ascontiguousarray(positions, np.float64), np.array(cell, np.float64), np.array(pbc, bool)
         if not self._serves(points, box, pbc):
             self._search(points, box, pbc)
         elif not np.array_equal(box, self._cell_of_offsets):
             self._set_offsets(box)
-        return self._nearest(points)
+        return self._neighbors, self._offsets
 
     def _serves(self, points: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> bool:
         """Whether the list still holds every pair within the cutoff."""

@@ -58,7 +58,7 @@ class Dpa1Files:
         """See `DescriptorFiles`."""
         assert isinstance(config, Dpa1Config)
         said = {key: value for key, value in ATTENTION.items() if key != "temperature"}  # a number there, or not said
-        return config.model_dump(mode="json") | said
+        return config.model_dump(mode="json", exclude={"table"}) | said  # a table is ours, and is not exported
 
     def as_it_was_meant(self, section: Tree, tensors: Mapping[str, Tensor]) -> Tree:
         """See `DescriptorFiles`."""

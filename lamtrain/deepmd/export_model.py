@@ -17,6 +17,7 @@ from . import export as write_compared
 def export_model(model_path: Path, store: str, output: Path, *, head: str | None, frames: int) -> list[Deviation]:
     """Write `output` after comparing model and file on up to `frames` held-out frames of each dataset of the heads written."""
     checkpoint = load(model_path)
+    checkpoint.refuse_compressed(where=str(model_path), done="exported")
     _refuse_stale(checkpoint, head, where=str(model_path))
     data = open_tasks(what_to_test(checkpoint, model_path, head, None), store)
     tasks = [task for task in data.tasks if task.spec.task == "energy_force" and len(task.validation) + len(task.test)]

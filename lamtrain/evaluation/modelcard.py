@@ -29,6 +29,7 @@ def describe(model: Path) -> dict[str, Any]:
         "heads": checkpoint.heads,
         "units": checkpoint.units,
         "lock": checkpoint.lock,
+        "compressed": checkpoint.compressed,
     }
 
 
@@ -61,6 +62,12 @@ def print_card(card: dict[str, Any]) -> None:
     elements = card["elements"]
     print(f"{card['model']}: step {card['step']:,}, {card['frames_seen']:,} frames seen, {card['values']:,} values")
     print(f"  {len(elements)} elements: {' '.join(elements)}\n  units: {', '.join(f'{k} {v}' for k, v in card['units'].items())}")
+    if compressed := card["compressed"]:
+        off = compressed["chosen"]
+        print(
+            f"  compressed from {compressed['model']} (sha256 {compressed['sha256'][:12]}), off by up to {off['energy']:.1e} eV/atom, "
+            f"{off['forces']:.1e} eV/Å, {off['virial']:.1e} eV/atom on {compressed['frames']['of']}"
+        )
     rows = [
         [
             f"{head} (stale)" if row.get("stale") else head,

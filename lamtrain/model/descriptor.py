@@ -18,6 +18,7 @@ class Descriptor:
 
     atoms: Tensor  # (A, dim_out) by row
     chunks: list[Pairs]  # pair channels after the last layer, one for each chunk; empty where the descriptor has none
+    outside: Tensor | None = None  # () int64, edges shorter than the tables of a compressed descriptor reach; None where it has none
 
 
 class DescriptorModule(Protocol):

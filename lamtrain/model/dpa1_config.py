@@ -9,6 +9,17 @@ from pydantic import Field, field_validator, model_validator
 from .options import Activation, Count, Length, NeighborList, Options, Precision, no_wider, switch_below
 
 
+class TableConfig(Options):
+    """The table of a compressed model; written by `lamtrain compress`, and by nobody else."""
+
+    start: float
+    """Argument of the first node: the radial column of the environment matrix."""
+    step: Annotated[float, Field(gt=0.0)]
+    """From one node to the next."""
+    intervals: Annotated[int, Field(ge=1, le=1 << 20)]
+    """Intervals between nodes; beyond the last node the table goes on in a line."""
+
+
 class Dpa1Config(Options):
     """DPA-1's descriptor: type embedding and one block of environment and embedding net, as repinit is."""
 
@@ -56,6 +67,8 @@ class Dpa1Config(Options):
     """Embed each element's electron configuration instead of its index."""
     use_tebd_bias: bool = False
     """Put a bias on the type embedding."""
+    table: TableConfig | None = None
+    """The embedding nets of distances are a table (`lamtrain compress`); null in a model that is trained."""
 
     @field_validator("sel", mode="before")
     @classmethod

@@ -72,7 +72,8 @@ def evaluate(heads: Sequence[tuple[HeadRows, EnergyHead]], features: Features) -
         rows, values = own.atoms.own_rows, evaluate_tiles([net for _, net in heads], features, own.atoms)
     else:
         ((head, net),) = heads
-        rows, values = head.rows, net(features.descriptor.atoms[head.rows], types[head.rows])
+        atoms, rows = features.descriptor.atoms, head.rows
+        values = net(atoms, types) if len(rows) == len(types) else net(atoms[rows], types[rows])  # all of them: nothing to pick out
     atomic = torch.zeros(batch.natoms_total, dtype=torch.float64, device=types.device).index_copy(0, rows, values)[batch.rank]
     return {"atomic_energy": atomic, "energy": atomic.new_zeros(batch.nframes).index_add(0, batch.frame, atomic)}
 

@@ -16,6 +16,8 @@ from .kernels.native import apply
 
 def join(parts: list[Tensor], dim: int = 0) -> Tensor:
     """`torch.cat`; differentiable to any order."""
+    if len(parts) == 1:
+        return parts[0]
     joined: Tensor = apply(_Join, dim, *parts)
     return joined
 

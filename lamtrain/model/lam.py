@@ -5,7 +5,7 @@ F frames, A atoms. Inputs and outputs are in the caller's order of atoms; rows, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .descriptors import build_descriptor
+from .dpa1_table import TabulatedDpa1
 from .fitting import EnergyHead
 from .heads import Features, head_kind
 from .inputs import Batch, Chunk
@@ -31,6 +32,7 @@ class Output:
     displacement: Tensor | None = None  # (A, 3) Å, to the clean position
     type_logits: Tensor | None = None  # (A, elements)
     features: Tensor | None = None  # (A, D) the descriptor
+    outside: Tensor | None = None  # () int64, edges shorter than a compressed model's tables reach; None where it has no tables
     more: dict[str, Tensor] = field(default_factory=dict)  # what heads of kinds that were added say
 
 
@@ -72,9 +74,12 @@ class LamModel(nn.Module):
             descriptor = self.descriptor(types, batch.lead_types[batch.order], batch.chunks, vectors)
             read = Features(config=self.config, batch=batch, types=types, descriptor=descriptor, vectors=vectors)
             values = self._evaluate_heads(read)
+            if descriptor.outside is not None:
+                values["outside"] = descriptor.outside
             if derivatives and "energy" in values:
                 graph = tracked and (self.training if create_graph is None else create_graph)
-                values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph)
+                sums = None if graph else self.kernels.edge_sums
+                values |= differentiate(batch, values["energy"], vectors, forces=forces, virial=virial, create_graph=graph, sums=sums)
         if features:
             values["features"] = descriptor.atoms[batch.rank]
         return _output(values if tracked else {name: value.detach() for name, value in values.items()})
@@ -95,8 +100,15 @@ class LamModel(nn.Module):
         return head
 
     @property
+    def takes_any_order(self) -> bool:
+        """Whether atoms and neighbours may come in any order, all atoms in one chunk: a compressed model with its operator."""
+        return isinstance(self.descriptor, TabulatedDpa1) and self.kernels.tabulated is not None
+
+    @property
     def chunk_atoms(self) -> int:
         """Atoms of a batch's chunks that suit the kernels, and a GPU."""
+        if self.takes_any_order:
+            return 4096
         return self.kernels.chunk_atoms if next(self.parameters()).device.type == "cpu" else 4096
 
     def _evaluate_heads(self, features: Features) -> dict[str, Tensor]:
@@ -120,20 +132,42 @@ def _output(values: dict[str, Tensor]) -> Output:
 
 
 def differentiate(
-    batch: Batch, energy: Tensor, vectors: list[Tensor], *, forces: bool, virial: bool, create_graph: bool
+    batch: Batch,
+    energy: Tensor,
+    vectors: list[Tensor],
+    *,
+    forces: bool,
+    virial: bool,
+    create_graph: bool,
+    sums: Callable[..., Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Forces (A, 3) and virials (F, 3, 3) from the energies' slopes along the edges.
 
-    With e_ij = dE/dd_ij: F_i = sum_j e_ij - sum_k e_ki, and V = -sum_ij d_ij e_ij^T, which is -dE/d(strain).
+    With e_ij = dE/dd_ij: F_i = sum_j e_ij - sum_k e_ki, and V = -sum_ij d_ij e_ij^T, which is -dE/d(strain). `sums` are a kernel that
+    adds them up, without a graph.
     """
     chunks = [(chunk, edges) for chunk, edges in zip(batch.chunks, vectors) if chunk.with_forces]
     slopes = torch.autograd.grad(energy.sum(), [edges for _, edges in chunks], create_graph=create_graph)
+    if sums is not None:
+        wanted = {"forces": forces, "virial": virial}
+        return {name: value for name, value in _summed(batch, chunks, slopes, sums).items() if wanted[name]}
     values = {}
     if forces:
         values["forces"] = _forces(batch, chunks, slopes)
     if virial:
         values["virial"] = _virials(batch, chunks, slopes)
     return values
+
+
+def _summed(
+    batch: Batch, chunks: Sequence[tuple[Chunk, Tensor]], slopes: tuple[Tensor, ...], sums: Callable[..., Tensor]
+) -> dict[str, Tensor]:
+    """Both, each edge read once."""
+    forces = slopes[0].new_zeros(batch.natoms_total, 3)
+    parts = [sums(slope, edges.detach(), chunk.neighbors, forces, chunk.start) for (chunk, edges), slope in zip(chunks, slopes)]
+    frame = batch.frame[batch.order][chunks[0][0].start :]
+    virials = forces.new_zeros(batch.nframes, 3, 3).index_add(0, frame, torch.cat(parts))
+    return {"forces": forces[batch.rank], "virial": virials}
 
 
 def _forces(batch: Batch, chunks: Sequence[tuple[Chunk, Tensor]], slopes: tuple[Tensor, ...]) -> Tensor:

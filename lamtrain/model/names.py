@@ -9,6 +9,7 @@ h heads of an attention, q its hidden width, x the axis. A name in [ ] exists on
     descriptor.B.environment.{mean,std}                (T, 4) buffers of blocks B = repinit, [three_body], repformer; of DPA-1 se_atten
     descriptor.B.embedding.layers.K.{weight,bias,[dt]} B = repinit, [three_body]; se_atten; dt with resnet_dt
     descriptor.B.embedding.[type_layers].K...          tebd_input_mode strip
+    descriptor.se_atten.{nodes,[factors],[padding]}    buffers of a compressed DPA-1, in place of its embedding (dpa1_table.py)
     descriptor.[shape_transform].weight                (repinit + three-body, a), unless the widths are equal
     descriptor.[tebd_transform].weight                 (t, a) add_tebd_to_repinit_out
     descriptor.repformer.g2_embedding.{weight,bias}    (1, p)

@@ -60,8 +60,12 @@ class Repinit(nn.Module):
         atom of the frame. So one slot is computed and counted nsel - n times. Excluded neighbours are not padding.
         """
         padded = self.nsel - (geometry.r < self.environment.rcut).sum(1)
+        row = (padded.unsqueeze(1) * self.padded_slot(types, lead_types, tables)).unsqueeze(1)
+        return torch.cat([row, row.new_zeros(len(row), 3, row.shape[-1])], 1)
+
+    def padded_slot(self, types: Tensor, lead_types: Tensor, tables: Tables) -> Tensor:
+        """(N, m) what one of them adds to the first row of the moment, before it is divided."""
         shift = self.environment.shift(types).unsqueeze(1)
         fade = torch.zeros_like(shift) if self.smooth else None
-        embedded = self.embedding(shift, lead_types.unsqueeze(1), types.unsqueeze(1), tables, fade=fade)
-        row = (padded.unsqueeze(1) * shift).unsqueeze(-1) * embedded
-        return torch.cat([row, row.new_zeros(len(row), 3, row.shape[-1])], 1)
+        embedded: Tensor = self.embedding(shift, lead_types.unsqueeze(1), types.unsqueeze(1), tables, fade=fade)
+        return (shift.unsqueeze(-1) * embedded).squeeze(1)

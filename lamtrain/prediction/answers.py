@@ -39,6 +39,7 @@ class Tally:
     atoms: int = 0
     rejected: int = 0
     truncated: int = 0
+    outside: int = 0
     scored: int = 0
     without_energy: Counter[str] = field(default_factory=Counter)  # composition -> frames whose shift is not determined
     fitted: int = 0
@@ -66,6 +67,7 @@ def answers(
         forces = not describe or bool(together.has_forces.any())
         found = model.evaluate(together, head=head, edges=edges, features=describe, forces=forces)
         tally.truncated += found.truncated
+        tally.outside += found.outside
         bad, starts = nonfinite(found), found.starts
         for row, (label, frame) in enumerate(zip(asked, found.frames)):
             if bad[row]:

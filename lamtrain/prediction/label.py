@@ -51,6 +51,7 @@ def label(model: Model, source: Source, store: str, *, dataset: str, head: str |
         "rejected": report.rejected,
         "ledger": report.ledger,
         "atoms_with_neighbours_cut": tally.truncated,
+        "edges_closer_than_the_tables": tally.outside,
         "new": report.new,
         "replaced": dict(report.replaced),
     }

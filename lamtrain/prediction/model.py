@@ -20,7 +20,7 @@ from lamdata.store import cut_batches
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
-from ..data.batch import collate, edges_of
+from ..data.batch import Batch, collate, edges_of
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
@@ -44,6 +44,7 @@ class Prediction:
     truncated: int  # atoms with more neighbours than the model keeps: where that changes, forces jump
     head: str
     features: NDArray[np.float32] | None = None  # (A, D) the descriptor, where it was asked for
+    outside: int = 0  # edges shorter than the tables of a compressed model reach, where they go on in a line
     atoms: tuple[Atoms, ...] = ()  # what was given, where it was given as `ase.Atoms`
 
     def __len__(self) -> int:
@@ -147,6 +148,11 @@ class Model:
         """Where it computes."""
         return next(self.net.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type that it computes in."""
+        return next(self.net.parameters()).dtype
+
     def _elements(self, head: str) -> list[str]:
         """Elements that the head has seen; of a model that does not say, all that it has types for."""
         references = self.checkpoint.heads.get(head, {}).get("references")
@@ -203,7 +209,14 @@ class Model:
         found = finite(self.evaluate(Frames.from_list(map(as_frame, structures)), head=head))
         given = tuple(one for one in structures if not isinstance(one, Frame))
         atoms = given if len(given) == len(structures) else ()
-        return Prediction(frames=found.frames, atomic_energies=found.atomic_energies, truncated=found.truncated, head=head, atoms=atoms)
+        return Prediction(
+            frames=found.frames,
+            atomic_energies=found.atomic_energies,
+            truncated=found.truncated,
+            head=head,
+            outside=found.outside,
+            atoms=atoms,
+        )
 
     def neighbors(self, frames: Frames) -> list[Edges]:
         """The neighbours of each frame's atoms that the model can see."""
@@ -219,10 +232,15 @@ class Model:
         refuse(frames, elements=self.elements[head])
         index = list(self.config.heads).index(head)
         asked = frames.with_(head=np.full(len(frames), index, np.int32))
-        dtype = next(self.net.parameters()).dtype
+        batch = collate(asked, self.config, dtype=self.dtype, chunk_atoms=self.net.chunk_atoms, edges=edges)
+        return self.answer(frames, batch, head=head, features=features, forces=forces)
+
+    def answer(self, frames: Frames, batch: Batch, *, head: str, features: bool = False, forces: bool = True) -> Prediction:
+        """What the net says of a batch that was made of the frames, which are such as it may be asked about."""
         with torch.no_grad():
-            batch = collate(asked, self.config, dtype=dtype, chunk_atoms=self.net.chunk_atoms, edges=edges).to(self.device)
-            output = self.net(batch, forces=forces, virial=forces, features=features)
+            output = self.net(
+                batch if self.device.type == "cpu" else batch.to(self.device), forces=forces, virial=forces, features=features
+            )
         all_there, periodic = np.ones(len(frames), bool), frames.pbc.any(1)
         predicted = frames.with_(
             energy=_as_numpy(output.energy),
@@ -238,6 +256,7 @@ class Model:
             truncated=sum(batch.truncated.values()),
             head=head,
             features=_as_numpy(output.features).astype(np.float32) if features else None,
+            outside=0 if output.outside is None else int(output.outside),
         )
 
 
@@ -288,5 +307,6 @@ def _joined(parts: Sequence[Prediction], head: str) -> Prediction:
         atomic_energies=np.concatenate([part.atomic_energies for part in parts]),
         truncated=sum(part.truncated for part in parts),
         head=head,
+        outside=sum(part.outside for part in parts),
         atoms=tuple(atoms for part in parts for atoms in part.atoms) if all(part.atoms for part in parts) else (),
     )

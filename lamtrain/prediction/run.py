@@ -213,6 +213,7 @@ def _summary(model: Model, head: str, source: Source, output: Path, tally: Tally
         "atoms": tally.atoms,
         "rejected": tally.rejected,
         "atoms_with_neighbours_cut": tally.truncated,
+        "edges_closer_than_the_tables": tally.outside,
         "labels_left_out": dict(tally.left_out),
         "not_scored": {
             "unconverged": tally.unconverged,
@@ -234,6 +235,10 @@ def _say(summary: dict[str, Any], beside: Beside) -> None:
         notes.append(f"{summary['rejected']} frames were refused: {beside.path(SUFFIXES[0])}")
     if summary["atoms_with_neighbours_cut"]:
         notes.append(f"{summary['atoms_with_neighbours_cut']} atoms have more neighbours than the model keeps, and lose the farthest")
+    if summary["edges_closer_than_the_tables"]:
+        notes.append(
+            f"{summary['edges_closer_than_the_tables']} edges are shorter than the tables of the model reach, which go on in a line there"
+        )
     notes += [f"left out in {count} frames: {text}" for text, count in summary["labels_left_out"].items()]
     apart = summary["not_scored"]
     if apart["unconverged"]:

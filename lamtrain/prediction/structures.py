@@ -52,18 +52,18 @@ def is_structure(thing: object) -> bool:
 
 
 def _refuse_charge_and_spin(atoms: Any) -> None:
-    formula = atoms.get_chemical_formula()
+    formula = atoms.get_chemical_formula  # which takes longer than all the rest, so only where it is said
     if atoms.get_initial_charges().any():
-        raise DataError("atoms have initial charges, and the model takes none", where=formula, hint="set them to zero if none is meant")
+        raise DataError("atoms have initial charges, and the model takes none", where=formula(), hint="set them to zero if none is meant")
     if np.any(atoms.get_initial_magnetic_moments()):
         hint = "set them to zero if none are meant"
-        raise DataError("atoms have initial magnetic moments, and the model takes none", where=formula, hint=hint)
+        raise DataError("atoms have initial magnetic moments, and the model takes none", where=formula(), hint=hint)
     for key in ASKED_OF_ATOMS:
         value = atoms.info.get(key)
         usual = (None, 0, 1) if key.endswith("multiplicity") else (None, 0)
         if value not in usual:
             raise DataError(
-                f"info[{key!r}] is {value}, and the model takes neither charge nor spin", where=formula, hint="take the key out"
+                f"info[{key!r}] is {value}, and the model takes neither charge nor spin", where=formula(), hint="take the key out"
             )
 
 

@@ -45,6 +45,7 @@ def adapted_model(
 ) -> Adapted:
     """Take over the parent's net, extend its tables, fit references to training frames; raises ConfigError where that is not possible."""
     parent = load(start.model)
+    parent.refuse_compressed(where=start.model, done="trained")
     before = ModelConfig.model_validate(parent.model_config)
     taken = taken_heads(start, data, before)
     _refuse_stale(start, parent, taken)

@@ -44,6 +44,7 @@ class Known:
 def propose(mixture: Mixture, catalog: Catalog, *, store: str, model: Path, replay: str | None) -> Proposal:
     """Choose by elements, then by theory; raises ConfigError where `replay` was asked for and has nothing of the model's data."""
     parent, opened = load(model), _opened(store)
+    parent.refuse_compressed(where=str(model), done="trained")
     heads, reasons = {}, {}
     for head, kind in {task.head: task.task for task in mixture.heads}.items():
         known = _known(head, mixture, catalog, opened)

@@ -40,6 +40,7 @@ def start_run(
     started: dict[str, dict[str, Any]] = {}
     config.check_heads(data.heads)
     if checkpoint is not None:
+        checkpoint.refuse_compressed(where=str(path), done="trained")
         refuse_another_run(config, data, checkpoint, stream=stream, where=str(path))
         model, others = checkpoint.build(), {head: row for head, row in checkpoint.heads.items() if head not in data.heads}
         model.load_state_dict(checkpoint.model if checkpoint.latest is None else checkpoint.latest)

@@ -13,12 +13,15 @@ from cases import random_systems
 from deviation import largest
 from dp import read_frames, run_all, run_dp, run_python, write_input, write_system
 from make_inputs import DPA1, ELEMENTS, multi_task, single_task
-from test_model_files import errors_here, frames_of
+from test_model_files import errors_here, errors_of, frames_of
 from test_statistics import assert_same_environment
 
 from lamdata.errors import DataError
+from lamtrain.checkpoint import load
 from lamtrain.data.batch import collate
-from lamtrain.deepmd import from_deepmd, to_deepmd
+from lamtrain.deepmd import adopt_model, from_deepmd, to_deepmd
+from lamtrain.stages.compress import compress
+from lamtrain.stages.sample import Sample
 
 pytestmark = pytest.mark.deepmd
 LIMIT = 1e-10
@@ -100,3 +103,14 @@ def test_dp_compress_takes_what_we_wrote(folder):
     assert errors_here(folder / "model.pt", folder / "metal", head="metal") == pytest.approx(found, rel=1e-3)
     with pytest.raises(DataError, match="the model is compressed"):
         from_deepmd(folder / "small.pth")
+
+
+def test_a_table_of_ours_has_the_errors_of_dp_test(folder, tmp_path):
+    """A model of theirs, compressed here: also in mode concat, which they do not compress."""
+    adopt_model(folder / "alone.pt", tmp_path / "alone.pt")
+    sample = Sample(list(read_frames(folder / "metal")), "metal")
+    done = compress(tmp_path / "alone.pt", tmp_path / "fast.pt", sample, tolerance=1e-9, quiet=True)
+    assert 0 < done["chosen"]["forces"] <= 1e-9
+    log = run_dp("test", "-m", "alone.pth", "-s", "metal", "-n", "100", cwd=folder)
+    found = [float(re.search(rf"{name}\s+RMSE\s*:\s*(\S+)", log)[1]) for name in ("Energy", "Force", "Virial")]
+    assert errors_of(load(tmp_path / "fast.pt").build(precision="float64"), folder / "metal") == pytest.approx(found, rel=1e-6)

@@ -20,6 +20,7 @@ from lamdata.frames import Frames
 from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd, to_deepmd
 from lamtrain.model.elements import NUMBERS
+from lamtrain.model.lam import LamModel
 
 pytestmark = pytest.mark.deepmd
 LIMIT = 1e-10
@@ -101,7 +102,11 @@ def test_errors_are_those_of_dp_test(folder):
 
 def errors_here(file: Path, system: Path, *, head: str) -> list[float]:
     """Energy (eV), force (eV/Å) and virial (eV) root mean square errors."""
-    model, _ = from_deepmd(file, branch=head)
+    return errors_of(from_deepmd(file, branch=head)[0], system)
+
+
+def errors_of(model: LamModel, system: Path) -> list[float]:
+    """Those of a model in hand."""
     frames = read_frames(system)
     output = model.eval()(collate(frames, model.config))
     pairs = ((output.energy, frames.energy), (output.forces, frames.forces), (output.virial, frames.virial))

@@ -17,7 +17,19 @@ from torch import Tensor
 
 from .. import gate_softmax as plain_softmax
 from . import closed_form, plain
-from .fused import environment, gate_softmax, moment, neighbor_sums, node_update, pair_attention, pair_update, symmetrize, three_body
+from .fused import (
+    edges,
+    environment,
+    gate_softmax,
+    moment,
+    neighbor_sums,
+    node_update,
+    pair_attention,
+    pair_update,
+    symmetrize,
+    tabulated,
+    three_body,
+)
 from .native import native
 
 One = Callable[..., Tensor]
@@ -40,6 +52,8 @@ class Kernels:
     node_update: One | None = None
     moment: One | None = None
     three_body: One | None = None
+    tabulated: Callable[..., tuple[Tensor, Tensor]] | None = None
+    edge_sums: One | None = None
 
 
 PLAIN = Kernels(name="plain")
@@ -85,4 +99,6 @@ def _compiled() -> Kernels:
         node_update=node_update.node_update,
         moment=moment.moment,
         three_body=three_body.three_body,
+        tabulated=tabulated.tabulated,
+        edge_sums=edges.sums,
     )

@@ -1,5 +1,6 @@
 // All operators by name, for one kind of processor: a file that is compiled for it includes this one.
 #pragma once
+#include "edges.h"
 #include "environment.h"
 #include "gate_softmax.h"
 #include "moment.h"
@@ -8,6 +9,7 @@
 #include "pair_attention.h"
 #include "pair_update.h"
 #include "symmetrize.h"
+#include "tabulated.h"
 #include "three_body.h"
 
 namespace lam {
@@ -28,7 +30,8 @@ inline const Operator OPERATORS[] = {
     LAM_OPERATOR(pair_update, first),    LAM_OPERATOR(pair_update, second),   LAM_OPERATOR(symmetrize, bilinear),
     LAM_OPERATOR(symmetrize, transpose), LAM_OPERATOR(three_body, value),     LAM_OPERATOR(three_body, slope),
     LAM_OPERATOR(three_body, reverse),   LAM_OPERATOR(node_update, value),    LAM_OPERATOR(node_update, first),
-    LAM_OPERATOR(node_update, second),
+    LAM_OPERATOR(node_update, second),   LAM_OPERATOR(tabulated, value),      LAM_OPERATOR(tabulated, first),
+    LAM_OPERATOR(edges, near),           LAM_OPERATOR(edges, sums),
 };
 #undef LAM_OPERATOR
 }  // namespace lam

@@ -1,0 +1,80 @@
+// Edges of a structure that moves, and what slopes along edges add up to: work on lists, with no net in it.
+//
+//   near     positions (N, 3) and a list with a skin, (N, M) neighbours j and offsets d (3, N, M), in double precision, infinite where a place is
+//            empty -> in each row the slots (W, 3) with r_j - r_i + d within the cutoff, in the order of the list; of more than W the nearest
+//   sums     slopes e (N, W, 3) of the rows start ... start + N -> forces F_i += sum_j e_ij, F_j -= e_ij, and virials -sum_j d_ij e_ij^T (N, 3, 3)
+#pragma once
+#include "common.h"
+
+namespace lam::edges {
+
+// Of those that are too many, the farthest go; the others keep their order.
+struct Nearest {
+  std::vector<double> squares;
+  std::vector<int64_t> place;
+
+  void cut(int64_t count, int64_t most) {
+    place.resize(count);
+    for (int64_t k = 0; k < count; ++k) place[k] = k;
+    std::nth_element(place.begin(), place.begin() + most, place.end(), [&](int64_t a, int64_t b) { return squares[a] < squares[b] || (squares[a] == squares[b] && a < b); });
+    std::sort(place.begin(), place.begin() + most);
+  }
+};
+
+template <class T>
+void near(Call in) {
+  const int64_t N = in.size(), M = in.size(), W = in.size();
+  const double cutoff = in.number();
+  const Array points = in.array(N, 3), list = in.array(N, M), offsets = in.array(3, N, M), vectors = in.array(N, W, 3), neighbors = in.array(N, W), counts = in.array(N);
+  in.done();
+  const double *at = data<double>(points), *off = data<double>(offsets);
+  over_ranges(N, 32, in.threads, [&](int64_t first, int64_t last) {
+    std::vector<double> way(3 * M);
+    std::vector<int64_t> found(M);
+    Nearest nearest{std::vector<double>(M), {}};
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t* j = data<int64_t>(list) + i * M;
+      int64_t count = 0;
+      for (int64_t k = 0; k < M; ++k) {
+        const double *to = at + 3 * j[k], *from = at + 3 * i;
+        const double x = to[0] - from[0] + off[i * M + k], y = to[1] - from[1] + off[(N + i) * M + k], z = to[2] - from[2] + off[(2 * N + i) * M + k];
+        const double square = x * x + y * y + z * z;
+        found[count] = j[k], nearest.squares[count] = square, way[3 * count] = x, way[3 * count + 1] = y, way[3 * count + 2] = z;
+        count += square < cutoff * cutoff;
+      }
+      into<int64_t>(counts)[i] = count;
+      const int64_t kept = std::min(count, W);
+      if (count > W) nearest.cut(count, W);
+      T* d = into<T>(vectors) + 3 * W * i;
+      int64_t* near = into<int64_t>(neighbors) + W * i;
+      for (int64_t k = 0; k < W; ++k) {
+        const int64_t p = count > W ? nearest.place[k] : k;
+        near[k] = k < kept ? found[p] : i;
+        for (int a = 0; a < 3; ++a) d[3 * k + a] = k < kept ? T(way[3 * p + a]) : a ? T(0) : T(cutoff + 1);
+      }
+    }
+  });
+}
+
+template <class T>
+void sums(Call in) {
+  const int64_t N = in.size(), W = in.size(), A = in.size(), start = in.size();
+  const Array slopes = in.array(N, W, 3), vectors = in.array(N, W, 3), neighbors = in.array(N, W), forces = in.array(A, 3), virials = in.array(N, 3, 3);
+  in.done();
+  const T *e = data<T>(slopes), *d = data<T>(vectors);
+  const int64_t* near = data<int64_t>(neighbors);
+  T *F = into<T>(forces), *V = into<T>(virials);
+  for (int64_t i = 0; i < N; ++i) {
+    T own[3]{}, virial[9]{};
+    for (int64_t k = i * W; k < (i + 1) * W; ++k) {
+      T* other = F + 3 * near[k];
+      for (int a = 0; a < 3; ++a) {
+        own[a] += e[3 * k + a], other[a] -= e[3 * k + a];
+        for (int b = 0; b < 3; ++b) virial[3 * a + b] -= d[3 * k + a] * e[3 * k + b];
+      }
+    }
+    for (int a = 0; a < 3; ++a) F[3 * (start + i) + a] += own[a];
+    std::copy_n(virial, 9, V + 9 * i);
+  }
+}
+}  // namespace lam::edges

@@ -1,0 +1,281 @@
+// A compressed DPA-1 (see dpa1_table.py and quintic.py): edges -> table -> moment -> invariants, with the derivative by the edges.
+//
+//   x = (s / (r + p) - mean) / std_0      G = sum_k H_k(u) node_k      F = 1 + fade P      M = R^T (G F) / nsel      D = M^T M[:, :axis]
+//
+// One atom at a time: what is within the cutoff is gathered, so that empty slots and those beyond it cost a distance; the radial functions and the
+// polynomials of all its edges are computed side by side. G is never formed: as it is linear in the nodes, of which the edges of an atom are between few,
+// what multiplies each node is summed over edges first, and M is one product. With c the cotangent of M, so is every node times c, and an edge takes
+// six numbers of it:
+//
+//   R'_j = (G F)_j c^T + [(dG/dx F)_j . R_j c, 0, 0, 0]      fade'_j = (G P)_j . R_j c
+//
+// and the type embedding, if it is asked for, stands behind the invariants of an atom.
+// The derivative by the edge is that of environment.h.
+#pragma once
+#include "tile.h"
+
+namespace lam::tabulated {
+
+// Sizes, numbers and arrays of both functions, in this order. T types, `tables` of K intervals, M the width m in whole vectors.
+struct Model {
+  int64_t N, W, start, A, T, tables, K, M, m, axis, nsel, pairs, extra;  // rows of `factors`, columns of `tebd`
+  bool one_sided, smooth;
+  double from, cutoff, protection, first, step;  // Å, Å, Å, argument of the first node
+  int threads;
+  Array vectors, neighbors, types, lead, mean, std, seen, nodes, factors, padding, tebd;
+
+  explicit Model(Call& in)
+      : N(in.size()), W(in.size()), start(in.size()), A(in.size()), T(in.size()), tables(in.size()), K(in.size()), M(in.size()), m(in.size()), axis(in.size()),
+        nsel(in.size()), pairs(in.size()), extra(in.size()), one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()),
+        first(in.number()), step(in.number()), threads(in.threads), vectors(in.array(N, W, 3)), neighbors(in.array(N, W)), types(in.array(A)), lead(in.array(A)),
+        mean(in.array(T)), std(in.array(T, 4)), seen(in.array(T, T)), nodes(in.array(tables, K + 1, 3, M)), factors(in.array(pairs, M)),
+        padding(in.array(T * T, m)), tebd(in.array(T, extra)) {}
+  Array invariants(Call& in) const { return in.array(N, width()); }
+  int64_t width() const { return m * axis + extra; }
+  Array moments(Call& in) const { return in.array(N, 4, M); }
+};
+
+// The edges of one atom, each quantity of all of them side by side.
+template <class T>
+struct Edges {
+  enum { X, Y, Z, DISTANCE, SWITCH, SWITCH_SLOPE, RADIAL_SLOPE, FACTOR, FACTOR_SLOPE, R, W = R + 4, SLOPE = W + 6, COTANGENT = SLOPE + 6, COLUMNS = COTANGENT + 5 };
+  const Model& in;
+  const int64_t room;
+  Buffer<T> all, distance;
+  std::vector<int64_t> slot, type;
+  std::vector<int32_t> interval;
+  int64_t count = 0, within = 0, outside = 0, own = 0;
+
+  explicit Edges(const Model& in)
+      : in(in), room(Lane<T>::padded(in.W)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room), place(in.tables * (in.K + 1), -1), node(2 * room), between(2 * room), kind(room), kind_of(in.T, -1) {}
+  T* at(int column) { return all.data() + column * room; }
+  const T* at(int column) const { return all.data() + column * room; }
+
+  // Those of atom n that it sees within the cutoff.
+  void gather(int64_t n) {
+    const T* d = data<T>(in.vectors) + 3 * in.W * n;
+    const int64_t *near = data<int64_t>(in.neighbors) + in.W * n, *types = data<int64_t>(in.types);
+    own = types[in.start + n], count = within = 0;
+    T* r = distance.data();
+#pragma omp simd
+    for (int64_t j = 0; j < in.W; ++j) r[j] = std::sqrt(d[3 * j] * d[3 * j] + d[3 * j + 1] * d[3 * j + 1] + d[3 * j + 2] * d[3 * j + 2]);
+    const T *seen = data<T>(in.seen), cutoff = T(in.cutoff);
+    for (int64_t j = 0; j < in.W; ++j) {
+      if (!(r[j] < cutoff)) continue;
+      ++within;
+      const int64_t its = types[near[j]];
+      if (seen && seen[own * in.T + its] == 0) continue;
+      slot[count] = j, type[count] = its;
+      at(X)[count] = d[3 * j], at(Y)[count] = d[3 * j + 1], at(Z)[count] = d[3 * j + 2], at(DISTANCE)[count++] = r[j];
+    }
+  }
+
+  // The environment matrix, the place in the table, and the weights of the six numbers of its interval, each with its slope.
+  void evaluate() {
+    const T *std = data<T>(in.std) + 4 * own, mean = data<T>(in.mean)[own], scale = 1 / std[0], sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3];
+    const T from = T(in.from), width = 1 / T(in.cutoff - in.from), protection = T(in.protection), first = T(in.first), per = T(1 / in.step);
+    const T last = T(in.K - 1), end = T(in.first + in.step * in.K);
+    T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE), *s = at(SWITCH), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+    T *R0 = at(R), *R1 = at(R + 1), *R2 = at(R + 2), *R3 = at(R + 3), *w = at(W), *dw = at(SLOPE);
+    int32_t* k = interval.data();
+    int64_t beyond = 0;
+#pragma omp simd reduction(+ : beyond)
+    for (int64_t e = 0; e < count; ++e) {
+      const T full = (r[e] - from) * width, t = full < 0 ? T(0) : full > 1 ? T(1) : full, v = 1 / (r[e] + protection), rest = t * (t - 1);
+      s[e] = t * t * t * (-6 * t * t + 15 * t - 10) + 1;
+      s1[e] = -30 * rest * rest * width;
+      const T u = s[e] * v, slope = (s1[e] - u) * v;
+      u1[e] = slope * scale;
+      q[e] = u * v, q1[e] = (slope - q[e]) * v;
+      R0[e] = (u - mean) * scale, R1[e] = q[e] * x[e] * sx, R2[e] = q[e] * y[e] * sy, R3[e] = q[e] * z[e] * sz;
+      const T place = (R0[e] - first) * per;
+      T left = place > 0 ? place : T(0);
+      left = left < last ? left : last;
+      k[e] = int32_t(left);
+      const T over = place - T(k[e]), more = over > 1 ? over - 1 : T(0), f = over > 1 ? T(1) : over, f2 = f * f, f3 = f2 * f;
+      beyond += R0[e] > end;
+      const T rise = f3 * (10 + f * (6 * f - 15)), steep = 30 * f2 * (1 - f) * (1 - f) * per;
+      w[e] = 1 - rise, w[room + e] = f + f3 * (-6 + f * (8 - 3 * f)), w[2 * room + e] = T(0.5) * f2 + f3 * (T(-1.5) + f * (T(1.5) - T(0.5) * f));
+      w[3 * room + e] = rise, w[4 * room + e] = f3 * (-4 + f * (7 - 3 * f)) + more, w[5 * room + e] = f3 * (T(0.5) + f * (T(0.5) * f - 1));
+      dw[e] = -steep, dw[room + e] = (1 + f2 * (-18 + f * (32 - 15 * f))) * per, dw[2 * room + e] = f * (1 + f * (T(-4.5) + f * (6 - T(2.5) * f))) * per;
+      dw[3 * room + e] = steep, dw[4 * room + e] = f2 * (-12 + f * (28 - 15 * f)) * per, dw[5 * room + e] = f2 * (T(1.5) + f * (-4 + T(2.5) * f)) * per;
+    }
+    outside = beyond;
+  }
+
+  // Lists the nodes that these edges are between, each once, and the kinds of factors that they have; copies those nodes into rows of their own.
+  void collect() {
+    used = 0, kinds.clear();
+    for (int64_t e = 0; e < count; ++e) {
+      if (kind_of[type[e]] < 0) kind_of[type[e]] = kinds.size(), kinds.push_back(type[e]);
+      const int64_t first = (in.tables > 1 ? row(type[e]) : 0) * (in.K + 1) + interval[e];
+      for (int64_t side = 0; side < 2; ++side) {
+        if (place[first + side] < 0) place[first + side] = used, node[used++] = first + side;
+        between[2 * e + side] = place[first + side];
+      }
+    }
+    for (int64_t e = 0; e < count; ++e) kind[e] = in.factors ? kind_of[type[e]] : 0;
+    groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
+    if (int64_t(rows.size()) < 3 * used * in.M) rows.resize(3 * used * in.M);
+    for (int64_t k = 0; k < used; ++k) std::copy_n(data<T>(in.nodes) + node[k] * 3 * in.M, 3 * in.M, rows.data() + k * 3 * in.M), place[node[k]] = -1;
+    for (const int64_t t : kinds) kind_of[t] = -1;
+    if (int64_t(spread.size()) < 3 * used * cols) spread.resize(3 * used * cols);
+    const int64_t high = Lane<T>::padded(4 * groups);
+    if (int64_t(parts.size()) < high * in.M) parts.resize(high * in.M), turned.resize(high * in.M);
+  }
+
+  // out (4, M) = R^T (G F): sums of R over the edges at each node, then one product with the nodes.
+  void sum(T* out) {
+    const T *w = at(W), *r = at(R);
+    std::fill_n(spread.data(), 3 * used * cols, T(0));
+    for (int64_t e = 0; e < count; ++e) {
+      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]}, faded = R4 * fade(e);
+      for (int64_t k = 0; k < 6; ++k) {
+        T* to = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
+        four(to) += w[k * room + e] * R4;
+        if (in.factors) four(to + 4 + 4 * kind[e]) += w[k * room + e] * faded;
+      }
+    }
+    multiply(Left<T>{spread.data(), 1, cols}, 4 * groups, 3 * used, rows.data(), in.M, parts.data());
+    std::copy_n(parts.data(), 4 * in.M, out);
+    for (int64_t g = 1; g < groups; ++g)
+      for (int64_t a = 0; a < 4; ++a) {
+        const T *factor = factors(g), *part = parts.data() + (4 * g + a) * in.M;
+#pragma omp simd
+        for (int64_t o = 0; o < in.M; ++o) out[a * in.M + o] += factor[o] * part[o];
+      }
+  }
+
+  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
+  void reverse(const T* c) {
+    std::fill_n(parts.data(), cols * in.M, T(0));
+    std::copy_n(c, 4 * in.M, parts.data());
+    for (int64_t g = 1; g < groups; ++g)
+      for (int64_t a = 0; a < 4; ++a) {
+        const T *factor = factors(g), *from = c + a * in.M;
+        T* part = parts.data() + (4 * g + a) * in.M;
+#pragma omp simd
+        for (int64_t o = 0; o < in.M; ++o) part[o] = factor[o] * from[o];
+      }
+    transpose(parts.data(), cols, in.M, turned.data());
+    multiply(rows_of(rows.data(), in.M), 3 * used, in.M, turned.data(), cols, spread.data());
+    const T *w = at(W), *dw = at(SLOPE), *r = at(R);
+    for (int64_t e = 0; e < count; ++e) {
+      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]};
+      const T fade = this->fade(e);
+      Four plain{}, factored{}, slope{};
+      for (int64_t k = 0; k < 6; ++k) {
+        T* from = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
+        Four both = four(from);
+        plain += w[k * room + e] * both;
+        if (in.factors) {
+          const Four more = four(from + 4 + 4 * kind[e]);
+          factored += w[k * room + e] * more, both += fade * more;
+        }
+        slope += dw[k * room + e] * both;
+      }
+      const Four x = R4 * slope, f = R4 * factored;
+      plain += fade * factored;
+      plain[0] += x[0] + x[1] + x[2] + x[3];
+      for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
+      at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
+    }
+  }
+
+  // Their sum by each edge, to its slot of `out` (W, 3).
+  void scatter(T* out) {
+    const T *std = data<T>(in.std) + 4 * own, sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3], faded = in.smooth && in.factors ? T(1) : T(0);
+    T *x = at(X), *y = at(Y), *z = at(Z), *b = at(COTANGENT), *gx = b + room, *gy = gx + room, *gz = gy + room, *f = gz + room;
+    const T *r = at(DISTANCE), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+#pragma omp simd
+    for (int64_t e = 0; e < count; ++e) {
+      const T px = gx[e] * sx, py = gy[e] * sy, pz = gz[e] * sz;
+      const T along = (faded * f[e] * s1[e] + b[e] * u1[e] + (px * x[e] + py * y[e] + pz * z[e]) * q1[e]) / r[e];
+      x[e] = along * x[e] + q[e] * px, y[e] = along * y[e] + q[e] * py, z[e] = along * z[e] + q[e] * pz;
+    }
+    for (int64_t e = 0; e < count; ++e) out[3 * slot[e]] = x[e], out[3 * slot[e] + 1] = y[e], out[3 * slot[e] + 2] = z[e];
+  }
+
+ private:
+  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  std::vector<int64_t> place, node, between, kind, kind_of, kinds;  // of a node its row, of a row its node, of an edge its rows and its factor
+  Buffer<T> rows, spread, parts, turned;                            // (3 used, M), (3 used, cols), (cols, M) and its transpose
+  int64_t used = 0, groups = 1, cols = 0;                           // groups of four columns: without a factor, then with each kind of it
+
+  static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
+  int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
+  const T* factors(int64_t group) const { return data<T>(in.factors) + row(kinds[group - 1]) * in.M; }
+  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
+};
+
+template <class T>
+void evaluate(const Model& in, const Array& D, const Array& M, const Array& outside) {
+  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in);
+    for (int64_t n = first; n < last; ++n) {
+      edges.gather(n), edges.evaluate(), edges.collect();
+      T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.width() * n;
+      edges.sum(moment);
+      if (in.padding) {
+        const T *one = data<T>(in.padding) + (data<int64_t>(in.lead)[in.start + n] + in.T * edges.own) * in.m, slots = T(in.nsel - edges.within);
+        for (int64_t o = 0; o < in.m; ++o) moment[o] += slots * one[o];
+      }
+      for (int64_t k = 0; k < 4 * in.M; ++k) moment[k] *= T(1.0 / in.nsel);
+      for (int64_t o = 0; o < in.m; ++o) {
+        const T *right = moment, p = moment[o], x = moment[in.M + o], y = moment[2 * in.M + o], z = moment[3 * in.M + o];
+#pragma omp simd
+        for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
+      }
+      std::copy_n(data<T>(in.tebd) + in.extra * edges.own, in.extra, d + in.m * in.axis);
+      into<int64_t>(outside)[n] = edges.outside;
+    }
+  });
+}
+
+// c (4, M) = the cotangent of M from g (m, axis), that of the invariants; `turned` and `flat` have room for it with rows of whole vectors.
+template <class T>
+void by_moment(const Model& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
+  const int64_t wide = Lane<T>::padded(in.axis);
+  fill_rows(g, in.axis, in.m, in.axis, flat.data(), in.M, wide);
+  transpose(flat.data(), in.M, wide, turned.data());
+  multiply(Left<T>{moment, in.M, 1}, 4, in.axis, turned.data(), in.M, c);
+  for (int64_t x = 0; x < 4; ++x)
+    for (int64_t o = 0; o < in.m; ++o) {
+      const T its = moment[x * in.M + o];
+#pragma omp simd
+      for (int64_t a = 0; a < in.axis; ++a) c[x * in.M + a] += its * g[o * in.axis + a];
+    }
+  for (int64_t k = 0; k < 4 * in.M; ++k) c[k] *= T(1.0 / in.nsel);
+}
+
+template <class T>
+void reverse(const Model& in, const Array& M, const Array& g, const Array& out) {
+  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in);
+    Buffer<T> flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M);
+    zero_rows<T>(out, first, last);
+    for (int64_t n = first; n < last; ++n) {
+      edges.gather(n), edges.evaluate(), edges.collect();
+      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, flat, turned, c.data());
+      edges.reverse(c.data());
+      edges.scatter(into<T>(out) + 3 * in.W * n);
+    }
+  });
+}
+
+template <class T>
+void value(Call in) {
+  const Model at(in);
+  const Array D = at.invariants(in), M = at.moments(in), outside = in.array(at.N);
+  in.done();
+  evaluate<T>(at, D, M, outside);
+}
+
+template <class T>
+void first(Call in) {
+  const Model at(in);
+  const Array M = at.moments(in), g = at.invariants(in), out = in.array(at.N, at.W, 3);
+  in.done();
+  reverse<T>(at, M, g, out);
+}
+}  // namespace lam::tabulated
