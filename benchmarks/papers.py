@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/papers.json"
-MLEARN, TIO2, WATER = 8000, 4000, 400  # steps
+MLEARN, TIO2, WATER = 5000, 2500, 120  # steps
 LOOKS = 20
 PUBLISHED = {  # test MAE of GAP and MTP, meV/atom and eV/Å
     "Li": ((0.49, 0.01), (0.49, 0.01)),
@@ -123,7 +123,7 @@ def write_input(path: Path, datasets: Path) -> None:
     config = ModelConfig.tiny(["O", "H"], {"energy": "energy_force"}).in_precision("float32")
     values = {
         "model": params_of(config),
-        "learning_rate": {"type": "exp", "decay_steps": WATER // 40, "start_lr": 3e-3, "stop_lr": 1e-5},
+        "learning_rate": {"type": "exp", "decay_steps": WATER // 20, "start_lr": 3e-3, "stop_lr": 1e-5},
         "loss": {"type": "ener", "start_pref_e": 0.2, "limit_pref_e": 1, "start_pref_f": 100, "limit_pref_f": 1},
         "training": {
             "training_data": {"systems": systems[:3], "batch_size": 1},
