@@ -82,7 +82,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         distances
         augment places keep
         catalog
-        sources checks statistics
+        sources checks statistics energies
         energy_work plausibility reading
         store
         stream

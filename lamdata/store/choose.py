@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..energies import fit_references
 from ..errors import ConfigError, DataError
 from ..fields import NAME
 from ..places import open_place
-from ..statistics import fit_references
 from .commits import commit_view
 from .dataset import Dataset
 from .layout import SPLITS
@@ -86,8 +86,10 @@ def _listed(frames: Dataset, listed: Sequence[str], *, where: str) -> NDArray[np
 def _facts(frames: Dataset) -> Mapping[str, Any]:
     """What is measured of frames at ingest, of those of a view."""
     sides = {side: frames.select(split=side).measure() for side in SPLITS}
-    references = fit_references(sides["train"])
+    references = fit_references(sides["train"][1])
+    kept = {side: parts for side, parts in sides.items() if parts[0].frames or side != "test"}
     return {
-        "statistics": {side: part.to_json() for side, part in sides.items() if part.frames or side != "test"},
+        "statistics": {side: statistics.to_json() for side, (statistics, _) in kept.items()},
         "references": None if references is None else references.to_json(),
+        "energies": {side: energies.to_json() for side, (_, energies) in kept.items()},
     }

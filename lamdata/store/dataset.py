@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..catalog import Card
+    from ..energies import Energies
     from ..statistics import Statistics
     from ..theory import Theory
 
@@ -77,17 +78,34 @@ class Dataset:
         from ..statistics import Statistics, merge
 
         if not self.filter.of_splits:
-            return self.measure()
+            return self._measured[0]
         sides = self.meta["statistics"].items()
         return merge(Statistics.from_json(part) for side, part in sides if self.filter.split in (None, side))
 
-    def measure(self) -> Statistics:
-        """Statistics of the frames of this view, all of which are read."""
+    @cached_property
+    def energies(self) -> Energies:
+        """What `lamdata.energies.fit_references` needs of the frames of this view, as measured at ingest, or now."""
+        from ..energies import merge_energies
+        from .energies import energies_in
+
+        if not self.filter.of_splits:
+            return self._measured[1]
+        sides = [side for side in self.meta["statistics"] if self.filter.split in (None, side)]
+        return merge_energies(energies_in(self._place, self.meta, side) for side in sides)
+
+    @cached_property
+    def _measured(self) -> tuple[Statistics, Energies]:
+        return self.measure()
+
+    def measure(self) -> tuple[Statistics, Energies]:
+        """What is known of the frames of this view, all of which are read."""
+        from ..energies import Energies
         from ..statistics import Statistics
 
-        found = Statistics()
+        found = Statistics(), Energies()
         for frames in self.batches(batch_frames=READ_AT_ONCE * FRAMES_PER_BLOCK):
-            found.add(frames, shortest=frames.shortest)
+            found[0].add(frames, shortest=frames.shortest)
+            found[1].add(frames)
         return found
 
     @property
