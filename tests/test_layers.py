@@ -78,7 +78,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         errors units elements counter
         located progress command notebook
         frame
-        frames theory images fields
+        frames theory images fields where
         distances
         augment places keep
         catalog

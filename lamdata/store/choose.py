@@ -32,6 +32,7 @@ def select(
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
     max_force: float | None = None,
+    where: str | None = None,
     listed: Sequence[str] | None = None,
 ) -> NamedView:
     """Give the frames of a dataset (or of a view) that pass a filter, and are `listed`, a name under which they open like a dataset.
@@ -43,7 +44,7 @@ def select(
     if not re.fullmatch(NAME, name):
         raise ConfigError(f"{name!r} is no name", where="--name", hint="letters, digits, and ._+()- after the first of them")
     opened = open_store(store_url)
-    found = opened.open(dataset, split=split, elements=elements, natoms=natoms, max_force=max_force)
+    found = opened.open(dataset, split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
     whole = found.whole
     kept = np.zeros(len(whole), bool)
     kept[found.rows] = True

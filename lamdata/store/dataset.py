@@ -147,11 +147,12 @@ class Dataset:
         elements: Sequence[int | str] | None = None,
         natoms: tuple[int, int] | None = None,
         max_force: float | None = None,
+        where: str | None = None,
     ) -> Dataset:
         """Return the frames of the whole dataset, or of the named view, that pass a filter, as `open_dataset` has it."""
         numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
         sizes = None if natoms is None else (natoms[0], natoms[1])
-        wanted = Filter(split=split, elements=numbers, natoms=sizes, max_force=max_force)
+        wanted = Filter(split=split, elements=numbers, natoms=sizes, max_force=max_force, where=where)
         return Dataset(self._place, self.name, self._entry, wanted, view=self.view)
 
     @property
@@ -162,8 +163,10 @@ class Dataset:
     @cached_property
     def _selections(self) -> list[Selection]:
         kept = None if self.view is None else self.view.kept
+        fitted = (self.references or {}).get("energies")
+        references = None if fitted is None else {NUMBERS[symbol]: energy for symbol, energy in fitted.items()}
         return [
-            select(segment, self.filter, among=None if kept is None else kept[first : first + segment.entry.frames])
+            select(segment, self.filter, among=None if kept is None else kept[first : first + segment.entry.frames], references=references)
             for segment, first in zip(self.segments, self._first_index.tolist())
         ]
 
