@@ -75,7 +75,7 @@ def differences(card: Card, entry: DatasetEntry, hashes: Mapping[str, str], prof
     profiles = sorted({part.plan.profile for part in entry.segments})
     if profiles != [profile]:
         yield f"profile: {', '.join(profiles)} there, {profile} here"
-    for name in ("split", "checks", "sources"):
+    for name in ("split", "checks", "keep", "sources"):
         if getattr(there, name) != getattr(card, name):
             yield f"`{name}` of the card"
 

@@ -197,7 +197,7 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
 
 def segment_name(card: Card, hashes: Mapping[str, str], profile: str, splitter: Splitter) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
-    decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
+    decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "keep", "split"})
     for name in ("max_refused", "implausible"):  # they decide whether there is a segment, not what is in it
         decides["checks"].pop(name, None)
     decides |= {"lists": dict(splitter.digests)} if splitter.digests else {}

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..where import BlockFacts, Condition, Possible, all_of, columns_of, decide, parse, passing
-from ..where.tree import Compare, InSplit, Number, OnlyOf, Quantity
+from ..where import BlockFacts, Condition, Possible, columns_of, condition_of, decide, parse, passing
 from .layout import SPLITS
 from .segment import Segment
 
@@ -41,15 +40,7 @@ class Filter:
     @property
     def condition(self) -> Condition | None:
         """All of it as one; `None` where it keeps all."""
-        low, high = self.natoms or (0, 0)
-        natoms = Quantity("natoms")
-        return all_of(
-            None if self.split is None else InSplit(frozenset([SPLITS.index(self.split)])),
-            None if self.elements is None else OnlyOf(self.elements),
-            None if self.natoms is None else all_of(Compare("<=", Number(low), natoms), Compare("<=", natoms, Number(high))),
-            None if self.max_force is None else Compare("<=", Quantity("max_force"), Number(self.max_force)),
-            None if self.where is None else parse(self.where),
-        )
+        return condition_of(split=self.split, elements=self.elements, natoms=self.natoms, max_force=self.max_force, where=self.where)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, equal for equal filters."""

@@ -6,6 +6,7 @@ language (text -> tree) -> blocks (what a block's statistics decide) -> frames (
 from .blocks import BlockFacts, Possible, decide
 from .frames import Columns, passing
 from .language import parse
-from .tree import Condition, all_of, columns_of
+from .short import condition_of
+from .tree import Condition, columns_of
 
-__all__ = ["BlockFacts", "Columns", "Condition", "Possible", "all_of", "columns_of", "decide", "parse", "passing"]
+__all__ = ["BlockFacts", "Columns", "Condition", "Possible", "columns_of", "condition_of", "decide", "parse", "passing"]

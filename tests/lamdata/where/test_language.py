@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamdata.errors import ConfigError
-from lamdata.where import all_of, columns_of, parse
+from lamdata.where import columns_of, condition_of, parse
 from lamdata.where.tree import AllOf, Both, Compare, CountOf, Either, InSplit, Not, Number, OnlyOf, Quantity, TextIn, TextLike
 
 NATOMS = Quantity("natoms")
@@ -46,7 +46,8 @@ def test_a_tree_is_what_was_written() -> None:
     assert parse('matches(file, "*/OUTCAR")') == TextLike("file", "*/OUTCAR") and parse('"é#1" == origin') == TextIn(
         "origin", frozenset(["é#1"])
     )
-    assert all_of() is None and all_of(None, OnlyOf(frozenset()), None) == OnlyOf(frozenset())
+    assert condition_of() is None and condition_of(elements=[]) == OnlyOf(frozenset())
+    assert condition_of(natoms=(1, 8), where="has(Li)") == parse("1 <= natoms <= 8 and has(Li)")
 
 
 def test_what_must_be_read_is_known_beforehand() -> None:
