@@ -24,7 +24,7 @@ Elements = Annotated[str | None, typer.Option(help="Only frames made of these el
 Natoms = Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")]
 Where = Annotated[
     str | None,
-    typer.Option(metavar="EXPRESSION", help="Only frames of which this is true, as 'natoms <= 64 and has(Li)'; names and operators are in docs/selection.md."),
+    typer.Option(metavar="EXPRESSION", help="Only frames of which this is true, as 'natoms <= 64 and has(Li)' (docs/selection.md)."),
 ]
 MaxForce = Annotated[float | None, typer.Option(min=0, help="Only frames whose forces are known and none larger, eV/Å.")]
 

@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What a frame has one number of -> its unit, and what it is.
-QUANTITIES = {
-    "natoms": (None, "number of atoms"),
-    "nelements": (None, "number of elements"),
-    "charge": ("e", "total charge"),
-    "multiplicity": (None, "2S + 1; unknown where the source does not say"),
-    "max_force": ("eV/Å", "largest force on an atom; unknown without forces"),
-    "energy": ("eV", "total energy as computed; unknown where there is none"),
-    "energy_above_references": (
-        "eV/atom",
-        "energy less the reference energies fitted to the dataset, by atom; unknown without an energy, or with an element that no training frame has",
-    ),
-    "shortest": ("Å", "shortest distance between two atoms, images included; infinite for one atom"),
-    "volume": ("Å³", "of the cell; unknown without one"),
-}
-TEXTS = {"group": "trajectory or material", "origin": "file#index", "file": "the part of `origin` before #"}
+QUANTITIES = (  # what a frame has one number of
+    "natoms",  # atoms
+    "nelements",  # elements
+    "charge",  # e
+    "multiplicity",  # 2S + 1; unknown where the source does not say
+    "max_force",  # largest force on an atom, eV/Å; unknown without forces
+    "energy",  # total energy as computed, eV; unknown where there is none
+    "energy_above_references",  # less the dataset's reference energies, eV/atom; unknown without an energy, or with an element without a reference
+    "shortest",  # shortest distance between two atoms, Å, images included; infinite for one atom
+    "volume",  # of the cell, Å^3; unknown without one
+)
+TEXTS = ("group", "origin", "file")  # trajectory or material; file#index; the part of `origin` before #
 LABELS = ("energy", "forces", "virial")
 NEEDS = {  # arrays that a quantity is made of, beside `natoms`
     "nelements": ("numbers",),

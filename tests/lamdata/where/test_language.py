@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamdata.errors import ConfigError
 from lamdata.where import columns_of, condition_of, parse
-from lamdata.where.tree import AllOf, Both, Compare, CountOf, Either, InSplit, Not, Number, OnlyOf, Quantity, TextIn, TextLike
+from lamdata.where.language import CALLS
+from lamdata.where.tree import (
+    QUANTITIES,
+    TEXTS,
+    AllOf,
+    Both,
+    Compare,
+    CountOf,
+    Either,
+    InSplit,
+    Not,
+    Number,
+    OnlyOf,
+    Quantity,
+    TextIn,
+    TextLike,
+)
+from tests.conftest import ROOT
 
 NATOMS = Quantity("natoms")
 SAME = {
@@ -117,6 +136,13 @@ def test_what_is_wrong_is_said_with_its_place_and_what_to_write(text: str) -> No
     assert place is None or (raised.value.where or "").endswith(place) or place == "column" and "column" in raised.value.where, (
         raised.value.where
     )
+
+
+def test_the_page_names_all_that_can_be_said() -> None:
+    page = (ROOT / "docs/selection.md").read_text()
+    assert [name for name in (*QUANTITIES, *TEXTS, "elements", "split", *CALLS) if f"`{name}" not in page] == []
+    for text in re.findall(r"""(?:where|keep): ?"([^"]+)"|where="([^"]+)"|--where '([^']+)'""", page):
+        parse(next(filter(None, text)))
 
 
 def test_many_alternatives_are_no_depth() -> None:
