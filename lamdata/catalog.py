@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from .augment import Augmentation
 from .errors import ConfigError, ConfigErrors
 from .fields import Held, Name, SplitName, check_atoms, check_keys, check_unit, known_task
-from .keep import KeepSpec
+from .keep import Keep
 from .located import Places, Spec, did_you_mean, read_yaml, spot_of, validate
 from .theory import Theory
 from .units import ENERGY, FORCE, LENGTH, STRESS
@@ -190,6 +190,8 @@ class Card(Spec):
     """Raw files; none for a dataset that can only be described."""
     checks: CheckSpec = CheckSpec()
     """What a frame must satisfy."""
+    keep: Keep | None = None
+    """Which frames that pass the checks are stored: a filter, or an expression; the others are in `rejected.jsonl` as "not kept"."""
     split: SplitSpec = SplitSpec(test=0.1)
     """What is held out."""
     isolated_atoms: Annotated[dict[str, float], AfterValidator(check_atoms)] = {}
@@ -201,7 +203,13 @@ class Card(Spec):
     notes: list[str] = []
     """Anything else, facts only."""
 
-    later = ("isolated_atoms", "allow_theory")
+    later = ("isolated_atoms", "allow_theory", "keep")
+
+    @model_validator(mode="after")
+    def _keeps_by_what_is_known(self) -> Card:
+        if self.keep is not None and "references" in self.keep.columns:
+            raise ValueError("`keep` of a card knows no `energy_above_references`, which are fitted to what it keeps: say it in a mixture")
+        return self
 
 
 TaskName = Annotated[str, AfterValidator(known_task)]
@@ -227,8 +235,8 @@ class TaskSpec(Spec):
     """Reference energies: fitted to the training frames, or those of the dataset's isolated atoms."""
     view: Name | None = None
     """Only the frames that `lamdata select` gave this name in the store."""
-    keep: KeepSpec | None = None
-    """Only frames that pass a filter, of those of the view where there is one."""
+    keep: Keep | None = None
+    """Only frames that pass a filter, or of which an expression is true, of those of the view where there is one."""
     store: str | None = None
     """Another store that holds the dataset, relative to this file; by default that of the training."""
 

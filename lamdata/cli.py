@@ -22,6 +22,10 @@ StoreUrl = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
 Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Only frames of this split.")]
 Elements = Annotated[str | None, typer.Option(help="Only frames made of these elements, as Li,O.")]
 Natoms = Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")]
+Where = Annotated[
+    str | None,
+    typer.Option(metavar="EXPRESSION", help="Only frames of which this is true, as 'natoms <= 64 and has(Li)' (docs/selection.md)."),
+]
 MaxForce = Annotated[float | None, typer.Option(min=0, help="Only frames whose forces are known and none larger, eV/Å.")]
 
 
@@ -231,6 +235,7 @@ def select(
     elements: Elements = None,
     natoms: Natoms = None,
     max_force: MaxForce = None,
+    where: Where = None,
     from_list: Annotated[
         Path | None, typer.Option(help="Only what a file lists, a line each: file#index of a frame, a file, a group.")
     ] = None,
@@ -251,7 +256,8 @@ def select(
     worth = None if by is None or count is None else Worth(table=by, count=count, seed=seed)
     listed = None if from_list is None else read_list(from_list)
     wanted = elements.split(",") if elements else None
-    view = run(store, dataset, name=name, split=split, elements=wanted, natoms=natoms, max_force=max_force, listed=listed, worth=worth)
+    filters: dict[str, Any] = {"split": split, "elements": wanted, "natoms": natoms, "max_force": max_force, "where": where}
+    view = run(store, dataset, name=name, listed=listed, worth=worth, **filters)
     if json:
         print_json({"store": store, "view": name, **view.to_index()})
     else:
@@ -283,6 +289,7 @@ def export(
     elements: Elements = None,
     natoms: Natoms = None,
     max_force: MaxForce = None,
+    where: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -290,7 +297,8 @@ def export(
     from .exporting import export as run
 
     wanted = elements.split(",") if elements else None
-    report = run(store, dataset, output, format=format_, split=split, elements=wanted, natoms=natoms, max_force=max_force, quiet=quiet)
+    chosen: dict[str, Any] = {"split": split, "elements": wanted, "natoms": natoms, "max_force": max_force, "where": where}
+    report = run(store, dataset, output, format=format_, quiet=quiet, **chosen)
     print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
 
 

@@ -1,15 +1,18 @@
-"""Which frames of a dataset a mixture uses: a filter, as a key of its file."""
+"""Which frames of a dataset are used, as a key of its card or of a mixture: an expression, or short forms of common ones."""
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any
 
-from .elements import SYMBOLS
+from pydantic import BeforeValidator, Field, model_validator
+
+from .elements import NUMBERS, SYMBOLS
 from .located import Spec
+from .where import Condition, columns_of, condition_of
 
 
 class KeepSpec(Spec):
-    """Which frames of a dataset are used; what is left out keeps all. The same filters as of `lamdata select` and `open_dataset`."""
+    """Which frames are used; what is left out keeps all. A text instead of keys is `where` alone. The same as in `lamdata select` and `open_dataset`."""
 
     elements: list[str] | None = None
     """Frames made of nothing but these elements."""
@@ -17,6 +20,10 @@ class KeepSpec(Spec):
     """Frames of these numbers of atoms, smallest and largest."""
     max_force: float | None = Field(default=None, ge=0)
     """Frames whose forces are known and none larger, eV/Å."""
+    where: str | None = None
+    """Frames of which this expression is true, as `n(O) / natoms > 0.5 and charge == 0`."""
+
+    later = ("where",)
 
     @model_validator(mode="after")
     def _possible(self) -> KeepSpec:
@@ -24,7 +31,20 @@ class KeepSpec(Spec):
             raise ValueError(f"{wrong[0]!r} is no element")
         if self.natoms is not None and not 1 <= self.natoms[0] <= self.natoms[1]:
             raise ValueError(f"natoms is {list(self.natoms)}: give the smallest and the largest number")
+        if "split" in self.columns:
+            raise ValueError("the split of a frame is no matter of `keep`: each split is filtered by itself")
         return self
+
+    @property
+    def condition(self) -> Condition | None:
+        """All of it as one; `None` where it keeps all."""
+        elements = None if self.elements is None else [NUMBERS[symbol] for symbol in self.elements]
+        return condition_of(elements=elements, natoms=self.natoms, max_force=self.max_force, where=self.where)
+
+    @property
+    def columns(self) -> set[str]:
+        """What must be known of frames for it, as `lamdata.where.columns_of` names it."""
+        return set() if (condition := self.condition) is None else columns_of(condition)
 
     @property
     def words(self) -> str:
@@ -32,4 +52,12 @@ class KeepSpec(Spec):
         elements = f"elements {' '.join(self.elements)}" if self.elements else None
         natoms = f"natoms {self.natoms[0]}-{self.natoms[1]}" if self.natoms else None
         force = None if self.max_force is None else f"forces up to {self.max_force:g}"
-        return ", ".join(filter(None, (elements, natoms, force)))
+        return ", ".join(filter(None, (elements, natoms, force, self.where)))
+
+
+def _from_text(said: Any) -> Any:
+    return {"where": said} if isinstance(said, str) else said
+
+
+Keep = Annotated[KeepSpec, BeforeValidator(_from_text, json_schema_input_type=KeepSpec | str)]
+"""A filter, or the text of its expression."""

@@ -1,8 +1,7 @@
-"""Statistics: frames -> counts, moments and reference energies; accumulators that merge exactly in any grouping of ordered parts.
+"""Statistics: frames -> counts and moments; accumulators that merge exactly in any grouping of ordered parts.
 
 Everything a trainer needs before step one is gathered while frames pass through ingest, so that no run ever starts with a pass
-over the data. Energies are summed per composition: within one, all frames have the same number of atoms of each element, so the
-least-squares reference energies and the energy left after them follow exactly from a few numbers for each composition.
+over the data. What reference energies need is gathered beside it (`energies.py`).
 """
 
 from __future__ import annotations
@@ -74,7 +73,6 @@ class Statistics:
     element_atoms: dict[str, int] = field(default_factory=dict)
     element_frames: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)  # frames that carry energy, forces, virial
-    energies: dict[str, Moments] = field(default_factory=dict)  # composition -> total energies in eV
     force: Moments = field(default_factory=Moments)  # force components, eV/Å
     virial: Moments = field(default_factory=Moments)  # virial components per atom, eV
     shortest: Moments = field(default_factory=Moments)  # Å
@@ -88,18 +86,11 @@ class Statistics:
         self.atoms += int(natoms.sum())
         self.smallest = min(self.smallest or int(natoms.min()), int(natoms.min()))
         self.largest = max(self.largest, int(natoms.max()))
-        elements, kinds, kind = compositions_of(frames)
-        of_kind = np.bincount(kind)  # frames of each composition
-        _add_counts(self.element_atoms, dict(zip(elements, (of_kind @ kinds).tolist())))
-        _add_counts(self.element_frames, dict(zip(elements, (of_kind @ (kinds > 0)).tolist())))
+        elements, counts = counts_of(frames)
+        _add_counts(self.element_atoms, dict(zip(elements, counts.sum(axis=0).tolist())))
+        _add_counts(self.element_frames, dict(zip(elements, (counts > 0).sum(axis=0).tolist())))
         has = {"energy": frames.has_energy, "forces": frames.has_forces, "virial": frames.has_virial}
         _add_counts(self.labels, {name: count for name, flags in has.items() if (count := int(flags.sum()))})
-        with_energy = np.flatnonzero(frames.has_energy)
-        with_energy = with_energy[np.argsort(kind[with_energy], kind="stable")]
-        ends = np.flatnonzero(np.diff(kind[with_energy], append=-1)) + 1
-        for rows in np.split(with_energy, ends[:-1]) if len(ends) else ():
-            formula = formula_of({e: n for e, n in zip(elements, kinds[kind[rows[0]]].tolist()) if n})
-            self.energies.setdefault(formula, Moments()).add(frames.energy[rows])
         self.force.add(frames.forces if frames.has_forces.all() else frames.forces[np.repeat(frames.has_forces, natoms)])
         self.virial.add((frames.virial / natoms[:, None, None])[frames.has_virial])
         self.shortest.add(shortest[np.isfinite(shortest)])
@@ -112,8 +103,6 @@ class Statistics:
         self.largest = max(self.largest, other.largest)
         for name in ("element_atoms", "element_frames", "labels"):
             _add_counts(getattr(self, name), getattr(other, name))
-        for formula, moments in other.energies.items():
-            self.energies.setdefault(formula, Moments()).merge(moments)
         for name in ("force", "virial", "shortest"):
             getattr(self, name).merge(getattr(other, name))
 
@@ -132,7 +121,6 @@ class Statistics:
             "element_atoms": dict(sorted(self.element_atoms.items())),
             "element_frames": dict(sorted(self.element_frames.items())),
             "labels": dict(sorted(self.labels.items())),
-            "energies": {formula: self.energies[formula].to_json() for formula in sorted(self.energies)},
             "force": self.force.to_json(),
             "virial": self.virial.to_json(),
             "shortest": self.shortest.to_json(),
@@ -149,7 +137,6 @@ class Statistics:
             element_atoms=dict(data["element_atoms"]),
             element_frames=dict(data["element_frames"]),
             labels=dict(data["labels"]),
-            energies={formula: Moments.from_json(moments) for formula, moments in data["energies"].items()},
             force=Moments.from_json(data["force"]),
             virial=Moments.from_json(data["virial"]),
             shortest=Moments.from_json(data["shortest"]),
@@ -162,59 +149,6 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
     for part in parts:
         total.merge(part)
     return total
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class References:
-    """Energies of free atoms as far as the data tell them: E = sum_Z n_Z e_Z + what is left."""
-
-    energies: dict[str, float]  # element -> eV; least squares of least norm, so 0 for an element that is not there
-    std_before: float  # eV/atom, spread of energy per atom
-    std_after: float  # eV/atom, spread of (E - sum n e) per atom
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {"energies": self.energies, "std_before": self.std_before, "std_after": self.std_after}
-
-
-def fit_references(statistics: Statistics, *, rcond: float | None = None) -> References | None:
-    """Fit element energies to the total energies by least squares; `None` where there is no energy.
-
-    The solution of minimal norm, as DeePMD-kit's `compute_stats_from_redu`; from one row a composition, weighted by its count. `rcond` is
-    the smallest singular value that is kept, relative to the largest; None is machine precision.
-    """
-    if not statistics.energies:
-        return None
-    elements = statistics.elements
-    counts, moments = _compositions_of(statistics, elements)
-    root, mean = np.sqrt([m.count for m in moments]), np.array([m.mean for m in moments])
-    solution = np.linalg.lstsq(counts * root[:, None], mean * root, rcond=rcond)[0]
-    return _references(dict(zip(elements, map(float, solution))), counts, moments)
-
-
-def references_of_atoms(statistics: Statistics, energies: Mapping[str, float]) -> References | None:
-    """Take the energies of isolated atoms (element -> eV), which must hold every element; `None` where there is no energy."""
-    if not statistics.energies:
-        return None
-    elements = statistics.elements
-    return _references({symbol: energies[symbol] for symbol in elements}, *_compositions_of(statistics, elements))
-
-
-def _compositions_of(statistics: Statistics, elements: Sequence[str]) -> tuple[F64, list[Moments]]:
-    """(C, elements) atoms of each composition, and the moments of its energies."""
-    column = {symbol: i for i, symbol in enumerate(elements)}
-    formulas = sorted(statistics.energies)
-    counts = np.zeros((len(formulas), len(elements)))
-    for row, formula in enumerate(formulas):
-        for symbol, number in parse_formula(formula).items():
-            counts[row, column[symbol]] = number
-    return counts, [statistics.energies[formula] for formula in formulas]
-
-
-def _references(energies: dict[str, float], counts: F64, moments: list[Moments]) -> References:
-    mean, atoms = np.array([m.mean for m in moments]), counts.sum(axis=1)
-    left = mean - counts @ np.array(list(energies.values()))
-    return References(energies=energies, std_before=_spread(moments, mean / atoms, atoms), std_after=_spread(moments, left / atoms, atoms))
 
 
 def robust_residuals(cells: Sequence[tuple[Mapping[str, int], int, float]]) -> F64:
@@ -248,26 +182,23 @@ def weighted_median(values: F64, weights: F64) -> float:
     return float(values[order[np.searchsorted(ends, ends[-1] / 2)]])
 
 
-def _spread(moments: list[Moments], centre: np.ndarray, atoms: np.ndarray) -> float:
-    """Standard deviation of an energy per atom from its mean in each composition and the spread inside it."""
-    count = np.array([m.count for m in moments], np.float64)
-    inside = np.array([m.squares for m in moments]) / atoms**2
-    mean = (count * centre).sum() / count.sum()
-    return float(np.sqrt((inside + count * (centre - mean) ** 2).sum() / count.sum()))
-
-
 def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
     for key, value in more.items():
         into[key] = into.get(key, 0) + value
 
 
-def compositions_of(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Elements present, the compositions (K, elements) in atoms, and which of them each frame has (F,)."""
+def counts_of(frames: Frames) -> tuple[list[str], np.ndarray]:
+    """Elements present, and how many atoms of each a frame has (F, elements)."""
     present, column = np.unique(frames.numbers, return_inverse=True)
     places = np.repeat(np.arange(len(frames)), frames.natoms) * len(present) + column
-    counts = np.bincount(places, minlength=len(frames) * len(present)).reshape(len(frames), -1)
+    return [SYMBOLS[z] for z in present], np.bincount(places, minlength=len(frames) * len(present)).reshape(len(frames), -1)
+
+
+def compositions_of(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Elements present, the compositions (K, elements) in atoms, and which of them each frame has (F,)."""
+    elements, counts = counts_of(frames)
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
-    return [SYMBOLS[z] for z in present], kinds, kind.ravel()
+    return elements, kinds, kind.ravel()
 
 
 def formula_of(counts: dict[str, int]) -> str:

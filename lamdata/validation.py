@@ -74,10 +74,8 @@ def _of_views(opened: Store) -> Iterator[Damage]:
 def repair(report: ValidationReport, catalog: Path, *, workers: int = 1, quiet: bool = False) -> ValidationReport:
     """Write what is damaged again, from the raw files of the cards in `catalog`, and look once more."""
     cards, store, repaired = open_catalog(catalog), report.store, []
-    segments = {found.dataset: found.segment for found in report.findings if found.segment != FOLDER}  # a view is chosen again
-    for dataset, segment in segments.items():
+    for dataset in dict.fromkeys(found.dataset for found in report.findings if found.segment != FOLDER):  # a view is chosen again
         damaged = [found for found in report.findings if found.dataset == dataset]
         card = cards.card(dataset)
-        paths = ingestion.repair(card, store, base=cards.files[dataset].parent, damaged=damaged, workers=workers, quiet=quiet)
-        repaired += [f"{segment}/{path}" for path in paths]
+        repaired += ingestion.repair(card, store, base=cards.files[dataset].parent, damaged=damaged, workers=workers, quiet=quiet)
     return replace(validate(store, quiet=quiet), repaired=tuple(repaired))

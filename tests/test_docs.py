@@ -101,6 +101,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "api",
         "plan",
         "data-out",
+        "selection",
         "predict",
         "coverage",
         "fine-tune",

@@ -78,11 +78,11 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         errors units elements counter
         located progress command notebook
         frame
-        frames theory images fields
+        frames theory images fields where
         distances worth
         augment places keep
         catalog
-        sources checks statistics
+        sources checks statistics energies
         energy_work plausibility reading
         store
         stream

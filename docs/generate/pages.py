@@ -24,6 +24,7 @@ PAGES_OF = {  # files of the repository and the pages that hold what they say
     "docs/benchmarks.md": "benchmarks.md",
     "docs/predict.md": "predict.md",
     "docs/data-out.md": "data-out.md",
+    "docs/selection.md": "selection.md",
     "docs/parity.png": "parity.png",
     "tests/parity/README.md": "parity.md",
     "CONTRIBUTING.md": "contributing.md",

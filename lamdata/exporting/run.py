@@ -57,6 +57,7 @@ def export(
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
     max_force: float | None = None,
+    where: str | None = None,
     quiet: bool = False,
 ) -> ExportReport:
     """Write the frames of a dataset, or of a named view, that pass a filter to `path`, in a format that its ending names where none is given.
@@ -66,7 +67,7 @@ def export(
     chosen, target = _chosen(format, str(path)), Path(path)
     if target.exists():
         raise ConfigError("is there already", where=str(target), hint="choose another path, or remove it")
-    view = open_dataset(store, dataset, split=split, elements=elements, natoms=natoms, max_force=max_force)
+    view = open_dataset(store, dataset, split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
     if not len(view):
         raise DataError(f"no frame of {dataset} passes the filter", where=store)
     aside = target.with_name(f".{target.name}.part")

@@ -16,6 +16,7 @@ from ..errors import ConfigError, DataError
 from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..plausibility import Plausibility
+from .kept import NOT_KEPT
 
 SAME = 1e-4  # eV, between two statements of the energy of one free atom
 CARD = "card"  # who says so, where no file does
@@ -113,7 +114,7 @@ def isolated_atoms_of(card: Card, parts: Iterable[IsolatedAtoms]) -> IsolatedAto
 
 def check_refusals(card: Card, ledger: Iterable[str], *, kept: int) -> None:
     """Refuse a dataset of whose frames a larger share is refused than its card allows, showing the first rows of the ledger."""
-    rows = [row for line in ledger if (row := json.loads(line))["reason"] != UNREADABLE]
+    rows = [row for line in ledger if (row := json.loads(line))["reason"] not in (UNREADABLE, NOT_KEPT)]
     allowed = card.checks.max_refused
     if len(rows) <= allowed * (len(rows) + kept) + 1e-9:
         return

@@ -16,6 +16,7 @@ from ..frame import Frame, Rejection
 from ..frames import Parsed
 from ..sources import Reader, SourceFile, guess_format, read_items, read_theory, reader
 from .findings import UNREADABLE, add_atoms, as_isolated_atom
+from .kept import not_kept
 from .splits import Splitter, mark_split
 from .staging import Piece, PieceWriter
 
@@ -164,6 +165,8 @@ def _store(parsed: Parsed | None, unread: list[tuple[int, Rejection]], part: Par
     if parsed is not None and any(parsed.isolated):
         parsed, unread = _set_atoms_apart(parsed, unread, piece)
     refused, shortest = check(parsed, part.card.checks) if parsed is not None else ({}, np.empty(0))
+    if parsed is not None:
+        refused = not_kept(parsed, part.card.keep, shortest=shortest) | refused
     ledger = [rejection for _, rejection in sorted([*unread, *refused.items()], key=lambda row: row[0])]
     for rejection in ledger:
         piece.reject(rejection)

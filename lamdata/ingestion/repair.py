@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..catalog import Card
+from ..energies import Energies
 from ..errors import DataError, StoreError
 from ..places import Place, open_place
 from ..store.commits import DatasetEntry, read_index
+from ..store.energies import FOLDER, object_of
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage
 from .run import Crew, attributes_of, facts_of, fill_shards, hash_files, parse_files, plan_shards, segment_name, source_files, staged
@@ -28,7 +30,7 @@ def repair(
     staging: Path | None = None,
     quiet: bool = False,
 ) -> list[str]:
-    """Write the damaged objects of a dataset again, and return their paths below its segment.
+    """Write the damaged objects of a dataset again, and return their paths below the store.
 
     Shards are filled from the raw files as when they were first written; only those that are damaged, unless the manifest or
     metadata are. Nothing is replaced before its new bytes have the hash that was committed.
@@ -42,7 +44,12 @@ def repair(
     segment = _segment_of(committed, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)
-        _, survey = facts_of(card, pieces, hashes)
+        _, energies, survey = facts_of(card, pieces, hashes)
+        lost = {f"{FOLDER}/{found.object}" for found in damaged if found.segment == FOLDER}
+        damaged = [found for found in damaged if found.segment != FOLDER]
+        again = _write_energies(store, lost, energies.values())
+        if not damaged:
+            return again
         plan, order = plan_shards(pieces, survey, segment.path, segment.plan.profile)
         scratch = str(folder / "again")
         shards = {found.shard for found in damaged if found.shard is not None}
@@ -50,7 +57,7 @@ def repair(
         fill_shards(scratch, plan, pieces, order, set(range(plan.shards)) if everything else shards, crew)
         if everything:
             seal_segment(scratch, plan, path=segment.path, attributes=attributes_of(card))
-        return _replace(scratch, store, segment, None if everything else {found.object for found in damaged})
+        return again + _replace(scratch, store, segment, None if everything else {found.object for found in damaged})
 
 
 def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], splitter: Splitter, *, where: str) -> SegmentEntry:
@@ -61,6 +68,16 @@ def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], spl
     changed = sorted(name for name, digest in committed.meta.get("sources", {}).items() if hashes.get(name) != digest)
     what = f"source files changed or are gone: {', '.join(changed[:5])}" if changed else "it was ingested with another card"
     raise DataError(f"cannot repair {card.dataset}: {what}", where=where, hint="ingest it again")
+
+
+def _write_energies(store: str, lost: set[str], energies: Iterable[Energies]) -> list[str]:
+    """Put energies in their places whose names are those of what was lost."""
+    place, objects = open_place(store), dict(map(object_of, energies))
+    for path in sorted(lost):
+        if path not in objects:
+            raise DataError("does not come out as it was committed", where=f"{place.url}/{path}", hint="ingest it again")
+        place.write(path, objects[path])
+    return sorted(lost)
 
 
 def _replace(scratch: str, store: str, segment: SegmentEntry, objects: set[str] | None) -> list[str]:
@@ -76,7 +93,7 @@ def _replace(scratch: str, store: str, segment: SegmentEntry, objects: set[str] 
             raise DataError("does not come out as it was committed", where=f"{target.url}/{path}", hint="ingest it again")
     for path in sorted(objects):
         target.write(path, source.read(path))
-    return sorted(objects)
+    return [f"{segment.path}/{path}" for path in sorted(objects)]
 
 
 def _is(place: Place, path: str, expected: str) -> bool:

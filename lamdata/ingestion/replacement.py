@@ -13,7 +13,7 @@ from ..places import open_place
 from ..statistics import Statistics
 from ..store.commits import DatasetEntry, read_index
 
-SEGMENT = re.compile(r"[0-9a-f]{16}")
+OURS = re.compile(r"[0-9a-f]{16}(\.json)?")  # a segment, or an object of energies or of a view
 SHOWN = 3  # files that are named
 
 
@@ -32,7 +32,7 @@ def refuse_foreign_folder(store: str) -> None:
 
 
 def _is_of_a_store(names: list[str]) -> bool:
-    return bool(names) and all(SEGMENT.fullmatch(name) for name in names)
+    return bool(names) and all(OURS.fullmatch(name) for name in names)
 
 
 def refuse_to_replace(card: Card, store: str, segment: str, hashes: Mapping[str, str], profile: str) -> None:
@@ -75,7 +75,7 @@ def differences(card: Card, entry: DatasetEntry, hashes: Mapping[str, str], prof
     profiles = sorted({part.plan.profile for part in entry.segments})
     if profiles != [profile]:
         yield f"profile: {', '.join(profiles)} there, {profile} here"
-    for name in ("split", "checks", "sources"):
+    for name in ("split", "checks", "keep", "sources"):
         if getattr(there, name) != getattr(card, name):
             yield f"`{name}` of the card"
 

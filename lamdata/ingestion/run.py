@@ -22,13 +22,15 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ..catalog import Card, SourceSpec
+from ..energies import Energies, fit_references, merge_energies
 from ..errors import ConfigError, DataError, LamError
 from ..places import open_place
 from ..places.local import explained
 from ..progress import track
 from ..sources import SourceFile, expand
-from ..statistics import Statistics, fit_references, merge
+from ..statistics import Statistics, merge
 from ..store.commits import commit, read_index
+from ..store.energies import write_energies
 from ..store.layout import SPLITS, SegmentPlan
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
@@ -136,14 +138,14 @@ def complete(
 ) -> IngestReport:
     """Pass 2: what the card asks of all frames together, then the segment, and the commit that makes it visible."""
     check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
-    meta, survey = facts_of(card, pieces, hashes)
+    meta, energies, survey = facts_of(card, pieces, hashes)
     check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
     check_refusals(card, _ledger(pieces), kept=survey.frames)
     check_plausible(card, meta.get("implausible", []))
     groups = check_splits(card, splitter, pieces)
     plan, order = plan_shards(pieces, survey, segment, profile, shuffled=shuffled)
     fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
-    return _publish(store, card, segment, plan, pieces, meta, groups)
+    return _publish(store, card, segment, plan, pieces, meta, energies, groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,7 @@ def staged(store: str, segment: str, staging: Path | None) -> Iterator[Path]:
 
 def segment_name(card: Card, hashes: Mapping[str, str], profile: str, splitter: Splitter) -> str:
     """Equal for equal input, so that a rerun finds its own work and a changed input never meets it."""
-    decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "split"})
+    decides = card.model_dump(mode="json", include={"dataset", "theory", "sources", "checks", "keep", "split"})
     for name in ("max_refused", "implausible"):  # they decide whether there is a segment, not what is in it
         decides["checks"].pop(name, None)
     decides |= {"lists": dict(splitter.digests)} if splitter.digests else {}
@@ -238,8 +240,8 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> tuple[dict[str, Any], Survey]:
-    """What the store says of a dataset, and what the writing of its segment must know."""
+def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Energies], Survey]:
+    """What the store says of a dataset, with the energies of each split apart, and what the writing of its segment must know."""
     facts = [piece.facts() for piece in pieces]
     rejected = Counter(json.loads(line)["reason"] for line in _ledger(pieces))
     surveys = [fact.survey for fact in facts if fact.survey is not None]
@@ -251,7 +253,8 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> 
     for other in surveys[1:]:
         survey = survey.merge(other)
     statistics = {side: merge(fact.statistics[side] for fact in facts) for side in SPLITS}
-    references = fit_references(statistics["train"])
+    energies = {side: merge_energies(fact.energies[side] for fact in facts) for side in SPLITS}
+    references = fit_references(energies["train"])
     meta: dict[str, Any] = {
         "card": card.model_dump(mode="json"),
         "sources": dict(hashes),
@@ -264,7 +267,7 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> 
         "implausible": implausible_in(fact.plausibility for fact in facts),
         "isolated_atoms": isolated_atoms_of(card, (fact.isolated for fact in facts)),
     }
-    return meta | {name: value for name, value in said.items() if value}, survey
+    return meta | {name: value for name, value in said.items() if value}, {side: energies[side] for side in meta["statistics"]}, survey
 
 
 def _ledger(pieces: Sequence[Piece]) -> Iterator[str]:
@@ -313,12 +316,20 @@ def _write(task: _Shard) -> int:
 
 
 def _publish(
-    store: str, card: Card, segment: str, plan: SegmentPlan, pieces: Sequence[Piece], meta: dict[str, Any], groups: dict[str, int]
+    store: str,
+    card: Card,
+    segment: str,
+    plan: SegmentPlan,
+    pieces: Sequence[Piece],
+    meta: dict[str, Any],
+    energies: Mapping[str, Energies],
+    groups: dict[str, int],
 ) -> IngestReport:
-    """Write the ledger, seal the segment, make it visible."""
+    """Write the ledger and the energies, seal the segment, make it visible."""
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
     entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
+    meta |= {"energies": write_energies(open_place(store), energies)}
     replaced = replaced_by(store, card.dataset, segment)
     commit(store, card.dataset, [entry], meta)
     return dataclasses.replace(_report(store, card.dataset, segment, meta, new=True, groups=groups), replaced=replaced)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..energies import Energies
 from ..frame import Rejection
 from ..frames import Frames, Parsed
 from ..plausibility import Plausibility
@@ -73,6 +74,7 @@ class PieceFacts:
     """What is known of the frames of a piece beside the frames themselves."""
 
     statistics: dict[str, Statistics] = field(default_factory=lambda: {side: Statistics() for side in SPLITS})
+    energies: dict[str, Energies] = field(default_factory=lambda: {side: Energies() for side in SPLITS})
     survey: Survey | None = None
     plausibility: Plausibility = field(default_factory=Plausibility)
     left_out: LeftOut = field(default_factory=dict)
@@ -85,6 +87,7 @@ class PieceFacts:
         """As plain data."""
         return {
             "statistics": {side: statistics.to_json() for side, statistics in self.statistics.items()},
+            "energies": {side: energies.to_json() for side, energies in self.energies.items()},
             "survey": None if self.survey is None else self.survey.to_json(),
             "plausibility": self.plausibility.to_json(),
             "left_out": self.left_out,
@@ -99,6 +102,7 @@ class PieceFacts:
         """Back from `to_json`."""
         return PieceFacts(
             statistics={side: Statistics.from_json(part) for side, part in data["statistics"].items()},
+            energies={side: Energies.from_json(part) for side, part in data["energies"].items()},
             survey=None if data["survey"] is None else Survey.from_json(data["survey"]),
             plausibility=Plausibility.from_json(data["plausibility"]),
             left_out=data["left_out"],
@@ -132,7 +136,9 @@ class PieceWriter:
         for number, side in enumerate(SPLITS):
             rows = np.flatnonzero(sides == number)
             if len(rows):
-                self.facts.statistics[side].add(frames if len(rows) == len(frames) else frames.take(rows), shortest=shortest[rows])
+                some = frames if len(rows) == len(frames) else frames.take(rows)
+                self.facts.statistics[side].add(some, shortest=shortest[rows])
+                self.facts.energies[side].add(some)
         survey = Survey.of(frames, parsed.groups, parsed.origins)
         self.facts.survey = survey if self.facts.survey is None else self.facts.survey.merge(survey)
         for group, side, by_hash in zip(parsed.groups, sides.tolist(), dealt.tolist()):

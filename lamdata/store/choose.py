@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..energies import fit_references
 from ..errors import ConfigError, DataError
 from ..fields import NAME
 from ..places import open_place
-from ..statistics import fit_references
 from ..worth import read_scored, worth_labelling
 from .commits import commit_view
 from .dataset import Dataset
@@ -35,6 +35,7 @@ def select(
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
     max_force: float | None = None,
+    where: str | None = None,
     listed: Sequence[str] | None = None,
     worth: Worth | None = None,
 ) -> NamedView:
@@ -47,7 +48,7 @@ def select(
     if not re.fullmatch(NAME, name):
         raise ConfigError(f"{name!r} is no name", where="--name", hint="letters, digits, and ._+()- after the first of them")
     opened = open_store(store_url)
-    found = opened.open(dataset, split=split, elements=elements, natoms=natoms, max_force=max_force)
+    found = opened.open(dataset, split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
     whole = found.whole
     kept = np.zeros(len(whole), bool)
     kept[found.rows] = True
@@ -121,8 +122,10 @@ def _listed(frames: Dataset, listed: Sequence[str], *, where: str) -> NDArray[np
 def _facts(frames: Dataset) -> Mapping[str, Any]:
     """What is measured of frames at ingest, of those of a view."""
     sides = {side: frames.select(split=side).measure() for side in SPLITS}
-    references = fit_references(sides["train"])
+    references = fit_references(sides["train"][1])
+    kept = {side: parts for side, parts in sides.items() if parts[0].frames or side != "test"}
     return {
-        "statistics": {side: part.to_json() for side, part in sides.items() if part.frames or side != "test"},
+        "statistics": {side: statistics.to_json() for side, (statistics, _) in kept.items()},
         "references": None if references is None else references.to_json(),
+        "energies": {side: energies.to_json() for side, (_, energies) in kept.items()},
     }

@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, StoreError
 from ..places import Place, open_place
+from .energies import named_energies
 from .metadata import group_document
 from .shard import MANIFEST, SegmentEntry
 
-FORMAT, VERSION = "lamdata", 2
+FORMAT, VERSION, OLDEST = "lamdata", 3, 2  # version 2 has energies by composition inside the commit
 KEPT = 8  # commits left for readers that listed before newer ones came
 ATTEMPTS = 50
 HINT = "commits/latest"  # for places that cannot list, such as plain http; listing decides where it works
@@ -77,9 +78,11 @@ class Index:
             found, version = body["format"], int(body["version"])
         except (ValueError, KeyError, TypeError) as err:
             raise StoreError("this is not a commit of a lamdata store", where=where) from err
-        if found == FORMAT and version < VERSION:
+        if found == FORMAT and version < OLDEST:
             raise StoreError(
-                f"format {found} version {version}, this program reads version {VERSION}", where=where, hint="ingest into a new store"
+                f"format {found} version {version}, this program reads version {OLDEST} and later",
+                where=where,
+                hint="ingest into a new store",
             )
         if found != FORMAT or version > VERSION:
             raise StoreError(
@@ -125,6 +128,9 @@ def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta:
     for segment in segments:
         if place.size(f"{segment.path}/{MANIFEST}") is None:
             raise StoreError("is not there, or not sealed", where=f"{place.url}/{segment.path}", hint="run the command again")
+    for path in named_energies(meta):
+        if place.size(path) is None:
+            raise StoreError("is not there", where=f"{place.url}/{path}", hint="run the command again")
 
     def change(old: Mapping[str, Any] | None) -> Mapping[str, Any]:
         kept = [] if old is None or not append else old["segments"]
@@ -163,12 +169,13 @@ def remove(store_url: str, name: str) -> int:
 
 
 def named_paths(place: Place, numbers: Iterable[int]) -> set[str]:
-    """Paths of all segments and views that some commits name; a commit that is pruned meanwhile names none."""
+    """Paths of all segments, energies and views that some commits name; a commit that is pruned meanwhile names none."""
     found: set[str] = set()
     for number in numbers:
         with suppress(FileNotFoundError):
             index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
             found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
+            found |= {path for entry in index.datasets.values() for path in named_energies(entry["meta"])}
             found |= {entry["object"] for entry in index.views.values()}
     return found
 

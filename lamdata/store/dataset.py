@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..catalog import Card
+    from ..energies import Energies
     from ..statistics import Statistics
     from ..theory import Theory
 
@@ -77,17 +78,34 @@ class Dataset:
         from ..statistics import Statistics, merge
 
         if not self.filter.of_splits:
-            return self.measure()
+            return self._measured[0]
         sides = self.meta["statistics"].items()
         return merge(Statistics.from_json(part) for side, part in sides if self.filter.split in (None, side))
 
-    def measure(self) -> Statistics:
-        """Statistics of the frames of this view, all of which are read."""
+    @cached_property
+    def energies(self) -> Energies:
+        """What `lamdata.energies.fit_references` needs of the frames of this view, as measured at ingest, or now."""
+        from ..energies import merge_energies
+        from .energies import energies_in
+
+        if not self.filter.of_splits:
+            return self._measured[1]
+        sides = [side for side in self.meta["statistics"] if self.filter.split in (None, side)]
+        return merge_energies(energies_in(self._place, self.meta, side) for side in sides)
+
+    @cached_property
+    def _measured(self) -> tuple[Statistics, Energies]:
+        return self.measure()
+
+    def measure(self) -> tuple[Statistics, Energies]:
+        """What is known of the frames of this view, all of which are read."""
+        from ..energies import Energies
         from ..statistics import Statistics
 
-        found = Statistics()
+        found = Statistics(), Energies()
         for frames in self.batches(batch_frames=READ_AT_ONCE * FRAMES_PER_BLOCK):
-            found.add(frames, shortest=frames.shortest)
+            found[0].add(frames, shortest=frames.shortest)
+            found[1].add(frames)
         return found
 
     @property
@@ -129,11 +147,12 @@ class Dataset:
         elements: Sequence[int | str] | None = None,
         natoms: tuple[int, int] | None = None,
         max_force: float | None = None,
+        where: str | None = None,
     ) -> Dataset:
         """Return the frames of the whole dataset, or of the named view, that pass a filter, as `open_dataset` has it."""
         numbers = None if elements is None else frozenset(_atomic_number(x) for x in elements)
         sizes = None if natoms is None else (natoms[0], natoms[1])
-        wanted = Filter(split=split, elements=numbers, natoms=sizes, max_force=max_force)
+        wanted = Filter(split=split, elements=numbers, natoms=sizes, max_force=max_force, where=where)
         return Dataset(self._place, self.name, self._entry, wanted, view=self.view)
 
     @property
@@ -144,8 +163,10 @@ class Dataset:
     @cached_property
     def _selections(self) -> list[Selection]:
         kept = None if self.view is None else self.view.kept
+        fitted = (self.references or {}).get("energies")
+        references = None if fitted is None else {NUMBERS[symbol]: energy for symbol, energy in fitted.items()}
         return [
-            select(segment, self.filter, among=None if kept is None else kept[first : first + segment.entry.frames])
+            select(segment, self.filter, among=None if kept is None else kept[first : first + segment.entry.frames], references=references)
             for segment, first in zip(self.segments, self._first_index.tolist())
         ]
 

@@ -1,4 +1,4 @@
-"""Garbage: segments and views that no kept commit names -> gone, and how many bytes that frees.
+"""Garbage: segments, energies and views that no kept commit names -> gone, and how many bytes that frees.
 
 A segment that is being written has no name yet either. Three rules keep it: one with an object younger than `grace` stays, a writer
 makes what it finds finished young again, and names are read once more before a segment goes. A writer would have to stand still for
@@ -17,11 +17,11 @@ from typing import Any
 from ..errors import ConfigError, StoreError
 from ..notebook import size_of
 from ..places import Place, open_place
+from . import energies, views
 from .commits import KEPT, kept_commits, named_paths, prune, read_index
 from .layout import COLUMNS
 from .metadata import block_arrays
 from .shard import LEDGER, MANIFEST, RECEIPTS
-from .views import FOLDER, OBJECT
 
 GRACE = 24 * 3600.0  # s
 PARTS = {*COLUMNS, *block_arrays(1), "zarr.json", MANIFEST, RECEIPTS, LEDGER}  # of a segment, whole or begun
@@ -31,7 +31,7 @@ _bytes = partial(size_of, smallest="bytes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A folder of a segment, or the object of a view: its path below the store, what it takes, and when it was last written to."""
+    """A folder of a segment, or one object of energies or of a view: its path below the store, what it takes, and when it was last written to."""
 
     path: str
     size: int  # bytes
@@ -86,7 +86,7 @@ def gc(store_url: str, *, keep: int = KEPT, grace: float = GRACE, dry_run: bool 
     if not dry_run:
         prune(place, keep=keep)
     freed, young, held = [], [], []
-    for segment in (*_segments(place), *_views(place)):
+    for segment in (*_segments(place), *_objects(place)):
         if segment.path in newest:
             continue
         if segment.path in named:
@@ -110,10 +110,12 @@ def _segments(place: Place) -> Iterator[Segment]:
                     yield found
 
 
-def _views(place: Place) -> Iterator[Segment]:
-    for found in place.objects(FOLDER):
-        if OBJECT.fullmatch(found.path):
-            yield Segment(path=found.path, size=found.size, objects=1, modified=found.modified)
+def _objects(place: Place) -> Iterator[Segment]:
+    """What is one object."""
+    for kind in (energies, views):
+        for found in place.objects(kind.FOLDER):
+            if kind.OBJECT.fullmatch(found.path):
+                yield Segment(path=found.path, size=found.size, objects=1, modified=found.modified)
 
 
 def _look(place: Place, path: str) -> Segment | None:
@@ -125,11 +127,11 @@ def _look(place: Place, path: str) -> Segment | None:
 
 def _remove(place: Place, segment: Segment, *, grace: float) -> bool:
     """Delete a segment that is still nobody's: first what says that it, or a shard of it, is finished, then the rest."""
-    view = OBJECT.fullmatch(segment.path) is not None
-    again = next((found for found in _views(place) if found.path == segment.path), None) if view else _look(place, segment.path)
+    single = next((found for found in _objects(place) if found.path == segment.path), None)
+    again = single or _look(place, segment.path)
     if again is None or time.time() - again.modified < grace or segment.path in named_paths(place, kept_commits(place)):
         return False
-    parts = () if view else (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}")
+    parts = () if single else (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}")
     for path in (*parts, segment.path):
         place.remove(path)
     return True

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..where import BlockFacts, Condition, Possible, columns_of, condition_of, decide, parse, passing
 from .layout import SPLITS
 from .segment import Segment
+
+ROUNDED = 1 + 1e-12  # a bound that is itself computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Keep frames of one split, made of some elements only, with some numbers of atoms and forces up to some size; `None` keeps all."""
+    """An expression of frames (`lamdata.where`), and short forms of common ones, all of which a frame must pass; `None` keeps all."""
 
-    split: str | None = None
-    elements: frozenset[int] | None = None  # atomic numbers a frame may hold
-    natoms: tuple[int, int] | None = None  # smallest and largest number of atoms, both included
-    max_force: float | None = None  # eV/Å, of the largest force on an atom; a frame without forces does not pass
+    split: str | None = None  # split == ...
+    elements: frozenset[int] | None = None  # elements <= {...}, atomic numbers
+    natoms: tuple[int, int] | None = None  # ... <= natoms <= ...
+    max_force: float | None = None  # max_force <= ..., eV/Å; a frame without forces does not pass
+    where: str | None = None
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in SPLITS:
             raise ConfigError(f"unknown split {self.split!r}", hint=f"one of {', '.join(SPLITS)}")
         if self.max_force is not None and not self.max_force >= 0:
             raise ConfigError(f"the largest force is {self.max_force}", hint="give a number of eV/Å that is not negative")
+        if self.where is not None:
+            parse(self.where)
+
+    @property
+    def condition(self) -> Condition | None:
+        """All of it as one; `None` where it keeps all."""
+        return condition_of(split=self.split, elements=self.elements, natoms=self.natoms, max_force=self.max_force, where=self.where)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, equal for equal filters."""
         elements = None if self.elements is None else sorted(self.elements)
         found = {"split": self.split, "elements": elements, "natoms": None if self.natoms is None else list(self.natoms)}
-        return found | ({} if self.max_force is None else {"max_force": self.max_force})
+        later = {"max_force": self.max_force, "where": self.where}
+        return found | {name: value for name, value in later.items() if value is not None}
 
     @property
     def of_splits(self) -> bool:
         """Whether it asks for nothing but a split."""
-        return self.elements is None and self.natoms is None and self.max_force is None
+        return self.elements is None and self.natoms is None and self.max_force is None and self.where is None
 
     @property
     def trivial(self) -> bool:
@@ -55,23 +68,36 @@ class Selection:
     rows: Mapping[int, NDArray[np.int64]]  # block -> row in the block, only where not all its frames are selected
 
 
-def select(segment: Segment, wanted: Filter, *, among: NDArray[np.bool_] | None = None) -> Selection:
-    """Apply a filter to one segment: by block statistics where they decide, by the frames' own arrays elsewhere.
+def select(
+    segment: Segment, wanted: Filter, *, among: NDArray[np.bool_] | None = None, references: Mapping[int, float] | None = None
+) -> Selection:
+    """Apply a filter to one segment: by what is known of blocks where that decides, by the frames' own arrays elsewhere.
 
-    `among` (F,) are the frames of the segment that are there at all, where these are not all.
+    `among` (F,) are the frames of the segment that are there at all, where these are not all; `references` are energies in eV by atomic number.
     """
-    plan = segment.plan
+    plan, condition = segment.plan, wanted.condition
     sizes = np.full(plan.blocks, plan.block_frames, np.int64)
     sizes[-1] = plan.frames - plan.block_frames * (plan.blocks - 1)
-    if wanted.trivial and among is None:
+    if condition is None and among is None:
         return Selection(blocks=np.arange(plan.blocks), counts=sizes, rows={})
-    some, every = _decide(segment, sizes, wanted)
+    some, every = np.ones(plan.blocks, bool), np.ones(plan.blocks, bool)
+    known: dict[Condition, Possible] = {}
+    if condition is not None:
+        if references is None and "references" in columns_of(condition):
+            raise ConfigError(
+                "there are no reference energies here", where="energy_above_references", hint="its training frames have no energy"
+            )
+        known = decide(condition, _facts(segment))
+        some, every = known[condition].true, known[condition].true & ~known[condition].false & ~known[condition].unknown
     inside = sizes if among is None else np.add.reduceat(among, np.arange(plan.blocks) * plan.block_frames, dtype=np.int64)
-    some &= inside > 0
+    some = some & (inside > 0)
     rows = {}
     for block in np.flatnonzero(some & ~(every & (inside == sizes))).tolist():
         size, first = int(sizes[block]), block * plan.block_frames
-        keep = np.ones(size, bool) if every[block] else _passing(segment, block, size, wanted)
+        keep = np.ones(size, bool)
+        if condition is not None and not every[block]:
+            frames = _Block(segment, block, size, references or {})
+            keep = passing(condition, frames, known=partial(_only, known, block))
         if among is not None:
             keep &= among[first : first + size]
         rows[block] = np.flatnonzero(keep)
@@ -80,61 +106,60 @@ def select(segment: Segment, wanted: Filter, *, among: NDArray[np.bool_] | None 
     return Selection(blocks=blocks, counts=sizes[blocks], rows=rows)
 
 
-def _decide(segment: Segment, sizes: NDArray[np.int64], wanted: Filter) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which blocks may hold a frame that passes the filter, and which hold nothing else."""
-    some, every = np.ones(len(sizes), bool), np.full(len(sizes), wanted.max_force is None)
-    if wanted.split is None and wanted.natoms is None and wanted.elements is None:
-        return some, every
-    statistics = segment.statistics()
-    if wanted.split is not None:
-        inside = statistics.splits[:, SPLITS.index(wanted.split)]
-        some &= inside > 0
-        every &= inside == sizes
-    if wanted.natoms is not None:
-        low, high = wanted.natoms
-        some &= (statistics.largest >= low) & (statistics.smallest <= high)
-        every &= (statistics.smallest >= low) & (statistics.largest <= high)
-    if wanted.elements is not None:
-        allowed = np.zeros(statistics.elements.shape[1], bool)
-        allowed[list(wanted.elements)] = True
-        some &= (statistics.elements & allowed).any(axis=1)
-        every &= ~(statistics.elements & ~allowed).any(axis=1)
-    return some, every
+def _only(known: Mapping[Condition, Possible], block: int, node: Condition) -> bool | None:
+    return known[node].only(block) if node in known else None
 
 
-def _passing(segment: Segment, block: int, size: int, wanted: Filter) -> NDArray[np.bool_]:
-    """(F,) which frames of one block pass the filter."""
-    keep = np.ones(size, bool)
-    if wanted.split is not None:
-        keep &= _column(segment, "split", block, size) == SPLITS.index(wanted.split)
-    natoms = _column(segment, "natoms", block, size)
-    if wanted.natoms is not None:
-        keep &= (natoms >= wanted.natoms[0]) & (natoms <= wanted.natoms[1])
-    if wanted.elements is not None:
-        numbers = segment.read(["numbers"], [block])["numbers"][0]
-        foreign = ~np.isin(numbers[: natoms.sum()], list(wanted.elements))
-        keep &= ~np.logical_or.reduceat(foreign, np.cumsum(natoms) - natoms)
-    if wanted.max_force is not None:
-        largest = np.maximum.reduceat(_force_sizes(segment, block, int(natoms.sum())), np.cumsum(natoms) - natoms)
-        keep &= _column(segment, "has_forces", block, size).astype(bool) & (largest <= wanted.max_force)
-    return keep
+def _facts(segment: Segment) -> BlockFacts:
+    """What is known of the blocks of a segment: their statistics, and what its plan says of all."""
+    plan, statistics = segment.plan, segment.statistics()
+    constants = {name: float(value) for name, value in plan.constants.items()}
+    ranges: dict[str, tuple[float, float]] = {
+        name: (constants[name], constants[name]) for name in ("charge", "energy", "shortest") if name in constants
+    }
+    if "forces" in constants:
+        ranges["max_force"] = (0.0, math.sqrt(3) * abs(constants["forces"]) * ROUNDED)
+    if (lattice := plan.lattices.get("energy")) is not None:
+        low, high = lattice.to_values(np.array([lattice.least, lattice.largest])).tolist()
+        ranges["energy"] = (low, high)
+    if (lattice := plan.lattices.get("forces")) is not None:
+        ranges["max_force"] = (0.0, math.sqrt(3) * lattice.reach / lattice.scale * lattice.factor * ROUNDED)
+    labels = {name: bool(constants[f"has_{name}"]) for name in ("energy", "forces", "virial") if f"has_{name}" in constants}
+    return BlockFacts(
+        elements=statistics.elements,
+        smallest=statistics.smallest,
+        largest=statistics.largest,
+        splits=statistics.splits,
+        ranges=ranges,
+        labels=labels,
+    )
 
 
-def _force_sizes(segment: Segment, block: int, atoms: int) -> NDArray[np.float64]:
-    """(A,) eV/Å, of each atom of one block."""
-    array = segment.array("forces")
-    if array.constant is not None:
-        return np.full(atoms, math.sqrt(3) * abs(float(array.constant)))
-    stored = segment.read(["forces"], [block])["forces"][0][:atoms]
-    values = np.asarray(stored if array.lattice is None else array.lattice.to_values(stored), np.float64)
-    sizes: NDArray[np.float64] = np.sqrt(np.square(values).sum(axis=1))
-    return sizes
+class _Block:
+    """The frames of one block; each array is read when it is first asked for."""
 
+    def __init__(self, segment: Segment, block: int, size: int, references: Mapping[int, float]) -> None:
+        self._segment, self._block, self._size, self._references = segment, block, size, references
+        self._arrays: dict[str, np.ndarray] = {}
 
-def _column(segment: Segment, name: str, block: int, size: int) -> np.ndarray:
-    """One frame array of one block."""
-    array = segment.array(name)
-    if array.constant is not None:
-        return np.full(size, array.constant, array.dtype)
-    column: np.ndarray = segment.read([name], [block])[name][0]
-    return column[:size]
+    def __len__(self) -> int:
+        return self._size
+
+    def array(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = self._read(name)
+        return self._arrays[name]
+
+    def _read(self, name: str) -> np.ndarray:
+        array = self._segment.array(name)
+        count = self._size if array.column.axis == "frame" else int(self.array("natoms").sum())
+        if array.constant is not None:
+            return np.full((count, *array.block_shape[1:]), array.constant, array.dtype)
+        stored: np.ndarray = self._segment.read([name], [self._block])[name][0][:count]
+        return stored if array.lattice is None else array.lattice.to_values(stored)
+
+    def texts(self, name: str) -> Sequence[str]:
+        return [bytes(row).rstrip(b"\0").decode() for row in self.array(name)]
+
+    def references(self) -> Mapping[int, float]:
+        return self._references

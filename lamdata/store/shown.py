@@ -27,6 +27,7 @@ def dataset_facts(dataset: View) -> dict[str, Any]:
         "split": wanted.split or "all",
         "atoms in a frame": natoms,
         "largest force": None if wanted.max_force is None else f"up to {wanted.max_force:g} eV/Å",
+        "where": wanted.where,
         "view of": None if dataset.view is None else dataset.view.of,
         "licence": licence(dataset.meta),
     }

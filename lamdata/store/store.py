@@ -37,19 +37,21 @@ def open_dataset(
     elements: Sequence[int | str] | None = None,
     natoms: tuple[int, int] | None = None,
     max_force: float | None = None,
+    where: str | None = None,
     commit: int | None = None,
 ) -> Dataset:
     """Open a dataset or a named view of a store, or the frames of it that pass a filter; `name` may be left out where one dataset is all.
 
-    `elements` keeps frames made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest), `max_force` those
-    whose forces are known and none larger (eV/Å).
+    `where` is an expression, as "natoms <= 64 and n(O) / natoms > 0.5" (`lamdata.where`). The others are short forms: `elements` keeps frames
+    made of nothing else (symbols or atomic numbers), `natoms` those within (smallest, largest), `max_force` those whose forces are known and
+    none larger (eV/Å).
     """
     store = open_store(url, commit=commit)
     if name is None:
         if len(store) != 1:
             raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {', '.join(store)}")
         name = next(iter(store))
-    return store.open(name, split=split, elements=elements, natoms=natoms, max_force=max_force)
+    return store.open(name, split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
 
 
 class Store(Mapping[str, "Dataset"]):
@@ -93,10 +95,11 @@ class Store(Mapping[str, "Dataset"]):
         elements: Sequence[int | str] | None = None,
         natoms: tuple[int, int] | None = None,
         max_force: float | None = None,
+        where: str | None = None,
     ) -> Dataset:
         """Open one dataset or view, filtered as `open_dataset` says."""
         opened = self._open_view(name) if name in self._index.views else Dataset(self._place, name, self.entry(name), Filter())
-        return opened.select(split=split, elements=elements, natoms=natoms, max_force=max_force)
+        return opened.select(split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
 
     def _open_view(self, name: str) -> Dataset:
         entry = self._index.views[name]

@@ -15,6 +15,7 @@ from ..errors import StoreError
 from ..places import Place, open_place
 from .codec import CRC, ChecksumError, check, index_bytes, unpack_index
 from .commits import read_index
+from .energies import named_energies, path_of
 from .layout import COLUMNS
 from .shard import MANIFEST, SegmentEntry, digest
 
@@ -26,7 +27,7 @@ class Damage:
     """One thing that is not what was written."""
 
     dataset: str
-    segment: str  # path below the store
+    segment: str  # path below the store, or the folder of objects that belong to none
     object: str  # path below the segment
     problem: str
     block: int | None = None  # of the segment; None where the object is not made of blocks
@@ -46,8 +47,23 @@ def verify(store_url: str, dataset: str | None = None) -> Iterator[Damage]:
     if index is None:
         raise StoreError("there is no store here", where=place.url)
     for name in [dataset] if dataset else index.datasets:
-        for entry in index.entry(name).segments:
+        found = index.entry(name)
+        for entry in found.segments:
             yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
+        for path in named_energies(found.meta):
+            yield from _verify_energies(place, name, path)
+
+
+def _verify_energies(place: Place, dataset: str, path: str) -> Iterator[Damage]:
+    folder, _, name = path.rpartition("/")
+    try:
+        problem = None if path_of(place.read(path)) == path else "does not have the hash that was written"
+    except FileNotFoundError:
+        problem = "is missing"
+    except OSError as err:
+        problem = str(err)
+    if problem:
+        yield Damage(dataset=dataset, segment=folder, object=name, problem=problem)
 
 
 def _verify_segment(place: Place, dataset: str, entry: SegmentEntry) -> Iterator[Damage]:

@@ -34,7 +34,7 @@ class NamedView:
     content_hash: str  # of the whole dataset, as it was
     asked: Mapping[str, Any]  # plain JSON, for people
     kept: NDArray[np.bool_]  # (F,) of all frames of the dataset, in store order
-    facts: Mapping[str, Any]  # `statistics` and `references` of these frames, in the place of those of the dataset
+    facts: Mapping[str, Any]  # `statistics`, `references` and `energies` of these frames, in the place of those of the dataset
 
     @property
     def digest(self) -> str:

@@ -14,10 +14,11 @@ from lamdata import Mixture, Stream, StreamHead, open_mixture, open_store
 from lamdata.augment import augment
 from lamdata.catalog import TaskSpec
 from lamdata.elements import NUMBERS
+from lamdata.energies import Energies, References, fit_references, merge_energies, references_of_atoms
 from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
-from lamdata.statistics import References, Statistics, fit_references, merge, references_of_atoms
+from lamdata.statistics import Statistics, merge
 from lamdata.store import Dataset, Store
 from lamdata.stream.exchange import Exchange
 
@@ -94,6 +95,10 @@ class TrainingData:
         """Statistics of a head's training frames."""
         return merge(task.train.statistics for task in self.of_head(head))
 
+    def energies(self, head: str) -> Energies:
+        """What reference energies need of a head's training frames."""
+        return merge_energies(task.train.energies for task in self.of_head(head))
+
     def references(self, head: str) -> References | None:
         """Reference energies of an energy/force head, fitted once to the training frames of all its datasets; None for other heads."""
         if head not in self._references:
@@ -113,14 +118,14 @@ class TrainingData:
         if len(kinds) > 1:
             raise ConfigError(f"datasets of head {head!r} ask for both fitted and isolated references", hint="say one of them for all")
         if kinds == {"fitted"}:
-            return fit_references(self.statistics(head), rcond=self.rcond)
+            return fit_references(self.energies(head), rcond=self.rcond)
         atoms: dict[str, float] = {}
         for task in self.of_head(head):
             atoms |= task.train.isolated_atoms
         if missing := [symbol for symbol in self.statistics(head).elements if symbol not in atoms]:
             found = f"head {head!r} has no isolated atom of {', '.join(missing)}"
             raise ConfigError(found, hint="state `isolated_atoms` in the card, or use `references: fitted`")
-        return references_of_atoms(self.statistics(head), atoms)
+        return references_of_atoms(self.energies(head), atoms)
 
     def unreferenced(self, head: str) -> list[str]:
         """Elements of an energy/force head's held-out frames that it has no reference energy for."""

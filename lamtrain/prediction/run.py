@@ -145,7 +145,7 @@ def _fit(model: Model, head: str, source: Source) -> tuple[Shift, frozenset[byte
             contents.add(content_of(label))
     if not contents:
         raise DataError("no frame with an energy to fit references to", where=source.said)
-    return fit_shift(differences), frozenset(contents)
+    return fit_shift(differences.factored()), frozenset(contents)
 
 
 def _shifted(frame: Frame, atomic: np.ndarray, shift: Shift, tally: Tally) -> tuple[Frame, dict[str, np.ndarray]]:

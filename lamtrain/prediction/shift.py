@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamdata.elements import SYMBOLS
+from lamdata.elements import NUMBERS, SYMBOLS
+from lamdata.energies import Energies
 from lamdata.statistics import Moments
 
 from ..tasks import MILLI
@@ -20,13 +21,17 @@ INSIDE = 1e-8  # of a composition that is a combination of others, the part that
 
 @dataclass(slots=True)
 class Differences:
-    """Label minus prediction, by composition: what a fit needs of any number of frames."""
+    """Label minus prediction, by composition."""
 
     energies: dict[tuple[tuple[int, int], ...], Moments] = field(default_factory=dict)  # composition -> eV
 
     def add(self, numbers: NDArray[np.uint8], difference: float) -> None:
         """Take in one frame, in eV."""
         self.energies.setdefault(_composition(numbers), Moments()).add(np.array([difference]))
+
+    def factored(self) -> Energies:
+        """What `fit_shift` needs of them."""
+        return Energies.of([({SYMBOLS[z]: count for z, count in kind}, moments) for kind, moments in sorted(self.energies.items())])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +85,19 @@ class Shift:
         }
 
 
-def fit_shift(differences: Differences) -> Shift:
-    """Least squares over all frames, one row a composition, weighted by its number of frames."""
-    kinds, moments = list(differences.energies), list(differences.energies.values())
-    numbers = np.array(sorted({z for kind in kinds for z, _ in kind}), np.int64)
-    counts = np.array([[dict(kind).get(z, 0) for z in numbers.tolist()] for kind in kinds], np.float64)
-    frames, mean = np.array([m.count for m in moments], np.float64), np.array([m.mean for m in moments])
-    root = np.sqrt(frames)
-    left, singular, right = np.linalg.svd(counts * root[:, None], full_matrices=False)
-    rank = int(np.count_nonzero(singular > max(counts.shape) * np.finfo(float).eps * singular[0] * 10))
-    values = right[:rank].T @ ((left[:, :rank].T @ (mean * root)) / singular[:rank])
-    rest = (np.array([m.squares for m in moments]) + frames * (mean - counts @ values) ** 2) / counts.sum(1) ** 2
+def fit_shift(energies: Energies) -> Shift:
+    """Least squares over all frames, of the elements that those with an energy have."""
+    present = np.flatnonzero(energies.total[:, :-1].any(axis=0))
+    left, singular, right = np.linalg.svd(energies.total[:, present])
+    rank = int(np.count_nonzero(singular > energies.tolerance * singular[0]))
+    values = right[:rank].T @ ((left[:, :rank].T @ energies.total[:, -1]) / singular[:rank])
+    symbols = [energies.elements[i] for i in present.tolist()]
     return Shift(
-        numbers=numbers, values=values, basis=right[:rank], frames=int(frames.sum()), residual=float(np.sqrt(rest.sum() / frames.sum()))
+        numbers=np.array([NUMBERS[symbol] for symbol in symbols], np.int64),
+        values=values,
+        basis=right[:rank],
+        frames=energies.frames,
+        residual=energies.left(dict(zip(symbols, values.tolist())))[0],
     )
 
 

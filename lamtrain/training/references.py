@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamdata.elements import NUMBERS, SYMBOLS
+from lamdata.elements import SYMBOLS
+from lamdata.energies import Energies, References, references_of_atoms
 from lamdata.errors import ConfigError
 from lamdata.notebook import listed
-from lamdata.statistics import References, parse_formula, references_of_atoms
 from lamdata.store import cut_batches
 
 from ..data.batch import collate
@@ -82,15 +82,15 @@ def fit_head(model: LamModel, data: TrainingData, head: str, *, known: list[str]
             f"head {head!r}: the parent has no reference energy of {', '.join(new)} to keep", where="start.references", hint=hint
         )
     groups: list[list[str]] = []
-    left = residuals(model, data, head)
-    if not left.energies:
+    apart = residuals(model, data, head)
+    if not apart.frames:
         return _unfitted(parents, model, seen)
     if mode in ("keep", "isolated"):
         given = data.references(head) if mode == "isolated" else None
         energies = parents if given is None else given.energies
-        shift, rank = {symbol: energies[symbol] - bias[symbol] for symbol in seen}, fit_shift(left).rank
+        shift, rank = {symbol: energies[symbol] - bias[symbol] for symbol in seen}, fit_shift(apart).rank
     else:
-        found = fit_shift(left if mode == "change" else _of_labels(data, head))
+        found = fit_shift(apart if mode == "change" else data.energies(head))
         base = {symbol: 0.0 if mode == "change" else bias[symbol] for symbol in seen}
         whole, groups = spread_evenly(found, base)
         shift, rank = {symbol: value - base[symbol] for symbol, value in whole.items()}, found.rank
@@ -102,10 +102,10 @@ def fit_head(model: LamModel, data: TrainingData, head: str, *, known: list[str]
         shift={symbol: value for symbol, value in shift.items() if symbol not in shared},
         collinear=[{symbol: shift[symbol] for symbol in group} for group in groups],
         absent=[symbol for symbol in model.config.elements if symbol not in shift],
-        frames=sum(moments.count for moments in left.energies.values()),
+        frames=apart.frames,
         rank=rank,
-        before=rms(left, {}),
-        after=rms(left, shift),
+        before=apart.left({})[0],
+        after=apart.left(shift)[0],
     )
 
 
@@ -117,8 +117,8 @@ def _unfitted(parents: Mapping[str, float], model: LamModel, seen: list[str]) ->
 
 
 @torch.no_grad()
-def residuals(model: LamModel, data: TrainingData, head: str) -> Differences:
-    """E - E_model (eV) of a head's first training frames (a store is shuffled), by composition."""
+def residuals(model: LamModel, data: TrainingData, head: str) -> Energies:
+    """E - E_model (eV) of a head's first training frames (a store is shuffled)."""
     index, parameter, found = list(model.config.heads).index(head), next(model.parameters()), Differences()
     for task in data.of_head(head):
         for part in cut_batches(task.train.frames(0, min(FIT_FRAMES, len(task.train))), batch_atoms=BATCH_ATOMS):
@@ -129,15 +129,7 @@ def residuals(model: LamModel, data: TrainingData, head: str) -> Differences:
             apart = part.energy - energy.cpu().numpy()
             for f in np.flatnonzero(part.has_energy).tolist():
                 found.add(part.numbers[part.starts[f] : part.starts[f + 1]], float(apart[f]))
-    return found
-
-
-def _of_labels(data: TrainingData, head: str) -> Differences:
-    """E (eV) of all training frames, which the store knows by composition."""
-    found = Differences()
-    for formula, moments in data.statistics(head).energies.items():
-        found.energies[tuple(sorted((NUMBERS[symbol], count) for symbol, count in parse_formula(formula).items()))] = moments
-    return found
+    return found.factored()
 
 
 def spread_evenly(found: Shift, base: Mapping[str, float]) -> tuple[dict[str, float], list[list[str]]]:
@@ -166,24 +158,13 @@ def _connected(joined: NDArray[np.bool_], members: list[int]) -> list[list[int]]
     return groups
 
 
-def rms(differences: Differences, shift: Mapping[str, float]) -> float:
-    """eV/atom, root mean square of what a shift by element leaves."""
-    total = count = 0.0
-    for composition, moments in differences.energies.items():
-        atoms = sum(number for _, number in composition)
-        mean = moments.mean - sum(number * shift.get(SYMBOLS[z], 0.0) for z, number in composition)
-        total += (moments.squares + moments.count * mean**2) / atoms**2
-        count += moments.count
-    return float(np.sqrt(total / count))
-
-
 def apply_references(model: LamModel, data: TrainingData, head: str, fitted: Fitted) -> None:
     """Write what was found into the head, and let `data` know it."""
-    bias, statistics = model.energy_head(head).bias, data.statistics(head)
+    bias, known = model.energy_head(head).bias, data.energies(head)
     for symbol, energy in fitted.energies.items():
         bias[model.config.elements.index(symbol)] = energy
-    table = dict.fromkeys(statistics.elements, 0.0) | fitted.energies
-    found = references_of_atoms(statistics, table) or References(energies={}, std_before=0.0, std_after=0.0)
+    table = dict.fromkeys(known.elements, 0.0) | fitted.energies
+    found = references_of_atoms(known, table) or References(energies={}, std_before=0.0, std_after=0.0)
     data.take_references(head, replace(found, energies=dict(fitted.energies)))
 
 

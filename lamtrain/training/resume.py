@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lamdata.energies import References
 from lamdata.errors import ConfigError
-from lamdata.statistics import References
 from lamdata.stream import differences
 
 from ..checkpoint import Checkpoint

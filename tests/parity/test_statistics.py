@@ -10,8 +10,8 @@ import torch
 from dp import read_frames, run_dp, write_input, write_system
 from make_inputs import ELEMENTS, multi_task, single_task
 
+from lamdata.energies import Energies, fit_references
 from lamdata.frames import Frames
-from lamdata.statistics import Statistics, fit_references
 from lamtrain.data.batch import collate
 from lamtrain.deepmd import from_deepmd
 from lamtrain.deepmd.names import environment_of
@@ -50,10 +50,10 @@ def test_statistics_of_a_single_task_model(folder):
     model, _ = from_deepmd(folder / "model.pt")
     frames = [read_frames(folder / name) for name in SYSTEMS]
     assert_same_environment(model, frames)
-    statistics = Statistics()
+    gathered = Energies()
     for part in frames:
-        statistics.add(part, shortest=np.ones(len(part)))
-    energies = fit_references(statistics).energies
+        gathered.add(part)
+    energies = fit_references(gathered).energies
     ours = np.array([energies.get(symbol, 0.0) for symbol in ELEMENTS])
     assert np.abs(ours - model.heads["energy"].bias[:-1].numpy()).max() < 1e-9
 

@@ -63,7 +63,7 @@ def fit(frames: Frames, energy: F64 | None = None, *, among: NDArray[np.bool_] |
     differences, starts = Differences(), frames.starts
     for f in np.flatnonzero(wanted).tolist():
         differences.add(frames.numbers[starts[f] : starts[f + 1]], float(apart[f]))
-    return fit_shift(differences) if differences.energies else None
+    return fit_shift(differences.factored()) if differences.energies else None
 
 
 def shifts_of(frames: Frames, shift: Shift | None) -> F64:

@@ -21,7 +21,8 @@ def test_a_card_with_validation_alone_gives_the_bytes_that_it_always_gave(tmp_pa
     assert (report.frames, report.validation_frames, report.test_frames) == (18, 6, 0)
     (commit,) = (tmp_path / "s.zarr/commits").glob("0*.json")
     meta = json.loads(commit.read_text())["datasets"]["co"]["meta"]
-    assert set(meta) == {"card", "sources", "rejected", "statistics", "references"} and set(meta["statistics"]) == {"train", "validation"}
+    assert set(meta) == {"card", "sources", "rejected", "statistics", "references", "energies"}
+    assert set(meta["statistics"]) == set(meta["energies"]) == {"train", "validation"}
 
 
 def test_shares_by_hash_give_three_sets_that_share_no_group(tmp_path: Path) -> None:

@@ -60,3 +60,17 @@ def test_impossible_numbers_are_usage(store):
     for option in (("--keep", "0"), ("--grace", "-1")):
         done = subprocess.run(command("lamdata", "gc", store, *option), capture_output=True, text=True)
         assert done.returncode == 2 and option[0] in done.stderr
+
+
+def test_frames_are_chosen_and_exported_by_an_expression(store, tmp_path):
+    said = json.loads(run("select", store, "water", "--where", "natoms <= 9 and not has(Fe)", "--name", "small", "--json").stdout)
+    assert said["asked"] == {"where": "natoms <= 9 and not has(Fe)"} and 0 < said["frames"] < 30
+    assert f"{said['frames']} frames" in run("export", store, "small", "-o", str(tmp_path / "a.extxyz")).stdout
+    out = run("export", store, "water", "--where", "natoms <= 9 and not has(Fe)", "-o", str(tmp_path / "b.extxyz"), "--json").stdout
+    assert json.loads(out)["frames"] == said["frames"]
+
+
+def test_an_expression_that_is_wrong_is_one_line_with_its_place(store):
+    done = run("select", store, "water", "--where", "natoms <= 9 and has(Qq)", "--name", "x", code=2)
+    assert done.stderr.startswith("error: column 21: Qq is no element and no label; ") and "x" not in open_store(store)
+    assert "natoms <= 64 and has(Li)" in run("select", store, "water", "--where", "", "--name", "x", code=2).stderr

@@ -16,7 +16,7 @@ from lamdata.listing import list_datasets
 from lamdata.store import Survey, open_store, plan_segment, write_shard
 from lamdata.store.batching import cut_batches, cut_points
 from lamdata.store.codec import ChecksumError, check, checksum, pack_shard, unpack_index
-from lamdata.store.commits import FORMAT, VERSION, Index
+from lamdata.store.commits import FORMAT, OLDEST, VERSION, Index
 from tests.lamdata.stores import make_frames, make_split, make_texts, write_store
 
 
@@ -92,7 +92,7 @@ GOOD = {"format": FORMAT, "version": VERSION, "commit": 3, "datasets": {}}
         (GOOD | {"datasets": []}, "this is not a commit"),
         (GOOD | {"format": "other"}, "format other version"),
         (GOOD | {"version": VERSION + 1}, f"version {VERSION + 1}, this program reads .*; upgrade lam"),
-        (GOOD | {"version": VERSION - 1}, f"version {VERSION - 1}, this program reads version {VERSION}; ingest into a new store"),
+        (GOOD | {"version": OLDEST - 1}, f"version {OLDEST - 1}, this program reads version {OLDEST} and later; ingest into a new store"),
     ],
 )
 def test_a_commit_that_is_none_is_one_line_with_its_place(body: object, said: str) -> None:

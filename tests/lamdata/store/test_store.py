@@ -143,7 +143,7 @@ def test_a_newer_store_is_refused(tmp_path):
 def test_a_store_in_an_older_format_is_refused(tmp_path):
     (tmp_path / "commits").mkdir()
     (tmp_path / "commits/00000001.json").write_text('{"format": "lamdata", "version": 1, "commit": 1, "datasets": {}}')
-    with pytest.raises(StoreError, match="version 1, this program reads version 2.*ingest into a new store"):
+    with pytest.raises(StoreError, match="version 1, this program reads version 2 and later.*ingest into a new store"):
         open_store(tmp_path)
 
 

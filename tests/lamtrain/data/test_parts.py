@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lamdata import open_catalog, open_dataset
+from lamdata.elements import SYMBOLS
 from lamdata.errors import ConfigError, ConfigErrors, StoreError
 from lamdata.store import select
 from lamtrain.checkpoint import load
@@ -114,12 +115,40 @@ def test_a_part_that_is_not_there_is_named(folder: Path, text: str, other: str, 
         ("{natoms: [0, 2]}", "give the smallest and the largest number"),
         ("{max_force: -1}", "mixture.yaml:3"),
         ("{max_forces: 1}", "did you mean 'max_force'"),
+        ("{where: natom < 4}", r"mixture.yaml:3:\d+: .*: column 1: unknown name 'natom'; did you mean 'natoms'\?"),
+        ("natoms < 4 and hass(Cu)", r"mixture.yaml:3:\d+: .*: column 16: there is no hass"),
+        ("split == test", "the split of a frame is no matter of `keep`"),
+        ("[natoms < 4]", "keep"),
     ],
 )
 def test_a_filter_that_says_nothing_possible_is_found_before_any_frame_is_read(folder: Path, keep: str, said: str) -> None:
     (folder / "mixture.yaml").write_text(HEADS.replace("{natoms: [1, 4], max_force: 2.0}", keep))
     with pytest.raises(ConfigErrors, match=said):
         open_catalog(folder)
+
+
+def test_an_expression_keeps_what_its_short_forms_keep(folder: Path) -> None:
+    short = open_training_data(folder / "mixture.yaml", str(folder / "small.zarr")).tasks[0]
+    said = "natoms <= 4 and max_force <= 2.0"
+    for text in (f'"{said}"', f"{{where: {said}}}", "{natoms: [1, 4], where: max_force <= 2.0}"):
+        (folder / "mixture.yaml").write_text(HEADS.replace("{natoms: [1, 4], max_force: 2.0}", text))
+        data = open_training_data(folder / "mixture.yaml", str(folder / "small.zarr"))
+        assert data.tasks[0].train.rows.tolist() == short.train.rows.tolist() and len(short.train)
+    (folder / "mixture.yaml").write_text(HEADS.replace("{natoms: [1, 4], max_force: 2.0}", f'"{said}"'))
+    data = open_training_data(folder / "mixture.yaml", str(folder / "small.zarr"))
+    assert data.tasks[0].spec.data == f"bulk ({said})" and list(data.lock()["datasets"])[0] == f"bulk ({said})"
+
+
+def test_energies_above_references_choose_in_a_mixture(folder: Path) -> None:
+    (folder / "mixture.yaml").write_text(HEADS.replace("{natoms: [1, 4], max_force: 2.0}", '"energy_above_references < 0.02"'))
+    task = open_training_data(folder / "mixture.yaml", str(folder / "small.zarr")).tasks[0]
+    table = open_dataset(folder / "small.zarr", "bulk").references["energies"]
+    for side in ("train", "test"):
+        every = open_dataset(folder / "small.zarr", "bulk", split=side)
+        above = [(frame.energy - sum(table[SYMBOLS[z]] for z in frame.numbers)) / len(frame.numbers) for frame in every]
+        kept = task.train if side == "train" else task.test
+        assert kept.rows.tolist() == [row for row, left in zip(every.rows.tolist(), above) if left < 0.02]
+    assert 0 < len(task.train) < len(open_dataset(folder / "small.zarr", "bulk", split="train"))
 
 
 def test_nothing_can_be_replaced_that_is_not_there(folder: Path) -> None:

@@ -22,7 +22,7 @@ def fitted(*rows: tuple[np.ndarray, float]):
     differences = Differences()
     for numbers, difference in rows:
         differences.add(numbers, difference)
-    return fit_shift(differences)
+    return fit_shift(differences.factored())
 
 
 @settings(deadline=None, max_examples=40)
