@@ -38,7 +38,21 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "select",
             "replace",
         ],
-        "lamtrain.cli": ["init", "train", "plan", "test", "predict", "label", "cover", "show", "transfer", "compress", "export", "import"],
+        "lamtrain.cli": [
+            "init",
+            "train",
+            "plan",
+            "test",
+            "predict",
+            "label",
+            "cover",
+            "show",
+            "transfer",
+            "compress",
+            "export",
+            "import",
+            "doctor",
+        ],
     }
     for command in commands[module]:
         assert command in top.stdout

@@ -112,7 +112,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         calculator simulation run
         properties
         training deepmd
-        planning
+        planning doctor
         stages
         commands
         cli
