@@ -154,7 +154,7 @@ def water(folder: Path, datasets: Path, store: str, python: str) -> dict[str, li
     theirs = [[row["step"], row["rmse_e_val"] * 1000, row["rmse_f_val"] * 1000] for row in rows]
     card, mixture = folder / "water-as-deepmd.yaml", folder / "water-as-deepmd.mixture.yaml"
     card.write_text(CARD.format(path=(datasets / "deepmd/water").resolve()))
-    mixture.write_text("mixture: water\nheads:\n  - {head: energy, dataset: water-as-deepmd, task: energy_force, weight: 1.0}\n")
+    mixture.write_text("mixture: water-as-deepmd\nheads:\n  - {head: energy, dataset: water-as-deepmd, task: energy_force, weight: 1.0}\n")
     if "water-as-deepmd" not in set(open_store(store)):
         ingest(open_card(card), store, base=folder, quiet=True)
     values, _ = input_json_to_config(folder / "dp/input.json")
