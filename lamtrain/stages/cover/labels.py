@@ -118,7 +118,7 @@ def _left(halves: tuple[Half, Half], name: str) -> tuple[float, int]:
     """Sum of squares by atom, eV^2, and number of frames, of what fits to each half leave of the other."""
     total, frames = 0.0, 0
     for fitted, other in (halves, halves[::-1]):
-        shift: Shift = fit_shift(getattr(fitted, name))
+        shift: Shift = fit_shift(getattr(fitted, name).factored())
         differences: Differences = getattr(other, name)
         for composition, moments in differences.energies.items():
             numbers = np.repeat(*np.array(composition).T).astype(np.uint8)
