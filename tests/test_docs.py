@@ -104,6 +104,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "selection",
         "predict",
         "coverage",
+        "compress",
         "fine-tune",
         "transfer",
         "properties",

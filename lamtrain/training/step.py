@@ -75,6 +75,8 @@ def train_step(
         state.average.update(model)
     state.metrics.merge(metrics)
     state.unread.append(taken)
+    if not state.reads_later:
+        state.read()
     if state.measures_shares:
         state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
     for part in parts:
