@@ -24,7 +24,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/papers.json"
-MLEARN, TIO2, WATER = 5000, 2500, 120  # steps
+MLEARN, TIO2, WATER = 5000, 2500, 200  # steps
+SEEDS = (1, 2, 3)  # of both sides, on water
 LOOKS = 20
 PUBLISHED = {  # test MAE of GAP and MTP, meV/atom and eV/Å
     "Li": ((0.49, 0.01), (0.49, 0.01)),
@@ -114,57 +115,72 @@ checks: {{net_force: null}}
 """
 
 
-def write_input(path: Path, datasets: Path) -> None:
+def write_input(path: Path, datasets: Path, *, seed: int) -> None:
     """An input.json for a small DPA-2 on DeePMD-kit's example data, as both sides read it."""
     from lamtrain.deepmd.options import params_of
     from lamtrain.model.config import ModelConfig
 
     systems = [str((datasets / f"deepmd/water/data_{k}").resolve()) for k in range(4)]
-    config = ModelConfig.tiny(["O", "H"], {"energy": "energy_force"}).in_precision("float32")
+    params = params_of(ModelConfig.tiny(["O", "H"], {"energy": "energy_force"}).in_precision("float32"))
+    params["descriptor"]["seed"] = params["fitting_net"]["seed"] = seed
     values = {
-        "model": params_of(config),
+        "model": params,
         "learning_rate": {"type": "exp", "decay_steps": WATER // 20, "start_lr": 3e-3, "stop_lr": 1e-5},
         "loss": {"type": "ener", "start_pref_e": 0.2, "limit_pref_e": 1, "start_pref_f": 100, "limit_pref_f": 1},
         "training": {
             "training_data": {"systems": systems[:3], "batch_size": 1},
             "validation_data": {"systems": systems[3:], "batch_size": 1, "numb_btch": 40},
-            "numb_steps": WATER, "disp_freq": WATER // LOOKS, "save_freq": WATER, "seed": 1, "gradient_max_norm": 5.0,
+            "numb_steps": WATER, "disp_freq": WATER // LOOKS, "save_freq": WATER, "seed": seed, "gradient_max_norm": 5.0,
         },
     }  # fmt: skip
     path.write_text(json.dumps(values, indent=1))
 
 
-def water(folder: Path, datasets: Path, store: str, python: str) -> dict[str, list[list[float]]]:
-    """Step, error in energy (meV/atom) and in force (meV/Å) on the fourth system, of both sides."""
+def of_deepmd(folder: Path, python: str) -> list[list[float]]:
+    """Step, error in energy (meV/atom) and in force (meV/Å) on the fourth system, of `dp --pt train` in a folder with an input.json."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"), "1")
+    if not (folder / "done").exists():
+        call = [python, "-m", "deepmd", "--pt", "train", "input.json", "--skip-neighbor-stat"]
+        subprocess.run(call, cwd=folder, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | threads, check=True)
+        (folder / "done").touch()
+    lines = (folder / "lcurve.out").read_text().splitlines()
+    names = lines[0].removeprefix("#").split()
+    rows = [dict(zip(names, map(float, line.split()))) for line in lines if not line.startswith("#")]
+    return [[row["step"], row["rmse_e_val"] * 1000, row["rmse_f_val"] * 1000] for row in rows]
+
+
+def water(folder: Path, datasets: Path, store: str, python: str) -> dict[str, list[list[list[float]]]]:
+    """The curves of both sides, of each seed."""
     from lamdata import ingest, open_card, open_store
     from lamtrain.config import TrainConfig
     from lamtrain.deepmd import input_json_to_config
     from lamtrain.training.trainer import train
 
-    (folder / "dp").mkdir(exist_ok=True)
-    write_input(folder / "dp/input.json", datasets)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"), "1")
-    if not (folder / "dp/done").exists():
-        call = [python, "-m", "deepmd", "--pt", "train", "input.json", "--skip-neighbor-stat"]
-        subprocess.run(call, cwd=folder / "dp", env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | threads, check=True)
-        (folder / "dp/done").touch()
-    lines = (folder / "dp/lcurve.out").read_text().splitlines()
-    names = lines[0].removeprefix("#").split()
-    rows = [dict(zip(names, map(float, line.split()))) for line in lines if not line.startswith("#")]
-    theirs = [[row["step"], row["rmse_e_val"] * 1000, row["rmse_f_val"] * 1000] for row in rows]
     card, mixture = folder / "water-as-deepmd.yaml", folder / "water-as-deepmd.mixture.yaml"
     card.write_text(CARD.format(path=(datasets / "deepmd/water").resolve()))
     mixture.write_text("mixture: water-as-deepmd\nheads:\n  - {head: energy, dataset: water-as-deepmd, task: energy_force, weight: 1.0}\n")
     if "water-as-deepmd" not in set(open_store(store)):
         ingest(open_card(card), store, base=folder, quiet=True)
-    values, _ = input_json_to_config(folder / "dp/input.json")
+    found: dict[str, list[list[list[float]]]] = {"lamtrain": [], "DeePMD-kit": []}
     keys = ("steps", "clip_norm", "precision", "loss", "learning_rate", "batch")
     looks = {"log_every": WATER // LOOKS, "validation": {"every": WATER // LOOKS, "frames": 80}, "checkpoint_every": WATER, "threads": 1}
-    config = {"train": "water", "mixture": str(mixture), "store": store, "model": {"size": "tiny", "elements": ["O", "H"]}, "seed": 1}
-    out = train(
-        TrainConfig.model_validate(config | {key: values[key] for key in keys} | looks), out=folder / "runs/water", device="cpu", quiet=True
-    )
-    return {"lamtrain": curves(out)["energy"], "DeePMD-kit": theirs}
+    for seed in SEEDS:
+        place = folder / f"dp-{seed}"
+        place.mkdir(exist_ok=True)
+        write_input(place / "input.json", datasets, seed=seed)
+        found["DeePMD-kit"].append(of_deepmd(place, python))
+        values, _ = input_json_to_config(place / "input.json")
+        config = {
+            "train": "water",
+            "mixture": str(mixture),
+            "store": store,
+            "model": {"size": "tiny", "elements": ["O", "H"]},
+            "seed": seed,
+        }
+        config |= {key: values[key] for key in keys} | looks
+        out = train(TrainConfig.model_validate(config), out=folder / f"runs/water-{seed}", device="cpu", quiet=True)
+        found["lamtrain"].append(curves(out)["energy"])
+    return found
 
 
 def main() -> int:
@@ -221,13 +237,19 @@ def show(results: dict[str, Any]) -> None:
     if "tio2" in results:
         own = results["tio2"]["heads"]["TiO2"]
         print(f"\nTiO2: {own['energy_rmse']:.2f} meV/atom and {own['force_rmse']:.0f} meV/Å; aenet-PyTorch {AENET[0]} and {AENET[1]:.0f}")
+    if "water" in results:
+        for side, seeds in results["water"]["curves"].items():
+            ends = "; ".join(f"{rows[-1][1]:.2f} meV/atom, {rows[-1][2]:.0f} meV/Å" for rows in seeds)
+            print(f"water, {results['water']['steps']} steps, {side}: {ends}")
     figure, rows = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
     for axes, names in zip(rows, (("mlearn", "tio2"), ("water",))):
         for name in names:
-            for label, points in results.get(name, {}).get("curves", {}).items():
-                table = np.array(points)
-                for ax, column in zip(axes, (1, 2)):
-                    ax.plot(table[:, 0], table[:, column], label=label, lw=1.2)
+            for k, (label, points) in enumerate(results.get(name, {}).get("curves", {}).items()):
+                for n, rows_of_seed in enumerate(points if name == "water" else [points]):
+                    table = np.array(rows_of_seed)
+                    for ax, column in zip(axes, (1, 2)):
+                        color = f"C{k + 4 * (name == 'tio2')}"
+                        ax.plot(table[:, 0], table[:, column], color=color, label="" if n else label, lw=1.2)
         for ax, name in zip(axes, ("energy, meV/atom", "forces, meV/Å")):
             ax.set(yscale="log", xlabel="step", ylabel=f"validation RMSE, {name}")
         axes[1].legend(fontsize=8)
