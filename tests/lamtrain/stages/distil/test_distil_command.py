@@ -85,7 +85,7 @@ def test_it_is_measured_against_dft_beside_its_teacher_and_a_student_of_the_dft_
 def test_frames_are_held_out_by_trajectory_and_their_labels_say_whose_they_are(done: Path) -> None:
     (name,) = open_store(str(done / "store.zarr"))
     sides = {split: open_dataset(str(done / "store.zarr"), name, split=split) for split in ("train", "validation", "test")}
-    groups = {split: {part for part in side.labels(0, len(side))[0]} for split, side in sides.items() if len(side)}
+    groups = {split: set(side.labels(0, len(side))[0]) for split, side in sides.items() if len(side)}
     assert set(groups) == {"train", "validation"} and not groups["train"] & groups["validation"]
     assert all(group.startswith("round-00/trajectory-") for some in groups.values() for group in some)
     assert "head bulk" in (sides["train"].theory.model or "")
@@ -172,7 +172,7 @@ def test_interrupted_at_any_write_it_ends_with_the_same_bits(metals: Path, monke
     monkeypatch.setattr(os, "replace", counted)
     distil(config, out=metals / "whole", device="cpu", quiet=True)
     chance, total, kills = random.Random(3), written[0], 0
-    for part in range(4):
+    for _ in range(4):
         written[:] = [0, chance.randint(1, total // 4)]
         try:
             distil(config, out=metals / "parts", device="cpu", quiet=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lamdata.catalog import open_catalog
 from lamdata.errors import ConfigError
 from lamtrain.stages.distil.config import KeepSpec, read_distil
-from tests.test_help import run_without_torch
+from tests.test_help import ROOT, run_without_torch
 
 FINE = """distil: w
 teacher: teacher.pt
@@ -54,6 +55,13 @@ def test_paths_are_beside_the_file_and_an_adaptive_threshold_needs_no_low(tmp_pa
     assert (config.teacher, config.structures) == (str(tmp_path / "teacher.pt"), [str(tmp_path / "start.extxyz")])
     assert config.test is not None and config.test.store == str(tmp_path / "dft.zarr")
     assert config.keep.adaptive is not None and KeepSpec().deviation == "difference"
+
+
+def test_the_file_of_the_documentation_is_read_and_may_stand_beside_a_mixture(tmp_path: Path) -> None:
+    config = read_distil(ROOT / "docs/distil.yaml")
+    assert config.keep.deviation == "difference" and config.test is not None and config.student.model.size == "student"
+    (tmp_path / "distil.yaml").write_text(FINE)
+    assert open_catalog(tmp_path).mixtures == {}
 
 
 def test_a_mistake_is_found_without_torch(tmp_path: Path) -> None:
