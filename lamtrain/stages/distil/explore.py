@@ -158,7 +158,8 @@ def follow(
         if run.nsteps and run.nsteps % spec.every == 0:
             positions.append(moving.get_positions())
             cells.append(np.array(moving.cell))
-        step()
+        if run.nsteps:
+            step()
 
     thermalize_momenta(moving, temperature_K=condition.temperature, rng=chance)
     Stationary(moving)

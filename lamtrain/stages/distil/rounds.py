@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamdata import open_dataset
+from lamdata.elements import SYMBOLS
+from lamdata.errors import DataError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamdata.progress import Progress
@@ -101,7 +103,7 @@ def do_rounds(bench: Bench) -> dict[str, Any]:
     trainings = sum(bool(row.get("trained")) for row in rows)
     return {
         "verdict": rows[-1]["verdict"],
-        "student": None if student is None else str(student),
+        "student": str(student),
         "trainings": trainings,
         "steps": steps_of(bench.config, trainings),
         "rounds": rows,
@@ -128,6 +130,8 @@ def do_round(bench: Bench, number: int, *, student: Path | None, before: Sequenc
     row["verdict"] = CONVERGED if row.get("converged") else AT_THE_LIMIT if number >= bench.config.iterations else None
     if row["verdict"] is None:
         row |= _learn(bench, number, frames, worth=worth, usable=usable, student=student, before=before)
+        if student is None:
+            _refuse_untrained(bench, row)
         row["verdict"] = None if row["trained"] else STUCK
     replace_file(folder / FOUND, to_json(row).encode())
     return row
@@ -248,6 +252,18 @@ def _learn(
         quiet=bench.quiet,
     )
     return kept | {"trained": True}
+
+
+def _refuse_untrained(bench: Bench, row: dict[str, Any]) -> None:
+    """Raise DataError where the first student was not shown all elements, and would know nothing of the structures that have others."""
+    wanted = {SYMBOLS[z] for frame in bench.structures for z in frame.numbers.tolist()}
+    shown = open_dataset(bench.store, name_of(0), split="train").elements if row["trained"] else []
+    if missing := sorted(wanted - set(shown)):
+        why = next((one["stopped"] for one in row["trajectories"] if one["stopped"]), "the checks of the store refused them")
+        hint = "it may know nothing of these structures, temperatures or pressures"
+        raise DataError(
+            f"the teacher's own dynamics left no frame with {', '.join(missing)} to train on: {why}", where=bench.teacher.path, hint=hint
+        )
 
 
 def frames_labelled(bench: Bench, rounds: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -121,7 +121,8 @@ def conserve(atoms: Any, calculator: Any, spec: ExploreSpec, *, temperature: flo
     def look() -> None:
         refuse_blown_up(atoms, spec, temperature=temperature)
         energies.append(float(atoms.get_total_energy() / len(atoms)))
-        step()
+        if run.nsteps:
+            step()
 
     thermalize_momenta(atoms, temperature_K=temperature, rng=np.random.default_rng([seed, NVE]))
     Stationary(atoms)

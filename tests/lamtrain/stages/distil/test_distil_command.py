@@ -34,7 +34,7 @@ def done(metals: Path, lamtrain: Callable[..., Called]) -> Path:
     """The folder of a distillation that stopped at its limit, the same for all tests."""
     if not (metals / "out/distil.json").exists():
         code, _, lines = lamtrain("distil", "distil.yaml", "-o", "out")
-        assert code == 1 and len(lines) == 1
+        assert code == 1 and lines[-1].startswith("error: metals: not accepted")
     return metals / "out"
 
 
@@ -72,9 +72,7 @@ def test_a_student_that_may_train_no_more_is_stopped_at_the_limit_and_not_accept
 def test_it_is_measured_against_dft_beside_its_teacher_and_a_student_of_the_dft_data_alone(done: Path) -> None:
     result = json.loads((done / "distil.json").read_text())
     errors = result["errors"]
-    assert set(errors) == {"teacher", "student", "alone"} and all(
-        row[FORCE] > 0 and row["frames"] == errors["teacher"]["frames"] for row in errors.values()
-    )
+    assert set(errors) == {"teacher", "student", "alone"} and all(row[FORCE] > 0 for row in errors.values())
     ratio = next(check for check in result["checks"] if check["name"] == "force_ratio")
     assert ratio["value"] == errors["student"][FORCE] / errors["teacher"][FORCE]
     alone, student = load(done / "alone/run/last.pt"), load(done / "student.pt")
@@ -146,13 +144,27 @@ def test_a_student_that_is_near_enough_has_converged_and_is_accepted(metals: Pat
 
 
 def test_trajectories_that_blow_up_are_counted_and_their_frames_are_not_accurate(metals: Path, lamtrain: Callable[..., Called]) -> None:
-    write(metals, "hot.yaml", **{"low: 0.01": "low: 4.9", "timestep: 2.0": "timestep: 2.0, max_temperature: 1.2"})
+    hot = {
+        "low: 0.01": "low: 4.9",
+        "timestep: 2.0": "timestep: 1.0, max_temperature: 1.5",
+        "threads: 1": "threads: 1\nseed: 46",
+        "[300, 600]": "[300]",
+    }
+    write(
+        metals, "hot.yaml", **hot
+    )  # with this seed velocities of the first round are below 0.9 of the temperature, and one of the second is 1.8 times
     code, out, lines = lamtrain("distil", "hot.yaml", "-o", "hot", "--json")
     result = json.loads(out)
     blown = [one for row in result.get("rounds", []) for one in row["trajectories"] if one["stopped"]]
-    assert code == 1 and blown and "K instead of" in blown[0]["stopped"], lines
+    assert code == 1 and blown and "K instead of 300" in blown[0]["stopped"], lines
     assert sum(row["blown_up"] for row in result["rounds"]) == len(blown) and result["verdict"] != "converged"
     assert result["rounds"][1]["lost"] == sum(3 - one["frames"] for one in result["rounds"][1]["trajectories"])
+
+
+def test_a_teacher_whose_own_dynamics_blow_up_is_one_line(metals: Path, lamtrain: Callable[..., Called]) -> None:
+    write(metals, "cold.yaml", **{"timestep: 2.0": "timestep: 2.0, max_force: 1e-9"})
+    code, _, (line,) = lamtrain("distil", "cold.yaml", "-o", "cold")
+    assert code == 1 and "the teacher's own dynamics left no frame with Al, Cu to train on: a force of" in line
 
 
 class Killed(BaseException):

@@ -67,4 +67,4 @@ def test_the_file_of_the_documentation_is_read_and_may_stand_beside_a_mixture(tm
 def test_a_mistake_is_found_without_torch(tmp_path: Path) -> None:
     (tmp_path / "distil.yaml").write_text(FINE.replace("[300]", "[]"))
     done = run_without_torch("lamtrain.cli", "distil", "distil.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: distil.yaml:4:15: `temperatures`")
+    assert done.returncode == 2 and done.stderr.startswith("error: distil.yaml:4:1: `temperatures`")

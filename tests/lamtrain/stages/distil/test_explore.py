@@ -73,7 +73,7 @@ def test_a_pressure_changes_the_volume_and_not_the_shape() -> None:
 
 
 def test_a_trajectory_whose_forces_are_too_large_ends_there_and_says_so() -> None:
-    found = run(spec=SPEC.model_copy(update={"max_force": 0.5}))
+    found = run(spec=SPEC.model_copy(update={"max_force": 0.3}))
     assert found.stopped.endswith("eV/Å") and len(found) < found.planned == 3 and found.steps < 6
 
 
