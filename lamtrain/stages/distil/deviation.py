@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,8 +38,8 @@ class Compared:
         return float(np.sqrt(self.squares / self.components)) if self.components else None
 
 
-def compare(teacher: Model, student: Model, head: str, frames: Frames) -> Compared:
-    """Ask both for the forces of all frames."""
+def compare(teacher: Model, student: Model, head: str, frames: Frames, *, step: Callable[[int], None] = lambda _: None) -> Compared:
+    """Ask both for the forces of all frames; `step` is told of frames as they are done."""
     largest: list[F64] = []
     squares, components = 0.0, 0
     for part in cut_batches(frames, batch_atoms=BATCH_ATOMS):
@@ -51,6 +51,7 @@ def compare(teacher: Model, student: Model, head: str, frames: Frames) -> Compar
         fine = np.repeat(~bad, part.natoms)
         squares += float(apart[fine].sum())
         components += 3 * int(fine.sum())
+        step(len(part))
     return Compared(largest=np.concatenate([np.empty(0), *largest]), squares=squares, components=components)
 
 

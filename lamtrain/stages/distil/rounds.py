@@ -20,7 +20,7 @@ from lamdata.elements import SYMBOLS
 from lamdata.errors import DataError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
-from lamdata.progress import Progress
+from lamdata.progress import Progress, track
 
 from ...calculator import Calculator
 from ...checkpoint import to_json
@@ -73,12 +73,12 @@ class Explored(Source):
     frames: Sequence[Frame]
 
     def __iter__(self) -> Iterator[Frame]:
-        return iter(self.frames)
+        return iter(track(self.frames, f"labelling {self.paths[0]}", total=len(self.frames), unit="frames", quiet=self.quiet))
 
     @property
     def said(self) -> str:
         """What they are, for the card."""
-        return f"{len(self.frames)} frames of {self.paths[0]}, which dynamics came to"
+        return f"{self.paths[0]} of a distillation, {len(self.frames)} frames that dynamics came to"
 
     def hashes(self) -> dict[str, str]:
         """Of all that decides the dataset."""
@@ -197,7 +197,8 @@ def _judge(
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
     """What teacher and student make of the frames; rows that are worth training on, and rows of structures of the system."""
     keep = bench.config.keep
-    compared = compare(bench.teacher, _open(bench, student), bench.head, Frames.from_list(frames))
+    with Progress("judging", total=len(frames), unit="frames", quiet=bench.quiet) as bar:
+        compared = compare(bench.teacher, _open(bench, student), bench.head, Frames.from_list(frames), step=bar.advance)
     deviations = compared.deviations(keep.deviation)
     judged = judge(deviations, keep, lost=lost, lows=[row["low"] for row in before if "low" in row])
     counts = {"accurate": judged.accurate, "candidates": len(judged.candidates), "failed": judged.failed, "lost": judged.lost}
@@ -232,7 +233,7 @@ def _learn(
     if not len(rows):
         return kept
     some = [frames[row] for row in np.sort(np.concatenate([rows, held])).tolist()]
-    source = Explored(paths=[name_of(number)], frames=some)
+    source = Explored(paths=[name_of(number)], frames=some, quiet=bench.quiet)
     done = label(bench.teacher, source, bench.store, dataset=name_of(number), head=bench.head)
     left = done["frames"] - done["validation_frames"] - done["test_frames"]
     kept |= {"kept": left, "held_out": done["validation_frames"], "refused": sum(done["rejected"].values())}

@@ -1,6 +1,6 @@
 """`lamtrain distil`: a config -> a folder with a student, the rounds that made it, and what it is worth: distil.json, a page and pictures.
 
-Killed anywhere, the same command goes on, and ends with the same student to the bit; at most the trajectory that was being followed is done again.
+Killed anywhere, the same command goes on, and ends with the same student to the bit; of a trajectory that was being followed nothing is kept.
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ from lamtrain.checkpoint import load
 from lamtrain.stages.distil.config import read_distil
 from lamtrain.stages.distil.run import distil
 from tests import kill
-from tests.conftest import command, tree
+from tests.conftest import command
 from tests.lamtrain.evaluation.test_held_out import Called, command_in
 
+from .cases import outcome, write_other
+
 FORCE = "force_rmse_mev_per_angstrom"
-SHORT = {"test: {store: small.zarr, dataset: bulk}\n": "", "force_ratio: 20": "force_ratio: null"}
+NEAR = {"low: 0.01": "low: 4.9"}  # with which all frames are accurate
 
 
 @pytest.fixture
@@ -36,26 +38,6 @@ def done(metals: Path, lamtrain: Callable[..., Called]) -> Path:
         code, _, lines = lamtrain("distil", "distil.yaml", "-o", "out")
         assert code == 1 and lines[-1].startswith("error: metals: not accepted")
     return metals / "out"
-
-
-def write(folder: Path, name: str, **changes: str) -> Path:
-    """`distil.yaml` without DFT data, and with other words in it."""
-    text = (folder / "distil.yaml").read_text()
-    for old, new in SHORT.items() | changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    (folder / name).write_text(text)
-    return folder / name
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """All that a distillation decides: trajectories, judgements, frames, and every tensor of its students."""
-    found: dict[str, Any] = {
-        str(path.relative_to(folder)): path.read_bytes() for name in ("*.npz", "round.json", "nve.json") for path in folder.rglob(name)
-    }
-    found |= {f"store/{name}": data for name, data in tree(folder / "store.zarr").items() if not name.startswith("commits")}
-    students = {path: load(path) for path in [folder / "student.pt", *folder.glob("round-*/student/run/*.pt")]}
-    return found | {f"{path.relative_to(folder)} {n}": v.numpy().tobytes() for path, one in students.items() for n, v in one.model.items()}
 
 
 def test_a_student_that_may_train_no_more_is_stopped_at_the_limit_and_not_accepted(done: Path, lamtrain: Callable[..., Called]) -> None:
@@ -135,7 +117,7 @@ def test_another_question_in_a_folder_is_refused_by_the_key(metals: Path, done: 
 
 
 def test_a_student_that_is_near_enough_has_converged_and_is_accepted(metals: Path, lamtrain: Callable[..., Called]) -> None:
-    write(metals, "near.yaml", **{"low: 0.01": "low: 4.9"})
+    write_other(metals, "near.yaml", **NEAR)
     code, out, lines = lamtrain("distil", "near.yaml", "-o", "near", "--json")
     result = json.loads(out)
     assert (code, lines) == (0, []) and result["accepted"] and result["verdict"] == "converged" and result["errors"] == {}
@@ -162,7 +144,7 @@ def test_trajectories_that_blow_up_are_counted_and_their_frames_are_not_accurate
 
 
 def test_a_teacher_whose_own_dynamics_blow_up_is_one_line(metals: Path, lamtrain: Callable[..., Called]) -> None:
-    write(metals, "cold.yaml", **{"timestep: 2.0": "timestep: 2.0, max_force: 1e-9"})
+    write_other(metals, "cold.yaml", **{"timestep: 2.0": "timestep: 2.0, max_force: 1e-9"})
     code, _, (line,) = lamtrain("distil", "cold.yaml", "-o", "cold")
     assert code == 1 and "the teacher's own dynamics left no frame with Al, Cu to train on: a force of" in line
 
@@ -172,7 +154,7 @@ class Killed(BaseException):
 
 
 def test_interrupted_at_any_write_it_ends_with_the_same_bits(metals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = read_distil(write(metals, "again.yaml", **{"iterations: 1": "iterations: 2"}))
+    config = read_distil(write_other(metals, "again.yaml", **{"iterations: 1": "iterations: 2"}))
     put, written = os.replace, [0, 10**9]
 
     def counted(*args: Any, **options: Any) -> None:
@@ -198,22 +180,11 @@ def test_interrupted_at_any_write_it_ends_with_the_same_bits(metals: Path, monke
 
 @pytest.mark.slow  # three processes, each of which imports torch
 def test_killed_it_goes_on_with_the_same_bits(metals: Path, tmp_path: Path) -> None:
-    write(metals, "killed.yaml")
+    write_other(metals, "killed.yaml", **NEAR)
     args = [*command("lamtrain", "distil", str(metals / "killed.yaml"), "--device", "cpu", "--quiet", "-o"), str(tmp_path / "out")]
-    seconds = _run(args, metals)
+    seconds = kill.run(args, metals)
     expected = outcome(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")
     kill.run(args, metals, kill_after=0.7 * seconds)
-    _run(args, metals)
+    kill.run(args, metals)
     assert outcome(tmp_path / "out") == expected
-
-
-def _run(args: list[str], folder: Path) -> float:
-    """To the end, which is the limit; seconds."""
-    import subprocess
-    import time
-
-    start = time.monotonic()
-    done = subprocess.run(args, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 1 and "stopped at the limit" in done.stderr, done.stderr
-    return time.monotonic() - start
