@@ -36,7 +36,7 @@ def draw_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
         below += shares
     axis.set(xlabel="round", ylabel="share of the frames", ylim=(0, 1.02))
     axis.set_xticks([row["round"] for row in judged])
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(fontsize=7, loc="lower right", framealpha=0.9)
     save_figure(figure, path)
 
 

@@ -126,15 +126,9 @@ def test_a_student_that_is_near_enough_has_converged_and_is_accepted(metals: Pat
 
 
 def test_trajectories_that_blow_up_are_counted_and_their_frames_are_not_accurate(metals: Path, lamtrain: Callable[..., Called]) -> None:
-    hot = {
-        "low: 0.01": "low: 4.9",
-        "timestep: 2.0": "timestep: 1.0, max_temperature: 1.5",
-        "threads: 1": "threads: 1\nseed: 46",
-        "[300, 600]": "[300]",
-    }
-    write(
-        metals, "hot.yaml", **hot
-    )  # with this seed velocities of the first round are below 0.9 of the temperature, and one of the second is 1.8 times
+    # with this seed velocities of the first round are below 0.9 of the temperature, and one of the second is 1.8 times
+    hot = {"timestep: 2.0": "timestep: 1.0, max_temperature: 1.5", "threads: 1": "threads: 1\nseed: 46", "[300, 600]": "[300]"}
+    write_other(metals, "hot.yaml", **NEAR, **hot)
     code, out, lines = lamtrain("distil", "hot.yaml", "-o", "hot", "--json")
     result = json.loads(out)
     blown = [one for row in result.get("rounds", []) for one in row["trajectories"] if one["stopped"]]
