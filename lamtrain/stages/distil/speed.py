@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import statistics
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 
 from ...calculator import Calculator
 from ...prediction.model import Model
+from ..cost import peak_of
 
 ROUNDS, STEPS = 5, 3
 MOVED = 0.01  # Å, of each atom between two steps: as far as a femtosecond takes it
@@ -38,15 +36,19 @@ def _compare(models: Mapping[str, Model], head: str, atoms: Any, *, memory: floa
     for name, model in models.items():
         moving[name] = atoms.copy()
         moving[name].calc = Calculator(model, head=head)
-    peaks = {name: _peak_of(one) for name, one in moving.items()}
+
+    def step(one: Any, way: Any) -> None:
+        one.set_positions(one.get_positions() + way)
+        one.get_forces()
+
+    peaks = {name: peak_of(lambda one=one: step(one, MOVED)) for name, one in moving.items()}  # type: ignore[misc]
     spent: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS):
         ways = [chance.normal(scale=MOVED, size=(len(atoms), 3)) for _ in range(STEPS)]
         for name, one in moving.items():
             start = time.process_time()
             for way in ways:
-                one.set_positions(one.get_positions() + way)
-                one.get_forces()
+                step(one, way)
             spent[name].append(1000 * (time.process_time() - start) / STEPS)
     room = memory * 2**30
     rows = {
@@ -62,21 +64,3 @@ def _compare(models: Mapping[str, Model], head: str, atoms: Any, *, memory: floa
     ratios = [a / b for a, b in zip(teacher, student)]
     found = {"atoms": len(atoms), "threads": 1, "rounds": ROUNDS, "memory_gib": memory}
     return found | {"times_faster": statistics.median(ratios), "slowest": min(ratios), "fastest": max(ratios), "models": rows}
-
-
-def _peak_of(atoms: Any) -> int | None:
-    """Bytes that an evaluation adds to the process at most, once it has been done before; None where Linux does not say."""
-    atoms.get_forces()
-    atoms.positions += MOVED
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    with suppress(OSError, AttributeError, ValueError, StopIteration):
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps of earlier work would hide what this one takes
-        reset.write_text("5")  # VmHWM is then what is resident now
-        before = _kilobytes(status.read_text(), "VmRSS")
-        atoms.get_forces()
-        return 1024 * max(0, _kilobytes(status.read_text(), "VmHWM") - before)
-    return None
-
-
-def _kilobytes(status: str, name: str) -> int:
-    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
