@@ -20,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/distil_water.json"
+MODELS = ("teacher", "student", "compressed")
 STARTS = 3  # training frames that dynamics start from
 SCALES: dict[str, dict[str, Any]] = {
     "trial": {
@@ -112,7 +113,9 @@ def measure_speed(folder: Path, scale: str, teacher: Path) -> dict[str, Any]:
     from lamtrain.stages.distil.speed import compare_speed
 
     atoms: Any = read(folder / "start.extxyz", index=0)
-    models = {"teacher": load_model(teacher, device="cpu"), "student": load_model(folder / f"distil-{scale}/student.pt", device="cpu")}
+    made = folder / f"distil-{scale}"
+    files = dict(zip(MODELS, (teacher, made / "student.pt", made / "compressed.pt")))
+    models = {name: load_model(file, device="cpu") for name, file in files.items()}
     return {str(len(one)): compare_speed(models, "water", one, memory=16) for one in (atoms, atoms * (2, 2, 2))}
 
 
@@ -126,9 +129,10 @@ def show() -> None:
         rows = [[check["name"], check["value"], check["threshold"], check["passed"]] for check in found["checks"]]
         table(f"{scale}: {found['verdict']}", ["check", "found", "threshold", "passed"], rows)
         speed = [
-            [n, *(row["models"][m]["step_ms"] for m in ("teacher", "student")), row["times_faster"]] for n, row in found["speed"].items()
+            [n, *(row["models"][m]["step_ms"] for m in MODELS), *(row["times_faster"][m][0] for m in MODELS[1:])]
+            for n, row in found["speed"].items()
         ]
-        table(f"{scale}: a step", ["atoms", "teacher, ms", "student, ms", "times faster"], speed)
+        table(f"{scale}: a step", ["atoms", *(f"{m}, ms" for m in MODELS), *(f"{m}, times faster" for m in MODELS[1:])], speed)
 
 
 def main() -> int:

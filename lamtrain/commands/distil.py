@@ -26,7 +26,7 @@ def distil(
 ) -> None:
     """Make a fast student of a model: explore by dynamics, label by the teacher, train where they deviate, until the student has converged.
 
-    Writes student.pt, distil.json, distil.md and pictures: errors against DFT, speed, and an acceptance suite by the thresholds in the file. Ends
+    Writes student.pt, compressed.pt, distil.json, distil.md and pictures: errors against DFT, speed, and an acceptance suite by the thresholds in the file. Ends
     with 1 where the student has not converged or does not pass. Stopped anywhere, the same command goes on with the same bits.
     """
     from ..stages.distil.config import read_distil

@@ -134,7 +134,7 @@ class AcceptSpec(Spec):
     rdf: Positive | None = 0.1
     """Of each pair of elements, the integral of |g_student - g_teacher| by that of g_teacher, at most; 2 where they have nothing in common."""
     faster: Positive | None = 10.0
-    """A step of its dynamics, times faster than the teacher's, at least; one thread, both in turn."""
+    """A step of its dynamics, compressed where it can be, times faster than the teacher's, at least; one thread, in turn."""
     steps: int = Field(default=2000, ge=10)
     """Steps of each of the dynamics: at constant energy, and of teacher and student at constant temperature."""
     atoms: int = Field(default=192, ge=1)

@@ -59,9 +59,11 @@ def _speed(result: Mapping[str, Any]) -> Table:
         [name, row["parameters"], row["step_ms"], row["bytes_per_atom"] and row["bytes_per_atom"] / 1024, row["largest_atoms"]]
         for name, row in speed["models"].items()
     ]
-    faster = (
-        f"{speed['times_faster']:.3g} times faster ({speed['slowest']:.3g} to {speed['fastest']:.3g} in {speed['rounds']} rounds, in turn)"
-    )
+    ratios = [
+        f"{name} {middle:.3g} times faster ({low:.3g} to {high:.3g} in {speed['rounds']} rounds, in turn)"
+        for name, (middle, low, high) in speed["times_faster"].items()
+    ]
+    faster = "; ".join(ratios)
     columns = ["model", "parameters", "step, ms", "memory, KiB/atom", f"atoms in {speed['memory_gib']:g} GiB"]
     return f"speed with {speed['atoms']} atoms, one thread: {faster}", columns, rows
 
@@ -105,6 +107,7 @@ def said(result: Mapping[str, Any]) -> list[str]:
     return [
         f"verdict: {result['verdict']}; {'accepted' if result['accepted'] else 'not accepted'}",
         f"{trained}; {frames}; {blown} of {sum(len(row['trajectories']) for row in result['rounds'])} trajectories blew up",
+        *([f"the student is not compressed: {why}"] if (why := result["suite"]["speed"]["not_compressed"]) else []),
         f"the deviation of a frame is {DEFINITION[keep['deviation']]}; converged means {rule}",
     ]
 

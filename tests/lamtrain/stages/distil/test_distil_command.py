@@ -55,6 +55,9 @@ def test_it_is_measured_against_dft_beside_its_teacher_and_a_student_of_the_dft_
     result = json.loads((done / "distil.json").read_text())
     errors = result["errors"]
     assert set(errors) == {"teacher", "student", "alone"} and all(row[FORCE] > 0 for row in errors.values())
+    speed = result["suite"]["speed"]
+    assert set(speed["times_faster"]) == {"student", "compressed"} and load(done / "compressed.pt").compressed is not None
+    assert all(row["step_ms"] > 0 for row in speed["models"].values()) and speed["not_compressed"] is None
     ratio = next(check for check in result["checks"] if check["name"] == "force_ratio")
     assert ratio["value"] == errors["student"][FORCE] / errors["teacher"][FORCE]
     alone, student = load(done / "alone/run/last.pt"), load(done / "student.pt")

@@ -84,7 +84,7 @@ def test_a_planted_drift_is_read_back_and_dynamics_that_blow_up_have_none() -> N
 SUITE = {
     "nve": {"drift_ev_per_atom_per_ps": -2e-4, "stopped_by": None},
     "rdf": {"apart": {"H-H": 0.02, "H-O": 0.05}, "halves_of_teacher": {"H-H": 0.03, "H-O": 0.01}},
-    "speed": {"times_faster": 12.0, "atoms": 192},
+    "speed": {"times_faster": {"student": [12.0, 11.0, 13.0]}, "atoms": 192},
 }
 ERRORS = {name: {"force_rmse_mev_per_angstrom": value} for name, value in (("teacher", 40.0), ("student", 50.0))}
 ROUNDS = [{}, {"force_rmse_mev_per_angstrom": 30.0}]
@@ -107,3 +107,11 @@ def test_what_could_not_be_measured_has_not_passed() -> None:
     broken = {"nve": {"stopped_by": "too hot"}, "rdf": {"not_measured": "it blew up"}}
     found = passed(AcceptSpec(), **broken)
     assert not found["drift"] and not found["rdf"] and found["faster"]
+
+
+def test_speed_is_that_of_the_compressed_student_where_there_is_one() -> None:
+    both = {"times_faster": {"student": [2.0, 2.0, 2.0], "compressed": [15.0, 14.0, 16.0]}, "atoms": 192}
+    (check,) = verdicts(
+        AcceptSpec(force_rmse=None, force_ratio=None, drift=None, rdf=None), SUITE | {"speed": both}, errors={}, rounds=ROUNDS
+    )
+    assert (check.name, check.value, check.passed) == ("faster", 15.0, True) and "compressed" in check.what
