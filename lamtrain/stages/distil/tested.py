@@ -32,7 +32,7 @@ def test_students(bench: Bench, test: DftSpec, student: Path, *, steps: int) -> 
     if test.alone:
         models["alone"] = train_student(
             bench.config,
-            bench.folder / "alone",
+            bench.folder / "alone" / f"{test.dataset}-{steps}-steps",
             store=test.store if "://" in test.store else str(Path(test.store).resolve()),
             datasets={test.dataset: 1},
             head=bench.head,
