@@ -1,10 +1,10 @@
 """Kill or interrupt ingest and training at random instants; the rerun must end with the bytes of a run that was left alone.
 
-    python tests/kill.py SEED [--ingest 20] [--train 10] [--fine-tune 20] [--stop 60]
+    python tests/kill.py SEED [--ingest 20] [--train 10] [--fine-tune 20] [--distil 5] [--stop 60]
 
 Each trial starts the real command in a process group of its own, sends SIGKILL to the group, or with `--stop` SIGINT or SIGTERM to the
 process, at an instant drawn from the seed, runs the same command again to its end, and compares the store, byte by byte, or metrics.csv and
-every tensor of last.pt. A training that was told to stop must have ended with 130, or been done.
+every tensor of last.pt, or of a distillation all that it decides. A training that was told to stop must have ended with 130, or been done.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ INGEST = command("lamdata", "ingest", "bulk.yaml", "cluster.yaml", "crystals.yam
 STOPS = (signal.SIGINT, signal.SIGTERM)
 TRAIN = command("lamtrain", "train", "train.yaml", "--quiet")
 FINE_TUNE = command("lamtrain", "train", "tune.yaml", "--quiet")
+DISTIL = command("lamtrain", "distil", "near.yaml", "--quiet", "--device", "cpu")
 MINE = """mixture: mine
 heads:
   - {head: mine, dataset: cluster, task: energy_force}
@@ -132,6 +133,22 @@ def write_fine_tune(folder: Path) -> None:
     (folder / "tune.yaml").write_text(TUNE)
 
 
+def write_distil(folder: Path) -> None:
+    """What `write_and_ingest` leaves, a teacher, and a distillation whose student is near enough after one training."""
+    from tests.lamtrain.stages.distil.cases import prepare, write_other
+
+    write_and_ingest(folder)
+    prepare(folder, folder)
+    write_other(folder, "near.yaml", **{"low: 0.01": "low: 4.9"})
+
+
+def outcome_of_distil(folder: Path) -> dict[str, bytes]:
+    """Trajectories, judgements, frames and students."""
+    from tests.lamtrain.stages.distil.cases import outcome
+
+    return outcome(folder / "runs/metals")
+
+
 def main() -> int:
     """Parse, run, count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -139,6 +156,7 @@ def main() -> int:
     parser.add_argument("--ingest", type=int, default=20, help="killed ingests")
     parser.add_argument("--train", type=int, default=10, help="killed trainings")
     parser.add_argument("--fine-tune", type=int, default=20, help="killed fine-tunes")
+    parser.add_argument("--distil", type=int, default=5, help="killed distillations")
     parser.add_argument("--stop", type=int, default=0, help="trainings that SIGINT or SIGTERM tells to stop")
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -146,7 +164,8 @@ def main() -> int:
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.train, rng=rng)
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.stop, rng=rng, signals=STOPS)
     bad += trials("fine-tune", FINE_TUNE, write_fine_tune, outcome_of_training, count=options.fine_tune, rng=rng)
-    count = options.ingest + options.train + options.fine_tune + options.stop
+    bad += trials("distillation", DISTIL, write_distil, outcome_of_distil, count=options.distil, rng=rng)
+    count = options.ingest + options.train + options.fine_tune + options.distil + options.stop
     print(f"{count - bad} of {count} ended the same")
     return 1 if bad else 0
 

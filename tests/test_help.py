@@ -48,6 +48,7 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "cover",
             "show",
             "transfer",
+            "distil",
             "compress",
             "export",
             "import",

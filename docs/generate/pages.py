@@ -40,6 +40,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "yaml/card.md": lambda: spec_page("card"),
     "yaml/mixture.md": lambda: spec_page("mixture"),
     "yaml/train.md": lambda: spec_page("train"),
+    "yaml/distil.md": lambda: spec_page("distil"),
     "formats.md": formats_page,
     "api.md": api_page,
 }

@@ -38,7 +38,7 @@ def compare_costs(before: Checkpoint, after: Checkpoint, asked: dict[str, Frames
     atoms = int(batch.natoms.sum())
     models = [Model(one, path="", device=torch.device("cpu"), dtype=None, kernels="auto") for one in (before, after)]
     works: list[Callable[[], object]] = [lambda model=model: model.evaluate(batch, head=head) for model in models]  # type: ignore[misc]
-    peaks = [_peak_of(work) for work in works]
+    peaks = [peak_of(work) for work in works]
     spent: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
         for work, times in zip(works, spent):
@@ -56,7 +56,7 @@ def compare_costs(before: Checkpoint, after: Checkpoint, asked: dict[str, Frames
     ]
 
 
-def _peak_of(work: Callable[[], object]) -> int | None:
+def peak_of(work: Callable[[], object]) -> int | None:
     """Bytes that `work` adds to the process at most, the second time that it is done; None where Linux does not say."""
     work()
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
