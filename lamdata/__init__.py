@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .frames import Frames as Frames
     from .ingestion import ingest as ingest
     from .ingestion import store_frames as store_frames
+    from .ingestion import write_example as write_example
     from .reading import read_frames as read_frames
     from .store import open_dataset as open_dataset
     from .store import open_store as open_store
@@ -43,6 +44,7 @@ _PUBLIC = {
     "StreamHead": "stream",
     "ingest": "ingestion",
     "store_frames": "ingestion",
+    "write_example": "ingestion",
     "validate": "validation",
 }
 __all__ = list(_PUBLIC)  # noqa: PLE0605

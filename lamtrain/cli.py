@@ -13,10 +13,12 @@ from .commands import cover  # isort: skip
 from .commands import stages  # isort: skip
 from .commands import distil  # isort: skip
 from .commands import compress  # isort: skip
+from .commands import integrate  # isort: skip
+from .commands import process  # isort: skip
 from .commands import foreign  # isort: skip
 from .commands import doctor  # isort: skip
 
-__all__ = ["app", "ask", "compress", "cover", "distil", "doctor", "foreign", "main", "stages", "train"]
+__all__ = ["app", "ask", "compress", "cover", "distil", "doctor", "foreign", "integrate", "main", "process", "stages", "train"]
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """Kill or interrupt ingest and training at random instants; the rerun must end with the bytes of a run that was left alone.
 
-    python tests/kill.py SEED [--ingest 20] [--train 10] [--fine-tune 20] [--distil 5] [--stop 60]
+    python tests/kill.py SEED [--ingest 20] [--train 10] [--fine-tune 20] [--distil 5] [--stop 60] [--process 30]
 
 Each trial starts the real command in a process group of its own, sends SIGKILL to the group, or with `--stop` SIGINT or SIGTERM to the
 process, at an instant drawn from the seed, runs the same command again to its end, and compares the store, byte by byte, or metrics.csv and
-every tensor of last.pt, or of a distillation all that it decides. A training that was told to stop must have ended with 130, or been done.
+every tensor of last.pt, of a distillation all that it decides, or the hashes of all results of a process. A training that was told to stop must have ended with 130, or been done.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ validation: {every: 6, frames: 5}
 checkpoint_every: 2
 log_every: 3
 """
+
+
+RUN = command("lamtrain", "run", "process.yaml", "--quiet")
 
 
 def run(args: list[str], folder: Path, *, kill_after: float | None = None, by: signal.Signals = signal.SIGKILL) -> float:
@@ -93,6 +96,21 @@ def outcome_of_training(folder: Path) -> dict[str, bytes]:
     hidden = [p.name for p in run_folder.iterdir() if p.name.startswith(".") and "metrics" not in p.name and p.suffix != ".pt"]
     numbers = repr((checkpoint.step, checkpoint.position, checkpoint.best, checkpoint.looked)).encode()
     return {"metrics": (run_folder / "metrics.csv").read_bytes(), "numbers": numbers, "hidden": repr(hidden).encode(), **tensors}
+
+
+def outcome_of_process(folder: Path) -> dict[str, bytes]:
+    """Hashes of what each stage of a process left, by what is on disk."""
+    from lamtrain.stages.process.run import contents_of
+    from lamtrain.stages.process.spec import read_process
+    from lamtrain.stages.process.state import read_done, results_of
+
+    process = read_process(folder / "process.yaml")
+    found = {}
+    for stage in process.stages:
+        done, results = read_done(folder / stage.folder), results_of(stage, contents_of(process))
+        assert done is not None and done.results == results, stage.name
+        found[stage.name] = repr((done.identity.digest, sorted(results.items()))).encode()
+    return found
 
 
 def trials(
@@ -149,6 +167,21 @@ def outcome_of_distil(folder: Path) -> dict[str, bytes]:
     return outcome(folder / "runs/metals")
 
 
+def write_process(folder: Path) -> None:
+    """Raw files and a process that ingests, compares, trains and tests."""
+    from tests.lamtrain.stages.process.conftest import PROCESS
+
+    write_catalog(folder)
+    (folder / "process.yaml").write_text(PROCESS)
+
+
+def write_process_of_data(folder: Path) -> None:
+    """The same, without what needs torch."""
+    write_process(folder)
+    path = folder / "process.yaml"
+    path.write_text(path.read_text().partition("  learn:")[0])
+
+
 def main() -> int:
     """Parse, run, count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -157,6 +190,7 @@ def main() -> int:
     parser.add_argument("--train", type=int, default=10, help="killed trainings")
     parser.add_argument("--fine-tune", type=int, default=20, help="killed fine-tunes")
     parser.add_argument("--distil", type=int, default=5, help="killed distillations")
+    parser.add_argument("--process", type=int, default=0, help="killed processes")
     parser.add_argument("--stop", type=int, default=0, help="trainings that SIGINT or SIGTERM tells to stop")
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -165,7 +199,8 @@ def main() -> int:
     bad += trials("training", TRAIN, write_and_ingest, outcome_of_training, count=options.stop, rng=rng, signals=STOPS)
     bad += trials("fine-tune", FINE_TUNE, write_fine_tune, outcome_of_training, count=options.fine_tune, rng=rng)
     bad += trials("distillation", DISTIL, write_distil, outcome_of_distil, count=options.distil, rng=rng)
-    count = options.ingest + options.train + options.fine_tune + options.distil + options.stop
+    bad += trials("process", RUN, write_process, outcome_of_process, count=options.process, rng=rng)
+    count = options.ingest + options.train + options.fine_tune + options.distil + options.stop + options.process
     print(f"{count - bad} of {count} ended the same")
     return 1 if bad else 0
 

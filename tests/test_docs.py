@@ -110,6 +110,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "transfer",
         "distil",
         "properties",
+        "process",
         "design",
         "benchmarks",
         "parity",

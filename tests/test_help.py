@@ -50,6 +50,8 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "transfer",
             "distil",
             "compress",
+            "integrate",
+            "run",
             "export",
             "import",
             "doctor",

@@ -3,8 +3,9 @@
 files -> parse -> staging (pieces) -> run (shuffle, fill, publish); in_hand begins with frames, repair does some of it again
 """
 
+from .example import write_example
 from .in_hand import store_frames
 from .repair import repair
 from .run import IngestReport, ingest
 
-__all__ = ["IngestReport", "ingest", "repair", "store_frames"]
+__all__ = ["IngestReport", "ingest", "repair", "store_frames", "write_example"]

@@ -51,10 +51,10 @@ class Written:
     notes: list[str]
 
 
-def write_example(folder: Path, *, from_files: list[Path]) -> Written:
-    """Write a card for each theory and a mixture into `folder`; nothing that is there is overwritten."""
+def write_example(folder: Path, *, from_files: list[Path], name: str | None = None) -> Written:
+    """Write a card for each theory and a mixture into `folder`, named after it or by `name`; nothing that is there is overwritten."""
     folder = Path(folder)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "example"
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "example"
     nothing = ProposedCard(text=CARD, words="", structures=False, notes=())
     cards = propose_cards(from_files, base=folder) if from_files else [nothing]
     names = list(_names(name, cards))

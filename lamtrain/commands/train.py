@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: lamtrain init catalogs/quickstart/mixture.yaml --store stores/quickstart.zarr -o train.yaml")
 def init(
-    store: Annotated[str, typer.Option(help="Store that holds, or will hold, the datasets.")],
     mixture: Annotated[Path | None, typer.Argument(help="Mixture file.")] = None,
+    store: Annotated[str | None, typer.Option(help="Store that holds, or will hold, the datasets.")] = None,
     from_: Annotated[
         Path | None, typer.Option("--from", help="Checkpoint to start from; or, instead of a mixture, DeePMD-kit's input.json.")
     ] = None,
     replay: Annotated[
         str | None, typer.Option(help="Store of the data that the --from model was trained on, where it is another than --store.")
+    ] = None,
+    process: Annotated[
+        list[str] | None,
+        typer.Option(help="Raw files, or their card (repeat for more): write a process that makes a fast model of them with --from."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; a folder with --from.", callback=local_path)] = Path(
         "train.yaml"
@@ -38,8 +42,14 @@ def init(
     """Write a training config that holds only what differs from the defaults.
 
     With --from MODEL.pt it is a fine-tune: the model's head of each head is chosen by elements and theory, and the reason is said; where the
-    store has the data that the model was trained on, a mixture is written in which its heads are trained along.
+    store has the data that the model was trained on, a mixture is written in which its heads are trained along. With --process the way from raw
+    files to a fine-tuned, small, fast model is written, for `lamtrain run`; the mixture and the store are then the pool to compare with.
     """
+    if process:
+        write_stages(mixture, store, from_, process, output, steps=steps, json=json)
+        return
+    if store is None:
+        raise ConfigError("Missing option '--store'", where="lamtrain init", hint="lamtrain init --help")
     from lamdata.catalog import open_mixture
 
     from ..proposed import write_config
@@ -66,6 +76,24 @@ def init(
     opened, _ = open_mixture(mixture)
     write_config(output, name=opened.mixture, mixture=mixture, store=store, size=size, steps=steps)
     print_json({"written": str(output)}) if json else print(f"wrote {output}")
+
+
+def write_stages(
+    mixture: Path | None, store: str | None, model: Path | None, files: list[str], output: Path, *, steps: int, json: bool
+) -> None:
+    """The part of `init` that writes a process."""
+    from ..stages.process.proposed import write_process
+
+    if model is None:
+        raise ConfigError("a process begins with a trained model", where="--process", hint="add --from MODEL.pt")
+    if (mixture is None) != (store is None):
+        raise ConfigError("a pool is a mixture and its store", where="--store", hint="give both, or neither")
+    path = output if output.suffix == ".yaml" and output.name != "train.yaml" else output.with_name("process.yaml")
+    written = write_process(path, files, model=model, pool=None if mixture is None or store is None else (mixture, store), steps=steps)
+    if json:
+        print_json({"written": [str(file) for file in written.files], "notes": written.notes})
+    else:
+        print("\n".join([*(f"wrote {file}" for file in written.files), *(f"note: {note}" for note in written.notes)]))
 
 
 def fine_tune(mixture: Path, store: str, model: Path, replay: str | None, output: Path, *, steps: int, json: bool) -> None:
