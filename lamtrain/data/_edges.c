@@ -12,13 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The loops over candidates, for the vectors that the processor has. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
-
 enum { DONE = 0, REFUSED = 1, FULL = 2 }; /* refused: for vesin, which says what is wrong, or knows what to do */
 enum { MAX_CELLS = 100000, MAX_CANDIDATES = 1 << 22, BUCKETS = 256, FEW = 32, ALIGNED = 64 };
 
@@ -384,7 +377,6 @@ static int gather(Space *space, const Grid *grid, const int32_t *at, const doubl
 }
 
 /* Lattice vectors from an atom that lies `outside` its cell to each candidate's image, in Å. */
-FOR_EACH_PROCESSOR
 static void set_offsets(double *restrict to, const double *restrict a, const double *restrict b, const double *restrict c, int64_t count,
                         const int32_t *outside, const double *row_a, const double *row_b, const double *row_c)
 {
@@ -393,7 +385,6 @@ static void set_offsets(double *restrict to, const double *restrict a, const dou
         to[n] = (a[n] + i) * of_a + (b[n] + j) * of_b + (c[n] + k) * of_c;
 }
 
-FOR_EACH_PROCESSOR
 static void set_squares(const Space *space, int64_t count, const double *from)
 {
     const double *restrict x = space->position[0], *restrict y = space->position[1], *restrict z = space->position[2];
