@@ -116,7 +116,7 @@ def _runs(first: int, last: int, length: int) -> list[int]:
     """Where the runs end if `first:last` is split into equal ones of about `length`."""
     if last == first:
         return []
-    return np.linspace(first, last, max(1, round((last - first) / length)) + 1).astype(int)[1:].tolist()
+    return [int(end) for end in np.linspace(first, last, max(1, round((last - first) / length)) + 1)[1:]]
 
 
 def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dtype: torch.dtype) -> Iterator[Chunk]:
@@ -139,7 +139,8 @@ def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dt
 
 def _rounded(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Widths of at least one slot, in steps, never above the configured number."""
-    return np.minimum(np.maximum(-(-counts // WIDTH_STEP), 1) * WIDTH_STEP, most)
+    widths: NDArray[np.int64] = np.minimum(np.maximum(-(-counts // WIDTH_STEP), 1) * WIDTH_STEP, most)
+    return widths
 
 
 def _head_rows(head: NDArray[np.integer], cuts: NDArray[np.int64], config: ModelConfig) -> Iterator[HeadRows]:
@@ -148,10 +149,10 @@ def _head_rows(head: NDArray[np.integer], cuts: NDArray[np.int64], config: Model
     order, first = np.argsort(head, kind="stable"), np.repeat(cuts[:-1], sizes)
     counts = np.bincount(head * chunks + np.repeat(np.arange(chunks), sizes), minlength=heads * chunks).reshape(heads, chunks)
     by_head = counts.sum(1).tolist()
-    of_heads, in_chunks = torch.from_numpy(order).split(by_head), torch.from_numpy(order - first[order]).split(by_head)
+    of_heads, in_chunks = torch.split(torch.from_numpy(order), by_head), torch.split(torch.from_numpy(order - first[order]), by_head)
     for name, rows, inside, parts in zip(config.heads, of_heads, in_chunks, counts.tolist()):
         if len(rows):
-            yield HeadRows(name=name, rows=rows, by_chunk=inside.split(parts))
+            yield HeadRows(name=name, rows=rows, by_chunk=torch.split(inside, parts))
 
 
 def _tiles(heads: Sequence[HeadRows], cuts: NDArray[np.int64], config: ModelConfig) -> dict[str, KindTiles]:
@@ -187,7 +188,7 @@ def _lay_out(rows: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[Til
     laid[slots + np.repeat(np.cumsum(room) - room, there)] = rows
     names = np.repeat(np.tile(np.arange(heads), places), tiles.ravel())
     whole = (sizes == heads) & counts.all(1)
-    parts = (torch.from_numpy(all_).split(each.tolist()) for all_, each in ((laid, room), (slots, there), (names, sizes)))
+    parts = (torch.split(torch.from_numpy(all_), each.tolist()) for all_, each in ((laid, room), (slots, there), (names, sizes)))
     for count, each_its_own, its_rows, its_slots, its_heads in zip(sizes.tolist(), whole.tolist(), *parts):
         yield Tiles(count=count, rows=its_rows, slots=its_slots, heads=None if each_its_own else its_heads) if count else None
 
