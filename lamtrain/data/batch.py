@@ -21,9 +21,10 @@ from ..model.heads import head_kind
 from ..model.inputs import Batch, Chunk, HeadRows, KindTiles, Tiles
 from ..model.kernels.choose import PLAIN
 from ..tasks import kinds_of
-from .neighbors import Edges, cut_neighbors, find_neighbors
+from .edge_table import EdgeTable, find_edges, given_edges, lay_out
+from .neighbors import Edges
 
-__all__ = ["Batch", "Chunk", "HeadRows", "collate", "edges_of"]
+__all__ = ["Batch", "Chunk", "HeadRows", "collate"]
 
 WEIGHTS_AS_ROWS = 8  # rows of a product that cost about as much as the weights of one more tile
 WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
@@ -48,9 +49,9 @@ def collate(
     clean = types if frames.clean_numbers is None else type_indices(frames.clean_numbers, config)
     frame = np.repeat(np.arange(len(frames)), frames.natoms)
     kinds = _has_forces(frames, config)[frame]
-    table = _edge_table(edges_of(frames, lists) if edges is None else _given(edges, frames, lists), lists)
-    rows = _sorted_rows(table, kinds, lists)
-    chunks = tuple(_chunks(rows, kinds, dtype=dtype, chunk_atoms=chunk_atoms))
+    table = find_edges(frames, lists) if edges is None else given_edges(edges, frames, lists)
+    rows = _sorted_rows(table, kinds, lists, chunk_atoms=chunk_atoms)
+    chunks = tuple(_chunks(table, rows, lists, dtype=dtype))
     return Batch(
         natoms=torch.from_numpy(frames.natoms.astype(np.int64)),
         frame=torch.from_numpy(frame),
@@ -61,8 +62,8 @@ def collate(
         order=torch.from_numpy(rows.order),
         rank=torch.from_numpy(rows.rank),
         chunks=chunks,
-        heads=(heads := tuple(_head_rows(frames.head[frame][rows.order], chunks, config))),
-        tiles=_tiles(heads, config),
+        heads=(heads := tuple(_head_rows(frames.head[frame][rows.order], rows.cuts, config))),
+        tiles=_tiles(heads, rows.cuts, config),
         truncated=table.truncated,
     )
 
@@ -89,165 +90,107 @@ def _has_forces(frames: Frames, config: ModelConfig) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _EdgeTable:
-    """All frames' edges, flat, in the caller's order of atoms (A atoms, E edges)."""
-
-    counts: dict[str, NDArray[np.int64]]  # list -> (A,) edges within its cutoff, at most its nsel
-    neighbors: NDArray[np.int64]  # (E,)
-    vectors: NDArray[np.float64]  # (E, 3) Å
-    truncated: dict[str, int]
-
-
-def edges_of(frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
-    """The edges of each frame within the first of the descriptor's lists, which holds the others."""
-    longest, starts = next(iter(lists.values())), frames.starts
-    return [
-        find_neighbors(
-            frames.positions[starts[f] : starts[f + 1]], cell=frames.cell[f], pbc=frames.pbc[f], cutoff=longest.rcut, most=longest.nsel
-        )
-        for f in range(len(frames))
-    ]
-
-
-def _given(edges: Sequence[Edges], frames: Frames, lists: dict[str, NeighborList]) -> list[Edges]:
-    """Edges from elsewhere, cut to the first of the descriptor's lists."""
-    natoms = [len(part.starts) - 1 for part in edges]
-    if natoms != frames.natoms.tolist():
-        raise ValueError(f"edges of structures with {natoms} atoms, for frames with {frames.natoms.tolist()}")
-    longest = next(iter(lists.values()))
-    return [cut_neighbors(part, cutoff=longest.rcut, most=longest.nsel) for part in edges]
-
-
-def _edge_table(edges: Sequence[Edges], lists: dict[str, NeighborList]) -> _EdgeTable:
-    (longest, _), *shorter = lists.items()
-    all_counts = np.concatenate([part.counts for part in edges])
-    center = np.repeat(np.arange(len(all_counts)), all_counts)
-    distances = np.concatenate([part.distances for part in edges])
-    counts, truncated = {longest: all_counts}, {longest: sum(part.truncated for part in edges)}
-    for name, wanted in shorter:
-        counts[name], truncated[name] = _within(center, distances, wanted.rcut, wanted.nsel, len(all_counts))
-    first = np.cumsum([0, *(len(part.starts) - 1 for part in edges)])
-    return _EdgeTable(
-        counts=counts,
-        neighbors=np.concatenate([part.neighbors + start for part, start in zip(edges, first)]),
-        vectors=np.concatenate([part.vectors for part in edges]),
-        truncated=truncated,
-    )
-
-
-def _within(
-    center: NDArray[np.int64], distances: NDArray[np.float64], cutoff: float, most: int, natoms: int
-) -> tuple[NDArray[np.int64], int]:
-    """(A,) edges within `cutoff`, at most `most`; and how many atoms had more."""
-    counts = np.bincount(center[distances < cutoff], minlength=natoms)
-    return np.minimum(counts, most), int(np.count_nonzero(counts > most))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
     """The atoms of a batch in the order of its chunks."""
 
     order: NDArray[np.int64]  # (A,) caller's index of each row
     rank: NDArray[np.int64]  # (A,) row of each of the caller's atoms
-    starts: NDArray[np.int64]  # (A + 1,) where the edges of each of the caller's atoms begin
-    table: _EdgeTable
-    lists: dict[str, NeighborList]
+    cuts: NDArray[np.int64]  # (chunks + 1,) where each chunk begins, and the end
+    border: int  # rows without forces, which come before those with them
 
 
-def _sorted_rows(table: _EdgeTable, kinds: NDArray[np.int64], lists: dict[str, NeighborList]) -> _Rows:
-    """Sort atoms by whether they have forces, then by the count of the last list, then by that of the first."""
+def _sorted_rows(table: EdgeTable, kinds: NDArray[np.int64], lists: dict[str, NeighborList], *, chunk_atoms: int) -> _Rows:
+    """Sort atoms by whether they have forces, then by the count of the last list, then by that of the first.
+
+    They are cut into runs of about `chunk_atoms`, never across the border between frames without forces and with them.
+    """
     longest, *_, shortest = [*lists, *lists]
-    counts = table.counts[longest]
-    order = np.lexsort((counts, table.counts[shortest], kinds))
-    return _Rows(order=order, rank=_inverse(order), starts=np.concatenate([[0], np.cumsum(counts)]), table=table, lists=lists)
-
-
-def _chunks(rows: _Rows, kinds: NDArray[np.int64], *, dtype: torch.dtype, chunk_atoms: int) -> Iterator[Chunk]:
-    """Cut the rows into runs of about `chunk_atoms`, never across the border between frames without forces and with them."""
+    keys = (table.counts[longest], table.counts[shortest], kinds)
+    order = np.lexsort([key.astype(np.min_scalar_type(key.max(initial=0))) for key in keys])  # few bytes are sorted by radix
     border = int(np.count_nonzero(kinds == 0))
-    for first, last in ((0, border), (border, len(rows.order))):
-        for start, stop in _runs(first, last, chunk_atoms):
-            yield _chunk(rows, start, stop, with_forces=first == border, dtype=dtype)
+    cuts = [0, *_runs(0, border, chunk_atoms), *_runs(border, len(order), chunk_atoms)]
+    return _Rows(order=order, rank=_inverse(order), cuts=np.array(cuts), border=border)
 
 
-def _runs(first: int, last: int, length: int) -> Iterator[tuple[int, int]]:
-    """Split `first:last` into equal runs of about `length`."""
-    if last > first:
-        cuts = np.linspace(first, last, max(1, round((last - first) / length)) + 1).astype(int)
-        yield from ((int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:]))
+def _runs(first: int, last: int, length: int) -> list[int]:
+    """Where the runs end if `first:last` is split into equal ones of about `length`."""
+    if last == first:
+        return []
+    return [int(end) for end in np.linspace(first, last, max(1, round((last - first) / length)) + 1)[1:]]
 
 
-def _chunk(rows: _Rows, start: int, stop: int, *, with_forces: bool, dtype: torch.dtype) -> Chunk:
-    """Lay the edges of rows `start:stop` out as a table as wide as the longest list among them."""
-    atoms, table = rows.order[start:stop], rows.table
-    (longest, wanted), *_ = rows.lists.items()
-    counts = table.counts[longest][atoms]
-    width = _rounded(counts.max(), wanted.nsel)
-    row = np.repeat(np.arange(len(atoms)), counts)
-    slot = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    edge = rows.starts[atoms][row] + slot
-    vectors = np.zeros((len(atoms), width, 3))
-    vectors[:, :, 0] = wanted.rcut + 1.0
-    vectors[row, slot] = table.vectors[edge]
-    neighbors = np.repeat(np.arange(start, stop)[:, None], width, axis=1)
-    neighbors[row, slot] = rows.rank[table.neighbors[edge]]
-    return Chunk(
-        start=start,
-        stop=stop,
-        vectors=torch.from_numpy(vectors).to(dtype),
-        neighbors=torch.from_numpy(neighbors),
-        widths={name: min(_rounded(table.counts[name][atoms].max(), each.nsel), width) for name, each in rows.lists.items()},
-        with_forces=with_forces,
-    )
+def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dtype: torch.dtype) -> Iterator[Chunk]:
+    """Lay the edges of each run of rows out as a table as wide as the longest list among them."""
+    longest, first = next(iter(lists.values())), rows.cuts[:-1]
+    widths = {name: _rounded(np.maximum.reduceat(table.counts[name][rows.order], first), wanted.nsel) for name, wanted in lists.items()}
+    (widest, *_), names = widths.values(), list(lists)
+    laid = lay_out(table, rows.order, rows.rank, cuts=rows.cuts, widths=widest, far=longest.rcut + 1.0, dtype=dtype)
+    of_lists = np.minimum(list(widths.values()), widest).T.tolist()
+    for start, stop, mine, (vectors, neighbors) in zip(first.tolist(), rows.cuts[1:].tolist(), of_lists, laid):
+        yield Chunk(
+            start=start,
+            stop=stop,
+            vectors=vectors,
+            neighbors=neighbors,
+            widths=dict(zip(names, mine)),
+            with_forces=start >= rows.border,
+        )
 
 
-def _rounded(count: int, most: int) -> int:
-    """A width of at least one slot, in steps, never above the configured number."""
-    return min(max(-(-int(count) // WIDTH_STEP), 1) * WIDTH_STEP, most)
+def _rounded(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Widths of at least one slot, in steps, never above the configured number."""
+    widths: NDArray[np.int64] = np.minimum(np.maximum(-(-counts // WIDTH_STEP), 1) * WIDTH_STEP, most)
+    return widths
 
 
-def _head_rows(head: NDArray[np.integer], chunks: tuple[Chunk, ...], config: ModelConfig) -> Iterator[HeadRows]:
+def _head_rows(head: NDArray[np.integer], cuts: NDArray[np.int64], config: ModelConfig) -> Iterator[HeadRows]:
     """Rows of each head that has any; `head` is (A,) by row."""
-    for index, name in enumerate(config.heads):
-        mine = head == index
-        if mine.any():
-            parts = tuple(torch.from_numpy(np.flatnonzero(mine[chunk.start : chunk.stop])) for chunk in chunks)
-            yield HeadRows(name=name, rows=torch.from_numpy(np.flatnonzero(mine)), by_chunk=parts)
+    sizes, heads, chunks = np.diff(cuts), len(config.heads), len(cuts) - 1
+    order, first = np.argsort(head, kind="stable"), np.repeat(cuts[:-1], sizes)
+    counts = np.bincount(head * chunks + np.repeat(np.arange(chunks), sizes), minlength=heads * chunks).reshape(heads, chunks)
+    by_head = counts.sum(1).tolist()
+    of_heads, in_chunks = torch.split(torch.from_numpy(order), by_head), torch.split(torch.from_numpy(order - first[order]), by_head)
+    for name, rows, inside, parts in zip(config.heads, of_heads, in_chunks, counts.tolist()):
+        if len(rows):
+            yield HeadRows(name=name, rows=rows, by_chunk=torch.split(inside, parts))
 
 
-def _tiles(heads: Sequence[HeadRows], config: ModelConfig) -> dict[str, KindTiles]:
+def _tiles(heads: Sequence[HeadRows], cuts: NDArray[np.int64], config: ModelConfig) -> dict[str, KindTiles]:
     """For each kind of which several heads have rows, how these are laid out."""
     out = {}
     for kind in dict.fromkeys(config.heads.values()):
-        own = [head for head in heads if config.heads[head.name] == kind]
+        own = [head.rows.numpy() for head in heads if config.heads[head.name] == kind]
         if len(own) > 1:
-            by_chunk = tuple(_lay_out([rows.numpy() for rows in parts]) for parts in zip(*(head.by_chunk for head in own)))
-            atoms = _lay_out([head.rows.numpy() for head in own])
+            rows, which = np.concatenate(own), np.repeat(np.arange(len(own)), [len(part) for part in own])
+            chunk = np.searchsorted(cuts, rows, side="right") - 1
+            counts = np.bincount(chunk * len(own) + which, minlength=(len(cuts) - 1) * len(own)).reshape(-1, len(own))
+            (atoms,) = _lay_out(rows, counts.sum(0, keepdims=True))
             assert atoms is not None, "they have rows"
-            out[kind] = KindTiles(atoms=atoms, by_chunk=by_chunk)
+            out[kind] = KindTiles(atoms=atoms, by_chunk=tuple(_lay_out((rows - cuts[chunk])[np.argsort(chunk, kind="stable")], counts)))
     return out
 
 
-def _lay_out(rows: Sequence[NDArray[np.int64]]) -> Tiles | None:
-    """Tiles of the rows of each head; None where there are none."""
-    counts = np.array([len(part) for part in rows])
-    if not counts.any():
-        return None
-    heights = np.unique(-(-counts.max() // np.arange(1, len(rows) + 1)))
-    tiles = -(-counts // heights[:, None])  # (heights, heads)
-    height = int(heights[np.argmin(tiles.sum(1) * (heights + WEIGHTS_AS_ROWS))])
-    heads = np.repeat(np.arange(len(rows)), -(-counts // height))
-    first = np.cumsum(-(-counts // height)) - -(-counts // height)  # tile of each head
-    slots = np.concatenate([start * height + np.arange(count) for start, count in zip(first, counts)])
-    laid = np.repeat(np.array([part[0] if len(part) else 0 for part in rows])[heads], height)
-    laid[slots] = np.concatenate(rows)
-    whole = len(heads) == len(rows) and bool(counts.all())
-    return Tiles(
-        count=len(heads),
-        rows=torch.from_numpy(laid),
-        slots=torch.from_numpy(slots),
-        heads=None if whole else torch.from_numpy(heads),
-    )
+def _lay_out(rows: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[Tiles | None]:
+    """Tiles for each of K places, of the rows that each of H heads has there; None where there are none.
+
+    `counts` is (K, H), and `rows` are those of the first place, head after head, then those of the next.
+    """
+    places, heads = counts.shape
+    heights = np.maximum(-(-counts.max(1, keepdims=True) // np.arange(heads, 0, -1)), 1)  # (K, H), those to choose from
+    tiles = -(-counts[:, None] // heights[:, :, None])  # (K, H, heads)
+    height = np.take_along_axis(heights, np.argmin(tiles.sum(2) * (heights + WEIGHTS_AS_ROWS), 1)[:, None], 1)  # (K, 1)
+    tiles = -(-counts // height)
+    sizes, first = tiles.sum(1), (np.cumsum(tiles, 1) - tiles) * height  # slot that each head begins at
+    many, begins = counts.ravel(), np.cumsum(counts) - counts.ravel()
+    slots = np.arange(len(rows)) + np.repeat(first.ravel() - begins, many)
+    laid = np.repeat(rows[np.minimum(begins, len(rows) - 1)], (tiles * height).ravel())
+    room, there = sizes * height[:, 0], counts.sum(1)
+    laid[slots + np.repeat(np.cumsum(room) - room, there)] = rows
+    names = np.repeat(np.tile(np.arange(heads), places), tiles.ravel())
+    whole = (sizes == heads) & counts.all(1)
+    parts = (torch.split(torch.from_numpy(all_), each.tolist()) for all_, each in ((laid, room), (slots, there), (names, sizes)))
+    for count, each_its_own, its_rows, its_slots, its_heads in zip(sizes.tolist(), whole.tolist(), *parts):
+        yield Tiles(count=count, rows=its_rows, slots=its_slots, heads=None if each_its_own else its_heads) if count else None
 
 
 def _labels(frames: Frames, config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:

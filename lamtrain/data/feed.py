@@ -52,7 +52,8 @@ def split_by_head(frames: Frames, *, at_once: int | None) -> Iterator[Frames]:
 class Feed:
     """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands.
 
-    With `by_head` each part is of one head. Parts are on `device`: to a GPU they are copied ahead, beside the steps.
+    With `by_head` each part is of one head. Parts are on `device`: to a GPU they are copied ahead, beside the steps. The order is the
+    stream's, whatever the number of `threads`.
     """
 
     def __init__(

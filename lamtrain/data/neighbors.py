@@ -1,6 +1,7 @@
 """Neighbour lists: one structure -> its edges, sorted by centre and then by distance, the nearest kept; anew, or from a list with a skin.
 
-Built by vesin, called through ctypes, which lets go of the interpreter's lock: loader threads work side by side.
+Built by vesin, called through ctypes, which lets go of the interpreter's lock; vesin itself searches one structure at a time, whichever
+thread asks. Batches are made by `edge_table.py`, which searches side by side where it was compiled.
 """
 
 from __future__ import annotations

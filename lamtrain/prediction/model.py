@@ -20,7 +20,8 @@ from lamdata.store import cut_batches
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
-from ..data.batch import Batch, collate, edges_of
+from ..data.batch import Batch, collate
+from ..data.edge_table import edges_of
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS

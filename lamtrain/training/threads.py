@@ -1,4 +1,4 @@
-"""Threads of a training on a CPU: how many the process may use, and, by trial, with how many its steps are fastest.
+"""Threads of a training: how many the process may use, how many feed an accelerator, and, by trial, with how many a CPU's steps are fastest.
 
 A container may use less than the machine has, and a core that another process works on is worth less than none to a step that waits for it.
 """
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from ..data.feed import AHEAD
 
 GAIN = 1.03  # more threads must be faster by this much: they take cores that others could use
 ROUNDS = 3  # of each count, at least
@@ -36,6 +38,14 @@ def usable_threads(root: Path = Path("/")) -> int:
     """Cores of this process's affinity, or as many as its cgroups' quotas allow, where that is less; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def feeding_threads(device: torch.device, *, sharing: int = 1) -> int:
+    """Threads that make batches, in one of `sharing` processes on this machine.
+
+    One on a CPU, whose cores are for the steps. For an accelerator, each usable core but the one that steps, up to one a batch in work.
+    """
+    return 1 if device.type == "cpu" else min(max(usable_threads() // sharing - 1, 1), AHEAD)
 
 
 def choose_threads(step: Callable[[], object], *, counts: Sequence[int] | None = None, seconds: float = 3.0) -> Threads:

@@ -39,7 +39,7 @@ from .state import TrainState
 from .step import add_gradients, step_in_memory
 from .stop import Interrupted, Stop
 from .taken import Taken
-from .threads import choose_threads, usable_threads
+from .threads import choose_threads, feeding_threads, usable_threads
 
 __all__ = ["Interrupted", "train"]
 READ_EVERY = 16  # steps after which an accelerator is asked what came of them, where nothing is due before
@@ -167,6 +167,7 @@ def _loop(
             at_once=config.batch.at_once,
             by_head=by_head,
             device=state.device,
+            threads=feeding_threads(state.device, sharing=ranks.on_this_machine),
         ) as feed,
         Progress(title, total=config.steps, unit="steps", done=state.step, quiet=quiet or not ranks.first, above=board) as bar,
     ):

@@ -94,6 +94,24 @@ def test_chunks_hold_frames_of_one_kind_of_head_only():
     assert sum(len(rows) for rows in by_name["dft"].by_chunk) == 15
 
 
+def test_tiles_hold_the_rows_of_their_heads_and_repeat_one_where_they_are_not_full():
+    config = model_config(heads={"a": "energy_force", "b": "denoise", "c": "energy_force", "d": "energy_force"})
+    frames = Frames.from_list([structure(n, seed=n) for n in (9, 1, 4, 14, 2)]).with_(head=np.array([0, 0, 1, 2, 3], np.int32))
+    batch = collate(frames, config, chunk_atoms=5)
+    assert batch.tiles.keys() == {"energy_force"}
+    own = [head for head in batch.heads if head.name != "b"]
+    laid = batch.tiles["energy_force"]
+    assert [tiles is None for tiles in laid.by_chunk] == [not chunk.with_forces for chunk in batch.chunks]
+    places = [(laid.atoms, [head.rows for head in own])]
+    places += [(tiles, [head.by_chunk[k] for head in own]) for k, tiles in enumerate(laid.by_chunk) if tiles is not None]
+    for tiles, rows in places:
+        assert torch.equal(tiles.own_rows, torch.cat(rows)) and len(tiles.rows) % tiles.count == 0
+        names = torch.arange(len(own)) if tiles.heads is None else tiles.heads
+        for name, tile in zip(names.tolist(), tiles.rows.view(tiles.count, -1), strict=True):
+            assert set(tile.tolist()) <= set(rows[name].tolist())
+    assert any(tiles.heads is not None for tiles, _ in places) and any(tiles.heads is None for tiles, _ in places)
+
+
 def test_a_batch_counts_the_atoms_whose_lists_were_cut():
     tight = model_config(repinit={"nsel": 10, "three_body_sel": 4}, repformer={"nsel": 4})
     batch = collate(FRAMES, tight)

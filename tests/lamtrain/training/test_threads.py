@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from lamtrain.training.threads import choose_threads, fewest_fast, usable_threads
+from lamtrain.training.threads import choose_threads, feeding_threads, fewest_fast, usable_threads
 
 
 @pytest.fixture
@@ -68,3 +68,10 @@ def test_a_trial_runs_every_count_and_leaves_the_best_one_set():
         assert one.count == 1 and -1 not in asked
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cores", "sharing", "threads"), [(1, 1, 1), (2, 1, 1), (4, 1, 3), (16, 1, 4), (16, 8, 1), (64, 8, 4)])
+def test_an_accelerator_is_fed_by_the_cores_that_its_steps_leave(monkeypatch, cores, sharing, threads):
+    monkeypatch.setattr("lamtrain.training.threads.usable_threads", lambda: cores)
+    assert feeding_threads(torch.device("cuda"), sharing=sharing) == threads
+    assert feeding_threads(torch.device("cpu"), sharing=sharing) == 1, "the cores of a CPU are for the steps"

@@ -55,6 +55,11 @@ def test_a_run_in_parts_is_the_same_run(small: Path, tmp_path: Path) -> None:
     run(small, tmp_path / "parts", *exact, "batch={frames: 4, at_once: 30}")
 
 
+def test_a_run_fed_by_several_threads_is_the_same_run(small: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamtrain.training.trainer.feeding_threads", lambda device, **_: 4)
+    assert same_weights(run(small, tmp_path / "run"), whole)
+
+
 @pytest.fixture
 def products():
     yield
