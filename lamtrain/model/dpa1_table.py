@@ -83,10 +83,9 @@ class TabulatedBlock(nn.Module):
         """Invariants of the rows of a chunk, with the embedding of their types behind them if it is given, (N, m * axis + its width); and how many
         of its edges are shorter than the table reaches, () int64."""
         if self.kernels.tabulated is not None:
-            visible = None if seen is None else seen.to(vectors.dtype)
-            tables = [self.environment.mean[:, 0], self.environment.std, visible, self.nodes, self.factors, self.padding, tebd]
             indices = [chunk.neighbors, types, lead_types]
-            return self.kernels.tabulated(vectors, indices, tables, self._sizes(chunk.start, len(types), tebd), self._numbers())
+            sizes = [chunk.start, len(types), *self.sizes(tebd)]
+            return self.kernels.tabulated(vectors, indices, self.arrays(seen, tebd), sizes, self.numbers())
         own, neighbor_types = types[chunk.start : chunk.stop], types[chunk.neighbors]
         pair_seen = None if seen is None else seen[own.unsqueeze(1), neighbor_types]
         geometry = Geometry(vectors, env_protection=self.protection, seen=pair_seen)
@@ -106,14 +105,19 @@ class TabulatedBlock(nn.Module):
         invariants = torch.bmm(moment.transpose(1, 2), moment[:, :, : self.axis]).flatten(1)
         return invariants if tebd is None else torch.cat([invariants, F.embedding(own, tebd)], -1), outside
 
-    def _sizes(self, start: int, natoms: int, tebd: Tensor | None) -> list[int]:
+    def arrays(self, seen: Tensor | None, tebd: Tensor | None) -> list[Tensor | None]:
+        """In the order of cpp/tabulated.h."""
+        visible = None if seen is None else seen.to(self.nodes.dtype)
+        return [self.environment.mean[:, 0].contiguous(), self.environment.std, visible, self.nodes, self.factors, self.padding, tebd]
+
+    def sizes(self, tebd: Tensor | None) -> list[int]:
         """In the order of cpp/tabulated.h."""
         count, _, _, rows = self.nodes.shape
-        net = [start, natoms, self.ntypes, count, self.table.intervals, rows, self.width, self.axis, self.nsel]
+        net = [self.ntypes, count, self.table.intervals, rows, self.width, self.axis, self.nsel]
         behind = [0 if self.factors is None else len(self.factors), 0 if tebd is None else tebd.shape[1]]
         return [*net, *behind, int(self.one_sided), int(self.smooth)]
 
-    def _numbers(self) -> list[float]:
+    def numbers(self) -> list[float]:
         """In the order of cpp/tabulated.h."""
         return [self.environment.rcut_smth, self.environment.rcut, self.protection, self.table.start, self.table.step]
 

@@ -42,7 +42,7 @@ class Repinit(nn.Module):
         env = self.environment(geometry, types)
         matrix = torch.cat([env.radial.unsqueeze(-1), env.direction], -1)
         centers = types.unsqueeze(1)
-        if self.kernels.moment is not None and self.embedding.fusable:
+        if self.kernels.moment is not None and self.embedding.fusable and tables.pairs is None:
             rows = self.embedding.rows(neighbor_types, centers, tables)
             moment = self.kernels.moment(matrix, rows, self.embedding.fused_weights(tables))
         else:

@@ -36,7 +36,7 @@ class TypedEmbedding(nn.Module):
     def __init__(self, widths: list[int], *, tebd_dim: int, mode: str, one_sided: bool, activation_function: str, resnet_dt: bool):
         super().__init__()
         self.one_sided, self.tebd_dim = one_sided, tebd_dim
-        self.fusable = mode == "concat" and activation_function == "tanh" and not resnet_dt
+        self.fusable = activation_function == "tanh" and not resnet_dt
         dim_types = tebd_dim if one_sided else 2 * tebd_dim
         net = partial(mlp, widths=widths, activation_function=activation_function, resnet_dt=resnet_dt)
         self.layers = net(1 + dim_types if mode == "concat" else 1)
@@ -87,7 +87,9 @@ class TypedEmbedding(nn.Module):
 
     def fused_weights(self, tables: Tables) -> list[Tensor]:
         """For the fused kernels: the first layer's table over `rows`, its row for x, then matrix and bias of each further layer."""
-        assert tables.first is not None
-        table = tables.first if tables.second is None else (tables.second.unsqueeze(1) + tables.first).flatten(0, 1)
         first, *further = self.dense
+        if tables.first is None:
+            table = first.bias.unsqueeze(0)
+        else:
+            table = tables.first if tables.second is None else (tables.second.unsqueeze(1) + tables.first).flatten(0, 1)
         return [table, first.weight[0], *(tensor for layer in further for tensor in (layer.weight, layer.bias))]

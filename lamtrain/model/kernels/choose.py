@@ -26,6 +26,7 @@ from .fused import (
     node_update,
     pair_attention,
     pair_update,
+    step,
     symmetrize,
     tabulated,
     three_body,
@@ -54,6 +55,7 @@ class Kernels:
     three_body: One | None = None
     tabulated: Callable[..., tuple[Tensor, Tensor]] | None = None
     edge_sums: One | None = None
+    step: Callable[..., step.StepResult] | None = None
 
 
 PLAIN = Kernels(name="plain")
@@ -101,4 +103,5 @@ def _compiled() -> Kernels:
         three_body=three_body.three_body,
         tabulated=tabulated.tabulated,
         edge_sums=edges.sums,
+        step=step.step,
     )

@@ -8,12 +8,41 @@
 
 namespace lam::edges {
 
-// Of those that are too many, the farthest go; the others keep their order.
-struct Nearest {
-  std::vector<double> squares;
-  std::vector<int64_t> place;
+// Neighbours of one atom within a cutoff, in the order of its list; of more than `most` the nearest.
+class Near {
+ public:
+  Near(const Array& points, const Array& list, const Array& offsets, double cutoff, int64_t most)
+      : at(data<double>(points)), list(data<int64_t>(list)), off(data<double>(offsets)), N(list.size(0)), M(list.size(1)), most(most), square_of_cutoff(cutoff * cutoff), way(3 * M), squares(M), found(M) {}
 
-  void cut(int64_t count, int64_t most) {
+  int64_t count = 0;  // before any is left out
+  int64_t kept() const { return std::min(count, most); }
+  int64_t neighbor(int64_t k) const { return found[number(k)]; }
+  const double* vector(int64_t k) const { return &way[3 * number(k)]; }
+
+  void find(int64_t i) {
+    const int64_t* j = list + i * M;
+    count = 0;
+    for (int64_t k = 0; k < M; ++k) {
+      const double *to = at + 3 * j[k], *from = at + 3 * i;
+      const double x = to[0] - from[0] + off[i * M + k], y = to[1] - from[1] + off[(N + i) * M + k], z = to[2] - from[2] + off[(2 * N + i) * M + k];
+      const double square = x * x + y * y + z * z;
+      found[count] = j[k], squares[count] = square, way[3 * count] = x, way[3 * count + 1] = y, way[3 * count + 2] = z;
+      count += square < square_of_cutoff;
+    }
+    if (count > most) cut();
+  }
+
+ private:
+  const double* at;
+  const int64_t* list;
+  const double* off;
+  const int64_t N, M, most;
+  const double square_of_cutoff;
+  std::vector<double> way, squares;
+  std::vector<int64_t> found, place;
+
+  int64_t number(int64_t k) const { return count > most ? place[k] : k; }
+  void cut() {  // the farthest go; the others keep their order
     place.resize(count);
     for (int64_t k = 0; k < count; ++k) place[k] = k;
     std::nth_element(place.begin(), place.begin() + most, place.end(), [&](int64_t a, int64_t b) { return squares[a] < squares[b] || (squares[a] == squares[b] && a < b); });
@@ -27,30 +56,17 @@ void near(Call in) {
   const double cutoff = in.number();
   const Array points = in.array(N, 3), list = in.array(N, M), offsets = in.array(3, N, M), vectors = in.array(N, W, 3), neighbors = in.array(N, W), counts = in.array(N);
   in.done();
-  const double *at = data<double>(points), *off = data<double>(offsets);
   over_ranges(N, 32, in.threads, [&](int64_t first, int64_t last) {
-    std::vector<double> way(3 * M);
-    std::vector<int64_t> found(M);
-    Nearest nearest{std::vector<double>(M), {}};
+    Near near(points, list, offsets, cutoff, W);
     for (int64_t i = first; i < last; ++i) {
-      const int64_t* j = data<int64_t>(list) + i * M;
-      int64_t count = 0;
-      for (int64_t k = 0; k < M; ++k) {
-        const double *to = at + 3 * j[k], *from = at + 3 * i;
-        const double x = to[0] - from[0] + off[i * M + k], y = to[1] - from[1] + off[(N + i) * M + k], z = to[2] - from[2] + off[(2 * N + i) * M + k];
-        const double square = x * x + y * y + z * z;
-        found[count] = j[k], nearest.squares[count] = square, way[3 * count] = x, way[3 * count + 1] = y, way[3 * count + 2] = z;
-        count += square < cutoff * cutoff;
-      }
-      into<int64_t>(counts)[i] = count;
-      const int64_t kept = std::min(count, W);
-      if (count > W) nearest.cut(count, W);
+      near.find(i);
+      into<int64_t>(counts)[i] = near.count;
       T* d = into<T>(vectors) + 3 * W * i;
-      int64_t* near = into<int64_t>(neighbors) + W * i;
+      int64_t* j = into<int64_t>(neighbors) + W * i;
       for (int64_t k = 0; k < W; ++k) {
-        const int64_t p = count > W ? nearest.place[k] : k;
-        near[k] = k < kept ? found[p] : i;
-        for (int a = 0; a < 3; ++a) d[3 * k + a] = k < kept ? T(way[3 * p + a]) : a ? T(0) : T(cutoff + 1);
+        const bool real = k < near.kept();
+        j[k] = real ? near.neighbor(k) : i;
+        for (int a = 0; a < 3; ++a) d[3 * k + a] = real ? T(near.vector(k)[a]) : a ? T(0) : T(cutoff + 1);
       }
     }
   });

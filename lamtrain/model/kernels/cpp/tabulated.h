@@ -16,70 +16,81 @@
 
 namespace lam::tabulated {
 
-// Sizes, numbers and arrays of both functions, in this order. T types, `tables` of K intervals, M the width m in whole vectors.
-struct Model {
-  int64_t N, W, start, A, T, tables, K, M, m, axis, nsel, pairs, extra;  // rows of `factors`, columns of `tebd`
+// What the block is made of: its sizes, numbers and arrays, in this order. T types, `tables` of K intervals, M the width m in whole vectors.
+struct Block {
+  int64_t T, tables, K, M, m, axis, nsel, pairs, extra;  // rows of `factors`, columns of `tebd`
   bool one_sided, smooth;
   double from, cutoff, protection, first, step;  // Å, Å, Å, argument of the first node
+  Array mean, std, seen, nodes, factors, padding, tebd;
+
+  explicit Block(Call& in)
+      : T(in.size()), tables(in.size()), K(in.size()), M(in.size()), m(in.size()), axis(in.size()), nsel(in.size()), pairs(in.size()), extra(in.size()),
+        one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()), first(in.number()), step(in.number()),
+        mean(in.array(T)), std(in.array(T, 4)), seen(in.array(T, T)), nodes(in.array(tables, K + 1, 3, M)), factors(in.array(pairs, M)), padding(in.array(T * T, m)),
+        tebd(in.array(T, extra)) {}
+  int64_t width() const { return m * axis + extra; }
+};
+
+// Rows of a batch, and the block. The same inputs come before the others of both functions.
+struct Model {
+  int64_t N, W, start, A;
   int threads;
-  Array vectors, neighbors, types, lead, mean, std, seen, nodes, factors, padding, tebd;
+  Array vectors, neighbors, types, lead;
+  Block block;
 
   explicit Model(Call& in)
-      : N(in.size()), W(in.size()), start(in.size()), A(in.size()), T(in.size()), tables(in.size()), K(in.size()), M(in.size()), m(in.size()), axis(in.size()),
-        nsel(in.size()), pairs(in.size()), extra(in.size()), one_sided(in.size()), smooth(in.size()), from(in.number()), cutoff(in.number()), protection(in.number()),
-        first(in.number()), step(in.number()), threads(in.threads), vectors(in.array(N, W, 3)), neighbors(in.array(N, W)), types(in.array(A)), lead(in.array(A)),
-        mean(in.array(T)), std(in.array(T, 4)), seen(in.array(T, T)), nodes(in.array(tables, K + 1, 3, M)), factors(in.array(pairs, M)),
-        padding(in.array(T * T, m)), tebd(in.array(T, extra)) {}
-  Array invariants(Call& in) const { return in.array(N, width()); }
-  int64_t width() const { return m * axis + extra; }
-  Array moments(Call& in) const { return in.array(N, 4, M); }
+      : N(in.size()), W(in.size()), start(in.size()), A(in.size()), threads(in.threads), vectors(in.array(N, W, 3)), neighbors(in.array(N, W)), types(in.array(A)),
+        lead(in.array(A)), block(in) {}
+  Array invariants(Call& in) const { return in.array(N, block.width()); }
+  Array moments(Call& in) const { return in.array(N, 4, block.M); }
 };
 
 // The edges of one atom, each quantity of all of them side by side.
 template <class T>
 struct Edges {
-  enum { X, Y, Z, DISTANCE, SWITCH, SWITCH_SLOPE, RADIAL_SLOPE, FACTOR, FACTOR_SLOPE, R, W = R + 4, SLOPE = W + 6, COTANGENT = SLOPE + 6, COLUMNS = COTANGENT + 5 };
-  const Model& in;
+  enum { X, Y, Z, DISTANCE, SWITCH, SWITCH_SLOPE, RADIAL_SLOPE, FACTOR, FACTOR_SLOPE, R, W = R + 4, SLOPE = W + 6, COTANGENT = SLOPE + 6, BY_X = COTANGENT + 1, BY_Y, BY_Z, COLUMNS = COTANGENT + 5 };
+  const Block& in;
   const int64_t room;
   Buffer<T> all, distance;
   std::vector<int64_t> slot, type;
   std::vector<int32_t> interval;
   int64_t count = 0, within = 0, outside = 0, own = 0;
 
-  explicit Edges(const Model& in)
-      : in(in), room(Lane<T>::padded(in.W)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room), place(in.tables * (in.K + 1), -1), node(2 * room), between(2 * room), kind(room), kind_of(in.T, -1) {}
+  Edges(const Block& in, int64_t most)
+      : in(in), room(Lane<T>::padded(most)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room), kind(room), kind_of(in.T, -1),
+        place(in.tables * (in.K + 1), -1), node(2 * room), between(2 * room) {}
   T* at(int column) { return all.data() + column * room; }
   const T* at(int column) const { return all.data() + column * room; }
 
-  // Those of atom n that it sees within the cutoff.
-  void gather(int64_t n) {
-    const T* d = data<T>(in.vectors) + 3 * in.W * n;
-    const int64_t *near = data<int64_t>(in.neighbors) + in.W * n, *types = data<int64_t>(in.types);
-    own = types[in.start + n], count = within = 0;
+  void begin(int64_t its_type) { own = its_type, count = within = 0; }
+  // An edge by its components and their length, if it is within the cutoff and seen; `where` is for the caller to know it again.
+  void take(int64_t where, int64_t its_type, T x, T y, T z, T r) {
+    if (!(r < T(in.cutoff))) return;
+    ++within;
+    const T* seen = data<T>(in.seen);
+    if (seen && seen[own * in.T + its_type] == 0) return;
+    slot[count] = where, type[count] = its_type;
+    at(X)[count] = x, at(Y)[count] = y, at(Z)[count] = z, at(DISTANCE)[count++] = r;
+  }
+  // Those of row n of a batch.
+  void gather(const Model& of, int64_t n) {
+    const T* d = data<T>(of.vectors) + 3 * of.W * n;
+    const int64_t *near = data<int64_t>(of.neighbors) + of.W * n, *types = data<int64_t>(of.types);
+    begin(types[of.start + n]);
     T* r = distance.data();
 #pragma omp simd
-    for (int64_t j = 0; j < in.W; ++j) r[j] = std::sqrt(d[3 * j] * d[3 * j] + d[3 * j + 1] * d[3 * j + 1] + d[3 * j + 2] * d[3 * j + 2]);
-    const T *seen = data<T>(in.seen), cutoff = T(in.cutoff);
-    for (int64_t j = 0; j < in.W; ++j) {
-      if (!(r[j] < cutoff)) continue;
-      ++within;
-      const int64_t its = types[near[j]];
-      if (seen && seen[own * in.T + its] == 0) continue;
-      slot[count] = j, type[count] = its;
-      at(X)[count] = d[3 * j], at(Y)[count] = d[3 * j + 1], at(Z)[count] = d[3 * j + 2], at(DISTANCE)[count++] = r[j];
-    }
+    for (int64_t j = 0; j < of.W; ++j) r[j] = std::sqrt(d[3 * j] * d[3 * j] + d[3 * j + 1] * d[3 * j + 1] + d[3 * j + 2] * d[3 * j + 2]);
+    for (int64_t j = 0; j < of.W; ++j) take(j, types[near[j]], d[3 * j], d[3 * j + 1], d[3 * j + 2], r[j]);
   }
 
-  // The environment matrix, the place in the table, and the weights of the six numbers of its interval, each with its slope.
+  // The environment matrix with its slopes.
   void evaluate() {
     const T *std = data<T>(in.std) + 4 * own, mean = data<T>(in.mean)[own], scale = 1 / std[0], sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3];
-    const T from = T(in.from), width = 1 / T(in.cutoff - in.from), protection = T(in.protection), first = T(in.first), per = T(1 / in.step);
-    const T last = T(in.K - 1), end = T(in.first + in.step * in.K);
-    T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE), *s = at(SWITCH), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
-    T *R0 = at(R), *R1 = at(R + 1), *R2 = at(R + 2), *R3 = at(R + 3), *w = at(W), *dw = at(SLOPE);
-    int32_t* k = interval.data();
-    int64_t beyond = 0;
-#pragma omp simd reduction(+ : beyond)
+    const T from = T(in.from), width = 1 / T(in.cutoff - in.from), protection = T(in.protection);
+    const T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE);
+    T *s = at(SWITCH), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+    T *R0 = at(R), *R1 = at(R + 1), *R2 = at(R + 2), *R3 = at(R + 3);
+#pragma omp simd
     for (int64_t e = 0; e < count; ++e) {
       const T full = (r[e] - from) * width, t = full < 0 ? T(0) : full > 1 ? T(1) : full, v = 1 / (r[e] + protection), rest = t * (t - 1);
       s[e] = t * t * t * (-6 * t * t + 15 * t - 10) + 1;
@@ -88,6 +99,17 @@ struct Edges {
       u1[e] = slope * scale;
       q[e] = u * v, q1[e] = (slope - q[e]) * v;
       R0[e] = (u - mean) * scale, R1[e] = q[e] * x[e] * sx, R2[e] = q[e] * y[e] * sy, R3[e] = q[e] * z[e] * sz;
+    }
+  }
+
+  // The place of each edge in the table, and the weights of the six numbers of its interval, each with its slope.
+  void weigh() {
+    const T first = T(in.first), per = T(1 / in.step), last = T(in.K - 1), end = T(in.first + in.step * in.K), *R0 = at(R);
+    T *w = at(W), *dw = at(SLOPE);
+    int32_t* k = interval.data();
+    int64_t beyond = 0;
+#pragma omp simd reduction(+ : beyond)
+    for (int64_t e = 0; e < count; ++e) {
       const T place = (R0[e] - first) * per;
       T left = place > 0 ? place : T(0);
       left = left < last ? left : last;
@@ -103,40 +125,103 @@ struct Edges {
     outside = beyond;
   }
 
-  // Lists the nodes that these edges are between, each once, and the kinds of factors that they have; copies those nodes into rows of their own.
+  // Lists the nodes that these edges are between, each once, and copies them into rows of their own.
   void collect() {
-    used = 0, kinds.clear();
+    weigh(), find_kinds();
+    used = 0;
     for (int64_t e = 0; e < count; ++e) {
-      if (kind_of[type[e]] < 0) kind_of[type[e]] = kinds.size(), kinds.push_back(type[e]);
       const int64_t first = (in.tables > 1 ? row(type[e]) : 0) * (in.K + 1) + interval[e];
       for (int64_t side = 0; side < 2; ++side) {
         if (place[first + side] < 0) place[first + side] = used, node[used++] = first + side;
         between[2 * e + side] = place[first + side];
       }
     }
-    for (int64_t e = 0; e < count; ++e) kind[e] = in.factors ? kind_of[type[e]] : 0;
-    groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
-    if (int64_t(rows.size()) < 3 * used * in.M) rows.resize(3 * used * in.M);
+    make_room(3 * used);
     for (int64_t k = 0; k < used; ++k) std::copy_n(data<T>(in.nodes) + node[k] * 3 * in.M, 3 * in.M, rows.data() + k * 3 * in.M), place[node[k]] = -1;
-    for (const int64_t t : kinds) kind_of[t] = -1;
-    if (int64_t(spread.size()) < 3 * used * cols) spread.resize(3 * used * cols);
-    const int64_t high = Lane<T>::padded(4 * groups);
-    if (int64_t(parts.size()) < high * in.M) parts.resize(high * in.M), turned.resize(high * in.M);
   }
 
   // out (4, M) = R^T (G F): sums of R over the edges at each node, then one product with the nodes.
   void sum(T* out) {
-    const T *w = at(W), *r = at(R);
+    const T* w = at(W);
     std::fill_n(spread.data(), 3 * used * cols, T(0));
     for (int64_t e = 0; e < count; ++e) {
-      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]}, faded = R4 * fade(e);
+      const Four plain = matrix(e), faded = plain * fade(e);
       for (int64_t k = 0; k < 6; ++k) {
         T* to = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
-        four(to) += w[k * room + e] * R4;
+        four(to) += w[k * room + e] * plain;
         if (in.factors) four(to + 4 + 4 * kind[e]) += w[k * room + e] * faded;
       }
     }
-    multiply(Left<T>{spread.data(), 1, cols}, 4 * groups, 3 * used, rows.data(), in.M, parts.data());
+    multiply_factors(3 * used, out);
+  }
+
+  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
+  void reverse(const T* c) {
+    multiply_cotangent(c, 3 * used);
+    const T *w = at(W), *dw = at(SLOPE);
+    for (int64_t e = 0; e < count; ++e) {
+      Four plain{}, factored{}, slope{};
+      for (int64_t k = 0; k < 6; ++k) {
+        T* from = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
+        Four both = four(from);
+        plain += w[k * room + e] * both;
+        if (in.factors) {
+          const Four more = four(from + 4 + 4 * kind[e]);
+          factored += w[k * room + e] * more, both += fade(e) * more;
+        }
+        slope += dw[k * room + e] * both;
+      }
+      keep(e, plain, factored, slope);
+    }
+  }
+
+  // What all these come to by the components of every edge.
+  void finish() {
+    const T *std = data<T>(in.std) + 4 * own, sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3], faded = in.smooth && in.factors ? T(1) : T(0);
+    T *b = at(COTANGENT), *gx = at(BY_X), *gy = at(BY_Y), *gz = at(BY_Z), *f = at(COTANGENT + 4);
+    const T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
+#pragma omp simd
+    for (int64_t e = 0; e < count; ++e) {
+      const T px = gx[e] * sx, py = gy[e] * sy, pz = gz[e] * sz;
+      const T along = (faded * f[e] * s1[e] + b[e] * u1[e] + (px * x[e] + py * y[e] + pz * z[e]) * q1[e]) / r[e];
+      gx[e] = along * x[e] + q[e] * px, gy[e] = along * y[e] + q[e] * py, gz[e] = along * z[e] + q[e] * pz;
+    }
+  }
+
+  // They, to the slots of `out` (W, 3).
+  void scatter(T* out) const {
+    for (int64_t e = 0; e < count; ++e)
+      for (int a = 0; a < 3; ++a) out[3 * slot[e] + a] = at(BY_X + a)[e];
+  }
+
+ protected:
+  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  std::vector<int64_t> kind, kind_of, kinds;  // of an edge and of a type its factor, of a factor its type
+  Buffer<T> rows, spread, parts, turned;      // (rows, M), (rows, cols), (cols, M) and its transpose
+  int64_t groups = 1, cols = 0;               // of four columns: without a factor, then with each kind of it
+
+  static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
+  int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
+  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
+  Four matrix(int64_t e) const { return Four{at(R)[e], at(R + 1)[e], at(R + 2)[e], at(R + 3)[e]}; }
+
+  void find_kinds() {
+    kinds.clear();
+    for (int64_t e = 0; e < count; ++e) {
+      if (kind_of[type[e]] < 0) kind_of[type[e]] = kinds.size(), kinds.push_back(type[e]);
+      kind[e] = in.factors ? kind_of[type[e]] : 0;
+    }
+    for (const int64_t t : kinds) kind_of[t] = -1;
+    groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
+  }
+  void make_room(int64_t count) {
+    if (int64_t(rows.size()) < count * in.M) rows.resize(count * in.M);
+    if (int64_t(spread.size()) < count * cols) spread.resize(count * cols);
+    if (int64_t(parts.size()) < cols * in.M) parts.resize(cols * in.M), turned.resize(cols * in.M);
+  }
+  // out (4, M) = the sum over groups of their factor times spread^T rows.
+  void multiply_factors(int64_t count, T* out) {
+    multiply(Left<T>{spread.data(), 1, cols}, 4 * groups, count, rows.data(), in.M, parts.data());
     std::copy_n(parts.data(), 4 * in.M, out);
     for (int64_t g = 1; g < groups; ++g)
       for (int64_t a = 0; a < 4; ++a) {
@@ -145,9 +230,8 @@ struct Edges {
         for (int64_t o = 0; o < in.M; ++o) out[a * in.M + o] += factor[o] * part[o];
       }
   }
-
-  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
-  void reverse(const T* c) {
+  // spread = rows (factor c)^T of every group.
+  void multiply_cotangent(const T* c, int64_t count) {
     std::fill_n(parts.data(), cols * in.M, T(0));
     std::copy_n(c, 4 * in.M, parts.data());
     for (int64_t g = 1; g < groups; ++g)
@@ -158,75 +242,56 @@ struct Edges {
         for (int64_t o = 0; o < in.M; ++o) part[o] = factor[o] * from[o];
       }
     transpose(parts.data(), cols, in.M, turned.data());
-    multiply(rows_of(rows.data(), in.M), 3 * used, in.M, turned.data(), cols, spread.data());
-    const T *w = at(W), *dw = at(SLOPE), *r = at(R);
-    for (int64_t e = 0; e < count; ++e) {
-      const Four R4{r[e], r[room + e], r[2 * room + e], r[3 * room + e]};
-      const T fade = this->fade(e);
-      Four plain{}, factored{}, slope{};
-      for (int64_t k = 0; k < 6; ++k) {
-        T* from = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
-        Four both = four(from);
-        plain += w[k * room + e] * both;
-        if (in.factors) {
-          const Four more = four(from + 4 + 4 * kind[e]);
-          factored += w[k * room + e] * more, both += fade * more;
-        }
-        slope += dw[k * room + e] * both;
-      }
-      const Four x = R4 * slope, f = R4 * factored;
-      plain += fade * factored;
-      plain[0] += x[0] + x[1] + x[2] + x[3];
-      for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
-      at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
-    }
+    multiply(rows_of(rows.data(), in.M), count, in.M, turned.data(), cols, spread.data());
   }
-
-  // Their sum by each edge, to its slot of `out` (W, 3).
-  void scatter(T* out) {
-    const T *std = data<T>(in.std) + 4 * own, sx = 1 / std[1], sy = 1 / std[2], sz = 1 / std[3], faded = in.smooth && in.factors ? T(1) : T(0);
-    T *x = at(X), *y = at(Y), *z = at(Z), *b = at(COTANGENT), *gx = b + room, *gy = gx + room, *gz = gy + room, *f = gz + room;
-    const T *r = at(DISTANCE), *s1 = at(SWITCH_SLOPE), *u1 = at(RADIAL_SLOPE), *q = at(FACTOR), *q1 = at(FACTOR_SLOPE);
-#pragma omp simd
-    for (int64_t e = 0; e < count; ++e) {
-      const T px = gx[e] * sx, py = gy[e] * sy, pz = gz[e] * sz;
-      const T along = (faded * f[e] * s1[e] + b[e] * u1[e] + (px * x[e] + py * y[e] + pz * z[e]) * q1[e]) / r[e];
-      x[e] = along * x[e] + q[e] * px, y[e] = along * y[e] + q[e] * py, z[e] = along * z[e] + q[e] * pz;
-    }
-    for (int64_t e = 0; e < count; ++e) out[3 * slot[e]] = x[e], out[3 * slot[e] + 1] = y[e], out[3 * slot[e] + 2] = z[e];
+  // The cotangents of an edge, from G c^T, (G P) c^T and (dG/dx F) c^T.
+  void keep(int64_t e, Four plain, Four factored, Four slope) {
+    const Four x = matrix(e) * slope, f = matrix(e) * factored;
+    plain += fade(e) * factored;
+    plain[0] += x[0] + x[1] + x[2] + x[3];
+    for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
+    at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
   }
 
  private:
-  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-  std::vector<int64_t> place, node, between, kind, kind_of, kinds;  // of a node its row, of a row its node, of an edge its rows and its factor
-  Buffer<T> rows, spread, parts, turned;                            // (3 used, M), (3 used, cols), (cols, M) and its transpose
-  int64_t used = 0, groups = 1, cols = 0;                           // groups of four columns: without a factor, then with each kind of it
+  std::vector<int64_t> place, node, between;  // of a node its row, of a row its node, of an edge its rows
+  int64_t used = 0;
 
-  static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
-  int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
   const T* factors(int64_t group) const { return data<T>(in.factors) + row(kinds[group - 1]) * in.M; }
-  T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
 };
 
+// What the padded slots of an atom add to its moment (4, M), if means are subtracted, and the division by their number; see repinit.py.
 template <class T>
-void evaluate(const Model& in, const Array& D, const Array& M, const Array& outside) {
-  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
-    Edges<T> edges(in);
-    for (int64_t n = first; n < last; ++n) {
-      edges.gather(n), edges.evaluate(), edges.collect();
-      T *moment = into<T>(M) + 4 * in.M * n, *d = into<T>(D) + in.width() * n;
-      edges.sum(moment);
-      if (in.padding) {
-        const T *one = data<T>(in.padding) + (data<int64_t>(in.lead)[in.start + n] + in.T * edges.own) * in.m, slots = T(in.nsel - edges.within);
-        for (int64_t o = 0; o < in.m; ++o) moment[o] += slots * one[o];
-      }
-      for (int64_t k = 0; k < 4 * in.M; ++k) moment[k] *= T(1.0 / in.nsel);
-      for (int64_t o = 0; o < in.m; ++o) {
-        const T *right = moment, p = moment[o], x = moment[in.M + o], y = moment[2 * in.M + o], z = moment[3 * in.M + o];
+void complete_moment(const Block& in, const Edges<T>& edges, int64_t lead, T* moment) {
+  if (in.padding) {
+    const T *one = data<T>(in.padding) + (lead + in.T * edges.own) * in.m, slots = T(in.nsel - edges.within);
+    for (int64_t o = 0; o < in.m; ++o) moment[o] += slots * one[o];
+  }
+  for (int64_t k = 0; k < 4 * in.M; ++k) moment[k] *= T(1.0 / in.nsel);
+}
+
+// d (m * axis + extra,) of a moment, the embedding of a type behind it.
+template <class T>
+void set_invariants(const Block& in, const T* moment, int64_t type, T* d) {
+  for (int64_t o = 0; o < in.m; ++o) {
+    const T *right = moment, p = moment[o], x = moment[in.M + o], y = moment[2 * in.M + o], z = moment[3 * in.M + o];
 #pragma omp simd
-        for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
-      }
-      std::copy_n(data<T>(in.tebd) + in.extra * edges.own, in.extra, d + in.m * in.axis);
+    for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
+  }
+  std::copy_n(data<T>(in.tebd) + in.extra * type, in.extra, d + in.m * in.axis);
+}
+
+template <class T>
+void evaluate(const Model& of, const Array& D, const Array& M, const Array& outside) {
+  const Block& in = of.block;
+  over_ranges(of.N, 4, of.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in, of.W);
+    for (int64_t n = first; n < last; ++n) {
+      edges.gather(of, n), edges.evaluate(), edges.collect();
+      T* moment = into<T>(M) + 4 * in.M * n;
+      edges.sum(moment);
+      complete_moment(in, edges, data<int64_t>(of.lead)[of.start + n], moment);
+      set_invariants(in, moment, edges.own, into<T>(D) + in.width() * n);
       into<int64_t>(outside)[n] = edges.outside;
     }
   });
@@ -234,7 +299,7 @@ void evaluate(const Model& in, const Array& D, const Array& M, const Array& outs
 
 // c (4, M) = the cotangent of M from g (m, axis), that of the invariants; `turned` and `flat` have room for it with rows of whole vectors.
 template <class T>
-void by_moment(const Model& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
+void by_moment(const Block& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
   const int64_t wide = Lane<T>::padded(in.axis);
   fill_rows(g, in.axis, in.m, in.axis, flat.data(), in.M, wide);
   transpose(flat.data(), in.M, wide, turned.data());
@@ -249,16 +314,17 @@ void by_moment(const Model& in, const T* moment, const T* g, Buffer<T>& flat, Bu
 }
 
 template <class T>
-void reverse(const Model& in, const Array& M, const Array& g, const Array& out) {
-  over_ranges(in.N, 4, in.threads, [&](int64_t first, int64_t last) {
-    Edges<T> edges(in);
+void reverse(const Model& of, const Array& M, const Array& g, const Array& out) {
+  const Block& in = of.block;
+  over_ranges(of.N, 4, of.threads, [&](int64_t first, int64_t last) {
+    Edges<T> edges(in, of.W);
     Buffer<T> flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M);
     zero_rows<T>(out, first, last);
     for (int64_t n = first; n < last; ++n) {
-      edges.gather(n), edges.evaluate(), edges.collect();
+      edges.gather(of, n), edges.evaluate(), edges.collect();
       by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, flat, turned, c.data());
-      edges.reverse(c.data());
-      edges.scatter(into<T>(out) + 3 * in.W * n);
+      edges.reverse(c.data()), edges.finish();
+      edges.scatter(into<T>(out) + 3 * of.W * n);
     }
   });
 }
