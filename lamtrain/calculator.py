@@ -12,11 +12,12 @@ import torch
 from ase import Atoms  # noqa: TID253  nobody asks for a calculator of ASE who does not have it loaded
 from ase.calculators import calculator as ase_calculator  # noqa: TID253
 
+from lamdata.frame import Frame
 from lamdata.frames import Frames
 
 from .data.moving import Moving
 from .data.neighbors import SkinList
-from .prediction.model import Kernels, Model, Precision, finite, opened
+from .prediction.model import Kernels, Model, Precision, finite, opened, refuse_nonfinite
 from .prediction.structures import as_frame, refuse
 
 AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
@@ -53,9 +54,8 @@ class Calculator(ase_calculator.Calculator):
         self.head = self.model.pick(head)
         longest = next(iter(self.model.config.descriptor.lists.values()))
         self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)
-        self.moving = None
-        if self.model.net.takes_any_order:
-            self.moving = Moving(self.model.config, head=self.head, dtype=self.model.dtype, neighbors=self.neighbors)
+        self.moving = Moving.of(self.model.net, head=self.head, neighbors=self.neighbors)
+        self._taken: Frame | None = None  # the last structure that was not refused
         self.truncated = 0  # atoms of the last structure with more neighbours than the model keeps
         self.outside = 0  # edges of all structures so far that were shorter than a compressed model's tables reach
         if threads is not None:
@@ -72,20 +72,30 @@ class Calculator(ase_calculator.Calculator):
         self.results = {}  # of an earlier structure, should this one be refused
         given: Any = self.atoms
         frame = as_frame(given)
-        frames = Frames.from_list([frame])
-        cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
-        refuse(frames, elements=self.model.elements[self.head])  # before a search, which takes any cell
+        self._refuse(frame)
         if self.moving is not None:
-            found = finite(self.model.answer(frames, self.moving.batch(frame), head=self.head))
+            one = self.moving.answer(frame)
+            energies, energy, forces, virial = one.energies, float(one.energies.sum()), one.forces.astype(np.float64), one.virial
+            refuse_nonfinite(energies, forces)
+            self.truncated, outside = one.truncated, one.outside
         else:
+            cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
             edges = [self.neighbors.edges(frame.positions, cell=cell, pbc=np.array(frame.pbc))]
-            found = finite(self.model.evaluate(frames, head=self.head, edges=edges))
-        energy = float(found.energies[0])
-        self.truncated = found.truncated
-        self._count(found.outside)
-        self.results = {"energy": energy, "free_energy": energy, "energies": found.atomic_energies, "forces": found.forces}
+            found = finite(self.model.evaluate(Frames.from_list([frame]), head=self.head, edges=edges))
+            energies, energy, forces, virial = found.atomic_energies, float(found.energies[0]), found.forces, found.virials[0]
+            self.truncated, outside = found.truncated, found.outside
+        self._count(outside)
+        self.results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
         if frame.volume and any(frame.pbc):
-            self.results["stress"] = (-found.virials[0] / frame.volume)[VOIGT]
+            self.results["stress"] = (-virial / frame.volume)[VOIGT]
+
+    def _refuse(self, frame: Frame) -> None:
+        """Before a search, which takes any cell; of a structure that only moved, no more than its positions can be wrong."""
+        before = self._taken
+        moved = before is not None and np.array_equal(before.numbers, frame.numbers) and before.pbc == frame.pbc
+        if not moved or not np.array_equal(before.cell, frame.cell) or not np.isfinite(frame.positions).all():
+            refuse(Frames.from_list([frame]), elements=self.model.elements[self.head])
+        self._taken = frame
 
     def _count(self, outside: int) -> None:
         """Edges that a compressed model has no table for; said once."""

@@ -278,8 +278,18 @@ def finite(found: Prediction) -> Prediction:
     """The same. Raises DataError where something is not finite."""
     for row in np.flatnonzero(nonfinite(found)).tolist():
         where = f"structure {row}" if len(found) > 1 else None
-        raise DataError("energy or forces are not finite", where=where, hint="look for atoms on top of each other")
+        raise _not_finite(where)
     return found
+
+
+def refuse_nonfinite(*values: NDArray[np.floating]) -> None:
+    """The same of the parts of one answer."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise _not_finite(None)
+
+
+def _not_finite(where: str | None) -> DataError:
+    return DataError("energy or forces are not finite", where=where, hint="look for atoms on top of each other")
 
 
 def _in_batches(structures: Iterable[Structure], batch_atoms: int) -> Iterator[list[Structure]]:
