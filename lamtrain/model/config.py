@@ -195,7 +195,7 @@ class ModelConfig(Options):
     @classmethod
     def student(cls, elements: list[str], heads: dict[str, HeadKind] | None = None, **changes: Any) -> Self:
         """DPA-1 without attention: a fast model, to be taught by a larger one. Energy heads only."""
-        values = {"descriptor": Dpa1Config(**STUDENT), "fitting": FittingConfig(neuron=[240, 240, 240])} | changes
+        values = {"descriptor": Dpa1Config(**STUDENT), "fitting": FittingConfig(neuron=[64, 64])} | changes
         return cls(elements=elements, heads=heads or {"energy": "energy_force"}, **values)
 
     @classmethod

@@ -116,6 +116,6 @@ class Dpa1Config(Options):
 
 
 STUDENT: dict[str, Any] = {
-    "type": "dpa1", "rcut": 6.0, "rcut_smth": 0.5, "sel": 120, "neuron": [25, 50, 100], "axis_neuron": 16, "tebd_dim": 8,
+    "type": "dpa1", "rcut": 6.0, "rcut_smth": 0.5, "sel": 120, "neuron": [8, 16, 32], "axis_neuron": 4, "tebd_dim": 8,
     "tebd_input_mode": "strip", "smooth_type_embedding": True,
 }  # fmt: skip

@@ -100,14 +100,9 @@ class LamModel(nn.Module):
         return head
 
     @property
-    def takes_any_order(self) -> bool:
-        """Whether atoms and neighbours may come in any order, all atoms in one chunk: a compressed model with its operator."""
-        return isinstance(self.descriptor, TabulatedDpa1) and self.kernels.tabulated is not None
-
-    @property
     def chunk_atoms(self) -> int:
         """Atoms of a batch's chunks that suit the kernels, and a GPU."""
-        if self.takes_any_order:
+        if isinstance(self.descriptor, TabulatedDpa1) and self.kernels.tabulated is not None:
             return 4096
         return self.kernels.chunk_atoms if next(self.parameters()).device.type == "cpu" else 4096
 

@@ -42,11 +42,12 @@ class Repinit(nn.Module):
         env = self.environment(geometry, types)
         matrix = torch.cat([env.radial.unsqueeze(-1), env.direction], -1)
         centers = types.unsqueeze(1)
-        if self.kernels.moment is not None and self.embedding.fusable and tables.pairs is None:
-            rows = self.embedding.rows(neighbor_types, centers, tables)
-            moment = self.kernels.moment(matrix, rows, self.embedding.fused_weights(tables))
+        fade = env.switch if self.smooth else None
+        if self.kernels.moment is not None and self.embedding.fusable:
+            rows, factors = self.embedding.rows(neighbor_types, centers, tables), tables.pairs
+            faded = None if factors is None else fade
+            moment = self.kernels.moment(matrix, rows, self.embedding.fused_weights(tables), factors, faded)
         else:
-            fade = env.switch if self.smooth else None
             moment = torch.bmm(matrix.transpose(1, 2), self.embedding(env.radial, neighbor_types, centers, tables, fade=fade))
         if self.environment.centered:
             moment = moment + self._padding(geometry, types, lead_types, tables)

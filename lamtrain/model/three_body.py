@@ -40,7 +40,7 @@ class ThreeBody(nn.Module):
         """`types` (N,), `neighbor_types` (N, V) -> (N, m)."""
         env = self.environment(geometry, types)
         angle = torch.bmm(env.direction, env.direction.transpose(1, 2))
-        if self.kernels.three_body is not None and self.embedding.fusable:
+        if self.kernels.three_body is not None and self.embedding.fusable and tables.pairs is None:
             total: Tensor = self.kernels.three_body(angle, neighbor_types, len(tables.tebd), self.embedding.fused_weights(tables))
             return total * (1.0 / self.nsel**2)
         fade = env.switch.unsqueeze(2) * env.switch.unsqueeze(1) if self.smooth else None

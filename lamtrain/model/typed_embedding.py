@@ -86,7 +86,10 @@ class TypedEmbedding(nn.Module):
         return y
 
     def fused_weights(self, tables: Tables) -> list[Tensor]:
-        """For the fused kernels: the first layer's table over `rows`, its row for x, then matrix and bias of each further layer."""
+        """For the fused kernels: the first layer's table over `rows`, its row for x, then matrix and bias of each further layer.
+
+        In mode `strip`, whose net knows no types, the table is one row, its bias.
+        """
         first, *further = self.dense
         if tables.first is None:
             table = first.bias.unsqueeze(0)

@@ -121,13 +121,13 @@ void moments(int threads) {
                   W2 = random_values<T>(200, 0.3), b2 = random_values<T>(20), c = random_values<T>(N * 4 * m), dR = random_values<T>(N * W * 4);
   std::vector<int64_t> row(N * W), slot(N * W), ends(N), rows(N * W);
   for (int64_t k = 0; k < N * W; ++k) row[k] = k * 7 % table;
-  const std::vector<int64_t> sizes{N, N * W, W, table, 3, widths[0], widths[1], widths[2]};
+  const std::vector<int64_t> sizes{N, N * W, W, table, 3, widths[0], widths[1], widths[2], 0};
   const auto value = [&](double h) {
     Buffer<T> moved = R, flat(N * W * 4), y(N * W * Lane<T>::padded(m)), M(N * 4 * m);
     for (size_t k = 0; k < moved.size(); ++k) moved[k] += T(h) * dR[k];
-    call<T>("moment_edges", {moved.data(), row.data(), slot.data(), ends.data(), flat.data(), rows.data()}, {N, W}, {}, threads);
-    call<T>("moment_value", {slot.data(), ends.data(), flat.data(), rows.data(), tables.data(), first.data(), W1.data(), b1.data(), W2.data(), b2.data(), y.data(), M.data()},
-            sizes, {}, threads);
+    call<T>("moment_edges", {moved.data(), row.data(), nullptr, slot.data(), ends.data(), flat.data(), rows.data(), nullptr}, {N, W}, {}, threads);
+    call<T>("moment_value",
+            {slot.data(), ends.data(), flat.data(), rows.data(), nullptr, tables.data(), first.data(), W1.data(), b1.data(), W2.data(), b2.data(), nullptr, y.data(), M.data()}, sizes, {}, threads);
     return std::pair(M, y);
   };
   auto [M, y] = value(0);
@@ -145,8 +145,9 @@ void moments(int threads) {
   }
   near<T>("moment", M[2 * m + 3], expected);
   Buffer<T> flat = R, gR(N * W * 4);
-  call<T>("moment_slope", {slot.data(), ends.data(), flat.data(), rows.data(), tables.data(), first.data(), W1.data(), b1.data(), W2.data(), b2.data(), y.data(), c.data(), gR.data()},
-          sizes, {}, threads);
+  call<T>("moment_slope",
+          {slot.data(), ends.data(), flat.data(), rows.data(), nullptr, tables.data(), first.data(), W1.data(), b1.data(), W2.data(), b2.data(), nullptr, y.data(), c.data(),
+           gR.data(), nullptr}, sizes, {}, threads);
   const double h = sizeof(T) == 8 ? 1e-5 : 1e-2, slope = (dot(value(h).first, c) - dot(value(-h).first, c)) / (2 * h);
   near<T>("slope of the moment", dot(gR, dR), slope, sizeof(T) == 8 ? 1e-7 : 2e-2);
 }

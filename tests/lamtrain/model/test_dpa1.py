@@ -39,10 +39,10 @@ def build(config: ModelConfig) -> LamModel:
 
 
 def test_a_student_has_as_many_parameters_as_its_nets() -> None:
-    """[1, 25, 50, 100] over distances, [16, 25, 50, 100] over pairs of types, two rows of 8, and [1608, 240, 240, 240, 1]."""
+    """[1, 8, 16, 32] over distances, [16, 8, 16, 32] over pairs of types, two rows of 8, and [136, 64, 64, 1]."""
     model = LamModel(ModelConfig.student(["O", "H"]))
-    distances, types = 50 + 25 * 50 + 50 + 50 * 100 + 100, 16 * 25 + 25 + 25 * 50 + 50 + 50 * 100 + 100
-    fitting = 1608 * 240 + 240 + 2 * (240 * 240 + 240 + 240) + 240 + 1
+    distances, types = 16 + 8 * 16 + 16 + 16 * 32 + 32, 16 * 8 + 8 + 8 * 16 + 16 + 16 * 32 + 32
+    fitting = 136 * 64 + 64 + (64 * 64 + 64 + 64) + 64 + 1
     hidden = 8  # the row of a hidden element
     assert sum(p.numel() for p in model.parameters()) == distances + types + 16 + fitting + hidden
 

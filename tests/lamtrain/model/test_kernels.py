@@ -24,6 +24,7 @@ from lamtrain.model.kernels.native import FORCED, KINDS, available, native, run
 from lamtrain.model.kernels.plain import neighbor_sums
 from lamtrain.model.lam import LamModel
 from lamtrain.model.pairs import Angles, Sums
+from lamtrain.model.typed_embedding import TypedEmbedding
 from tests.lamtrain.model_cases import build_model, model_config, structure
 
 COMPILED = pytest.param("cpp", marks=pytest.mark.skipif(not available(), reason="the kernels were not compiled at installation"))
@@ -120,6 +121,52 @@ def test_the_fused_environment_has_the_right_first_and_second_derivatives(name, 
     for got, expected in zip(fused(vectors), results(vectors, kernels("plain")), strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-14)
     assert torch.autograd.gradcheck(fused, vectors) and torch.autograd.gradgradcheck(fused, vectors)
+
+
+@pytest.mark.parametrize(("mode", "one_sided", "faded"), [("concat", False, False), ("strip", False, True), ("strip", True, False)])
+@pytest.mark.parametrize("name", [COMPILED])
+def test_the_fused_moment_has_the_right_first_and_second_derivatives(name, mode, one_sided, faded):
+    """By the environment, the fading, the types' embeddings and all weights."""
+    torch.manual_seed(1)
+    net = TypedEmbedding([3, 6, 5], tebd_dim=3, mode=mode, one_sided=one_sided, activation_function="tanh", resnet_dt=False).double()
+    a, b = torch.tensor([[0, 1, 1], [1, 0, 0]]), torch.tensor([[1], [0]])
+    matrix, fade, tebd = random(2, 3, 4, seed=0), random(2, 3, seed=1), random(2, 3, seed=2)
+    weights = tuple(p.detach().requires_grad_() for p in net.parameters())
+
+    def results(matrix, fade, tebd, *weights, kind=kernels(name).moment):
+        def moment(net):
+            tables, fading = net.tables(tebd), fade if faded else None
+            if kind is None:
+                return torch.bmm(matrix.transpose(1, 2), net(matrix[..., 0], a, b, tables, fade=fading if mode == "strip" else None))
+            return kind(matrix, net.rows(a, b, tables), net.fused_weights(tables), tables.pairs, fading)
+
+        return torch.func.functional_call(_Call(net, moment), {f"net.{k}": w for (k, _), w in zip(net.named_parameters(), weights)}, ())
+
+    tensors = (matrix, fade, tebd, *weights)
+    plain = lambda *t: results(*t, kind=None)  # noqa: E731
+    torch.testing.assert_close(results(*tensors), plain(*tensors), rtol=0, atol=1e-13)
+    assert torch.autograd.gradcheck(results, tensors)
+    moved = lambda matrix, fade: results(matrix, fade, *(t.detach() for t in tensors[2:]))  # noqa: E731
+    assert torch.autograd.gradgradcheck(moved, (matrix, fade))
+
+    def trained(function) -> list[torch.Tensor]:
+        slopes = torch.autograd.grad(function(*tensors).sin().sum(), (matrix, fade), create_graph=True, allow_unused=True)
+        loss = sum((slope**2).sum() for slope in slopes if slope is not None)
+        return [grad for grad in torch.autograd.grad(loss, (tebd, *weights), allow_unused=True) if grad is not None]
+
+    for got, expected in zip(trained(results), trained(plain), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+class _Call(torch.nn.Module):
+    """A function of a module, so that its parameters can be given."""
+
+    def __init__(self, net, function):
+        super().__init__()
+        self.net, self.function = net, function
+
+    def forward(self):
+        return self.function(self.net)
 
 
 @pytest.mark.parametrize("attended", [False, True])

@@ -1,7 +1,7 @@
 // Edges of a structure that moves, and what slopes along edges add up to: work on lists, with no net in it.
 //
-//   near     positions (N, 3) and a list with a skin, (N, M) neighbours j and offsets d (3, N, M), in double precision, infinite where a place is
-//            empty -> in each row the slots (W, 3) with r_j - r_i + d within the cutoff, in the order of the list; of more than W the nearest
+//   Near     positions (N, 3) and a list with a skin, (N, M) neighbours j and offsets d (3, N, M), in double precision, infinite where a place is
+//            empty -> of each atom those with r_j - r_i + d within the cutoff
 //   sums     slopes e (N, W, 3) of the rows start ... start + N -> forces F_i += sum_j e_ij, F_j -= e_ij, and virials -sum_j d_ij e_ij^T (N, 3, 3)
 #pragma once
 #include "common.h"
@@ -49,28 +49,6 @@ class Near {
     std::sort(place.begin(), place.begin() + most);
   }
 };
-
-template <class T>
-void near(Call in) {
-  const int64_t N = in.size(), M = in.size(), W = in.size();
-  const double cutoff = in.number();
-  const Array points = in.array(N, 3), list = in.array(N, M), offsets = in.array(3, N, M), vectors = in.array(N, W, 3), neighbors = in.array(N, W), counts = in.array(N);
-  in.done();
-  over_ranges(N, 32, in.threads, [&](int64_t first, int64_t last) {
-    Near near(points, list, offsets, cutoff, W);
-    for (int64_t i = first; i < last; ++i) {
-      near.find(i);
-      into<int64_t>(counts)[i] = near.count;
-      T* d = into<T>(vectors) + 3 * W * i;
-      int64_t* j = into<int64_t>(neighbors) + W * i;
-      for (int64_t k = 0; k < W; ++k) {
-        const bool real = k < near.kept();
-        j[k] = real ? near.neighbor(k) : i;
-        for (int a = 0; a < 3; ++a) d[3 * k + a] = real ? T(near.vector(k)[a]) : a ? T(0) : T(cutoff + 1);
-      }
-    }
-  });
-}
 
 template <class T>
 void sums(Call in) {

@@ -32,7 +32,7 @@ inline const Operator OPERATORS[] = {
     LAM_OPERATOR(symmetrize, transpose), LAM_OPERATOR(three_body, value),     LAM_OPERATOR(three_body, slope),
     LAM_OPERATOR(three_body, reverse),   LAM_OPERATOR(node_update, value),    LAM_OPERATOR(node_update, first),
     LAM_OPERATOR(node_update, second),   LAM_OPERATOR(tabulated, value),      LAM_OPERATOR(tabulated, first),
-    LAM_OPERATOR(edges, near),           LAM_OPERATOR(edges, sums),           LAM_OPERATOR(step, value),
+    LAM_OPERATOR(edges, sums),           LAM_OPERATOR(step, value),
 };
 #undef LAM_OPERATOR
 }  // namespace lam

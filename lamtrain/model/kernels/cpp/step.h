@@ -16,7 +16,6 @@ constexpr int64_t ATOMS = 8;  // at once
 template <class T>
 struct NetEdges : tabulated::Edges<T> {
   using Base = tabulated::Edges<T>;
-  using typename Base::Four;
   WideTile<T> tile;
   Buffer<T> scalars, last;
   std::vector<int64_t> table;
@@ -36,24 +35,12 @@ struct NetEdges : tabulated::Edges<T> {
     }
   }
   void sum(T* out) {
-    std::fill_n(this->spread.data(), this->count * this->cols, T(0));
-    for (int64_t e = 0; e < this->count; ++e) {
-      T* to = this->spread.data() + e * this->cols;
-      this->four(to) = this->matrix(e);
-      if (this->in.factors) this->four(to + 4 + 4 * this->kind[e]) = this->matrix(e) * this->fade(e);
-    }
-    this->multiply_factors(this->count, out);
+    this->set_lines();
+    this->multiply_factors(this->lines.data(), this->count, out);
   }
   void reverse(const T* c) {
     this->multiply_cotangent(c, 2 * this->count);
-    for (int64_t e = 0; e < this->count; ++e) {
-      T *value = this->spread.data() + e * this->cols, *slope = value + this->count * this->cols;
-      const int64_t own = 4 + 4 * this->kind[e];
-      if (this->in.factors)
-        this->keep(e, this->four(value), this->four(value + own), this->four(slope) + this->fade(e) * this->four(slope + own));
-      else
-        this->keep(e, this->four(value), Four{}, this->four(slope));
-    }
+    this->keep(this->spread.data());
   }
 };
 

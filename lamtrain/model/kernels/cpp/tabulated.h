@@ -142,37 +142,31 @@ struct Edges {
 
   // out (4, M) = R^T (G F): sums of R over the edges at each node, then one product with the nodes.
   void sum(T* out) {
-    const T* w = at(W);
+    set_lines();
     std::fill_n(spread.data(), 3 * used * cols, T(0));
-    for (int64_t e = 0; e < count; ++e) {
-      const Four plain = matrix(e), faded = plain * fade(e);
-      for (int64_t k = 0; k < 6; ++k) {
-        T* to = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
-        four(to) += w[k * room + e] * plain;
-        if (in.factors) four(to + 4 + 4 * kind[e]) += w[k * room + e] * faded;
+    const T* w = at(W);
+    for (int64_t e = 0; e < count; ++e)
+      for (int64_t o = 0; o < cols; o += Lane<T>::COUNT) {
+        const Vec line = vec(&lines[e * cols + o]);
+        for (int64_t k = 0; k < 6; ++k) vec(&spread[(3 * between[2 * e + k / 3] + k % 3) * cols + o]) += w[k * room + e] * line;
       }
-    }
-    multiply_factors(3 * used, out);
+    multiply_factors(spread.data(), 3 * used, out);
   }
 
   // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
   void reverse(const T* c) {
     multiply_cotangent(c, 3 * used);
     const T *w = at(W), *dw = at(SLOPE);
-    for (int64_t e = 0; e < count; ++e) {
-      Four plain{}, factored{}, slope{};
-      for (int64_t k = 0; k < 6; ++k) {
-        T* from = spread.data() + (3 * between[2 * e + k / 3] + k % 3) * cols;
-        Four both = four(from);
-        plain += w[k * room + e] * both;
-        if (in.factors) {
-          const Four more = four(from + 4 + 4 * kind[e]);
-          factored += w[k * room + e] * more, both += fade(e) * more;
+    for (int64_t e = 0; e < count; ++e)
+      for (int64_t o = 0; o < cols; o += Lane<T>::COUNT) {
+        Vec value{}, slope{};
+        for (int64_t k = 0; k < 6; ++k) {
+          const Vec from = vec(&spread[(3 * between[2 * e + k / 3] + k % 3) * cols + o]);
+          value += w[k * room + e] * from, slope += dw[k * room + e] * from;
         }
-        slope += dw[k * room + e] * both;
+        vec(&lines[e * cols + o]) = value, vec(&lines[(count + e) * cols + o]) = slope;
       }
-      keep(e, plain, factored, slope);
-    }
+    keep(lines.data());
   }
 
   // What all these come to by the components of every edge.
@@ -198,9 +192,14 @@ struct Edges {
   typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
   std::vector<int64_t> kind, kind_of, kinds;  // of an edge and of a type its factor, of a factor its type
   Buffer<T> rows, spread, parts, turned;      // (rows, M), (rows, cols), (cols, M) and its transpose
+  Buffer<T> lines;                            // (2 count, cols) of edges
   int64_t groups = 1, cols = 0;               // of four columns: without a factor, then with each kind of it
 
+  using Vec = typename Lane<T>::Vec;
+
   static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
+  static const Four& four(const T* at) { return *reinterpret_cast<const Four*>(at); }
+  static Vec& vec(T* at) { return *reinterpret_cast<Vec*>(at); }
   int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
   T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
   Four matrix(int64_t e) const { return Four{at(R)[e], at(R + 1)[e], at(R + 2)[e], at(R + 3)[e]}; }
@@ -214,14 +213,25 @@ struct Edges {
     for (const int64_t t : kinds) kind_of[t] = -1;
     groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
   }
-  void make_room(int64_t count) {
-    if (int64_t(rows.size()) < count * in.M) rows.resize(count * in.M);
-    if (int64_t(spread.size()) < count * cols) spread.resize(count * cols);
+  // For so many rows, and for lines of all edges.
+  void make_room(int64_t most) {
+    if (int64_t(rows.size()) < most * in.M) rows.resize(most * in.M);
+    if (int64_t(spread.size()) < most * cols) spread.resize(most * cols);
+    if (int64_t(lines.size()) < 2 * count * cols) lines.resize(2 * count * cols);
     if (int64_t(parts.size()) < cols * in.M) parts.resize(cols * in.M), turned.resize(cols * in.M);
   }
-  // out (4, M) = the sum over groups of their factor times spread^T rows.
-  void multiply_factors(int64_t count, T* out) {
-    multiply(Left<T>{spread.data(), 1, cols}, 4 * groups, count, rows.data(), in.M, parts.data());
+  // A line of an edge: its R without a factor, and faded where its kind is.
+  void set_lines() {
+    std::fill_n(lines.data(), count * cols, T(0));
+    for (int64_t e = 0; e < count; ++e) {
+      T* to = &lines[e * cols];
+      four(to) = matrix(e);
+      if (in.factors) four(to + 4 + 4 * kind[e]) = fade(e) * matrix(e);
+    }
+  }
+  // out (4, M) = the sum over groups of their factor times left^T rows, left (count, cols).
+  void multiply_factors(const T* left, int64_t count, T* out) {
+    multiply(Left<T>{left, 1, cols}, 4 * groups, count, rows.data(), in.M, parts.data());
     std::copy_n(parts.data(), 4 * in.M, out);
     for (int64_t g = 1; g < groups; ++g)
       for (int64_t a = 0; a < 4; ++a) {
@@ -244,13 +254,16 @@ struct Edges {
     transpose(parts.data(), cols, in.M, turned.data());
     multiply(rows_of(rows.data(), in.M), count, in.M, turned.data(), cols, spread.data());
   }
-  // The cotangents of an edge, from G c^T, (G P) c^T and (dG/dx F) c^T.
-  void keep(int64_t e, Four plain, Four factored, Four slope) {
-    const Four x = matrix(e) * slope, f = matrix(e) * factored;
-    plain += fade(e) * factored;
-    plain[0] += x[0] + x[1] + x[2] + x[3];
-    for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
-    at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
+  // The cotangents of all edges, from lines of G (factor c)^T and then of dG/dx (factor c)^T.
+  void keep(const T* from) {
+    for (int64_t e = 0; e < count; ++e) {
+      const T *value = from + e * cols, *slope = value + count * cols;
+      const int64_t own = 4 + 4 * kind[e];
+      const Four R4 = matrix(e), factored = in.factors ? four(value + own) : Four{}, f = R4 * factored;
+      const Four plain = four(value) + fade(e) * factored, x = R4 * (in.factors ? four(slope) + fade(e) * four(slope + own) : four(slope));
+      for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
+      at(COTANGENT)[e] += x[0] + x[1] + x[2] + x[3], at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
+    }
   }
 
  private:
