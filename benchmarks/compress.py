@@ -1,7 +1,7 @@
 """A step of a calculator by a compressed DPA-1, by the same with its nets, and by DPA-2 teachers, in turn; prints CPU times and ratios as JSON.
 
 python benchmarks/compress.py [--waters 64,512] [--teachers small] [--precision float32] [TEACHER.pt STUDENT.pt]
-without models: sizes of lamtrain init, with random weights. `narrow` is a student with narrower nets, which says what its fitting net costs.
+without models: sizes of lamtrain init, with random weights. `wide` is a student with the nets that DeePMD-kit gives its DPA-1, which says what they cost.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from lamtrain.stages.compress import compress
 from lamtrain.stages.sample import Sample
 
 ROUNDS, TOLERANCE = 7, 1e-5
-NARROW = {"neuron": [16, 32, 64], "axis_neuron": 4}
-NARROW_FITTING = [64, 64, 64]
+WIDE = {"neuron": [25, 50, 100], "axis_neuron": 16}
+WIDE_FITTING = [240, 240, 240]
 
 
 def config_of(name: str, precision: str) -> ModelConfig:
-    """A size of `lamtrain init`, or the narrow student."""
-    if name != "narrow":
+    """A size of `lamtrain init`, or the wide student."""
+    if name != "wide":
         return getattr(ModelConfig, name)(["H", "O"]).in_precision(precision)
     whole = ModelConfig.student(["H", "O"]).model_dump(mode="json")
-    whole["descriptor"] |= NARROW
-    whole["fitting"] = FittingConfig(neuron=NARROW_FITTING).model_dump(mode="json")
+    whole["descriptor"] |= WIDE
+    whole["fitting"] = FittingConfig(neuron=WIDE_FITTING).model_dump(mode="json")
     return ModelConfig.model_validate(whole).in_precision(precision)
 
 
@@ -111,9 +111,9 @@ def main() -> None:
             teacher, student = given.models
             paths = {"teacher": teacher, "student": student}
         else:
-            names = [*given.teachers.split(","), "student", "narrow"]
+            names = [*given.teachers.split(","), "student", "wide"]
             paths = {name: write_random(Path(folder, f"{name}.pt"), name, given.precision) for name in names}
-        for name in [name for name in paths if name in ("student", "narrow")]:
+        for name in [name for name in paths if name in ("student", "wide")]:
             here = Path(folder, f"{name}.pt")
             here.write_bytes(paths[name].read_bytes())
             paths[f"{name}, compressed"] = compressed(here, None)

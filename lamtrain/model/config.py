@@ -194,7 +194,11 @@ class ModelConfig(Options):
 
     @classmethod
     def student(cls, elements: list[str], heads: dict[str, HeadKind] | None = None, **changes: Any) -> Self:
-        """DPA-1 without attention: a fast model, to be taught by a larger one. Energy heads only."""
+        """DPA-1 without attention: a fast model, to be taught by a larger one. Energy heads only.
+
+        Its nets are a third as wide as those that DeePMD-kit gives its DPA-1 (25-50-100, axis 16, 240-240-240), for speed (`docs/compress.md`); wider ones are
+        for who finds its errors too large.
+        """
         values = {"descriptor": Dpa1Config(**STUDENT), "fitting": FittingConfig(neuron=[64, 64])} | changes
         return cls(elements=elements, heads=heads or {"energy": "energy_force"}, **values)
 

@@ -62,7 +62,17 @@ def _with_nets(descriptor: Dpa1) -> Parts:
     behind = tebd if config.concat_output_tebd else None
     weights = block.embedding.fused_weights(tables)
     widths = [len(weights[1]), *(len(bias) for bias in weights[3::2])]
-    sizes = [types, 0, 0, rows, width, block.axis, block.nsel, 0 if factors is None else len(factors), 0 if behind is None else behind.shape[1]]
+    sizes = [
+        types,
+        0,
+        0,
+        rows,
+        width,
+        block.axis,
+        block.nsel,
+        0 if factors is None else len(factors),
+        0 if behind is None else behind.shape[1],
+    ]
     ends = [int(config.type_one_side), int(block.smooth), len(weights[0]), len(widths), *widths]
     arrays = [environment.mean[:, 0], environment.std, seen, None, factors, padding, behind, *weights]
     return _contiguous(arrays), [*sizes, *ends], [environment.rcut_smth, environment.rcut, config.env_protection, 0.0, 1.0]

@@ -88,11 +88,14 @@ def test_atoms_that_move_are_followed_through_searches_and_atoms_that_change_are
 
 
 @pytest.mark.parametrize(
-    "changes", [{"descriptor": {"activation_function": "gelu"}}, {"descriptor": {"resnet_dt": True}}, {"fitting": {"activation_function": "gelu"}}]
+    "changes",
+    [{"descriptor": {"activation_function": "gelu"}}, {"descriptor": {"resnet_dt": True}}, {"fitting": {"activation_function": "gelu"}}],
 )
 def test_a_net_that_the_operator_does_not_know_is_left_to_pytorch(changes: dict[str, Any]) -> None:
     values = config_of(tebd_input_mode="strip").model_dump()
-    config = ModelConfig.model_validate({name: value | changes.get(name, {}) if isinstance(value, dict) else value for name, value in values.items()})
+    config = ModelConfig.model_validate(
+        {name: value | changes.get(name, {}) if isinstance(value, dict) else value for name, value in values.items()}
+    )
     skin = SkinList(cutoff=4.0, most=60)
     assert Moving.of(LamModel(config).use_kernels("cpp"), head="energy", neighbors=skin) is None
     assert Moving.of(LamModel(config_of()).use_kernels("plain"), head="energy", neighbors=skin) is None

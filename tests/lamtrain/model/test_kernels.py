@@ -133,7 +133,9 @@ def test_the_fused_moment_has_the_right_first_and_second_derivatives(name, mode,
     matrix, fade, tebd = random(2, 3, 4, seed=0), random(2, 3, seed=1), random(2, 3, seed=2)
     weights = tuple(p.detach().requires_grad_() for p in net.parameters())
 
-    def results(matrix, fade, tebd, *weights, kind=kernels(name).moment):
+    fused = kernels(name).moment
+
+    def results(matrix, fade, tebd, *weights, kind=fused):
         def moment(net):
             tables, fading = net.tables(tebd), fade if faded else None
             if kind is None:

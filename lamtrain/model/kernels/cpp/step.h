@@ -10,7 +10,7 @@
 #include "wide_net.h"
 
 namespace lam::step {
-constexpr int64_t ATOMS = 8;  // at once
+constexpr int64_t ATOMS = 12;  // at once: whole blocks of a product (tile.h)
 
 // Rows of edges from their nets, each with its slope: a table whose nodes are the edges.
 template <class T>
@@ -69,7 +69,7 @@ struct Fitting {
 template <class T>
 struct FittingTile {  // of ATOMS atoms
   const Fitting<T>& net;
-  std::vector<Buffer<T>> x, y;
+  std::vector<Buffer<T>> x, y;  // of a layer at the place of its output
   Buffer<T> g, down;
 
   explicit FittingTile(const Fitting<T>& net) : net(net) {
@@ -83,7 +83,7 @@ struct FittingTile {  // of ATOMS atoms
   void evaluate(int64_t count, T* energies) {
     for (int64_t k = 0; k < net.layers; ++k) {
       const int64_t cols = net.cols[k + 1];
-      T *out = y[k].data(), *next = x[k + 1].data();
+      T *out = y[k + 1].data(), *next = x[k + 1].data();
       for (int64_t n = 0; n < count; ++n) std::copy_n(net.bias[k], cols, out + n * cols);
       multiply(rows_of<T>(x[k].data(), net.cols[k]), count, net.width[k], net.matrix[k], cols, out, true);
       tanh_all(out, count * cols);
@@ -110,7 +110,7 @@ struct FittingTile {  // of ATOMS atoms
       for (int64_t s = 0; s < net.skips(k); ++s)
         for (int64_t i = 0; i < net.width[k]; ++i) down[n * below + i] += g[n * cols + s * net.width[k] + i];
       for (int64_t o = 0; o < cols; ++o) {
-        const T value = y[k][n * cols + o], slope = 1 - value * value;
+        const T value = y[k + 1][n * cols + o], slope = 1 - value * value;
         g[n * cols + o] *= net.dt[k] ? net.dt[k][o] * slope : slope;
       }
     }
