@@ -75,7 +75,8 @@ class Calculator(ase_calculator.Calculator):
         self._refuse(frame)
         if self.moving is not None:
             one = self.moving.answer(frame)
-            energies, energy, forces, virial = one.energies, float(one.energies.sum()), one.forces.astype(np.float64), one.virial
+            energies, forces, virial = one.energies.numpy(), one.forces.double().numpy(), one.virial.numpy()
+            energy = float(energies.sum())
             refuse_nonfinite(energies, forces)
             self.truncated, outside = one.truncated, one.outside
         else:

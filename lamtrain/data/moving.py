@@ -36,4 +36,4 @@ class Moving:
             self._numbers, self._types = frame.numbers.copy(), torch.from_numpy(type_indices(frame.numbers, self.config))
         cell, points = np.zeros((3, 3)) if frame.cell is None else frame.cell, np.ascontiguousarray(frame.positions, np.float64)
         neighbors, offsets = self.neighbors.table(points, cell=cell, pbc=np.array(frame.pbc))
-        return step(self.model, self._types, points, neighbors, offsets)
+        return step(self.model, self._types, *map(torch.from_numpy, (points, neighbors, offsets)))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..native import run
@@ -27,20 +23,20 @@ class StepModel:
 class StepResult:
     """Of N atoms."""
 
-    energies: NDArray[np.float64]  # (N,) eV
-    forces: NDArray[np.floating]  # (N, 3) eV/Å
-    virial: NDArray[np.float64]  # (3, 3) eV
+    energies: Tensor  # (N,) float64 eV
+    forces: Tensor  # (N, 3) eV/Å
+    virial: Tensor  # (3, 3) float64 eV
     outside: int  # edges shorter than a table reaches
     truncated: int  # atoms with more neighbours than the model keeps
 
 
-def step(model: StepModel, types: Tensor, points: NDArray[Any], neighbors: NDArray[Any], offsets: NDArray[Any]) -> StepResult:
+def step(model: StepModel, types: Tensor, points: Tensor, neighbors: Tensor, offsets: Tensor) -> StepResult:
     """`types` (N,) int64, `points` (N, 3), `neighbors` (N, M) and `offsets` (3, N, M) Å as `SkinList.table` gives them, contiguous."""
     n, width = neighbors.shape
     energies, forces = torch.empty(n, dtype=torch.float64), torch.empty(n, 3, dtype=model.dtype)
     virial, counts = torch.empty(3, 3, dtype=torch.float64), torch.empty(2, dtype=torch.int64)
-    given = [torch.from_numpy(points), torch.from_numpy(neighbors), torch.from_numpy(offsets), types]
+    given = [points, neighbors, offsets, types]
     lead = int(types[0]) if n else 0
     run("step_value", forces, [*given, *model.arrays, energies, forces, virial, counts], [n, width, lead, *model.sizes], model.numbers)
     outside, truncated = counts.tolist()
-    return StepResult(energies=energies.numpy(), forces=forces.numpy(), virial=virial.numpy(), outside=outside, truncated=truncated)
+    return StepResult(energies=energies, forces=forces, virial=virial, outside=outside, truncated=truncated)
