@@ -87,7 +87,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         store
         stream
         ingestion
-        validation listing overlap exporting
+        validation listing overlap exporting registry
         cli
         __main__
     """,
