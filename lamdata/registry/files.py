@@ -56,7 +56,7 @@ def write_list(files: Mapping[str, Listed]) -> bytes:
 
 
 def write_sums(files: Mapping[str, Listed]) -> bytes:
-    """The same as `sha256sum --check` reads it."""
+    """The same as `sha256sum -c` reads it."""
     return "".join(f"{file.sha256}  {path}\n" for path, file in sorted(files.items())).encode()
 
 
