@@ -238,7 +238,7 @@ class TaskSpec(Spec):
     keep: Keep | None = None
     """Only frames that pass a filter, or of which an expression is true, of those of the view where there is one."""
     store: str | None = None
-    """Another store that holds the dataset, relative to this file; by default that of the training."""
+    """Another store that holds the dataset, relative to this file, or `registry://NAME@VERSION`; by default that of the training."""
 
     later = ("references", "view", "keep", "store")
 

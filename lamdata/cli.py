@@ -10,6 +10,7 @@ import typer
 
 from .command import local_path, make_app, print_json, run_app, show_version, table
 from .errors import ConfigError, DataError
+from .share import add_commands
 
 if TYPE_CHECKING:
     from .catalog import Card
@@ -340,6 +341,9 @@ def schema(
     from .catalog import Card, Mixture
 
     print_json((Card if kind == "card" else Mixture).model_json_schema())
+
+
+add_commands(app)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from lamdata.errors import ConfigError, DataError
+from lamdata.registry import model_file
 
 from .files import replace_file
 from .model.config import ModelConfig
@@ -91,8 +92,8 @@ def _names() -> list[str]:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint; code in it is never run."""
-    path = Path(path)
+    """Read a checkpoint, of a file or of `registry://NAME@VERSION`; code in it is never run."""
+    path = model_file(path)
     if not path.is_file():
         raise DataError("no such model", where=str(path), hint=HINT)
     try:

@@ -16,9 +16,10 @@ from .commands import compress  # isort: skip
 from .commands import integrate  # isort: skip
 from .commands import process  # isort: skip
 from .commands import foreign  # isort: skip
+from .commands import share  # isort: skip
 from .commands import doctor  # isort: skip
 
-__all__ = ["app", "ask", "compress", "cover", "distil", "doctor", "foreign", "integrate", "main", "process", "stages", "train"]
+__all__ = ["app", "ask", "compress", "cover", "distil", "doctor", "foreign", "integrate", "main", "process", "share", "stages", "train"]
 
 
 def main() -> None:

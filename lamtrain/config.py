@@ -172,7 +172,7 @@ class StartSpec(Spec):
     """Another model to start from, instead of random weights."""
 
     model: str
-    """Its checkpoint; relative to the file this stands in."""
+    """Its checkpoint, relative to the file this stands in; or `registry://NAME@VERSION`, of the registry that LAM_REGISTRY names."""
     heads: dict[str, str] = {}
     """Head of this run -> head of that model whose net it takes, or `new`; a head that is not named takes the one of its own name."""
     references: Literal["change", "refit", "keep"] = "change"
@@ -193,7 +193,7 @@ class TrainConfig(Spec):
     mixture: str
     """The mixture file: heads, datasets, weights."""
     store: str
-    """Folder or URL of the store that holds the datasets."""
+    """Folder or URL of the store that holds the datasets; or `registry://NAME@VERSION`, of the registry that LAM_REGISTRY names."""
     model: ModelSpec = ModelSpec()
     """The network."""
     start: StartSpec | None = None

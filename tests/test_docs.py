@@ -103,6 +103,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "plan",
         "data-out",
         "selection",
+        "registry",
         "predict",
         "coverage",
         "compress",

@@ -37,6 +37,9 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "export",
             "select",
             "replace",
+            "publish",
+            "fetch",
+            "search",
         ],
         "lamtrain.cli": [
             "init",
@@ -54,6 +57,7 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "run",
             "export",
             "import",
+            "publish",
             "doctor",
         ],
     }
