@@ -93,8 +93,14 @@ class Calculator(ase_calculator.Calculator):
     def _refuse(self, frame: Frame) -> None:
         """Before a search, which takes any cell; of a structure that only moved, no more than its positions can be wrong."""
         before = self._taken
-        moved = before is not None and np.array_equal(before.numbers, frame.numbers) and before.pbc == frame.pbc
-        if not moved or not np.array_equal(before.cell, frame.cell) or not np.isfinite(frame.positions).all():
+        moved = (
+            before is not None
+            and np.array_equal(before.numbers, frame.numbers)
+            and before.pbc == frame.pbc
+            and (before.cell is None) == (frame.cell is None)
+            and (before.cell is None or frame.cell is None or np.array_equal(before.cell, frame.cell))
+        )
+        if not moved or not np.isfinite(frame.positions).all():
             refuse(Frames.from_list([frame]), elements=self.model.elements[self.head])
         self._taken = frame
 

@@ -42,7 +42,7 @@ def examine() -> list[Fact]:
 def _of_torch() -> Iterator[Fact]:
     """PyTorch, its device, threads and compiled operators."""
     if importlib.util.find_spec("torch") is None:
-        yield Fact("PyTorch", "not installed", "lamdata works; training needs it: pip install 'lam[train]'")
+        yield Fact("PyTorch", "not installed", "data can be read and written; training needs it: pip install 'lam[train]'")
         return
     import torch
 

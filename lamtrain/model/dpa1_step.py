@@ -22,7 +22,7 @@ def one_call(model: LamModel, head: str) -> StepModel | None:
     if model.kernels.step is None or not isinstance(model.descriptor, Dpa1 | TabulatedDpa1):
         return None
     nets = isinstance(model.descriptor, Dpa1)
-    if nets and not model.descriptor.se_atten.embedding.fusable:
+    if isinstance(model.descriptor, Dpa1) and not model.descriptor.se_atten.embedding.fusable:
         return None
     fitting = model.energy_head(head)
     if model.config.fitting.activation_function != TANH or (len(fitting.case) and _dense(fitting)[0].repeats):
@@ -84,7 +84,7 @@ def _fitting(head: EnergyHead, width: int) -> Parts:
     arrays: list[Tensor | None] = []
     widths = [width, *(len(layer.bias) for layer in layers)]
     for k, layer in enumerate(layers):
-        weight, bias = layer.weight[: widths[k]], layer.bias
+        weight, bias = layer.weight[: widths[k]], layer.bias.detach()
         if not k and len(head.case):
             bias = bias + head.case @ layer.weight[width:]
         arrays += [_whole(weight), _whole(weight.t()), _whole(bias), None if layer.dt is None else _whole(layer.dt)]

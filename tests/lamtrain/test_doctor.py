@@ -63,7 +63,7 @@ def test_without_torch_the_rest_is_still_said(monkeypatch: pytest.MonkeyPatch) -
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     found = facts()
-    assert found["PyTorch"].advice == "lamdata works; training needs it: pip install 'lam[train]'"
+    assert found["PyTorch"].advice == "data can be read and written; training needs it: pip install 'lam[train]'"
     assert "operators" not in found and "memory" in found
 
 

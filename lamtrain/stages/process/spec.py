@@ -35,7 +35,7 @@ class ProcessSpec(Spec):
     threads: int | None = Field(default=None, ge=1)
     """Threads of each stage on a CPU; as many as the machine has that the process began on unless they are said, for bits depend on them."""
     launcher: str | None = None
-    """Command that starts the stages, with {args} where the words after `lamtrain` belong, as "srun --gpus=1 python -m lamtrain {args}"."""
+    """Command that starts the stages, with {args} where the words after `lamtrain` belong, as "srun python -m lamtrain {args}"."""
     dask: str | None = None
     """Scheduler of Dask whose workers run the stages, as tcp://host:8786; they see this folder under the same path."""
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -200,7 +200,7 @@ class _Reader:
         launcher = used.get("launcher")
         if launcher is not None and (not isinstance(launcher, str) or ARGS not in _split(launcher)):
             found = f"`launcher` is {launcher!r}, which has no word {ARGS}"
-            self.fail(ConfigError(found, hint=f'as "torchrun --nproc-per-node=4 -m lamtrain {ARGS}"'), (*at, "launcher"))
+            self.fail(ConfigError(found, hint=f'as "srun python -m lamtrain {ARGS}"'), (*at, "launcher"))
         return launcher, used.get("dask")
 
     def inside(self, how: Kind, filled: Mapping[str, Any], at: KeyPath) -> BaseModel | None:

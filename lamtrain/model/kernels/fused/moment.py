@@ -48,7 +48,10 @@ class _Inputs:
         self.matrix, self.edges, self.weights = matrix, rest[:EDGES], list(rest[EDGES : EDGES + count])
         self.strip = list(rest[EDGES + count : EDGES + count + 3])
         self.factors = self.strip[0] if self.strip else None
-        self.fade, fades = self.strip[1:] if len(self.strip) == 3 else (None, None)
+        self.fade: Tensor | None = None
+        fades: Tensor | None = None
+        if len(self.strip) == 3:
+            self.fade, fades = self.strip[1:]
         self.arrays = [*self.edges, fades, *self.weights, self.factors]
         self.width = len(self.weights[1]) if count == 2 else len(self.weights[-1])
         widths = [len(self.weights[1]), *(len(bias) for bias in self.weights[3::2])]
