@@ -21,7 +21,6 @@ def one_call(model: LamModel, head: str) -> StepModel | None:
     """None where the operator does not know the model: another descriptor or another activation than tanh, or none was compiled."""
     if model.kernels.step is None or not isinstance(model.descriptor, Dpa1 | TabulatedDpa1):
         return None
-    nets = isinstance(model.descriptor, Dpa1)
     if isinstance(model.descriptor, Dpa1) and not model.descriptor.se_atten.embedding.fusable:
         return None
     fitting = model.energy_head(head)
