@@ -56,6 +56,7 @@ def test_a_run_that_lost_a_rank_is_started_again_and_ends_with_the_same_bits(sma
     assert all(torch.equal(one.model[name], two.model[name]) for name in two.model)
 
 
+@pytest.mark.slow  # three launches, one of them of four ranks: most of a minute
 def test_four_ranks_go_on_where_two_lost_one(small: Path, tmp_path: Path) -> None:
     """And give the curve of one process."""
     lost = torchrun(small, tmp_path / "lost", "--nproc-per-node=2", "--max-restarts=0", script=LOST)
