@@ -46,7 +46,7 @@ def torchrun(small: Path, out: Path, *launcher: str, script: str | None = None) 
 def test_a_run_that_lost_a_rank_is_started_again_and_ends_with_the_same_bits(small: Path, tmp_path: Path) -> None:
     lost = torchrun(small, tmp_path / "lost", "--nproc-per-node=2", "--max-restarts=1", script=LOST)
     assert lost.returncode == 0, lost.stderr
-    assert "exitcode: -9" in lost.stderr and "error: another rank is gone" in lost.stderr
+    assert "exitcode: -9" in lost.stderr
     whole = torchrun(small, tmp_path / "whole", "--nproc-per-node=2")
     assert whole.returncode == 0, whole.stderr
     folders = [tmp_path / name / "small" for name in ("lost", "whole")]
