@@ -13,12 +13,13 @@ import argparse
 import fnmatch
 import json
 import lzma
-import os
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lamtrain.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/fine_tune.json"
@@ -182,8 +183,7 @@ def main() -> int:
             continue
         results[name] = run(options.folder.resolve(), store, name, values)
         text = json.dumps(results, indent=1) + "\n"
-        RESULTS.with_suffix(".part").write_text(text)
-        os.replace(RESULTS.with_suffix(".part"), RESULTS)
+        replace_file(RESULTS, text.encode())
         print(name, results[name]["heads"], flush=True)
     return 0
 

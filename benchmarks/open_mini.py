@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lamtrain.files import replace_file
+
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "catalogs/open-mini"
 SEEDS, TEST = (1, 2, 3), 100
@@ -237,8 +239,7 @@ def main() -> int:
         if name in results or not fnmatch.fnmatch(name, options.only):
             continue
         results[name] = run(folder, values, options.device)
-        saved.with_suffix(".part").write_text(json.dumps(results, indent=1) + "\n")
-        os.replace(saved.with_suffix(".part"), saved)
+        replace_file(saved, (json.dumps(results, indent=1) + "\n").encode())
         print(name, flush=True)
     return 0
 

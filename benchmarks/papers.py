@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from lamtrain.files import replace_file
+
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/papers.json"
 MLEARN, TIO2, WATER = 5000, 2500, 200  # steps
@@ -218,8 +220,7 @@ def main() -> int:
 
 def keep(results: dict[str, Any]) -> None:
     """Write what there is."""
-    RESULTS.with_suffix(".part").write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(RESULTS.with_suffix(".part"), RESULTS)
+    replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def show(results: dict[str, Any]) -> None:

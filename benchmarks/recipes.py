@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lamtrain.files import replace_file
+
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/recipes.json"
 STEPS, FRAMES, LOOKS, SEEDS, RATES = 600, 2, 20, (1,), (0.3, 1.0, 3.0)
@@ -158,8 +160,7 @@ def main() -> int:
             continue
         slug = "".join(c if c.isalnum() else "-" for c in name)
         results[name] = curve(folder, config_of(folder, store, slug, RECIPES[recipe], rate=rate, seed=seed, steps=steps))
-        RESULTS.with_suffix(".part").write_text(json.dumps(results, indent=1) + "\n")
-        os.replace(RESULTS.with_suffix(".part"), RESULTS)
+        replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
         print(name, results[name][-1], flush=True)
     return 0
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
 import random
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune import config_of, frames_of, write_card  # beside this file
+
+from lamtrain.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/worth.json"
@@ -152,8 +153,7 @@ def main() -> int:
             if name in results or not fnmatch.fnmatch(name, options.only):
                 continue
             results[name] = run(folder, store, name, how, count, seed)
-            RESULTS.with_suffix(".part").write_text(json.dumps(results, indent=1) + "\n")
-            os.replace(RESULTS.with_suffix(".part"), RESULTS)
+            replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
             print(name, results[name], flush=True)
     show(results)
     return 0

@@ -73,30 +73,27 @@ def _check_is_there(registry: str, address: str) -> None:
         raise StoreError(f"has no {address}", where=registry, hint=f"`lamdata search --registry {registry}` lists what it has")
 
 
-class PublishedFolder(LocalPlace):
+class _OnlyRead:
+    """What a place refuses where it holds what was published."""
+
+    url: str
+
+    def write(self, path: str, data: bytes) -> None:
+        raise _unchanging(self.url, path)
+
+    def create(self, path: str, data: bytes) -> bool:
+        raise _unchanging(self.url, path)
+
+    def remove(self, path: str) -> None:
+        raise _unchanging(self.url, path)
+
+
+class PublishedFolder(_OnlyRead, LocalPlace):
     """A folder that is only read."""
 
-    def write(self, path: str, data: bytes) -> None:
-        raise _unchanging(self.url, path)
 
-    def create(self, path: str, data: bytes) -> bool:
-        raise _unchanging(self.url, path)
-
-    def remove(self, path: str) -> None:
-        raise _unchanging(self.url, path)
-
-
-class PublishedPrefix(RemotePlace):
+class PublishedPrefix(_OnlyRead, RemotePlace):
     """A prefix of a bucket, or of a web server, that is only read."""
-
-    def write(self, path: str, data: bytes) -> None:
-        raise _unchanging(self.url, path)
-
-    def create(self, path: str, data: bytes) -> bool:
-        raise _unchanging(self.url, path)
-
-    def remove(self, path: str) -> None:
-        raise _unchanging(self.url, path)
 
 
 def _unchanging(url: str, path: str) -> StoreError:

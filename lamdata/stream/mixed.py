@@ -288,8 +288,8 @@ class Stream:
                     first = slots.stop
                 window = planned.popleft()
                 waiting.append((window, submit(window)))
-            window, done = waiting.popleft()
-            yield window, done.result()
+            window, made = waiting.popleft()
+            yield window, made.result()
 
     def _unbroken(self, first: int, mixed: int) -> int:
         """Slots from `first` on to put together at a time: `mixed`; or where one head fills them, what is left of a buffer, of which they are a view."""
@@ -321,11 +321,11 @@ class Stream:
 
     def _pieces(self, h: int, position: int, places: NDArray[np.int64], owner: NDArray[np.int32]) -> list[_Piece]:
         """The stretches of buffers that hold a head's next frames, in `places` of the window; `owner` learns who decodes them."""
-        pieces, done, order = [], 0, self._orders[h]
-        while done < len(places):
-            epoch, number, start = order.locate(position + done)
-            stop = min(order.epoch(epoch).frames(number), start + len(places) - done)
-            target = places[done : done + stop - start]
+        pieces, at, order = [], 0, self._orders[h]
+        while at < len(places):
+            epoch, number, start = order.locate(position + at)
+            stop = min(order.epoch(epoch).frames(number), start + len(places) - at)
+            target = places[at : at + stop - start]
             rows: slice | NDArray[np.int64] = slice(start, stop)
             if self._exchange is not None:
                 rows, target = self._own(order, epoch, number, start, stop, target, owner)
@@ -333,7 +333,7 @@ class Stream:
                 rows = order.shuffled(epoch, number)[rows]
             if len(target):
                 pieces.append(_Piece(h, epoch, self._buffer(h, epoch, number), rows, target))
-            done += stop - start
+            at += stop - start
         return pieces
 
     def _own(

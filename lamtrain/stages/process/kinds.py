@@ -93,5 +93,5 @@ KINDS: dict[str, Kind] = {
     ),
     "export": Kind(command="lamtrain export", reads=("model", "store"), writes={"output": "{out}/model.pt"}, leaves={"model": "model.pt"}),
     "import": Kind(command="lamtrain import", reads=("file",), writes={"output": "{out}/model.pt"}, leaves={"model": "model.pt"}),
-    "publish": Kind(command="lamtrain publish", reads=("model", "store"), writes={"output": "{out}"}, leaves={}),
+    "publish": Kind(command="lamtrain publish", reads=("model",), resumes=True),
 }

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from lamdata.errors import ConfigErrors
+from lamtrain.stages.process.kinds import KINDS
 from lamtrain.stages.process.plan import command_line
 from lamtrain.stages.process.spec import read_process
+from lamtrain.stages.process.words import keys_of, parser_of
 
 WRONG = """process: tiny
 stages:
@@ -79,3 +81,10 @@ def test_keys_become_words_of_the_command(tmp_path: Path) -> None:
     assert command_line(data) == "lamdata ingest --output there/data/out/store.zarr --workers 2 --replace --json -- a.yaml 'b c.yaml'"
     words = "--output there/t/out --max-force-rmse 5 --properties eos,nve --structures a --structures b --json -- x.pt there/data/out/store.zarr"
     assert command_line(test) == f"lamtrain test {words}" and test.needs == ("data",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_kind_fills_in_and_reads_are_options_of_its_command(kind: str) -> None:
+    how = KINDS[kind]
+    known = keys_of(parser_of(how.command), taken={})
+    assert {*how.reads, *how.writes, *([how.config.key] if how.config else [])} <= known.keys()
