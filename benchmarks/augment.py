@@ -47,7 +47,7 @@ def sample(*, frames: int, atoms: int) -> Frames:
         numbers=rng.integers(1, 90, total).astype(np.uint8), positions=positions.astype(np.float32), natoms=natoms,
         cell=(np.eye(3) * 2.0 * side[:, None, None]).astype(np.float32), pbc=np.ones((frames, 3), bool),
         energy=np.zeros(frames), forces=np.zeros((total, 3), np.float32), virial=labels, has_energy=yes, has_forces=yes, has_virial=yes,
-        charge=np.zeros(frames, np.int16), multiplicity=np.zeros(frames, np.int16), shortest=np.full(frames, 1.4, np.float32),
+        charge=np.zeros(frames, np.int16), multiplicity=np.zeros(frames, np.int16), weight=np.ones(frames), shortest=np.full(frames, 1.4, np.float32),
         head=np.zeros(frames, np.int32), dataset=np.zeros(frames, np.uint64), index=np.arange(frames), epoch=np.zeros(frames, np.int64),
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
 SplitName = Literal["train", "validation", "test"]
-KEYS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "group", "split")  # what a card may name in a source
+KEYS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "weight", "group", "split")  # what a card may name in a source
 
 
 def check_unit(table: Mapping[str, float]) -> AfterValidator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class Frame:
     virial: F64 | None = None  # (3, 3) eV, -V x (ASE stress): positive trace when compressed
     charge: int = 0  # e
     multiplicity: int | None = None  # 2S + 1
+    weight: float = 1.0  # of its labels in a loss: at least 0
     converged: bool | None = None  # electronic self-consistency; None when the source does not say
     group: str = ""  # material or trajectory: a group never straddles a split
     origin: str = ""  # "file#index": where to look when this frame is suspect
@@ -56,6 +58,8 @@ class Frame:
             raise DataError("no atoms", where=self.origin)
         if any(self.pbc) and self.cell is None:
             raise DataError("periodic but without a cell", where=self.origin)
+        if not 0.0 <= self.weight < math.inf:
+            raise DataError(f"weight {self.weight}, expected a number that is not negative", where=self.origin)
         if abs(self.charge) > LARGEST or (self.multiplicity or 0) > LARGEST:
             raise DataError(f"charge {self.charge}, multiplicity {self.multiplicity}", where=self.origin)
 

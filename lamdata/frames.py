@@ -23,7 +23,7 @@ MASKED = 0  # the atomic number that stands for "type hidden": no element has it
 ATOM_FIELDS = ("numbers", "positions", "forces", "noise", "noised", "clean_numbers")
 FRAME_FIELDS = (
     "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "charge", "multiplicity",
-    "shortest", "head", "dataset", "index", "epoch",
+    "weight", "shortest", "head", "dataset", "index", "epoch",
 )  # fmt: skip
 SELDOM = ("splits", "isolated", "left_out")  # of `Parsed`: empty where nothing is said
 Said = TypeVar("Said")
@@ -50,6 +50,7 @@ class Frames:
     has_virial: NDArray[np.bool_]  # (F,)
     charge: NDArray[np.int16]  # (F,) e
     multiplicity: NDArray[np.int16]  # (F,) 2S + 1; 0 when not known
+    weight: NDArray[np.float64]  # (F,) of its labels in a loss
     shortest: NDArray[np.float32]  # (F,) Å, shortest distance between two atoms, images included; inf for a lone atom
     head: NDArray[np.int32]  # (F,) which head of the mixture the frame is for; 0 outside a mixture
     dataset: NDArray[np.uint64]  # (F,) hash of the dataset's name: part of the key of its noise
@@ -183,6 +184,7 @@ class Frames:
             has_virial=np.array([f.virial is not None for f in frames]),
             charge=np.array([f.charge for f in frames], np.int16),
             multiplicity=np.array([f.multiplicity or 0 for f in frames], np.int16),
+            weight=np.array([f.weight for f in frames]),
             shortest=np.full(n, np.nan, np.float32) if shortest is None else np.asarray(shortest, np.float32),
             head=np.zeros(n, np.int32),
             dataset=np.zeros(n, np.uint64),
@@ -218,6 +220,7 @@ class Frames:
             has_virial=np.full(n, virial is not None),
             charge=none.astype(np.int16),
             multiplicity=none.astype(np.int16),
+            weight=np.ones(n),
             shortest=np.full(n, np.nan, np.float32),
             head=none.astype(np.int32),
             dataset=none.astype(np.uint64),
@@ -240,6 +243,7 @@ class Frames:
                 virial=np.asarray(self.virial[f], np.float64) if self.has_virial[f] else None,
                 charge=int(self.charge[f]),
                 multiplicity=int(self.multiplicity[f]) or None,
+                weight=float(self.weight[f]),
             )
 
 

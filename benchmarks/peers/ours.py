@@ -53,6 +53,7 @@ def _frames(data) -> Frames:
         has_virial=yes,
         charge=np.zeros(count, np.int16),
         multiplicity=np.zeros(count, np.int16),
+        weight=np.ones(count),
         shortest=np.random.default_rng(1).uniform(0.7, 2, count).astype(np.float32),
         head=np.zeros(count, np.int32),
         dataset=np.zeros(count, np.uint64),

@@ -46,6 +46,8 @@ def text_of(frame: Frame, *, words: Mapping[str, str], columns: Mapping[str, F64
     comment.append(f"charge={frame.charge}")
     if frame.multiplicity is not None:
         comment.append(f"spin_multiplicity={frame.multiplicity}")
+    if frame.weight != 1.0:
+        comment.append(f"weight={frame.weight!r}")
     comment += [f"{name}={quoted(text, where=frame.origin)}" for name, text in (("group", frame.group), ("origin", frame.origin))]
     comment += [*(f"{name}={text}" for name, text in words.items()), UNITS]
     values = np.concatenate([frame.positions, *(part.reshape(len(frame.numbers), -1) for part in columns.values())], axis=1)

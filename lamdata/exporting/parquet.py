@@ -38,6 +38,7 @@ def _schema(arrow: Any) -> Any:
         _field(arrow, "energy", arrow.float64(), "eV", missing=True),
         _field(arrow, "charge", arrow.int16(), "e"),
         _field(arrow, "multiplicity", arrow.int16(), None, missing=True),
+        _field(arrow, "weight", arrow.float64(), None),
         *(_field(arrow, name, arrow.string(), None) for name in ("group", "origin", "split")),
     ]
     return arrow.schema(fields)
@@ -51,7 +52,7 @@ def _columns(rows: list[Row]) -> dict[str, list[Any]]:
     frames = [row.frame for row in rows]
     out: dict[str, list[Any]] = {name: [_plain(getattr(frame, name)) for frame in frames] for name in ATOM_COLUMNS}
     out |= {name: [None if (v := getattr(frame, name)) is None else np.asarray(v).ravel() for frame in frames] for name in TENSORS}
-    for name in ("pbc", "energy", "charge", "multiplicity", "group", "origin"):
+    for name in ("pbc", "energy", "charge", "multiplicity", "weight", "group", "origin"):
         out[name] = [getattr(frame, name) for frame in frames]
     return out | {"split": [row.split for row in rows]}
 

@@ -26,7 +26,8 @@ class Row:
         """What formats of bare arrays have no place for, as plain data."""
         frame = self.frame
         out: dict[str, Any] = {"group": frame.group, "origin": frame.origin, "split": self.split, "pbc": list(frame.pbc)}
-        return out | {"charge": frame.charge, "multiplicity": frame.multiplicity}
+        weight = {} if frame.weight == 1.0 else {"weight": frame.weight}
+        return out | {"charge": frame.charge, "multiplicity": frame.multiplicity} | weight
 
     def line(self) -> str:
         """The same as a line of JSON."""

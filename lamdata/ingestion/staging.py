@@ -51,6 +51,7 @@ COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "has_virial": ("?", (), "frame"),
     "charge": ("i2", (), "frame"),
     "multiplicity": ("i2", (), "frame"),
+    "weight": ("f8", (), "frame"),
     "shortest": ("f4", (), "frame"),
     "split": ("u1", (), "frame"),
     "group_length": ("i4", (), "frame"),

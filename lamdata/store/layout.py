@@ -48,6 +48,7 @@ COLUMNS = {
         Column("pbc", "frame", "|b1", (3,), ("lattice_vector",), None, "periodic along each lattice vector"),
         Column("charge", "frame", "<i2", (), (), "e", "total charge"),
         Column("multiplicity", "frame", "<i2", (), (), None, "spin multiplicity 2S + 1; 0 when not known"),
+        Column("weight", "frame", "<f8", (), (), None, "weight of the labels in a loss"),
         Column("shortest", "frame", "<f4", (), (), "Angstrom", "shortest distance between two atoms, images included"),
         Column("has_energy", "frame", "|b1", (), (), None, "the source has an energy"),
         Column("has_forces", "frame", "|b1", (), (), None, "the source has forces"),
@@ -112,6 +113,7 @@ class SegmentPlan:
     lattices: Mapping[str, Lattice]
     constants: Mapping[str, float | int | bool]
     text_widths: Mapping[str, int]  # bytes of the longest group and origin
+    weighted: bool = False  # frames have weights; otherwise each is 1, and the segment has no array of them
     block_frames: int = FRAMES_PER_BLOCK
     shard_blocks: int = BLOCKS_PER_SHARD
 
@@ -128,6 +130,11 @@ class SegmentPlan:
         size = self.block_frames * self.shard_blocks
         return range(shard * size, min((shard + 1) * size, self.frames))
 
+    @property
+    def arrays(self) -> list[str]:
+        """The arrays over frames and atoms that the segment has."""
+        return [name for name in COLUMNS if self.weighted or name != "weight"]
+
     def array(self, name: str) -> ArrayPlan:
         """How array `name` is stored."""
         column = COLUMNS[name]
@@ -138,14 +145,15 @@ class SegmentPlan:
             dtype=dtype,
             block_shape=(self.block_frames if column.axis == "frame" else self.atom_width, *trailing),
             lattice=self.lattices.get(name),
-            constant=self.constants.get(name),
+            constant=self.constants.get(name) if self.weighted or name != "weight" else 1.0,
             plain=self.profile == "fast" and name not in NOT_STREAMED,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives the same plan back."""
         lattices = {k: [x.unit, x.factor, x.decimals, x.least, x.largest] for k, x in sorted(self.lattices.items())}
-        return {
+        weighted = {"weighted": True} if self.weighted else {}
+        return weighted | {
             "profile": self.profile,
             "frames": self.frames,
             "atom_width": self.atom_width,

@@ -19,7 +19,7 @@ from .segment import Reading, Segment
 
 I64 = NDArray[np.int64]
 
-FRAME_ARRAYS = ("energy", "cell", "virial", "pbc", "charge", "multiplicity", "shortest", "has_energy", "has_forces", "has_virial")
+FRAME_ARRAYS = ("energy", "cell", "virial", "pbc", "charge", "multiplicity", "weight", "shortest", "has_energy", "has_forces", "has_virial")
 ATOM_ARRAYS = ("numbers", "positions", "forces")
 
 

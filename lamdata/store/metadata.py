@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
+from .layout import ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
 
 _TYPES = {"|b1": "bool", "|u1": "uint8", "<i2": "int16", "<i4": "int32", "<i8": "int64", "<f4": "float32", "<f8": "float64"}
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
@@ -18,7 +18,7 @@ _CRC = {"name": "crc32c"}
 
 def segment_documents(plan: SegmentPlan, attributes: Mapping[str, Any]) -> dict[str, bytes]:
     """Return path -> bytes of each `zarr.json` of the segment; the group's own holds a copy of all (consolidated)."""
-    arrays = {name: array_document(plan, name) for name in COLUMNS}
+    arrays = {name: array_document(plan, name) for name in plan.arrays}
     arrays |= {name: block_array_document(name, shape, dtype) for name, (shape, dtype) in block_arrays(plan.blocks).items()}
     consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
     documents = {f"{name}/zarr.json": _json(document) for name, document in arrays.items()}

@@ -115,8 +115,10 @@ def _facts(segment: Segment) -> BlockFacts:
     plan, statistics = segment.plan, segment.statistics()
     constants = {name: float(value) for name, value in plan.constants.items()}
     ranges: dict[str, tuple[float, float]] = {
-        name: (constants[name], constants[name]) for name in ("charge", "energy", "shortest") if name in constants
+        name: (constants[name], constants[name]) for name in ("charge", "energy", "shortest", "weight") if name in constants
     }
+    if not plan.weighted:
+        ranges["weight"] = (1.0, 1.0)
     if "forces" in constants:
         ranges["max_force"] = (0.0, math.sqrt(3) * abs(constants["forces"]) * ROUNDED)
     if (lattice := plan.lattices.get("energy")) is not None:

@@ -70,7 +70,7 @@ def write_shard(
     columns = _columns(plan, records, groups, origins, split)
     columns["atom_start"] += shard * plan.shard_blocks * plan.atom_width
     objects = {}
-    for name in COLUMNS:
+    for name in plan.arrays:
         array = plan.array(name)
         if array.constant is not None:
             _check_constant(columns[name], array)

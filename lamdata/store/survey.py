@@ -22,6 +22,7 @@ _UNIFORM = (
     "pbc",
     "charge",
     "multiplicity",
+    "weight",
     "shortest",
     "has_energy",
     "has_forces",
@@ -102,6 +103,9 @@ def plan_segment(
     constants = {name: _constant(name, low) for name, (low, high) in survey.ranges.items() if low == high and np.isfinite(low)}
     if split is not None and len(split) and (split == split[0]).all():
         constants["split"] = int(split[0])
+    weighted = survey.ranges["weight"] != (1.0, 1.0)
+    if not weighted:
+        constants.pop("weight", None)
     best = {name: best_lattice(found) for name, found in survey.lattices.items() if name not in constants}
     return SegmentPlan(
         profile=profile,
@@ -110,6 +114,7 @@ def plan_segment(
         lattices={name: x for name, x in best.items() if x is not None} if profile == "lossless" else {},
         constants=constants,
         text_widths=survey.text_widths,
+        weighted=weighted,
         block_frames=block_frames,
         shard_blocks=shard_blocks,
     )

@@ -132,7 +132,7 @@ def _number(node: Numeric, frames: Columns) -> tuple[F64, Bools]:
             with np.errstate(all="ignore"):
                 found = OPERATIONS[operator](a, b)
             return found, has_a & has_b & np.isfinite(found)
-        case Quantity("natoms" | "charge" as name):
+        case Quantity("natoms" | "charge" | "weight" as name):
             return frames.array(name).astype(np.float64), every
         case Quantity("multiplicity"):
             values = frames.array("multiplicity")

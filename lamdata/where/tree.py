@@ -14,6 +14,7 @@ QUANTITIES = (  # what a frame has one number of
     "nelements",  # elements
     "charge",  # e
     "multiplicity",  # 2S + 1; unknown where the source does not say
+    "weight",  # of its labels in a loss
     "max_force",  # largest force on an atom, eV/Å; unknown without forces
     "energy",  # total energy as computed, eV; unknown where there is none
     "energy_above_references",  # less the dataset's reference energies, eV/atom; unknown without an energy, or with an element without a reference

@@ -58,6 +58,7 @@ def collate(
         head=torch.from_numpy(frames.head.astype(np.int64)),
         types=torch.from_numpy(types),
         clean_types=torch.from_numpy(clean),
+        weight=None if (frames.weight == 1.0).all() else torch.from_numpy(frames.weight.astype(np.float64)),
         labels=_labels(frames, config, dtype),
         order=torch.from_numpy(rows.order),
         rank=torch.from_numpy(rows.rank),

@@ -139,6 +139,7 @@ class Batch(_Movable):
     head: Tensor  # (F,) int64, index of the frame's head in `ModelConfig.heads`
     types: Tensor  # (A,) int64, index in `ModelConfig.elements`; one past them where the element is hidden
     clean_types: Tensor  # (A,) int64, type index before masking
+    weight: Tensor | None  # (F,) float64, of the frame in the loss; None where each is 1
     labels: dict[str, Tensor]  # what the task kinds of the heads compare with; their files name them and say shapes and units
     order: Tensor  # (A,) int64, caller's index of each row
     rank: Tensor  # (A,) int64, row of each of the caller's atoms

@@ -16,11 +16,11 @@ from .schedule import Schedule
 
 
 def frame_losses(kinds: Iterable[TaskKind], output: Output, batch: Batch, *, huber: float = 1.0) -> dict[str, Tensor]:
-    """Return each term for each frame, (F,); 0 where a frame lacks the label. Energies in eV, forces eV/Å, displacements Å."""
+    """Return each term for each frame, (F,); 0 where a frame lacks the label, and by its weight. Energies in eV, forces eV/Å, displacements Å."""
     terms: dict[str, Tensor] = {}
     for kind in kinds:
         terms |= kind.losses(output, batch, huber=huber)
-    return terms
+    return terms if batch.weight is None else {name: term * batch.weight for name, term in terms.items()}
 
 
 OwnPair = tuple[Tensor, Tensor]  # (heads,) float64, where a prefactor starts and its limit

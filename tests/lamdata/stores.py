@@ -31,6 +31,7 @@ def make_frames(count: int, *, seed: int = 0, decimals: int | None = 6, smallest
         has_virial=rng.random(count) < 0.5,
         charge=np.zeros(count, np.int16),
         multiplicity=np.zeros(count, np.int16),
+        weight=np.ones(count),
         shortest=rng.uniform(0.7, 3, count).astype(np.float32),
         head=np.zeros(count, np.int32),
         dataset=np.zeros(count, np.uint64),

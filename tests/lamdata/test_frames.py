@@ -132,7 +132,7 @@ def test_a_label_that_is_taken_away_leaves_no_trace_of_its_numbers(label):
 
 def test_single_frames_and_back_are_the_same():
     frames = make_frames(6).with_(pbc=np.repeat([[True] * 3, [False] * 3], 3, 0))
-    frames = frames.with_(has_forces=np.array([True, False] * 3), charge=np.array([0, 1, -2, 0, 0, 0], np.int16))
+    frames = frames.with_(has_forces=np.array([True, False] * 3), charge=np.array([0, 1, -2, 0, 0, 0], np.int16), weight=np.arange(6) / 3)
     again = Frames.from_list(list(frames))
     for name in (
         "numbers",
@@ -146,6 +146,7 @@ def test_single_frames_and_back_are_the_same():
         "has_virial",
         "charge",
         "multiplicity",
+        "weight",
     ):
         np.testing.assert_array_equal(getattr(again, name), getattr(frames, name), err_msg=name)
     labelled = np.repeat(frames.has_forces, frames.natoms)

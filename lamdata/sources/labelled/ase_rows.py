@@ -25,7 +25,7 @@ from .fixed_atoms import ZEROED, are_zeroed, fixed_by_constraints
 from .label_names import KEYS, REFERENCE, label_in, lacking, unread_labels
 from .two_statements import same, virial_of_both
 
-LABELS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "split")
+LABELS = ("energy", "forces", "virial", "stress", "charge", "multiplicity", "weight", "split")
 RESULTS = ("energy", "free_energy", "forces", "virial", "stress", "charge", "dipole", "magmoms", "magmom", "charges")
 PLAIN = ("charge", "multiplicity")  # what these are called in `data` leaves nothing open
 
@@ -107,6 +107,7 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
         virial=None if lattice is None else _virial(values, unit, volume=abs(float(np.linalg.det(lattice)))),
         charge=whole(values["charge"], "charge") if "charge" in values else 0,
         multiplicity=whole(values["multiplicity"], "multiplicity") if "multiplicity" in values else None,
+        weight=float(np.asarray(values["weight"]).item()) if "weight" in values else 1.0,
         split=str(values.get("split", "")),
         isolated=atoms == 1 and marks_isolated(pairs.get("config_type")),
         converged=says_converged(pairs),

@@ -334,6 +334,8 @@ def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec, *, where:
         elif label == "stress":
             sign = -1.0 if spec.options.get("stress") == "pressure" else 1.0
             out[label] = sign * tensor(numbers(text)) * layout.factors["stress"]
+        elif label == "weight":
+            (out[label],) = numbers(text)
         elif label in ("charge", "multiplicity") and out.setdefault(label, whole(text, label)) != whole(text, label):
             raise SourceError(f"says a charge of {text}, the card says {out[label]}", where=where, hint="leave `options: {charge}` out")
     return out

@@ -17,6 +17,7 @@ KEYS = {
         "material_id", "mp_id", "mol_id", "molecule_id", "traj_id", "trajectory_id", "trajectory", "frame_group", "group_id", "system_id",
         "structure_id", "sid", "mof_id", "mofid", "run_id",
     ),
+    "weight": (),  # only where the card names it, as the next
     "split": (),  # only where the card names it
 }  # fmt: skip
 REFERENCE = ("REF_", "ref_", "dft_", "DFT_")  # put before a name by those who keep a model's prediction under the plain one

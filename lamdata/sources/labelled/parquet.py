@@ -19,11 +19,12 @@ MAGIC = b"PAR1"
 AT_ONCE = 1024  # frames
 PLAIN = ("numbers", "positions", "pbc", "cell", "energy", "forces", "virial", "charge", "multiplicity")
 TEXTS = ("group", "origin")
+WEIGHT = "weight"  # which files of earlier versions do not have
 
 
 class ParquetReader:
-    """Parquet of `lamdata export`: a row a frame, columns numbers, positions, cell, pbc, energy, forces, virial, charge, multiplicity, group, origin,
-    split. Groups are those of the store it came from; `keys: {split: split}` takes its splits over too."""
+    """Parquet of `lamdata export`: a row a frame, columns numbers, positions, cell, pbc, energy, forces, virial, charge, multiplicity, weight,
+    group, origin, split. Groups are those of the store it came from; `keys: {split: split}` takes its splits over too."""
 
     name = "parquet"
     options: dict[str, tuple[str, ...]] = {}
@@ -36,6 +37,7 @@ class ParquetReader:
         with file.local() as path, _opened(path, file) as table:
             split = spec.keys.get("split") or None
             names = [*PLAIN, *TEXTS, *([split] if split else [])]
+            names += [WEIGHT] if WEIGHT in table.schema_arrow.names else []
             if missing := [name for name in names if name not in table.schema_arrow.names]:
                 raise SourceError(f"has no column {', '.join(missing)}", where=file.name, hint="it is read as `lamdata export` writes it")
             first = 0
@@ -98,6 +100,7 @@ def _parsed(batch: Any, file: SourceFile, first: int, split: str | None) -> Pars
         has_virial=has_virial,
         charge=column["charge"].to_numpy(zero_copy_only=False).astype(np.int16),
         multiplicity=column["multiplicity"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int16),
+        weight=column[WEIGHT].to_numpy(zero_copy_only=False) if WEIGHT in column else np.ones(count),
         shortest=np.full(count, np.nan, np.float32),
         head=np.zeros(count, np.int32),
         dataset=np.zeros(count, np.uint64),

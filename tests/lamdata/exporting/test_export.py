@@ -17,9 +17,9 @@ from tests.lamdata.stores import write_store
 
 SPLITS = ("train", "validation", "test")
 OURS = {  # format -> the reader, where its files are, and the card's keys
-    "extxyz": ("extxyz", "", {"group": "group"}),
-    "ase-db": ("ase/db", "", {"group": "group"}),
-    "ase-lmdb": ("ase/lmdb", "", {"group": "group"}),
+    "extxyz": ("extxyz", "", {"group": "group", "weight": "weight"}),
+    "ase-db": ("ase/db", "", {"group": "group", "weight": "weight"}),
+    "ase-lmdb": ("ase/lmdb", "", {"group": "group", "weight": "weight"}),
     "deepmd/npy": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/npy/mixed": ("deepmd/npy", "*/*/set.*/coord.npy", {}),
     "deepmd/lmdb": ("deepmd/lmdb", "data.mdb", {}),
@@ -46,6 +46,7 @@ def make_rows(count=90, *, seed=0, periodic=None):
                 energy=float(rng.normal() * 300) if rng.random() < 0.8 else None,
                 forces=rng.normal(size=(len(numbers), 3)) if rng.random() < 0.8 else None,
                 virial=virial + virial.T if crystal and rng.random() < 0.6 else None,
+                weight=(1.0, 0.1, 2.5)[i % 3],
                 charge=int(rng.integers(-2, 3)) if i % 3 else 0,
                 multiplicity=int(rng.integers(1, 4)) if i % 5 == 0 else None,
                 group=GROUPS[i % len(GROUPS)],
@@ -98,7 +99,7 @@ def test_every_frame_comes_back_through_our_reader_to_the_bit(tmp_path, stored, 
         elif row.virial is not None:
             np.testing.assert_allclose(frame.virial, row.virial, rtol=1e-14, atol=1e-15)
         if not format.startswith("deepmd"):
-            assert frame.charge == row.charge
+            assert frame.charge == row.charge and frame.weight == row.weight
         if format == "extxyz":
             assert frame.multiplicity == row.multiplicity and frame.group.endswith(f"/{row.group}")
 
@@ -134,6 +135,7 @@ def test_what_the_format_has_no_place_for_stands_beside_it(tmp_path, stored, for
     expected = [
         {"group": row.group, "origin": row.origin, "split": SPLITS[side], "pbc": list(row.pbc)}
         | {"charge": row.charge, "multiplicity": row.multiplicity}
+        | ({} if row.weight == 1.0 else {"weight": row.weight})
         for row, side in zip(rows, split)
     ]
     key = json.dumps

@@ -153,3 +153,21 @@ def test_a_survey_in_pieces_plans_as_one_of_the_whole(tmp_path):
     parts = [Survey.of(frames.part(a, b), groups[a:b], origins[a:b]) for a, b in ((0, 30), (30, 100))]
     merged = Survey.from_json(parts[1].merge(parts[0]).to_json())
     assert plan_segment(frames.natoms, merged) == plan_segment(frames.natoms, whole)
+
+
+def test_weights_of_frames_are_kept_and_cost_nothing_where_there_are_none(tmp_path):
+    frames = make_frames(60)
+    write_store(tmp_path / "without.zarr", frames)
+    weights = np.random.default_rng(0).uniform(0, 3, 60)
+    write_store(tmp_path / "with.zarr", frames.with_(weight=weights))
+    write_store(tmp_path / "halves.zarr", frames.with_(weight=np.full(60, 0.5)))
+    assert (open_dataset(tmp_path / "without.zarr").frames(0, 60).weight == 1.0).all()
+    assert not list((tmp_path / "without.zarr").rglob("weight")) and list((tmp_path / "with.zarr").rglob("weight"))
+    np.testing.assert_array_equal(open_dataset(tmp_path / "with.zarr").frames(0, 60).weight, weights)
+    assert (open_dataset(tmp_path / "halves.zarr").frames(0, 60).weight == 0.5).all()
+    assert len(open_dataset(tmp_path / "with.zarr", where="weight >= 2")) == (weights >= 2).sum() > 5
+    assert (
+        len(open_dataset(tmp_path / "halves.zarr", where="weight < 1"))
+        == 60
+        > len(open_dataset(tmp_path / "without.zarr", where="weight < 1"))
+    )

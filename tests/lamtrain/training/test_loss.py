@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,19 @@ def test_the_loss_of_parts_adds_up_to_that_of_the_batch(cut: int) -> None:
         return total(terms, spec, frames=4)
 
     assert loss(frames.part(0, cut)) + loss(frames.part(cut, 4)) == pytest.approx(loss(frames), rel=1e-12)
+
+
+def test_a_frame_of_weight_three_counts_as_three_copies_of_it() -> None:
+    frames = labelled((3, 5, 2), heads=(0, 2, 0))
+    weighted, copies = frames.with_(weight=np.array([3.0, 1.0, 0.0])), frames.take(np.array([0, 0, 0, 1]))
+    spec = LossSpec(virial=(1.0, 1.0))
+
+    def loss(part) -> float:
+        return total(frame_losses(KINDS, off_by(part, energy=0.3, force=0.2, virial=0.1), batch_of(part)), spec, frames=4)
+
+    assert loss(weighted) == pytest.approx(loss(copies), rel=1e-12)
+    assert loss(frames.with_(weight=np.full(3, 2.0))) == 2.0 * loss(frames)
+    assert batch_of(frames).weight is None
 
 
 def test_frames_weigh_alike_whatever_their_size() -> None:
