@@ -1,12 +1,13 @@
 """Steps of a simulation with and without a skin on the neighbour list, in turn, and what a step is made of; prints CPU times and ratios as JSON.
 
-python benchmarks/calculator.py [--waters 64,1000] [--sizes student,compressed,tiny,small] [MODEL.pt [HEAD]]
+python benchmarks/calculator.py [--waters 64,512] [--sizes student,compressed,tiny,small] [--dtypes float64,float32] [MODEL.pt [HEAD]]
 without a model: sizes of lamtrain init, with random weights; compressed is the student with tables
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -33,7 +34,8 @@ from lamtrain.prediction.structures import as_frame
 from lamtrain.stages.compress import compress
 from lamtrain.stages.sample import Sample
 
-LIST_STEPS, MODEL_STEPS, ROUNDS = 200, 3, 5
+LIST_STEPS, ROUNDS = 200, 7
+ROUND = 0.3  # CPU seconds that the steps of a round take, about
 SKINS = (0.5, 1.0, 2.0)
 
 
@@ -97,11 +99,14 @@ def steps(atoms: Atoms, model: Model, head: str | None) -> dict[str, float]:
         mine.calc = Calculator(model, head=head, skin=skin)
         runs[skin] = Langevin(mine, 0.01 * units.fs, temperature_K=1, friction=0.01, fixcm=False, rng=np.random.default_rng(0))
         runs[skin].run(1)
+    start = time.process_time()
+    runs[0.0].run(2)
+    count = max(round(2 * ROUND / (time.process_time() - start)), 1)
     for _ in range(ROUNDS):
         for skin, run in runs.items():
             start = time.process_time()
-            run.run(MODEL_STEPS)
-            spent[skin].append((time.process_time() - start) / MODEL_STEPS)
+            run.run(count)
+            spent[skin].append((time.process_time() - start) / count)
     return {
         "without_ms": 1000 * statistics.median(spent[0.0]),
         "with_ms": 1000 * statistics.median(spent[1.0]),
@@ -152,6 +157,7 @@ def main() -> None:
     asked.add_argument("head", nargs="?")
     asked.add_argument("--waters", default="64")
     asked.add_argument("--sizes", default="student,compressed,tiny")
+    asked.add_argument("--dtypes", default="float64,float32")
     given = asked.parse_args()
     torch.set_num_threads(1)
     out: dict[str, object] = {}
@@ -166,18 +172,18 @@ def main() -> None:
                 if name == "compressed":
                     compress(path, Path(folder, "tables.pt"), Sample([as_frame(water())], "water"), quiet=True)
                     path = Path(folder, "tables.pt")
-            for count in map(int, given.waters.split(",")):
-                for kernels in ("plain", "cpp"):
-                    about = f"{name}, {count} waters, {kernels}"
-                    try:
-                        model = load_model(path, kernels=kernels)  # type: ignore[arg-type]
-                    except SetupError as err:
-                        out[about] = str(err)
-                        continue
-                    atoms, longest = water(count), next(iter(model.config.descriptor.lists.values()))
-                    found = {"list": lists(atoms, longest.rcut, longest.nsel)} if kernels == "plain" and count == 64 else {}
-                    out[about] = found | {"parts_ms": parts(atoms, model, given.head), "step": steps(atoms, model, given.head)}
-                    print(about, out[about], file=sys.stderr, flush=True)
+            cases = itertools.product(map(int, given.waters.split(",")), given.dtypes.split(","), ("plain", "cpp"))
+            for count, dtype, kernels in cases:
+                about = f"{name}, {count} waters, {dtype}, {kernels}"
+                try:
+                    model = load_model(path, kernels=kernels, dtype=dtype)
+                except SetupError as err:
+                    out[about] = str(err)
+                    continue
+                atoms, longest = water(count), next(iter(model.config.descriptor.lists.values()))
+                found = {"list": lists(atoms, longest.rcut, longest.nsel)} if (kernels, dtype, count) == ("plain", "float64", 64) else {}
+                out[about] = found | {"parts_ms": parts(atoms, model, given.head), "step": steps(atoms, model, given.head)}
+                print(about, out[about], file=sys.stderr, flush=True)
     print(json.dumps({"device": str(model.device), **out}, indent=1))
 
 
