@@ -18,9 +18,10 @@ from lamdata.frames import Frames
 from .data.moving import Moving
 from .data.neighbors import SkinList
 from .prediction.model import Kernels, Model, Precision, finite, opened, refuse_nonfinite
-from .prediction.structures import as_frame, refuse
+from .prediction.structures import ASKED_OF_ATOMS, as_frame, refuse
 
 AseCalculator: Any = ase_calculator.Calculator  # its methods have no types
+OF_ATOMS = tuple(name for name in ase_calculator.all_changes if name not in ("cell", "pbc"))
 VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
@@ -50,6 +51,7 @@ class Calculator(ase_calculator.Calculator):
         **options: Any,
     ):
         AseCalculator.__init__(self, **options)
+        self.use_cache = False  # `calculate` copies the atoms; ASE would do so before it as well
         self.model = opened(model, device=device, dtype=dtype, kernels=kernels)
         self.head = self.model.pick(head)
         longest = next(iter(self.model.config.descriptor.lists.values()))
@@ -68,9 +70,10 @@ class Calculator(ase_calculator.Calculator):
         system_changes: Sequence[str] = tuple(ase_calculator.all_changes),
     ) -> None:
         """Fill `results`; the stress where there is a cell with a volume and a periodic direction."""
-        AseCalculator.calculate(self, atoms, list(properties), list(system_changes))
+        given: Any = self.atoms if atoms is None else atoms
+        if atoms is not None:
+            self.atoms = given.copy()  # what ASE's own would do, which looks for a folder to write to besides
         self.results = {}  # of an earlier structure, should this one be refused
-        given: Any = self.atoms
         frame = as_frame(given)
         self._refuse(frame)
         if self.moving is not None:
@@ -89,6 +92,19 @@ class Calculator(ase_calculator.Calculator):
         self.results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
         if frame.volume and any(frame.pbc):
             self.results["stress"] = (-virial / frame.volume)[VOIGT]
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What has changed since the last structure, by a bit rather than by `tol`, and charges and spins in `info` too.
+
+        ASE's own takes longer than all else that a step does in Python.
+        """
+        last: Any = self.atoms
+        if last is None:
+            return list(ase_calculator.all_changes)
+        pairs = {name: (last.arrays.get(name), atoms.arrays.get(name)) for name in OF_ATOMS}
+        pairs |= {key: (last.info.get(key), atoms.info.get(key)) for key in ASKED_OF_ATOMS}
+        pairs |= {"cell": (last.cell.array, atoms.cell.array), "pbc": (last.pbc, atoms.pbc)}
+        return [name for name, (a, b) in pairs.items() if a is not b and (a is None or b is None or not np.array_equal(a, b))]
 
     def _refuse(self, frame: Frame) -> None:
         """Before a search, which takes any cell; of a structure that only moved, no more than its positions can be wrong."""

@@ -30,7 +30,7 @@ def as_frame(structure: Atoms | Frame) -> Frame:
     if (strange := numbers[(numbers < 0) | (numbers >= len(SYMBOLS))]).size:
         raise DataError(f"{strange[0]} is no atomic number")
     _refuse_charge_and_spin(structure)
-    cell = np.asarray(structure.cell, np.float64)
+    cell = np.array(structure.cell, np.float64)
     pbc = (bool(structure.pbc[0]), bool(structure.pbc[1]), bool(structure.pbc[2]))
     return Frame(
         numbers=numbers.astype(np.uint8),
@@ -53,9 +53,9 @@ def is_structure(thing: object) -> bool:
 
 def _refuse_charge_and_spin(atoms: Any) -> None:
     formula = atoms.get_chemical_formula  # which takes longer than all the rest, so only where it is said
-    if atoms.get_initial_charges().any():
+    if atoms.has("initial_charges") and atoms.get_initial_charges().any():
         raise DataError("atoms have initial charges, and the model takes none", where=formula(), hint="set them to zero if none is meant")
-    if np.any(atoms.get_initial_magnetic_moments()):
+    if atoms.has("initial_magmoms") and np.any(atoms.get_initial_magnetic_moments()):
         hint = "set them to zero if none are meant"
         raise DataError("atoms have initial magnetic moments, and the model takes none", where=formula(), hint=hint)
     for key in ASKED_OF_ATOMS:

@@ -169,8 +169,8 @@ def test_charge_spin_and_strange_elements_are_errors_and_never_numbers(model: Pa
     changes = {
         "initial charges": lambda atoms: atoms.set_initial_charges([1, 0, 0]),
         "magnetic moments": lambda atoms: atoms.set_initial_magnetic_moments([0, 0, 2.5]),
-        "charge": lambda atoms: (atoms.info.update(charge=-1), atoms.rattle(0.01)),
-        "spin_multiplicity": lambda atoms: (atoms.info.update(spin_multiplicity=3), atoms.rattle(0.01)),
+        "charge": lambda atoms: atoms.info.update(charge=-1),
+        "spin_multiplicity": lambda atoms: atoms.info.update(spin_multiplicity=3),
         "does not know Fe": lambda atoms: atoms.symbols.__setitem__(1, "Fe"),
         "not finite": lambda atoms: atoms.positions.__setitem__((0, 0), np.nan),
         "no volume": lambda atoms: atoms.set_cell(np.diag([5.0, 5.0, 0.0])),
@@ -178,6 +178,27 @@ def test_charge_spin_and_strange_elements_are_errors_and_never_numbers(model: Pa
     for words, change in changes.items():
         with pytest.raises(DataError, match=words):
             asked(change).get_potential_energy()
+
+
+def test_what_did_not_change_is_not_evaluated_again_and_what_did_is(model: Path) -> None:
+    atoms = with_calculator(atoms_of(5), model)
+    calculator = atoms.calc
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    assert calculator.check_state(atoms) == [] and calculator.check_state(atoms.copy()) == []
+    changes = {
+        "positions": lambda atoms: atoms.rattle(0.01),
+        "cell": lambda atoms: atoms.set_cell(atoms.cell.array * 1.001),
+        "pbc": lambda atoms: atoms.set_pbc([True, True, False]),
+        "numbers": lambda atoms: atoms.numbers.__setitem__(slice(None), atoms.numbers[::-1].copy()),
+    }
+    for what, change in changes.items():
+        changed = atoms.copy()
+        change(changed)
+        atoms.get_potential_energy()
+        assert calculator.check_state(changed) == [what]
+        changed.calc = calculator
+        assert changed.get_potential_energy() != energy
+    assert atoms.get_potential_energy() == energy and np.array_equal(atoms.get_forces(), forces)
 
 
 def test_an_element_that_only_another_head_has_seen_is_refused(tmp_path: Path) -> None:
