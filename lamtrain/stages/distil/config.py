@@ -153,7 +153,7 @@ class DistilConfig(Spec):
     head: str | None = None
     """Its head, where several give energies; the student's is called the same."""
     structures: list[str] = Field(min_length=1)
-    """Files, in any format that is read, with the structures that dynamics start from."""
+    """Files, in any format that is read, with the structures that dynamics start from; or a store of one dataset, of which twenty training frames are taken."""
     supercells: list[tuple[Cells, Cells, Cells]] = Field(default=[(1, 1, 1)], min_length=1)
     """Repetitions of a structure."""
     temperatures: list[Positive] = Field(min_length=1)

@@ -12,9 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from lamdata import read_frames
+from lamdata import open_dataset, read_frames
 from lamdata.errors import ConfigError, DataError
 from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames
@@ -22,6 +23,7 @@ from lamdata.frames import Frames
 from ...checkpoint import to_json
 from ...files import replace_file
 from ...prediction.model import load_model
+from ...prediction.source import datasets_of
 from ...prediction.structures import refuse
 from ...training.threads import usable_threads
 from .config import DistilConfig
@@ -32,6 +34,7 @@ from .rounds import CONVERGED, Bench, Explored, do_rounds, frames_labelled
 from .suite import hash_of_file, run_suite, verdicts
 from .tested import refuse_untestable, test_students
 
+STARTS = 20  # of a store
 FREE = {"distil", "teacher", "structures", "iterations", "test", "accept", "threads"}  # files are compared by content
 
 
@@ -111,9 +114,12 @@ def _open(config: DistilConfig, out: Path, *, device: str, quiet: bool) -> Bench
 
 
 def read_structures(paths: Sequence[str]) -> list[Frame]:
-    """All frames of some files. Raises DataError for one that is refused, and where there is none."""
+    """All frames of some files, and of stores STARTS each. Raises DataError for one that is refused, and where there is none."""
     found = []
     for path in paths:
+        if names := datasets_of(path):
+            found += _starts(path, names)
+            continue
         for item in read_frames(path):
             if isinstance(item, Rejection):
                 raise DataError(item.reason, where=item.origin)
@@ -121,6 +127,17 @@ def read_structures(paths: Sequence[str]) -> list[Frame]:
     if not found:
         raise DataError("no structure", where=", ".join(paths))
     return found
+
+
+def _starts(store: str, names: list[str]) -> list[Frame]:
+    """Training frames of the one dataset of a store, evenly over it: it was shuffled when it was written."""
+    if len(names) > 1:
+        raise ConfigError(
+            f"a store of {len(names)} datasets: {', '.join(names)}", where=store, hint="export the one that is meant, and name the file"
+        )
+    dataset = open_dataset(store, names[0], split="train")
+    rows = np.unique(np.linspace(0, len(dataset) - 1, STARTS).astype(int)) if len(dataset) else np.empty(0, int)
+    return [dataset[int(row)] for row in rows]
 
 
 def _hash_of(structures: Sequence[Frame]) -> str:

@@ -87,6 +87,7 @@ KINDS: dict[str, Kind] = {
         writes={"output": "{out}"},
         leaves={"best": "student.pt", "distil": "distil.json"},
         resumes=True,
+        judges=True,
     ),
     "compress": Kind(
         command="lamtrain compress", reads=("model", "inputs"), writes={"output": "{out}/compressed.pt"}, leaves={"model": "compressed.pt"}

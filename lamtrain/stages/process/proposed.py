@@ -50,7 +50,7 @@ STAGES = {
     kind: distil
     config:
       teacher: ${{fine-tune.best}}
-      structures: [{structures}]
+      structures: ["${{integrate.store}}"]
       temperatures: [300]  # K
       test: {{store: "${{integrate.store}}", dataset: {name}}}""",
     "compress": """\
@@ -88,7 +88,6 @@ def write_process(path: Path, files: Sequence[str], *, model: Path, pool: tuple[
         "name": str(data["dataset"]),
         "model": os.path.relpath(model, folder),
         "steps": steps,
-        "structures": ", ".join(_from(str(cards[0].parent / source["path"]), folder) for source in data.get("sources", ())),
         "pool": "" if pool is None else f"    into: {os.path.relpath(pool[0], folder)}\n    store: {_from(pool[1], folder)}\n",
     }
     lines = [

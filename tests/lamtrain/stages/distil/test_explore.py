@@ -11,10 +11,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from lamdata import open_dataset
 from lamdata.errors import ConfigError, DataError
 from lamtrain.prediction.structures import as_frame
 from lamtrain.stages.distil.config import DistilConfig, ExploreSpec
 from lamtrain.stages.distil.explore import Condition, Trajectory, conditions_of, deal, follow
+from lamtrain.stages.distil.run import read_structures
+from tests.lamdata.stores import make_frames, write_store
 
 SPEC = ExploreSpec(steps=6, every=2, timestep=2.0)
 WARM = Condition(structure=0, supercell=(1, 1, 1), temperature=300.0, pressure=None)
@@ -105,3 +108,14 @@ def test_labels_of_a_structure_do_not_follow_its_atoms() -> None:
     atoms = bulk("Cu", cubic=True)
     atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((4, 3)))
     assert follow(atoms, EMT(), WARM, SPEC, seed=[1]).positions.tolist() == run().positions.tolist()
+
+
+def test_dynamics_start_from_training_frames_of_a_store_of_one_dataset(tmp_path: Path) -> None:
+    write_store(tmp_path / "one.zarr", make_frames(300))
+    found = read_structures([str(tmp_path / "one.zarr")])
+    train = open_dataset(tmp_path / "one.zarr", "demo", split="train")
+    places = [row for row in range(len(train)) for one in found if np.array_equal(train[row].positions, one.positions)]
+    assert len(found) == len(places) == 20 and places[0] == 0 and places[-1] == len(train) - 1
+    write_store(tmp_path / "one.zarr", make_frames(20), name="other")
+    with pytest.raises(ConfigError, match="one.zarr: a store of 2 datasets: demo, other"):
+        read_structures([str(tmp_path / "one.zarr")])
