@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
+from .cores import usable_threads
+
 ENOUGH_DISK = 10 * 2**30  # bytes: a store of a million frames, and checkpoints
 ENOUGH_MEMORY = 2 * 2**30  # bytes beside what is in use
 
@@ -31,6 +33,7 @@ def examine() -> list[Fact]:
     return [
         Fact("lam", version("lam")),
         Fact("Python", f"{platform.python_version()}, {sys.executable}"),
+        _cores(),
         *_of_torch(),
         _copies(),
         _memory(),
@@ -39,20 +42,23 @@ def examine() -> list[Fact]:
     ]
 
 
+def _cores() -> Fact:
+    cores, usable = os.cpu_count() or 1, usable_threads()
+    return Fact(
+        "cores", f"{usable} usable of {cores}", f"a quota or an affinity leaves {usable} of {cores} cores" if usable < cores else None
+    )
+
+
 def _of_torch() -> Iterator[Fact]:
-    """PyTorch, its device, threads and compiled operators."""
+    """PyTorch, its device and compiled operators."""
     if importlib.util.find_spec("torch") is None:
         yield Fact("PyTorch", "not installed", "data can be read and written; training needs it: pip install 'lam[train]'")
         return
     import torch
 
     from .model.kernels.native import native
-    from .training.threads import usable_threads
 
     yield Fact("PyTorch", torch.__version__)
-    cores, usable = os.cpu_count() or 1, usable_threads()
-    limited = f"a quota or an affinity leaves {usable} of {cores} cores" if usable < cores else None
-    yield Fact("cores", f"{usable} usable of {cores}", limited)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)

@@ -101,7 +101,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         builtin
     """,
     "lamtrain": """
-        model files device
+        model files device cores
         tasks
         recipe
         config

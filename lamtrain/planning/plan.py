@@ -16,12 +16,12 @@ from lamdata.errors import ConfigError
 from lamdata.frames import Frames
 
 from ..config import TrainConfig
+from ..cores import usable_threads
 from ..data.mixture import TrainingData, open_training_data
 from ..training.products import set_products
 from ..training.ranks import Ranks
 from ..training.start import start_run
 from ..training.state import TrainState
-from ..training.threads import usable_threads
 from ..training.trainer import arithmetic, settle_threads
 from .shares import Share, in_words, published_counts, share_out
 from .survey import Survey, first_atoms, imbalance, mixed, survey

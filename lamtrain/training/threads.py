@@ -1,20 +1,18 @@
-"""Threads of a training: how many the process may use, how many feed an accelerator, and, by trial, with how many a CPU's steps are fastest.
+"""Threads of a training: how many feed an accelerator, and, by trial, with how many a CPU's steps are fastest.
 
-A container may use less than the machine has, and a core that another process works on is worth less than none to a step that waits for it.
+A core that another process works on is worth less than none to a step that waits for it.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from ..cores import usable_threads
 from ..data.feed import AHEAD
 
 GAIN = 1.03  # more threads must be faster by this much: they take cores that others could use
@@ -32,12 +30,6 @@ class Threads:
     def __str__(self) -> str:
         tried = ", ".join(f"{count}: {seconds:.3g} s a step" for count, seconds in self.seconds.items())
         return f"{self.count} of {self.usable} usable" + (f" ({tried})" if tried else "")
-
-
-def usable_threads(root: Path = Path("/")) -> int:
-    """Cores of this process's affinity, or as many as its cgroups' quotas allow, where that is less; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
 def feeding_threads(device: torch.device, *, sharing: int = 1) -> int:
@@ -85,37 +77,3 @@ def fewest_fast(seconds: dict[int, float]) -> int:
 
 def _doublings(most: int) -> list[int]:
     return sorted({*(2**k for k in range(most.bit_length())), most})
-
-
-def _quotas(root: Path) -> list[float]:
-    """Cores that each cgroup of this process allows, of both versions of the interface; none where there is no limit."""
-    found = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, place = line.split(":", 2)
-        version2 = not controllers
-        if not version2 and "cpu" not in controllers.split(","):
-            continue
-        base = root / "sys/fs/cgroup" / ("" if version2 else "cpu")
-        path = base / place.strip("/")
-        for folder in [path, *path.parents]:  # inside a container the outer folders may be missing
-            if folder == base.parent:
-                break
-            found.append(_quota2(folder) if version2 else _quota1(folder))
-    return [quota for quota in found if quota is not None]
-
-
-def _quota2(folder: Path) -> float | None:
-    words = _read(folder / "cpu.max").split()
-    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else None
-
-
-def _quota1(folder: Path) -> float | None:
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -22,6 +22,7 @@ from lamdata.stream import Stream
 
 from ..checkpoint import to_json
 from ..config import TrainConfig
+from ..cores import usable_threads
 from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.mixture import open_training_data
@@ -39,7 +40,7 @@ from .state import TrainState
 from .step import add_gradients, step_in_memory
 from .stop import Interrupted, Stop
 from .taken import Taken
-from .threads import choose_threads, feeding_threads, usable_threads
+from .threads import choose_threads, feeding_threads
 
 __all__ = ["Interrupted", "train"]
 READ_EVERY = 16  # steps after which an accelerator is asked what came of them, where nothing is due before

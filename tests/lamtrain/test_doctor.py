@@ -40,7 +40,7 @@ def test_everything_is_looked_at_and_what_is_there_needs_no_advice() -> None:
 
 def test_what_is_slow_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamdata.store.rows.compiled", None)
-    monkeypatch.setattr("lamtrain.training.threads.usable_threads", lambda: 0)
+    monkeypatch.setattr("lamtrain.doctor.usable_threads", lambda: 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(2**30))
     monkeypatch.setattr(doctor, "_installed", lambda package: package != "phonopy")
 
@@ -64,7 +64,7 @@ def test_without_torch_the_rest_is_still_said(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     found = facts()
     assert found["PyTorch"].advice == "data can be read and written; training needs it: pip install 'lam[train]'"
-    assert "operators" not in found and "memory" in found
+    assert "operators" not in found and "memory" in found and "cores" in found
 
 
 def test_a_machine_that_does_not_tell_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,11 @@ from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames
 
 from ...checkpoint import to_json
+from ...cores import usable_threads
 from ...files import replace_file
 from ...prediction.model import load_model
 from ...prediction.source import datasets_of
 from ...prediction.structures import refuse
-from ...training.threads import usable_threads
 from .config import DistilConfig
 from .explore import deal
 from .figures import draw_rounds, draw_suite

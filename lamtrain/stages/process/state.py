@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cores import usable_threads
 from ...files import replace_file
 from .contents import Contents
 from .identity import Identity
@@ -86,7 +87,7 @@ def threads_of(process: Process) -> int:
         return process.threads
     known = _read(path)
     if known is None:
-        known = {"threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1}
+        known = {"threads": usable_threads()}
         _write(path, known)
     return int(known["threads"])
 

@@ -21,11 +21,11 @@ from lamdata.progress import Progress
 from lamdata.theory import Theory
 
 from ...checkpoint import Checkpoint, to_json
+from ...cores import usable_threads
 from ...evaluation.normalised import Task, score
 from ...files import replace_file
 from ...prediction.model import Model, load_model
 from ...training.stop import Stop
-from ...training.threads import usable_threads
 from .crystals import measure_models, models_of
 from .curves import Parent, Plan, do_curves
 from .figures import draw_curves
