@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAMP = "cat run pyproject.toml constraints.txt lamdata/store/_rows.c lamtrain/data/_edges.c lamtrain/model/kernels/cpp/* | sha256sum"  # of an installation, as `run` has it
+STAMP = "cat run pyproject.toml constraints.txt $(find lamdata lamtrain -name '*.c' -o -name '*.h' -o -name '*.cpp' | LC_ALL=C sort) | sha256sum"  # of an installation, as `run` has it
 COPIED = ("run", "pyproject.toml", "constraints.txt", "lamdata", "lamtrain", "tests/__init__.py", "tests/test_layers.py", ".mypy_cache")
 PLANTS = {
     "ruff check": ("lamdata/unused.py", '"""Planted."""\n\nimport shelve\n'),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -36,6 +38,19 @@ print(torch.__version__, train(read_config(Path(sys.argv[2])), out=Path("run"), 
 
 BUILD = [sys.executable, "-c", "from setuptools import setup; setup()", "-q", "build_ext", "--inplace"]
 LOAD = "import lamtrain; from lamtrain.model.kernels.native import native, _load, KINDS; assert all(map(_load, KINDS)), list(map(_load, KINDS))"
+
+
+def test_what_is_compiled_names_every_header_it_includes() -> None:
+    """So that a header that changed is compiled again."""
+    for module in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]:
+        (source,) = module["sources"]
+        assert set(module.get("depends", ())) == included(ROOT / source), source
+
+
+def included(file: Path) -> set[str]:
+    names = re.findall(r'^#include "(.+)"', file.read_text(), re.MULTILINE)
+    direct = {(file.parent / name).resolve() for name in names}
+    return {str(one.relative_to(ROOT)) for one in direct}.union(*map(included, direct))
 
 
 @pytest.fixture(scope="module")
