@@ -165,7 +165,12 @@ def water(folder: Path, datasets: Path, store: str, python: str) -> dict[str, li
         ingest(open_card(card), store, base=folder, quiet=True)
     found: dict[str, list[list[list[float]]]] = {"lamtrain": [], "DeePMD-kit": []}
     keys = ("steps", "clip_norm", "precision", "loss", "learning_rate", "batch")
-    looks = {"log_every": WATER // LOOKS_AT_WATER, "validation": {"every": WATER // LOOKS_AT_WATER, "frames": 20}, "checkpoint_every": WATER, "threads": 1}
+    looks = {
+        "log_every": WATER // LOOKS_AT_WATER,
+        "validation": {"every": WATER // LOOKS_AT_WATER, "frames": 20},
+        "checkpoint_every": WATER,
+        "threads": 1,
+    }
     for seed in SEEDS:
         place = folder / f"dp-{seed}"
         place.mkdir(exist_ok=True)

@@ -38,6 +38,7 @@ BUILTIN: dict[str, str] = {
     "ase/json": "labelled.ase_files:AseJsonReader",
     "ase/lmdb": "labelled.ase_files:AseLmdbReader",
     "ase/traj": "labelled.ase_files:AseTrajReader",
+    "atompack": "labelled.atompack:AtompackReader",
     "parquet": "labelled.parquet:ParquetReader",
     "mp/task": "labelled.mp:TaskReader",
     "pymatgen/json": "labelled.pymatgen_json:PymatgenReader",

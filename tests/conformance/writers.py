@@ -202,6 +202,18 @@ def parquet(frames: list[Frame], folder: Path) -> Path:
     return folder / "data.parquet"
 
 
+def atompack(frames: list[Frame], folder: Path) -> Path:
+    from atompack import Database, Molecule
+
+    database = Database(str(folder / "data.atp"))
+    for f in frames:
+        labels = {"energy": f.energy, "forces": f.forces, "stress": None if f.virial is None else -f.virial / f.volume}
+        labels = {name: value for name, value in labels.items() if value is not None}
+        database.add_molecule(Molecule.from_arrays(f.positions, f.numbers, cell=f.cell, pbc=f.pbc, **labels))
+    database.flush()
+    return folder / "data.atp"
+
+
 def ase_json(frames: list[Frame], folder: Path) -> Path:
     from ase.db import connect
 

@@ -24,6 +24,7 @@ WRITERS: dict[str, tuple[Writer, str]] = {
     "ase_json": (writers.ase_json, "ase/json"),
     "ase_traj": (writers.ase_traj, "ase/traj"),
     "ase_lmdb": (writers.ase_lmdb, "ase/lmdb"),
+    "atompack": (writers.atompack, "atompack"),
     "parquet": (writers.parquet, "parquet"),
     "oc20_lmdb": (writers.oc20_lmdb, "oc20/lmdb"),
     "pymatgen_json": (structures.pymatgen_json, "pymatgen/json"),
