@@ -29,7 +29,8 @@ def row_of(
     name: str, submission: Submission, exams: Sequence[Exam], measured: Mapping[str, Measured], seen: Seen, notes: Sequence[str]
 ) -> dict[str, Any]:
     """Everything about one model but its rank."""
-    tasks, missing = {}, []
+    tasks: dict[str, dict[str, Any]] = {}
+    missing: list[str] = []
     for exam in exams:
         one = measured[exam.name]
         tasks[exam.name] = {
@@ -64,7 +65,7 @@ def row_of(
 def differing_claims(submission: Submission, found_score: float, errors: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What a submission says of itself and is not so."""
     claims = submission.claims
-    pairs = [("score", claims.score, found_score)]
+    pairs: list[tuple[str, float | None, float | None]] = [("score", claims.score, found_score)]
     pairs += [(f"{task}, {name}", value, errors[task].get(name)) for task, said in claims.tasks.items() for name, value in said.items()]
     found = []
     for what, claim, value in pairs:

@@ -50,15 +50,15 @@ def implausible(frame: Frame) -> tuple[str, str] | None:
         return "not a crystal", "it is not periodic in all directions"
     if len(frame.numbers) > MOST_ATOMS:
         return "too large", f"{len(frame.numbers):,} atoms, at most {MOST_ATOMS:,} are looked at"
+    from ase import neighborlist
     from ase.data import covalent_radii
-    from ase.neighborlist import neighbor_list
 
     radii = covalent_radii[frame.numbers]
     filled = (frame.volume or 0.0) / float((4 / 3 * np.pi * radii**3).sum())
     if not FILLED[0] < filled < FILLED[1]:
         return "implausible", f"its cell has {filled:.3g} times the volume of its atoms, expected {FILLED[0]:g} to {FILLED[1]:g}"
-    bare: Any = frame.to_ase()
-    near = neighbor_list("d", bare, (CLOSEST * radii).tolist())
+    neighbours: Any = neighborlist.neighbor_list
+    near = neighbours("d", frame.to_ase(), (CLOSEST * radii).tolist())
     if len(near):
         return "implausible", f"atoms are {near.min():.2g} Å apart, less than {CLOSEST:g} of the sum of their radii"
     return None

@@ -25,7 +25,7 @@ Answer = Callable[[Frame], Frame]  # a structure -> the same with energy and for
 
 
 def _check_formula(formula: str) -> str:
-    from pymatgen.core import Composition
+    from pymatgen.core.composition import Composition
 
     try:
         if not Composition(formula, strict=True).num_atoms:
@@ -77,7 +77,7 @@ class Hull:
 
     def above(self, frame: Frame, energy: float) -> float:
         """eV by atom of a structure of `energy` eV above the hull, negative below it. Raises DataError where the hull has no phases for it."""
-        from pymatgen.core import Composition
+        from pymatgen.core.composition import Composition
 
         composition = composition_of(frame)
         diagram = self._diagram(frozenset(composition))
@@ -87,7 +87,7 @@ class Hull:
     def _diagram(self, elements: frozenset[str]) -> Any:
         if elements not in self._diagrams:
             from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-            from pymatgen.core import Composition
+            from pymatgen.core.composition import Composition
 
             inside = [(parts, energy) for parts, energy in self.phases if elements >= parts.keys()]
             alone = {next(iter(parts)) for parts, _ in inside if len(parts) == 1}
@@ -132,7 +132,7 @@ def _answered(frame: Frame, answer: Answer | None) -> Frame:
 
 
 def _parts(formula: str) -> dict[str, int]:
-    from pymatgen.core import Composition
+    from pymatgen.core.composition import Composition
 
     found, _ = Composition(formula).get_integer_formula_and_factor()
     return {str(element): int(count) for element, count in Composition(found).items()}
