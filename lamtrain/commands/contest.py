@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def submit(
     from ..stages.contest.submit import sha256_of
     from ..stages.contest.submit import submit as run
 
-    source = open_source(structures, dataset=None, split=None, format=format, quiet=quiet)
+    source = replace(open_source(structures, dataset=None, split=None, format=format, quiet=quiet), doing="relaxing")
     opened = load_model(model, device=device, dtype="float64")
     chosen = opened.pick(head)
     result = run(

@@ -42,7 +42,7 @@ def task_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         rows.append(["", "the guess", *(about["guess"].get(name) for name in names)])
         for one in result["published"]:
             if errors := one["tasks"].get(task):
-                rows.append(["", f"{one['name']}, as published: {one['source']}", *(errors.get(name) for name in names)])
+                rows.append(["", f"{one['name']}, as published", *(errors.get(name) for name in names)])
         title = f"{task}: {about['frames']:,} {about['split']} frames of {about['dataset']}"
         yield title, ["rank", "model", *(name.replace("_", " ") for name in names)], rows
 
@@ -59,12 +59,8 @@ def print_report(result: Mapping[str, Any], out: Path) -> None:
         print(f"wrote {out / 'asked'}: {frames:,} structures of {len(result['tasks'])} tasks to predict")
         return
     for title, columns, rows in (ranks_table(result), *task_tables(result)):
-        table(title, columns, [[_short(cell) for cell in row] for row in rows])
+        table(title, columns, rows)
     print(f"report: {out / 'compare.html'}")
-
-
-def _short(cell: Any) -> Any:
-    return f"{cell[:57]}..." if isinstance(cell, str) and len(cell) > 60 else cell
 
 
 def write_report(result: Mapping[str, Any], out: Path) -> None:
@@ -98,7 +94,8 @@ def _parts(result: Mapping[str, Any], out: Path) -> Iterator[str]:
             for name, one in result["tasks"].items()
         ],
     )
-    yield page.listing(result["citations"]) if result["citations"] else ""
+    published = [f"{one['name']}, as published: {one['source']}" for one in result["published"]]
+    yield page.listing([*published, *result["citations"]]) if published or result["citations"] else ""
 
 
 def _seen(row: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ def find_seen(
     wanted: dict[str, dict[str, str]] = {}  # submission -> name of its dataset -> the one that was found
     datasets: dict[str, Dataset] = {}
     known = _known(stores)
+    elements = sorted({symbol for exam in exams for symbol in exam.measured.elements})  # a frame with others is no copy: it is not read
     for name, submission in submissions.items():
         if submission.trained_on is None:
             found[name] = Seen(frames=None, notes=["does not say what it was trained on"])
@@ -48,7 +49,7 @@ def find_seen(
             if row.content_hash is None:
                 found[name].notes.append(f"{row.dataset}, on which it was trained, was found by its name alone")
             wanted[name][row.dataset] = place
-            datasets[place] = known[place].select(split="train")
+            datasets[place] = known[place].select(split="train", elements=elements)
     copies = _copies(exams, datasets, quiet=quiet)
     for name, places in wanted.items():
         if not places:
@@ -83,6 +84,7 @@ def _own_datasets(exams: Sequence[Exam], known: Mapping[str, Dataset], places: M
 def _copies(exams: Sequence[Exam], datasets: Mapping[str, Dataset], *, quiet: bool) -> dict[tuple[str, str], set[int]]:
     """(task, training dataset) -> rows of the measured frames that are in it."""
     found: dict[tuple[str, str], set[int]] = {}
+    datasets = {place: dataset for place, dataset in datasets.items() if len(dataset)}
     if not datasets:
         return found
     tasks = {f"task: {exam.name}": exam for exam in exams}
