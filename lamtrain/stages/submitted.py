@@ -11,6 +11,7 @@ from lamdata.located import Spec, read_yaml, validate
 
 DESCRIPTION = "submission.yaml"
 MOST_FILES = 100_000  # of a store
+PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")  # how gz, bz2 and xz begin, which may hold a thousand times their size
 Described = TypeVar("Described", bound=Spec)
 
 
@@ -43,6 +44,10 @@ def file_inside(folder: Path, name: str, *, most_bytes: int) -> Path:
     size = sum(file.stat().st_size for file in files)
     if size > most_bytes:
         raise DataError(f"{size:,} bytes; what was asked for takes at most {most_bytes:,}", where=where)
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(8).startswith(PACKED):
+                raise DataError("is compressed", where=where, hint="hand it in as plain text")
     return path
 
 

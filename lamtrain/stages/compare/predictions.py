@@ -18,12 +18,14 @@ from lamdata import open_store, read_frames
 from lamdata.errors import DataError, LamError
 from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames
+from lamdata.store.layout import FRAMES_PER_BLOCK
 
 from ..submitted import file_inside
 
 SAME = 1e-3  # Å by which a coordinate of one structure may differ, as where a file has fewer decimals
 EQUAL = (1e-4, 1e-3)  # eV/atom and eV/Å by which two predictions of one structure may differ, as in other batches
 SPARE = 1000  # frames that were not asked for and are still read
+MOST_ATOMS = 1 << 23  # of a block of a store, which is decoded at once
 BYTES = (1 << 20, 2048)  # that a file may have, and by atom and frame
 
 Key = tuple[bytes, tuple[bool, bool, bool]]
@@ -57,6 +59,9 @@ def _items(path: Path) -> Iterator[Frame | Rejection]:
     if len(store) != 1:
         raise DataError(f"a store with {len(store)} datasets, expected one with predictions", where=str(path))
     (dataset,) = store.values()
+    for plan in (segment.plan for segment in dataset.segments):
+        if plan.block_frames > FRAMES_PER_BLOCK or plan.atom_width > MOST_ATOMS:
+            raise DataError("blocks larger than `lamtrain predict` writes them", where=str(path))
     yield from dataset
 
 

@@ -29,6 +29,7 @@ COLUMNS = {
     "reason": "reason",
     "note": "note",
 }
+ON_SCREEN = ("row", "formula", "above_hull_mev_per_atom", "largest_force_ev_per_angstrom", "status", "reason")
 SHOWN = 60  # rows on a screen
 
 
@@ -67,9 +68,8 @@ def _parts(result: Mapping[str, Any], out: Path) -> Iterator[str]:
 
 def print_report(result: Mapping[str, Any], out: Path) -> None:
     """On a screen."""
-    columns = [name for name in COLUMNS if name != "note"]
-    rows = [[row[key] for key in columns] for row in result["structures"][:SHOWN]]
-    table(f"{result['submission']}", [COLUMNS[key] for key in columns], rows)
+    rows = [[row[key] for key in ON_SCREEN] for row in result["structures"][:SHOWN]]
+    table(result["submission"], [COLUMNS[key] for key in ON_SCREEN], rows)
     if len(result["structures"]) > SHOWN:
         print(f"{len(result['structures']) - SHOWN:,} more in {out / 'contest.csv'}")
     print("\n".join([f"{result['score']:,} count", *said(result)]))

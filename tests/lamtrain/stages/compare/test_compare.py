@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import pytest
 from ase.io import read
 
 from lamdata.errors import ConfigErrors
+from lamtrain import load_model
+from lamtrain.prediction.run import predict_files
+from lamtrain.prediction.source import open_source
 from lamtrain.stages.compare.benchmark import Benchmark, read_benchmark
 from lamtrain.stages.compare.errors import cosine_of
 from lamtrain.stages.compare.run import compare
@@ -156,12 +160,25 @@ def test_measured_frames_that_are_copies_of_training_frames_are_counted(doctor: 
     assert rows["by-hash"]["seen"] is None and rows["fair"]["seen"] is None
 
 
+def test_a_store_of_predictions_is_as_good_as_a_file(
+    board: Path, doctor: Callable[..., Path], doctored: Callable[..., Any], honest: dict[str, Any]
+) -> None:
+    folder = doctor("stored", predictions={"one": "one.zarr", "two": "two.extxyz"})
+    source = open_source([str(board / "out/asked/one.extxyz")], dataset=None, split=None, format="auto", quiet=True)
+    predict_files(load_model(board / "fair.pt", device="cpu"), source, folder / "one.zarr")
+    rows = doctored(folder)
+    assert rows["stored"]["complete"] and rows["stored"]["score"] == pytest.approx(rows["fair"]["score"], rel=1e-6)
+
+
 def test_a_submission_is_data_inside_its_folder(doctor: Callable[..., Path], doctored: Callable[..., Any], tmp_path: Path) -> None:
     link = doctor("link")
     (link / "one.extxyz").unlink()
     (link / "one.extxyz").symlink_to(doctor("target") / "one.extxyz")
     large = doctor("large", lambda frames: [*frames, "\n" * (4 << 20)])
-    rows = doctored(link, large)
+    packed = doctor("packed")
+    (packed / "one.extxyz").write_bytes(gzip.compress((packed / "one.extxyz").read_bytes()))
+    rows = doctored(link, large, packed)
+    assert any("is compressed" in note for note in rows["packed"]["notes"]) and not rows["packed"]["complete"]
     assert any("is a link" in note for note in rows["link"]["notes"]) and any("at most" in note for note in rows["large"]["notes"])
     assert not rows["link"]["complete"] and not rows["large"]["complete"]
 
