@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from ase.io import read
 
+from lamdata import ingest, open_card
 from lamdata.errors import ConfigErrors
 from lamtrain import load_model
 from lamtrain.prediction.run import predict_files
 from lamtrain.prediction.source import open_source
 from lamtrain.stages.compare.benchmark import Benchmark, read_benchmark
 from lamtrain.stages.compare.errors import cosine_of
+from lamtrain.stages.compare.exam import open_exams
 from lamtrain.stages.compare.run import compare
 from tests.conftest import tree
 from tests.lamtrain.stages.compare.conftest import TEST, frames_in
@@ -256,3 +258,17 @@ def test_the_benchmarks_of_the_catalog_are_fixed_and_of_its_datasets(name: str) 
     cards = {path.stem for path in (ROOT / "catalogs/open-mini/cards").glob("*.yaml")}
     assert benchmark.benchmark == name and {task.dataset for task in benchmark.tasks} <= cards
     assert all(task.contents for task in benchmark.tasks)
+
+
+@pytest.mark.slow(reason="ingests 40,000 frames: a minute")
+@pytest.mark.skipif(not (ROOT.parent / "shared/datasets").is_dir(), reason="the public files are not here")
+def test_the_frames_that_the_catalog_fixes_are_those_of_the_public_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPEN_MINI", str(ROOT.parent / "shared/datasets"))
+    benchmarks = {name: ROOT / f"catalogs/benchmarks/{name}.yaml" for name in ("mlearn", "open-mini")}
+    names = {task.dataset for path in benchmarks.values() for task in read_benchmark(path).tasks}
+    for card in sorted((ROOT / "catalogs/open-mini/cards").glob("*.yaml")):
+        if card.stem in names:
+            ingest(open_card(card), str(tmp_path / "store.zarr"), base=card.parent, quiet=True)
+    for name, path in benchmarks.items():
+        exams = open_exams(read_benchmark(path), where=str(path), store=str(tmp_path / "store.zarr"))
+        assert len(exams) == {"mlearn": 4, "open-mini": 21}[name]
