@@ -359,7 +359,7 @@ def _read_any(file: Path) -> tuple[Card | Mixture | None, Places]:
         return validate(data, Card, where=str(file), places=places), places
     if kind == "mixture":
         return validate(data, Mixture, where=str(file), places=places), places
-    if kind not in ("results", "train", "distil", "process"):
+    if kind not in ("results", "train", "distil", "process", "benchmark", "hull", "submission"):
         raise ConfigError("the first key says what a file is: `dataset:` (a card) or `mixture:`", where=f"{file}:1:1")
     return None, places
 

@@ -11,6 +11,8 @@ from .commands import train  # isort: skip
 from .commands import ask  # isort: skip
 from .commands import cover  # isort: skip
 from .commands import stages  # isort: skip
+from .commands import compare  # isort: skip
+from .commands import contest  # isort: skip
 from .commands import distil  # isort: skip
 from .commands import compress  # isort: skip
 from .commands import integrate  # isort: skip
@@ -19,7 +21,23 @@ from .commands import foreign  # isort: skip
 from .commands import share  # isort: skip
 from .commands import doctor  # isort: skip
 
-__all__ = ["app", "ask", "compress", "cover", "distil", "doctor", "foreign", "integrate", "main", "process", "share", "stages", "train"]
+__all__ = [
+    "app",
+    "ask",
+    "compare",
+    "compress",
+    "contest",
+    "cover",
+    "distil",
+    "doctor",
+    "foreign",
+    "integrate",
+    "main",
+    "process",
+    "share",
+    "stages",
+    "train",
+]
 
 
 def main() -> None:

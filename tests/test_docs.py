@@ -98,6 +98,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "yaml/mixture",
         "yaml/train",
         "yaml/distil",
+        "yaml/benchmark",
         "formats",
         "api",
         "plan",
@@ -109,6 +110,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "compress",
         "fine-tune",
         "transfer",
+        "leaderboard",
         "distil",
         "properties",
         "process",
@@ -131,6 +133,7 @@ def test_every_command_format_key_and_public_name_has_its_place(pages: dict[str,
     from lamdata.catalog import Card, Mixture
     from lamdata.sources.builtin import BUILTIN
     from lamtrain.config import TrainConfig
+    from lamtrain.stages.compare.benchmark import Benchmark
     from lamtrain.stages.distil.config import DistilConfig
 
     for package in (lamdata, lamtrain):
@@ -139,14 +142,23 @@ def test_every_command_format_key_and_public_name_has_its_place(pages: dict[str,
         assert names <= pages[f"commands/{package.__name__}/index.html"].anchors
     assert {name.replace("/", "") for name in BUILTIN} <= pages["formats/index.html"].anchors
     assert {f"lamdata.{module}.{name}" for name, module in lamdata._PUBLIC.items()} <= pages["api/index.html"].anchors
-    for kind, model in (("card", Card), ("mixture", Mixture), ("train", TrainConfig), ("distil", DistilConfig)):
+    for kind, model in (("card", Card), ("mixture", Mixture), ("train", TrainConfig), ("distil", DistilConfig), ("benchmark", Benchmark)):
         found = pages[f"yaml/{kind}/index.html"].anchors
         assert {name.lower() for name in [model.__name__, *model.model_json_schema()["$defs"]]} <= found
 
 
 def test_no_cell_of_a_reference_is_empty(site: Path) -> None:
     """Every key, option and format says what it means: what the code leaves without a word shows here."""
-    for page in ("commands/lamdata", "commands/lamtrain", "yaml/card", "yaml/mixture", "yaml/train", "yaml/distil", "formats"):
+    for page in (
+        "commands/lamdata",
+        "commands/lamtrain",
+        "yaml/card",
+        "yaml/mixture",
+        "yaml/train",
+        "yaml/distil",
+        "yaml/benchmark",
+        "formats",
+    ):
         text = (site / page / "index.html").read_text()
         rows = re.findall(r"<tr>(.*?)</tr>", text, flags=re.S)
         assert rows and not [row for row in rows if re.search(r"<td[^>]*>\s*</td>", row)], page

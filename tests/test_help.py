@@ -51,6 +51,8 @@ def test_every_command_has_help_without_torch(module: str) -> None:
             "cover",
             "show",
             "transfer",
+            "compare",
+            "contest",
             "distil",
             "compress",
             "integrate",
@@ -66,6 +68,12 @@ def test_every_command_has_help_without_torch(module: str) -> None:
         result = run_without_torch(module, command, "--help")
         assert result.returncode == 0, result.stderr
         assert "Usage" in result.stdout
+
+
+def test_a_command_of_a_group_has_help_without_torch() -> None:
+    for command in ("submit", "score"):
+        result = run_without_torch("lamtrain.cli", "contest", command, "--help")
+        assert result.returncode == 0 and f"contest {command}" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("module", ["lamdata.cli", "lamtrain.cli"])

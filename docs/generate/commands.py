@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -23,10 +24,20 @@ def command_page(name: str) -> str:
     group: Any = typer.main.get_command(importlib.import_module(f"{name}.cli").app)
     context = group.make_context(name, [], resilient_parsing=True)
     parts = [f"# {name}\n", INTRODUCTION[name] + "\n", ALL + "\n"]
+    return "\n".join([*parts, *_commands(name, group, context)])
+
+
+def _commands(name: str, group: Any, context: Any) -> Iterator[str]:
+    """Those of a group, and after a command that is one, its own."""
     for word, command in group.commands.items():
-        if not command.hidden:
-            parts += _command(name, word, command, command.make_context(word, [], parent=context, resilient_parsing=True))
-    return "\n".join(parts)
+        if command.hidden:
+            continue
+        inner = command.make_context(word, [], parent=context, resilient_parsing=True)
+        if hasattr(command, "commands"):
+            yield f"## {name} {word}\n\n{command.help}\n"
+            yield from _commands(f"{name} {word}", command, inner)
+        else:
+            yield from _command(name, word, command, inner)
 
 
 def _command(name: str, word: str, command: Any, context: Any) -> list[str]:

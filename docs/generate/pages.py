@@ -41,6 +41,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "yaml/mixture.md": lambda: spec_page("mixture"),
     "yaml/train.md": lambda: spec_page("train"),
     "yaml/distil.md": lambda: spec_page("distil"),
+    "yaml/benchmark.md": lambda: spec_page("benchmark"),
     "formats.md": formats_page,
     "api.md": api_page,
 }

@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 
 
 def spec_page(kind: str) -> str:
-    """The page of `card`, `mixture`, `train` or `distil`."""
+    """The page of `card`, `mixture`, `train`, `distil` or `benchmark`."""
     model, title, example, how = _files()[kind]
     schema = model.model_json_schema()
     parts = [f"# {title}\n", schema["description"] + "\n", how + "\n"]
@@ -32,6 +32,7 @@ def spec_page(kind: str) -> str:
 def _files() -> dict[str, tuple[type[BaseModel], str, str, str]]:
     from lamdata.catalog import Card, Mixture
     from lamtrain.config import TrainConfig
+    from lamtrain.stages.compare.benchmark import Benchmark
     from lamtrain.stages.distil.config import DistilConfig
 
     shared = "All mistakes of a file are named at once, each with its line and column; a key that is not here is one of them."
@@ -46,6 +47,7 @@ def _files() -> dict[str, tuple[type[BaseModel], str, str, str]]:
             f"{shared} `lamtrain init` writes one; `lamtrain train FILE --set key.path=value` changes a key for one run.",
         ),
         "distil": (DistilConfig, "Distillations", "docs/distil.yaml", shared),
+        "benchmark": (Benchmark, "Benchmarks", "catalogs/benchmarks/mlearn.yaml", shared),
     }
 
 

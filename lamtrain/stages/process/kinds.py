@@ -79,6 +79,13 @@ KINDS: dict[str, Kind] = {
         leaves={"transfer": "transfer.json"},
         resumes=True,
     ),
+    "compare": Kind(
+        command="lamtrain compare",
+        reads=("models", "on", "store", "training"),
+        writes={"output": "{out}"},
+        leaves={"compare": "compare.json"},
+        resumes=True,
+    ),
     "distil": Kind(
         command="lamtrain distil",
         config=Config(
