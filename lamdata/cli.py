@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .command import local_path, make_app, print_json, run_app, show_version, table
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, need
 from .share import add_commands
 
 if TYPE_CHECKING:
@@ -184,6 +184,30 @@ def show(
 
     description = describe(store, dataset, frames=frames, commit=commit)
     print_json(description) if json else print_description(description)
+
+
+@app.command(rich_help_panel="Data", epilog="Example: lamdata card stores/quickstart.zarr -o card.html")
+def card(
+    store: StoreUrl,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.", callback=local_path)],
+    dataset: Annotated[str | None, typer.Argument(help="One dataset, or view, of it; all datasets without.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a page that shows a store or a dataset in a browser, without a network: provenance, theory, counts, refused frames, histograms, structures.
+
+    Of a large store it reads the statistics of its commit and a bounded sample of frames, and says so. `lamdata show` is the same in a terminal.
+    """
+    need("plotly", extra="cards")
+    from .card import content_of, dataset_page, write_page
+
+    content = content_of(store, dataset, quiet=quiet)
+    size = write_page(dataset_page(content), output)
+    if json:
+        print_json({"written": str(output), "bytes": size, **content})
+    else:
+        frames = sum(part["frames"] for data in content["datasets"].values() for part in data["splits"].values())
+        print(f"{output}: {len(content['datasets']):,} datasets, {frames:,} frames, {size / 1e6:.3g} MB")
 
 
 @app.command(rich_help_panel="Data", epilog="Example: lamdata validate stores/quickstart.zarr")

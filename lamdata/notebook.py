@@ -43,10 +43,19 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def _row(tag: str, cells: Sequence[Any]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(_cell(cell))}</{tag}>" for cell in cells) + "</tr>"
+    return "<tr>" + "".join(f"<{tag}{_kind(tag, cell)}>{escape(_cell(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _kind(tag: str, value: Any) -> str:
+    """Heads are of columns; numbers may be set to the right."""
+    if tag == "th":
+        return ' scope="col"'
+    return ' class="n"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

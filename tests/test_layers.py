@@ -88,6 +88,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         stream
         ingestion
         validation listing overlap exporting registry
+        card
         share
         cli
         __main__

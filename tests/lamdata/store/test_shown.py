@@ -45,7 +45,7 @@ def test_a_store_lists_its_datasets(tmp_path):
         write_store(tmp_path, make_frames(20 + i), name=f"d{i}")
     said, shown = repr(open_store(tmp_path)), open_store(tmp_path)._repr_html_()
     assert "commit 10" in said and "10 datasets: d0, d1" in said and said.endswith("d7, and 2 more>")
-    assert shown.count("<tr>") == 11 and "<td>29</td>" in shown
+    assert shown.count("<tr>") == 11 and '<td class="n">29</td>' in shown
 
 
 def test_frames_say_how_many_carry_what():
