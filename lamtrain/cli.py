@@ -10,6 +10,7 @@ from .commands.app import app
 from .commands import train  # isort: skip
 from .commands import ask  # isort: skip
 from .commands import cover  # isort: skip
+from .commands import card  # isort: skip
 from .commands import stages  # isort: skip
 from .commands import compare  # isort: skip
 from .commands import contest  # isort: skip
@@ -24,6 +25,7 @@ from .commands import doctor  # isort: skip
 __all__ = [
     "app",
     "ask",
+    "card",
     "compare",
     "compress",
     "contest",

@@ -10,7 +10,7 @@ from ..listing import describe
 from ..overlap import compare
 from ..places import open_place
 from ..progress import Progress
-from ..registry.licences import problems_of
+from ..registry import problems_of
 from ..store import Dataset, Store, open_store
 from .refused import refused_rows
 from .sample import FRAMES, sample_of

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..ingestion.findings import say_implausible, say_left_out
+from ..theory import LEFT_OUT
 from .figures import composition_map, histogram_picture, pairs_picture, points_picture
 from .page import Page
 from .periodic import periodic_table
@@ -16,6 +17,7 @@ from .structures import look_of
 
 LOGARITHMIC = ("force component", "stress component")
 SHOWN = 25  # compositions in a table
+THEORY = {"cutoff": "cutoff (eV)", "hubbard_u": "Hubbard U"}
 LICENCE = {"unknown": "not known, or none that is known", "NC": "non-commercial", "ND": "without derivatives"}
 
 
@@ -66,7 +68,7 @@ def _dataset(page: Page, name: str, data: Mapping[str, Any], *, level: int) -> N
     page.heading("Provenance and licence", level=level)
     _provenance(page, data)
     page.heading("Theory", level=level)
-    page.facts({key: value for key, value in data["theory"].items() if value is not None or key not in ("state", "model")})
+    page.facts({THEORY.get(key, key): value for key, value in data["theory"].items() if value is not None or key not in LEFT_OUT})
     page.heading("Frames", level=level)
     _counts(page, data)
     page.heading("Refused and doubted", level=level)

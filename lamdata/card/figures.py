@@ -42,7 +42,7 @@ def points_picture(
     traces: list[dict[str, Any]] = []
     for name, rows in groups.items():
         marker: dict[str, Any] = {"size": 7, "opacity": 0.75}
-        if shade:
+        if shade and len({row[3] for row in rows}) > 1:
             bar = {"title": {"text": label(shade), "side": "right"}}
             marker |= {"color": [row[3] for row in rows], "colorscale": "Viridis", "showscale": True, "colorbar": bar}
         said_of = [label(str(row[2])) for row in rows]
@@ -65,13 +65,26 @@ def curves_picture(title: str, said: str, curves: Mapping[str, Sequence[tuple[fl
     return Picture(title=title, said=said, traces=traces, layout=layout, columns=("curve", x, y), rows=rows)
 
 
+def bars_picture(title: str, said: str, groups: Mapping[str, Mapping[str, float]], *, y: str) -> Picture:
+    """A bar for each name, beside each other where there are several groups."""
+    traces = [
+        {"type": "bar", "name": label(group), "x": [label(name) for name in bars], "y": list(bars.values()), "hovertemplate": "%{x}: %{y:.4g}<extra></extra>"}
+        for group, bars in groups.items()
+    ]  # fmt: skip
+    sideways: dict[str, Any] = {"type": "category"}
+    layout = {"title": {"text": label(title)}, "xaxis": sideways, "yaxis": {"title": {"text": label(y)}}, "bargap": 0.2, "showlegend": len(groups) > 1}
+    rows = [[*([group] if len(groups) > 1 else []), name, value] for group, bars in groups.items() for name, value in bars.items()]
+    columns = (*(["of"] if len(groups) > 1 else []), "", y)
+    return Picture(title=title, said=said, traces=traces, layout=layout, columns=columns, rows=rows)
+
+
 def pairs_picture(title: str, said: str, counts: Mapping[tuple[str, str], int], *, unit: str) -> Picture:
     """Pairs of elements as a map, symmetric, by the logarithm of their counts."""
     symbols = by_number({symbol: 0 for pair in counts for symbol in pair})
     grid = [[counts.get((a, b), counts.get((b, a), 0)) for b in symbols] for a in symbols]
     shade = [[float(f"{np.log10(n):.4g}") if n else None for n in row] for row in grid]
     traces = [
-        {"type": "heatmap", "x": symbols, "y": symbols, "z": shade, "customdata": grid, "colorscale": SCALE, "showscale": False, "xgap": 1, "ygap": 1,
+        {"type": "heatmap", "x": symbols, "y": symbols, "z": shade, "customdata": grid, "colorscale": SCALE, "zmin": 0, "showscale": False, "xgap": 1, "ygap": 1,
          "hovertemplate": "%{y}, %{x}: %{customdata:,}<extra></extra>"}
     ]  # fmt: skip
     turned = {"autorange": "reversed", "type": "category"}
@@ -95,7 +108,7 @@ def composition_map(compositions: Sequence[Mapping[str, Any]]) -> tuple[str, str
     if len(symbols) == 2:
         if any(one["energy"] is None for one in compositions):
             return None
-        return f"share of {symbols[1]}", "mean energy (eV/atom)", [(float(f"{s:.5g}"), one["energy"]) for s, one in zip(share[:, 1], compositions)]
+        return f"share of {symbols[1]}", "mean energy, eV/atom", [(float(f"{s:.5g}"), one["energy"]) for s, one in zip(share[:, 1], compositions)]
     weight = np.array([one["frames"] for one in compositions], np.float64)
     apart = share - np.average(share, axis=0, weights=weight)
     _, vectors = np.linalg.eigh((apart * weight[:, None]).T @ apart)

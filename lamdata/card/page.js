@@ -30,7 +30,12 @@
       if (!middle.has(key)) middle.set(key, add(points[i].map((x, k) => x + points[j][k])));
       return middle.get(key);
     };
-    return { faces: faces.flatMap(([i, j, k]) => {
+    const outward = ([i, j, k]) => {
+      const [p, q, r] = [points[i], points[j], points[k]], [u, v] = [q, r].map((s) => s.map((x, n) => x - p[n]));
+      const normal = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+      return normal.reduce((sum, x, n) => sum + x * p[n], 0) > 0 ? [i, j, k] : [i, k, j];
+    };
+    return { faces: faces.map(outward).flatMap(([i, j, k]) => {
       const a = between(i, j), b = between(j, k), c = between(k, i);
       return [[i, a, c], [j, b, a], [k, c, b], [a, b, c]];
     }), points };

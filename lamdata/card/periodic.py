@@ -25,19 +25,21 @@ def place_of(number: int) -> tuple[int, int]:
     return period, from_left if from_left < s_block else COLUMNS - 1 - from_right
 
 
-def periodic_table(values: Mapping[str, int], *, title: str, unit: str) -> str:
-    """An HTML table with a cell for each element; those with a value are the darker the more they have, on a logarithmic scale."""
+def periodic_table(values: Mapping[str, int | None], *, title: str, unit: str) -> str:
+    """An HTML table with a cell for each element; those with a value are the darker the more they have, on a logarithmic scale.
+
+    `None` is an element that is there, and of which no number is known.
+    """
     grid: list[list[str]] = [["<td></td>"] * COLUMNS for _ in range(ROWS)]
-    most = max(values.values(), default=1)
+    most = max((value or 0 for value in values.values()), default=0)
     for number in range(1, len(SYMBOLS)):
         row, column = place_of(number)
         symbol = SYMBOLS[number]
         if symbol in values:
-            share = math.log1p(values[symbol]) / math.log1p(most) if most else 0.0
-            grid[row][column] = (
-                f'<td class="has" style="--share:{round(20 + 80 * share)}%"><b>{symbol}</b><span>{_count(values[symbol])}</span>'
-                f'<span class="read"> {escape(unit)}</span></td>'
-            )
+            value = values[symbol]
+            share = math.log1p(value) / math.log1p(most) if value else 0.0
+            said = "" if value is None else f'<span>{_count(value)}</span><span class="read"> {escape(unit)}</span>'
+            grid[row][column] = f'<td class="has" style="--share:{round(20 + 80 * share)}%"><b>{symbol}</b>{said}</td>'
         else:
             grid[row][column] = f'<td class="not">{symbol}</td>'
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in grid)

@@ -14,7 +14,7 @@ from .dataset import draft_dataset
 from .draft import Draft
 from .entry import Entry
 from .fetch import fetch, model_file
-from .licences import PROBLEMS, accepted_of, licences_of_parent
+from .licences import PROBLEMS, accepted_of, licences_of_parent, problems_of
 from .publish import publish
 from .search import search
 
@@ -29,6 +29,7 @@ __all__ = [
     "fetch",
     "licences_of_parent",
     "model_file",
+    "problems_of",
     "publish",
     "registry_url",
     "search",
