@@ -1,7 +1,7 @@
 """Card: a store -> one HTML page for people: what is in it, by statistics and a bounded sample; nothing but the page is needed to read it.
 
-    content.py (plain data, what `--json` prints) <- sample.py (histograms, compositions, examples), refused.py (rows of the ledger)
-    dataset.py -> page.py (headings, tables, pictures -> bytes), which model cards use too
+content.py (plain data, what `--json` prints) <- sample.py (histograms, compositions, examples), refused.py (rows of the ledger)
+dataset.py -> page.py (headings, tables, pictures -> bytes), which model cards use too
 """
 
 from __future__ import annotations

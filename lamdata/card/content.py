@@ -16,7 +16,7 @@ from .refused import refused_rows
 from .sample import FRAMES, sample_of
 
 SAMPLED = 120_000  # frames read of a whole store, of many datasets fewer each
-COMPARED = 4000  # frames of a store up to which copies are looked for: all of them must be read
+COMPARED = 2000  # frames of a store up to which copies are looked for: all of them must be read
 PROVENANCE = (
     "contributors", "citations", "doi", "url", "aliases", "native_format", "counts", "known_defects", "notes", "allow_theory",
 )  # fmt: skip
@@ -35,8 +35,16 @@ def content_of(url: str, dataset: str | None = None, *, quiet: bool = False) -> 
         for name in names:
             found[name] = _dataset(opened.open(name), url, described["datasets"][name], frames=frames)
             progress.advance()
-    views = {name: {"of": view["of"], "frames": view["frames"], "stale": view["stale"]} for name, view in described.get("views", {}).items()}
-    return {"store": url, "commit": opened.commit, "datasets": found, "views": views, "overlap": _overlap(opened, url, dataset, quiet=quiet)}
+    views = {
+        name: {"of": view["of"], "frames": view["frames"], "stale": view["stale"]} for name, view in described.get("views", {}).items()
+    }
+    return {
+        "store": url,
+        "commit": opened.commit,
+        "datasets": found,
+        "views": views,
+        "overlap": _overlap(opened, url, dataset, quiet=quiet),
+    }
 
 
 def _dataset(dataset: Dataset, url: str, described: dict[str, Any], *, frames: int) -> dict[str, Any]:
@@ -65,7 +73,7 @@ def commands(url: str, name: str) -> dict[str, dict[str, str]]:
     file, folder = shlex.quote(f"{name}.extxyz"), shlex.quote(f"{name}-npy")
     return {
         "lamdata": {
-            "python": f"from lamdata import open_dataset\n\ntrain = open_dataset({url!r}, {name!r}, split=\"train\")\n"
+            "python": f'from lamdata import open_dataset\n\ntrain = open_dataset({url!r}, {name!r}, split="train")\n'
             "print(len(train), train[0].origin, train[0].energy)\nfor frames in train.batches(batch_atoms=1024):\n    print(frames)"
         },
         "ase": {
@@ -75,23 +83,25 @@ def commands(url: str, name: str) -> dict[str, dict[str, str]]:
         "dpdata and DeePMD-kit": {
             "shell": f"lamdata export {store} {data} -o {folder} --format deepmd/npy/mixed",
             "python": "from dpdata import MultiSystems\n\n"
-            f"systems = MultiSystems().load_systems_from_file({f'{name}-npy'!r}, fmt=\"deepmd/npy/mixed\")\nprint(systems)",
+            f'systems = MultiSystems().load_systems_from_file({f"{name}-npy"!r}, fmt="deepmd/npy/mixed")\nprint(systems)',
         },
     }
 
 
 def _overlap(opened: Store, url: str, dataset: str | None, *, quiet: bool) -> dict[str, Any]:
-    """Copies inside datasets and between them; or only the command, where there are many frames."""
+    """Copies inside datasets and between them, as far as that is cheap, and the command for what is left."""
     views = opened.views
     others = [name for name in opened if dataset is None or dataset not in views or name != views[dataset]["of"]]
     sets = {name: opened.open(name) for name in dict.fromkeys([*([dataset] if dataset else []), *others])}
-    command = f"lamdata overlap {shlex.quote(url)}"
-    if dataset and len(sets) == 1:
-        command += f" {shlex.quote(dataset)}"
-    if (total := sum(map(len, sets.values()))) > COMPARED:
-        return {"command": command, "frames": total, "found": None}
+    total, left = sum(map(len, sets.values())), None
+    if total > COMPARED:
+        sets = {name: data for name, data in sets.items() if name == dataset and len(data) <= COMPARED}
+        left = "between datasets" if sets else "at all"
+    said = {"command": f"lamdata overlap {shlex.quote(url)}", "frames": total, "left": left, "found": None}
+    if not sets:
+        return said
     report = compare(sets, quiet=quiet).to_json()
     keep = {key: report[key] for key in ("tolerance", "frames", "copies", "conflicts")}
     shared = [row for row in report["shared"] if dataset in (None, row["first"], row["second"])]
     leaks = [row for row in report["leaks"] if dataset in (None, row["train"], row["held_out"])]
-    return {"command": command, "frames": total, "found": keep | {"shared": shared, "leaks": leaks}}
+    return said | {"found": keep | {"shared": shared, "leaks": leaks}}

@@ -53,7 +53,16 @@ def _overview(page: Page, content: Mapping[str, Any]) -> None:
         counts = {side: part["frames"] for side, part in data["splits"].items()}
         theory = data["theory"]["functional"] or "unknown"
         elements = list(data["elements"])
-        rows.append([name, sum(counts.values()), *counts.values(), " ".join(elements[:12]) + (" ..." if len(elements) > 12 else ""), theory, data["license"] or "unknown"])
+        rows.append(
+            [
+                name,
+                sum(counts.values()),
+                *counts.values(),
+                " ".join(elements[:12]) + (" ..." if len(elements) > 12 else ""),
+                theory,
+                data["license"] or "unknown",
+            ]
+        )
     page.heading("Datasets", level=2)
     page.table("Datasets", ("dataset", "frames", "train", "validation", "test", "elements", "functional", "licence"), rows)
     views = [[name, view["of"], view["frames"], view["stale"] or "opens"] for name, view in content["views"].items()]
@@ -108,7 +117,9 @@ def _provenance(page: Page, data: Mapping[str, Any]) -> None:
         facts = {"view of": view["of"]} | facts
     page.facts(facts)
     page.table("Raw files", ("path", "format"), [[source["path"], source["format"]] for source in known["sources"]], folded=True)
-    page.table("Published sizes", ("what", "number", "who says so"), [[c["what"], c["value"], c["source"]] for c in known["counts"]], folded=True)
+    page.table(
+        "Published sizes", ("what", "number", "who says so"), [[c["what"], c["value"], c["source"]] for c in known["counts"]], folded=True
+    )
     page.items(known["known_defects"] + known["notes"] + (known["allow_theory"] or []))
 
 
@@ -122,16 +133,33 @@ def _counts(page: Page, data: Mapping[str, Any]) -> None:
             + [labels.get(name, 0) for name in ("energy", "forces", "virial")]
             + [force["std"] if force else None, max(-force["min"], force["max"]) if force else None, shortest["min"] if shortest else None]
         )
-    columns = ("split", "frames", "atoms", "atoms/frame", "with energy", "with forces", "with virial", "force std eV/Å", "largest component eV/Å", "shortest Å")
+    columns = (
+        "split",
+        "frames",
+        "atoms",
+        "atoms/frame",
+        "with energy",
+        "with forces",
+        "with virial",
+        "force std eV/Å",
+        "largest component eV/Å",
+        "shortest Å",
+    )
     page.table("Frames of each split", columns, rows)
     if references := data["references"]:
         before, after = 1e3 * references["std_before"], 1e3 * references["std_after"]
-        page.say(f"Energies spread by {before:,.1f} meV/atom as computed, and by {after:,.1f} meV/atom above reference energies of the elements.")
+        page.say(
+            f"Energies spread by {before:,.1f} meV/atom as computed, and by {after:,.1f} meV/atom above reference energies of the elements."
+        )
 
 
 def _refused(page: Page, data: Mapping[str, Any]) -> None:
     if data["rejected"]:
-        page.table("Frames that are not in the store", ("reason", "frames"), [list(row) for row in sorted(data["rejected"].items(), key=lambda row: (-row[1], row[0]))])
+        page.table(
+            "Frames that are not in the store",
+            ("reason", "frames"),
+            [list(row) for row in sorted(data["rejected"].items(), key=lambda row: (-row[1], row[0]))],
+        )
         if "view" in data:
             page.say(f"The rows of the ledger are on the card of {data['view']['of']}.")
     else:
@@ -153,18 +181,26 @@ def _periodic(
     counts = {symbol: row["atoms"] for symbol, row in elements.items()}
     page.markup(periodic_table(counts, title=f"{len(counts)} elements, by their atoms", unit="atoms"))
     if references is None:
-        page.table("The numbers of the periodic table", ("element", "atoms"), [[symbol, count] for symbol, count in counts.items()], folded=True)
+        page.table(
+            "The numbers of the periodic table", ("element", "atoms"), [[symbol, count] for symbol, count in counts.items()], folded=True
+        )
         return
     alone = isolated or {}
     rows = [
         [symbol, row["atoms"], row["frames"], references.get(symbol), alone[symbol]["energy"] if symbol in alone else None]
         for symbol, row in elements.items()
     ]
-    page.table("The numbers of the periodic table", ("element", "atoms", "frames with it", "reference eV", "isolated atom eV"), rows, folded=True)
+    page.table(
+        "The numbers of the periodic table", ("element", "atoms", "frames with it", "reference eV", "isolated atom eV"), rows, folded=True
+    )
 
 
 def _distributions(page: Page, sample: Mapping[str, Any]) -> None:
     page.say(_read(sample))
+    if sample["unreferenced"]:
+        page.say(
+            f"{sample['unreferenced']:,} of them have an element without a reference energy, which no training frame has: their energies are in no picture."
+        )
     page.markup('<div class="pictures">')
     for name, found in sample["histograms"].items():
         page.picture(histogram_picture(name, found, logarithmic=name in LOGARITHMIC))
@@ -189,13 +225,19 @@ def _compositions(page: Page, sample: Mapping[str, Any], *, above: bool) -> None
         said = f"A point for each of {len(points):,} compositions, by how many frames it has."
         if "share" not in x:
             said += " The axes are the principal axes of the shares of the elements; what they are most of stands beside them."
-        page.picture(points_picture("Map of compositions", said, {"compositions": points}, x=x, y=y, columns=(x, y, "composition", "frames"), shade="frames"))
+        page.picture(
+            points_picture(
+                "Map of compositions", said, {"compositions": points}, x=x, y=y, columns=(x, y, "composition", "frames"), shade="frames"
+            )
+        )
     pairs: Counter[tuple[str, str]] = Counter()
     for one in found:
         for pair in combinations_with_replacement(sorted(one["counts"]), 2):
             pairs[pair] += one["frames"]
     if len({symbol for pair in pairs for symbol in pair}) > 1:
-        page.picture(pairs_picture("Elements that occur together", "The darker, the more frames that were read have both.", pairs, unit="frames"))
+        page.picture(
+            pairs_picture("Elements that occur together", "The darker, the more frames that were read have both.", pairs, unit="frames")
+        )
 
 
 def _examples(page: Page, examples: Sequence[Mapping[str, Any]]) -> None:
@@ -203,7 +245,10 @@ def _examples(page: Page, examples: Sequence[Mapping[str, Any]]) -> None:
         page.say("No frame that was read is small enough to be drawn.")
         return
     page.structures(examples, look_of(symbol for example in examples for symbol in example["symbols"]))
-    rows = [[one["formula"], len(one["symbols"]), one["energy"], one["largest_force"], one["split"], one["origin"], one["group"]] for one in examples]
+    rows = [
+        [one["formula"], len(one["symbols"]), one["energy"], one["largest_force"], one["split"], one["origin"], one["group"]]
+        for one in examples
+    ]
     page.table("The structures", ("formula", "atoms", "energy eV", "largest force eV/Å", "split", "frame", "group"), rows)
     for one in examples:
         atoms = [[symbol, *place] for symbol, place in zip(one["symbols"], one["positions"])]
@@ -217,17 +262,28 @@ def _formula(counts: Mapping[str, int]) -> str:
 
 def _overlap(page: Page, overlap: Mapping[str, Any]) -> None:
     found = overlap["found"]
-    if found is None:
-        page.say(f"Not looked for: all {overlap['frames']:,} frames would have to be read. The command:")
+    if overlap["left"]:
+        page.say(f"Not looked for {overlap['left']}: all {overlap['frames']:,} frames of the store would have to be read. The command:")
         page.code(overlap["command"], language="shell")
+    if found is None:
         return
     page.say(
-        f"Frames that hold one structure, up to {found['tolerance']:g} Å root mean square, found among all {overlap['frames']:,}; {found['conflicts']:,} sets of them have energies that disagree."
+        f"Frames that hold one structure, up to {found['tolerance']:g} Å root mean square, found among all {sum(found['frames'].values()):,}; {found['conflicts']:,} sets of them have energies that disagree."
     )
-    page.table("Copies", ("dataset", "frames", "copies of another frame of it"), [[name, count, found["copies"][name]] for name, count in found["frames"].items()])
-    page.table("Shared", ("dataset", "and", "frames of the first", "of the second"), [[s["first"], s["second"], s["first_frames"], s["second_frames"]] for s in found["shared"]])
-    page.table("Held-out frames that are training frames", ("held out in", "split", "trained on in", "frames"), [[x["held_out"], x["split"], x["train"], x["frames"]] for x in found["leaks"]])
+    page.table(
+        "Copies",
+        ("dataset", "frames", "copies of another frame of it"),
+        [[name, count, found["copies"][name]] for name, count in found["frames"].items()],
+    )
+    page.table(
+        "Shared",
+        ("dataset", "and", "frames of the first", "of the second"),
+        [[s["first"], s["second"], s["first_frames"], s["second_frames"]] for s in found["shared"]],
+    )
+    page.table(
+        "Held-out frames that are training frames",
+        ("held out in", "split", "trained on in", "frames"),
+        [[x["held_out"], x["split"], x["train"], x["frames"]] for x in found["leaks"]],
+    )
     if not found["shared"] and len(found["frames"]) > 1:
         page.say("No two datasets share a frame.")
-
-

@@ -50,19 +50,32 @@ def points_picture(
         traces.append(one | {"text": said_of, "marker": marker, "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>"})
     layout = {"title": {"text": label(title)}, "xaxis": {"title": {"text": label(x)}}, "yaxis": {"title": {"text": label(y)}}}
     rows = [row for some in groups.values() for row in some]
-    return Picture(title=title, said=said, traces=traces, layout=layout | {"showlegend": len(groups) > 1}, columns=columns, rows=rows, height=420)
+    return Picture(
+        title=title, said=said, traces=traces, layout=layout | {"showlegend": len(groups) > 1}, columns=columns, rows=rows, height=420
+    )
 
 
-def curves_picture(title: str, said: str, curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str, logarithmic: bool = True) -> Picture:
+def curves_picture(
+    title: str, said: str, curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str, logarithmic: bool = True
+) -> Picture:
     """Named lines through (x, y)."""
     traces = [
         {"type": "scatter", "mode": "lines+markers", "name": label(name), "x": [a for a, _ in line], "y": [b for _, b in line], "marker": {"size": 4}}
         for name, line in curves.items()
     ]  # fmt: skip
     upright: dict[str, Any] = {"title": {"text": label(y)}, "type": "log" if logarithmic else "linear"}
-    layout = {"title": {"text": label(title)}, "xaxis": {"title": {"text": label(x)}}, "yaxis": upright, "showlegend": True}
+    beside = {"orientation": "v", "x": 1.02, "y": 1.0}
+    layout = {
+        "title": {"text": label(title)},
+        "xaxis": {"title": {"text": label(x)}},
+        "yaxis": upright,
+        "showlegend": len(curves) > 1,
+        "legend": beside,
+    }
     rows = [[name, a, b] for name, line in curves.items() for a, b in line]
-    return Picture(title=title, said=said, traces=traces, layout=layout, columns=("curve", x, y), rows=rows)
+    return Picture(
+        title=title, said=said, traces=traces, layout=layout, columns=("curve", x, y), rows=rows, height=max(320, 120 + 20 * len(curves))
+    )
 
 
 def bars_picture(title: str, said: str, groups: Mapping[str, Mapping[str, float]], *, y: str) -> Picture:
@@ -72,7 +85,13 @@ def bars_picture(title: str, said: str, groups: Mapping[str, Mapping[str, float]
         for group, bars in groups.items()
     ]  # fmt: skip
     sideways: dict[str, Any] = {"type": "category"}
-    layout = {"title": {"text": label(title)}, "xaxis": sideways, "yaxis": {"title": {"text": label(y)}}, "bargap": 0.2, "showlegend": len(groups) > 1}
+    layout = {
+        "title": {"text": label(title)},
+        "xaxis": sideways,
+        "yaxis": {"title": {"text": label(y)}},
+        "bargap": 0.2,
+        "showlegend": len(groups) > 1,
+    }
     rows = [[*([group] if len(groups) > 1 else []), name, value] for group, bars in groups.items() for name, value in bars.items()]
     columns = (*(["of"] if len(groups) > 1 else []), "", y)
     return Picture(title=title, said=said, traces=traces, layout=layout, columns=columns, rows=rows)
@@ -91,7 +110,13 @@ def pairs_picture(title: str, said: str, counts: Mapping[tuple[str, str], int], 
     layout = {"title": {"text": label(title)}, "xaxis": {"type": "category"}, "yaxis": turned}
     rows = [[a, b, n] for (a, b), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n]
     return Picture(
-        title=title, said=said, traces=traces, layout=layout, columns=("element", "element", unit), rows=rows, height=min(900, 200 + 16 * len(symbols) + 120)
+        title=title,
+        said=said,
+        traces=traces,
+        layout=layout,
+        columns=("element", "element", unit),
+        rows=rows,
+        height=min(900, 200 + 16 * len(symbols) + 120),
     )
 
 
@@ -108,7 +133,11 @@ def composition_map(compositions: Sequence[Mapping[str, Any]]) -> tuple[str, str
     if len(symbols) == 2:
         if any(one["energy"] is None for one in compositions):
             return None
-        return f"share of {symbols[1]}", "mean energy, eV/atom", [(float(f"{s:.5g}"), one["energy"]) for s, one in zip(share[:, 1], compositions)]
+        return (
+            f"share of {symbols[1]}",
+            "mean energy, eV/atom",
+            [(float(f"{s:.5g}"), one["energy"]) for s, one in zip(share[:, 1], compositions)],
+        )
     weight = np.array([one["frames"] for one in compositions], np.float64)
     apart = share - np.average(share, axis=0, weights=weight)
     _, vectors = np.linalg.eigh((apart * weight[:, None]).T @ apart)

@@ -13,7 +13,7 @@
       font: { color: colour("--ink"), family: "system-ui, DejaVu Sans, sans-serif", size: 13 }, paper_bgcolor: clear, plot_bgcolor: clear,
       colorway: [colour("--accent"), "#d9822b", "#2f9e6e", "#c0504d", "#8064a2", "#7f7f7f"],
       xaxis: axis, yaxis: axis, margin: { l: 60, r: 20, t: 40, b: 50 }, bargap: 0, hoverlabel: { align: "left" },
-      legend: { orientation: "h", y: -0.25 }, modebar: { bgcolor: clear },
+      modebar: { bgcolor: clear },
     } };
   };
 

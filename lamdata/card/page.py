@@ -23,7 +23,8 @@ from ..errors import need
 from ..notebook import html_table
 from ..places import open_place
 
-LINK = re.compile(r"https?://[^\s<>\"']+")
+LINK = re.compile(r"https?://[^\s<>\"'`]+")
+CODE = re.compile(r"`([^`]+)`")
 Rows = Sequence[Sequence[Any]]
 
 
@@ -78,11 +79,11 @@ class Page:
 
     def say(self, said: str) -> None:
         """A paragraph."""
-        self._parts.append(f"<p>{text(said)}</p>")
+        self._parts.append(f"<p>{_prose(said)}</p>")
 
     def items(self, said: Iterable[str]) -> None:
         """A list; nothing for nothing."""
-        if lines := "".join(f"<li>{text(line)}</li>" for line in said):
+        if lines := "".join(f"<li>{_prose(line)}</li>" for line in said):
             self._parts.append(f"<ul>{lines}</ul>")
 
     def facts(self, facts: Mapping[str, Any]) -> None:
@@ -101,7 +102,7 @@ class Page:
 
     def code(self, code: str, *, language: str) -> None:
         """Text to copy."""
-        self._parts.append(f'<pre tabindex="0" role="region" aria-label="{escape(language)}"><code>{escape(code)}</code></pre>')
+        self._parts.append(f'<pre tabindex="0" role="group" aria-label="{escape(language)}"><code>{escape(code)}</code></pre>')
 
     def picture(self, picture: Picture) -> None:
         """A picture with its table beneath."""
@@ -114,7 +115,9 @@ class Page:
     def image(self, data: bytes, *, title: str, said: str) -> None:
         """A picture that is there as PNG."""
         source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        self._parts.append(f'<figure><img src="{source}" alt="{escape(title)}. {escape(said)}"><figcaption>{text(said)}</figcaption></figure>')
+        self._parts.append(
+            f'<figure><img src="{source}" alt="{escape(title)}. {escape(said)}"><figcaption>{text(said)}</figcaption></figure>'
+        )
 
     def structures(self, frames: Sequence[Mapping[str, Any]], look: Mapping[str, tuple[str, float]]) -> None:
         """Structures that turn: by the mouse, or by buttons."""
@@ -152,7 +155,9 @@ class Page:
 
     def _navigation(self) -> str:
         """Links to the headings of the first two levels."""
-        links = "".join(f'<li class="l{level}"><a href="#{name}">{escape(said)}</a></li>' for level, name, said in self._contents if level <= 3)
+        links = "".join(
+            f'<li class="l{level}"><a href="#{name}">{escape(said)}</a></li>' for level, name, said in self._contents if level <= 3
+        )
         return f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if links else ""
 
 
@@ -163,12 +168,17 @@ def write_page(page: Page, path: Path) -> int:
     return len(data)
 
 
+def _prose(said: str) -> str:
+    """A text in which what stands between backticks is code."""
+    return CODE.sub(r"<code>\1</code>", text(said))
+
+
 def _name(frame: Mapping[str, Any]) -> str:
     return f"{frame['formula']}, {len(frame['symbols'])} atoms, {frame['origin']}"
 
 
 def _table(title: str, columns: Sequence[str], rows: Rows) -> str:
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">{html_table(title, columns, rows)}</div>'
+    return f'<div class="wide" tabindex="0" role="group" aria-label="{escape(title)}">{html_table(title, columns, rows)}</div>'
 
 
 def _json(value: Any) -> str:

@@ -43,7 +43,7 @@ def periodic_table(values: Mapping[str, int | None], *, title: str, unit: str) -
         else:
             grid[row][column] = f'<td class="not">{symbol}</td>'
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in grid)
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}"><table class="elements"><caption>{escape(title)}</caption><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0" role="group" aria-label="{escape(title)}"><table class="elements"><caption>{escape(title)}</caption><tbody>{body}</tbody></table></div>'
 
 
 def _count(value: int) -> str:

@@ -26,7 +26,7 @@ from .structures import Example, example_of
 FRAMES, ATOMS = 8192, 1_000_000  # read of a dataset, and a block more at most
 EXAMPLES, EXAMPLE_ATOMS = 6, 300
 BINS = 50
-TAIL = 0.002  # of the values at each end that may fall outside of the bins; they are counted
+TAIL = 0.01  # of the values at each end that may fall outside of the bins; they are counted
 KINDS = 1500  # compositions that are kept, the most frequent ones
 AMU = 1.66053906660  # g/cm^3 of 1 u/Å^3, CODATA 2018
 
@@ -59,6 +59,7 @@ class Sample:
     of_blocks: int
     frames: int = 0
     blocks: int = 0
+    unreferenced: int = 0  # frames with an energy, and an element that has no reference energy
     values: dict[str, list[F64]] = field(default_factory=dict)  # a name of UNITS -> parts
     kinds: dict[tuple[tuple[str, int], ...], Kind] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)  # of the frames to look at
@@ -81,7 +82,10 @@ class Sample:
             "of": self.of,
             "blocks": self.blocks,
             "of_blocks": self.of_blocks,
-            "histograms": {name: histogram(np.concatenate(self.values[name])) | {"unit": UNITS[name]} for name in UNITS if name in self.values},
+            "unreferenced": self.unreferenced,
+            "histograms": {
+                name: histogram(np.concatenate(self.values[name])) | {"unit": UNITS[name]} for name in UNITS if name in self.values
+            },
             "kinds": len(self.kinds),
             "compositions": compositions,
             "examples": [example.to_json() for example in self.examples],
@@ -122,6 +126,7 @@ def _add(sample: Sample, frames: Frames, first: int, references: F64 | None) -> 
     energy = frames.energy / frames.natoms
     if references is not None:
         energy = (frames.energy - np.add.reduceat(references[frames.numbers], frames.starts[:-1])) / frames.natoms
+    sample.unreferenced += int((frames.has_energy & np.isnan(energy)).sum())
     energy = np.where(frames.has_energy, energy, np.nan)
     for name, values in _values(frames, energy, "energy" if references is None else "energy above the references"):
         if len(values):

@@ -71,5 +71,3 @@ def _sketch(sketch: Sketch) -> dict[str, Any]:
         "curve": [short(float(x)) for x in sketch.frame_curve],
         "pairs": names,
     }
-
-

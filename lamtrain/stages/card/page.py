@@ -14,7 +14,7 @@ from lamdata.card.periodic import periodic_table
 from lamdata.theory import Theory
 
 from ...evaluation.report import table_of
-from ...tasks import task_kind
+from ...tasks import kinds_of, task_kind
 
 PICTURES = ("parity.png", "worst.png")  # that commands leave beside a report
 LARGEST_PICTURE = 4 << 20  # bytes
@@ -99,16 +99,29 @@ def _elements(page: Page, content: Mapping[str, Any]) -> None:
 
 def _data(page: Page, content: Mapping[str, Any]) -> None:
     rows = [
-        [name, row["train_frames"], row["validation_frames"], row.get("test_frames", 0), row["license"] or "unknown", row["content_hash"][:16]]
+        [
+            name,
+            row["train_frames"],
+            row["validation_frames"],
+            row.get("test_frames", 0),
+            row["license"] or "unknown",
+            row["content_hash"][:16],
+        ]
         for name, row in content["lock"]["datasets"].items()
     ]
     page.table("Trained on", ("dataset", "train frames", "validation", "test", "licence", "content"), rows)
     if not rows:
         page.say("The model does not say what it was trained on.")
-    found = [[name, row["license"] or "unknown", "; ".join(LICENCE[p] for p in row["problems"]) or "free"] for name, row in content["licences"].items()]
-    page.table("Licences of all that is in it, its parents' too", ("of", "licence", "means"), found)
+    by_licence: dict[str, list[str]] = {}
+    for name, row in content["licences"].items():
+        meant = "; ".join(LICENCE[problem] for problem in row["problems"])
+        by_licence.setdefault(f"{row['license'] or 'unknown'}{f' ({meant})' if meant else ''}", []).append(name)
+    rolled = [[licence, len(names), ", ".join(names)] for licence, names in sorted(by_licence.items())]
+    page.table("Licences of all that is in it, its parents' too", ("licence", "of how many", "of"), rolled)
     if any(row["problems"] for row in content["licences"].values()):
-        page.say("Before the model is given to others, look at those that are not free: `lamtrain publish` refuses them unless they are accepted by name.")
+        page.say(
+            "Before the model is given to others, look at those that are not free: `lamtrain publish` refuses them unless they are accepted by name."
+        )
 
 
 def _learning(page: Page, content: Mapping[str, Any]) -> None:
@@ -119,7 +132,8 @@ def _learning(page: Page, content: Mapping[str, Any]) -> None:
     if loss := curves.get("loss"):
         said = f"From {loss[0][1]:.4g} at step {loss[0][0]:,} to {loss[-1][1]:.4g} at step {loss[-1][0]:,}."
         page.picture(curves_picture("Loss", said, {"loss": loss}, x="step", y="loss"))
-    for error in _errors_of(content):
+    titles = _errors_of(content)
+    for error in titles:
         lines = {
             f"{head}, {side}": curves[column]
             for head in content["heads"]
@@ -130,13 +144,15 @@ def _learning(page: Page, content: Mapping[str, Any]) -> None:
             lines = {name: line for name, line in lines.items() if name.endswith(", validation")}
         if lines:
             ends = ", ".join(f"{name} {line[-1][1]:.4g}" for name, line in list(lines.items())[:CURVES])
-            title = error.replace("_", " ")
+            title = titles[error]
             page.picture(curves_picture(title, f"The last values: {ends}.", lines, x="step", y=title))
 
 
-def _errors_of(content: Mapping[str, Any]) -> list[str]:
-    """Names of the errors that are drawn, of all kinds of its heads."""
-    return list(dict.fromkeys(name for row in content["heads"].values() for name in task_kind(row["task"]).drawn))
+def _errors_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the errors that are drawn, of all kinds of its heads, and their titles."""
+    kinds = kinds_of({head: row["task"] for head, row in content["heads"].items()}).values()
+    titles = {column.key: column.title for kind in kinds for column in kind.columns}
+    return {name: titles.get(name, name.replace("_", " ")) for kind in kinds for name in kind.drawn}
 
 
 def _errors(page: Page, content: Mapping[str, Any], folder: Path) -> None:
@@ -186,7 +202,9 @@ def _images(page: Page, report: Path) -> None:
     for name in PICTURES:
         path = report.parent / name
         if path.is_file() and path.stat().st_size <= LARGEST_PICTURE:
-            page.image(path.read_bytes(), title=name, said="Predictions against labels, a row for each head; the numbers are in the table above.")
+            page.image(
+                path.read_bytes(), title=name, said="Predictions against labels, a row for each head; the numbers are in the table above."
+            )
 
 
 def _coverage(page: Page, content: Mapping[str, Any]) -> None:
@@ -197,12 +215,23 @@ def _coverage(page: Page, content: Mapping[str, Any]) -> None:
         page.heading(f"What {head} was trained on", level=3)
         points = [[*point, f"frame {number}"] for number, point in enumerate(sketch["points"])]
         said = f"{len(points):,} of {sketch['of']:,} training frames by the model's own descriptors, along the two directions in which they differ most."
-        page.picture(points_picture(f"Training frames of {head}", said, {head: points}, x="principal axis 1", y="principal axis 2", columns=("axis 1", "axis 2", "frame")))
+        page.picture(
+            points_picture(
+                f"Training frames of {head}",
+                said,
+                {head: points},
+                x="principal axis 1",
+                y="principal axis 2",
+                columns=("axis 1", "axis 2", "frame"),
+            )
+        )
         seen = {(pair[0], pair[1]): 1 for pair in sketch["pairs"]}
         if len(sketch["elements"]) > 1:
             said = "Pairs of elements that training has within the cutoff of each other; of the others the model has seen nothing."
             page.picture(pairs_picture(f"Pairs of {head}", said, seen, unit="seen"))
-    rows = [[row["source_said"], row.get("head"), row["verdict"], "; ".join(map(str, row["reasons"]))] for row in content["coverages"].values()]
+    rows = [
+        [row["source_said"], row.get("head"), row["verdict"], "; ".join(map(str, row["reasons"]))] for row in content["coverages"].values()
+    ]
     page.table("Frames that were compared with it", ("frames", "head", "covered", "why"), rows)
 
 
