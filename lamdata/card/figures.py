@@ -101,7 +101,7 @@ def pairs_picture(title: str, said: str, counts: Mapping[tuple[str, str], int], 
     """Pairs of elements as a map, symmetric, by the logarithm of their counts."""
     symbols = by_number({symbol: 0 for pair in counts for symbol in pair})
     grid = [[counts.get((a, b), counts.get((b, a), 0)) for b in symbols] for a in symbols]
-    shade = [[float(f"{np.log10(n):.4g}") if n else None for n in row] for row in grid]
+    shade = [[float(f"{1 + np.log10(n):.4g}") if n else None for n in row] for row in grid]
     traces = [
         {"type": "heatmap", "x": symbols, "y": symbols, "z": shade, "customdata": grid, "colorscale": SCALE, "zmin": 0, "showscale": False, "xgap": 1, "ygap": 1,
          "hovertemplate": "%{y}, %{x}: %{customdata:,}<extra></extra>"}

@@ -70,7 +70,7 @@ def _what(page: Page, content: Mapping[str, Any]) -> None:
 
 def _heads(page: Page, heads: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [
-        [f"{head} (stale)" if row.get("stale") else head, row["task"], row["weight"], ", ".join(row["datasets"])]
+        [f"{head} (stale)" if row.get("stale") else head, row["task"], row["weight"], ", ".join(row.get("datasets", []))]
         + ["; ".join(Theory.model_validate(theory).summary() for theory in row["theory"]) or "unknown"]
         for head, row in heads.items()
     ]

@@ -86,7 +86,7 @@ def _thinned(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def test_reports(folder: Path) -> dict[str, dict[str, Any]]:
     """File -> what `lamtrain test` wrote into the folder of the model, or into folders in it."""
-    return {name: test.model_dump() for name, test in _reports(folder, ("test.json", "*/test.json"), Test)}
+    return {name: test.model_dump(exclude_unset=True) for name, test in _reports(folder, ("test.json", "*/test.json"), Test)}
 
 
 def predictions(folder: Path) -> dict[str, dict[str, Any]]:
