@@ -105,6 +105,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "data-out",
         "selection",
         "registry",
+        "cards",
         "predict",
         "coverage",
         "compress",

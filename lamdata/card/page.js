@@ -77,7 +77,7 @@
     return traces;
   };
 
-  const start = { x: 1.1, y: 1.3, z: 0.6 };
+  const start = { x: 1.4, y: 1.65, z: 0.75 };
   const drawStructure = (viewer) => {
     const hidden = { visible: false, showspikes: false }, box = viewer.querySelector(".plot");
     const eye = box.eye || start;
