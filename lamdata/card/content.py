@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import ConfigError, StoreError
 from ..listing import describe
 from ..overlap import compare
 from ..places import open_place
@@ -16,6 +16,7 @@ from .refused import refused_rows
 from .sample import FRAMES, sample_of
 
 SAMPLED = 120_000  # frames read of a whole store, of many datasets fewer each
+MOST = 100  # datasets on a page: each takes some 100 kB
 COMPARED = 2000  # frames of a store up to which copies are looked for: all of them must be read
 PROVENANCE = (
     "contributors", "citations", "doi", "url", "aliases", "native_format", "counts", "known_defects", "notes", "allow_theory",
@@ -23,11 +24,17 @@ PROVENANCE = (
 
 
 def content_of(url: str, dataset: str | None = None, *, quiet: bool = False) -> dict[str, Any]:
-    """What a page says of a store, or of one dataset or view of it. Raises StoreError where there is none."""
+    """What a page says of a store, or of one dataset or view of it. Raises StoreError where there is none, and ConfigError for too many at once."""
     opened = open_store(url)
     names = [dataset] if dataset else list(opened)
     if not names:
         raise StoreError("the store holds no dataset", where=url, hint=f"`lamdata ingest CARD -o {url}`")
+    if len(names) > MOST:
+        raise ConfigError(
+            f"the store holds {len(names):,} datasets, and a page at most {MOST}",
+            where=url,
+            hint=f"name one: `lamdata card {url} {names[0]} -o card.html`",
+        )
     described = describe(url, dataset, commit=opened.commit)
     frames = max(1, min(FRAMES, SAMPLED // len(names)))
     found = {}

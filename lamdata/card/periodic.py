@@ -39,7 +39,7 @@ def periodic_table(values: Mapping[str, int | None], *, title: str, unit: str) -
             value = values[symbol]
             share = math.log1p(value) / math.log1p(most) if value else 0.0
             said = "" if value is None else f'<span>{_count(value)}</span><span class="read"> {escape(unit)}</span>'
-            grid[row][column] = f'<td class="has" style="--share:{round(20 + 80 * share)}%"><b>{symbol}</b>{said}</td>'
+            grid[row][column] = f'<td class="has s{round(8 * share)}"><b>{symbol}</b>{said}</td>'
         else:
             grid[row][column] = f'<td class="not">{symbol}</td>'
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in grid)

@@ -9,7 +9,10 @@ import pytest
 
 from lamdata import ingest, open_card
 from lamdata.card import content_of, dataset_page, write_page
+from lamdata.catalog import Card
+from lamdata.ingestion.in_hand import store_frames
 from tests.browser import faults, look_at_all, opened, save_picture
+from tests.lamdata.card.test_card import CARD, frames
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "datasets"
@@ -81,3 +84,21 @@ def test_what_is_under_a_heading_is_in_view(quickstart: Path, heading: str, name
         page.wait_for_timeout(3000)
         save_picture(page, name)
         assert at.is_visible() and seen.complaints == []
+
+
+@pytest.mark.slow  # a real browser
+def test_a_script_in_the_texts_of_a_store_does_not_run_nor_one_that_was_put_into_the_page(tmp_path: Path) -> None:
+    store_frames(Card.model_validate(CARD), str(tmp_path / "evil.zarr"), frames(), sources={"made": "0" * 64})
+    page_of_it = dataset_page(content_of(str(tmp_path / "evil.zarr"), quiet=True))
+    write_page(page_of_it, tmp_path / "card.html")
+    with opened(tmp_path / "card.html") as (page, seen):
+        look_at_all(page)
+        page.on("dialog", lambda dialog: seen.complaints.append(dialog.message))
+        assert page.evaluate("document.scripts.length") == 3 and faults(page) == [] and seen.complaints == [] and len(seen.requests) == 1
+    (tmp_path / "forged.html").write_bytes(
+        page_of_it.to_bytes() + b"<script>window.hit = 1</script><img src='https://example.org/x.png' alt=''>"
+    )
+    with opened(tmp_path / "forged.html") as (page, seen):
+        look_at_all(page)
+        assert page.evaluate("window.hit") is None
+        assert sum("Content Security Policy" in complaint for complaint in seen.complaints) == 2

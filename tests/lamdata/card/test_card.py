@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from lamdata.card import content, content_of, dataset_page, sample, write_page
 from lamdata.catalog import Card
 from lamdata.cli import app
-from lamdata.errors import StoreError
+from lamdata.errors import ConfigError, StoreError
 from lamdata.frame import Frame, Rejection
 from lamdata.ingestion.in_hand import store_frames
 from lamdata.store import Dataset, open_dataset, select
@@ -226,6 +226,12 @@ def test_copies_are_looked_for_where_that_is_cheap(store: Path, monkeypatch: pyt
     monkeypatch.setattr(content, "COMPARED", 10)
     found = content_of(str(store), quiet=True)["overlap"]
     assert found == {"command": f"lamdata overlap {store}", "frames": 60, "left": "at all", "found": None}
+
+
+def test_a_page_has_room_for_so_many_datasets(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "MOST", 0)
+    with pytest.raises(ConfigError, match="holds 1 datasets, and a page at most 0; name one: `lamdata card .* demo -o card.html`"):
+        content_of(str(store), quiet=True)
 
 
 def test_a_view_has_a_card_of_its_own(store: Path, tmp_path: Path) -> None:
