@@ -22,7 +22,7 @@ from lamtrain.stages.card.content import content_of
 from lamtrain.stages.card.page import model_page
 from lamtrain.stages.cover.make import sketch_run
 from lamtrain.training.trainer import train
-from tests.browser import faults, look_at_all, opened, save_picture
+from tests.browser import faults, look_at_all, opened
 from tests.lamdata.card.test_card import EVIL, Read
 from tests.lamtrain.prediction_cases import write_model
 
@@ -141,9 +141,6 @@ def test_without_plotly_one_line_says_how_to_have_it(tmp_path: Path) -> None:
 @pytest.mark.slow  # a real browser draws ten pictures
 def test_the_card_of_a_model_in_a_browser(run: Path, said: dict[str, Any], tmp_path: Path) -> None:
     write_page(model_page(said, run), tmp_path / "card.html")
-    with opened(tmp_path / "card.html", height=620) as (page, seen):
+    with opened(tmp_path / "card.html") as (page, seen):
         look_at_all(page)
         assert faults(page) == [] and seen.complaints == [] and seen.requests == [(tmp_path / "card.html").resolve().as_uri()]
-        page.get_by_role("heading", name="Learning").evaluate("box => box.scrollIntoView()")
-        page.wait_for_timeout(2000)
-        save_picture(page, "card-model.png")
