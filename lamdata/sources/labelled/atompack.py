@@ -48,7 +48,7 @@ class AtompackReader:
                     if said is None:
                         hint = "say `options: {pbc: periodic}` or `options: {pbc: free}`"
                         raise SourceError("has a cell, and does not say whether it is periodic", where=origin, hint=hint)
-                    row["pbc"] = PERIODIC[said]
+                    row["pbc"] = PERIODIC[str(said)]
                 found = find_labels(row, spec, where=origin)
                 group = name_of_group(found) or formula([str(n) for n in row["numbers"]])
                 yield frame_of_row(row, found, spec, origin=origin, group=f"{file.name}/{group}")
