@@ -109,3 +109,14 @@ def test_training_without_torch_says_which_extra_brings_it(tmp_path: Path) -> No
     result = run_without_torch("lamtrain.cli", "train", str(config))
     assert result.returncode == 3
     assert "pip install 'lam[train]'" in result.stderr
+
+
+@pytest.mark.parametrize("module", ["lamdata", "lamtrain"])
+def test_the_help_of_every_command_has_an_example_of_it(module: str) -> None:
+    import importlib
+
+    import typer
+
+    app = importlib.import_module(f"{module}.cli").app
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert [name for name, found in commands.items() if not f"{found.epilog} ".startswith(f"Example: {module} {name} ")] == []

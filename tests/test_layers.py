@@ -88,6 +88,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         stream
         ingestion
         validation listing overlap exporting registry
+        completion
         share
         cli
         __main__
@@ -115,6 +116,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         training deepmd
         planning doctor
         stages
+        completion
         commands
         cli
         __main__
