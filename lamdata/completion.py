@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import wraps
 from io import StringIO
@@ -55,13 +55,20 @@ def local(place: Any) -> str:
     return text
 
 
+def words(names: Iterable[Any]) -> list[str]:
+    """Those that are names as cards have them: what others wrote into a file does not reach the line otherwise."""
+    from .fields import NAME
+
+    return [name for name in names if isinstance(name, str) and re.fullmatch(NAME, name)]
+
+
 def names_in(store: Any) -> list[str]:
     """Datasets and views of a store on this machine."""
     from .places import open_place
     from .store.commits import read_index
 
     index = read_index(open_place(local(store)))
-    return [] if index is None else sorted([*index.datasets, *index.views])
+    return [] if index is None else sorted(words([*index.datasets, *index.views]))
 
 
 @silent
@@ -94,12 +101,12 @@ def expressions(ctx: typer.Context, incomplete: str) -> list[str]:
     found = WORD.match(incomplete)
     assert found is not None  # it matches the empty text
     if call := INSIDE.search(incomplete):
-        words = [*(LABELS if call[1] == "has" else ()), *SYMBOLS[1:]]
+        offered = [*(LABELS if call[1] == "has" else ()), *SYMBOLS[1:]]
     elif AFTER_SPLIT.search(incomplete):
-        words = list(SPLITS)
+        offered = list(SPLITS)
     else:
-        words = [*NAMES, *(f"{name}(" for name in CALLS), "and", "or", "not"]
-    return [found[0] + word for word in words]
+        offered = [*NAMES, *(f"{name}(" for name in CALLS), "and", "or", "not"]
+    return [found[0] + word for word in offered]
 
 
 def saved_names(model: Any, key: str) -> list[str]:
@@ -107,4 +114,4 @@ def saved_names(model: Any, key: str) -> list[str]:
     from .sources.bytes.torch_pickle import read_saved
 
     path = Path(os.path.expanduser(local(model)))
-    return sorted(read_saved(path, largest=LARGEST)[key])
+    return sorted(words(read_saved(path, largest=LARGEST)[key]))

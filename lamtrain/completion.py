@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from lamdata.completion import local, names_in, saved_names, silent, typed
+from lamdata.completion import local, names_in, saved_names, silent, typed, words
 
 
 @silent
@@ -30,4 +30,4 @@ def stages(ctx: typer.Context, incomplete: str) -> list[str]:
     from lamdata.located import read_yaml
 
     data, _ = read_yaml(local(typed(ctx)["process"]))
-    return list(data["stages"])
+    return words(data["stages"])

@@ -82,7 +82,9 @@ def place(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3}]}
     save(Checkpoint(model_config={}, model=weights, heads=heads, lock={}, optimizer=state), folder / "best.pt")
     (folder / "cut.pt").write_bytes((folder / "best.pt").read_bytes()[:-40])
-    (folder / "process.yaml").write_text("process: p\nstages:\n  data: {kind: ingest}\n  learn: {kind: train}\n  tests: {kind: test}\n")
+    (folder / "process.yaml").write_text(
+        "process: p\nstages:\n  data: {kind: ingest}\n  learn: {kind: train}\n  tests: {kind: test}\n  $(no): {kind: test}\n"
+    )
     return folder
 
 
