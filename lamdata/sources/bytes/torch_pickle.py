@@ -178,7 +178,7 @@ def _nothing(*_: Any) -> None:
     """Stand-in for a tensor."""
 
 
-SAVED = {
+SAVED: dict[str, Any] = {
     "collections OrderedDict": dict,
     "torch._utils _rebuild_tensor_v2": _nothing,
     "torch._utils _rebuild_parameter": _nothing,
