@@ -29,6 +29,7 @@ OFFERED = {
     "lamtrain test best.pt --head ": ["crystals", "one", "other"],
     "lamtrain test best.pt small.zarr --dataset cl": ["cluster"],
     "lamtrain transfer best.pt --to small.zarr bulk": ["bulk", "bulk-small"],
+    "lamtrain contest score mine --model best.pt --head o": ["one", "other"],
     "lamtrain run process.yaml --until ": ["data", "learn", "tests"],
 }
 SILENT = [

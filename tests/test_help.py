@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,9 @@ def test_the_help_of_every_command_has_an_example_of_it(module: str) -> None:
 
     import typer
 
-    app = importlib.import_module(f"{module}.cli").app
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert [name for name, found in commands.items() if not f"{found.epilog} ".startswith(f"Example: {module} {name} ")] == []
+    def without(name: str, command: Any) -> list[str]:
+        if inner := getattr(command, "commands", {}):  # a group
+            return [found for word, part in inner.items() for found in without(f"{name} {word}", part)]
+        return [] if f"{command.epilog} ".startswith(f"Example: {name} ") else [name]
+
+    assert without(module, typer.main.get_command(importlib.import_module(f"{module}.cli").app)) == []
