@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .command import local_path, make_app, print_json, run_app, show_version, table
+from .completion import datasets, expressions, others
 from .errors import ConfigError, DataError, need
 from .share import add_commands
 
@@ -25,7 +26,11 @@ Elements = Annotated[str | None, typer.Option(help="Only frames made of these el
 Natoms = Annotated[tuple[int, int] | None, typer.Option(help="Only frames of these numbers of atoms, smallest and largest.")]
 Where = Annotated[
     str | None,
-    typer.Option(metavar="EXPRESSION", help="Only frames of which this is true, as 'natoms <= 64 and has(Li)' (docs/selection.md)."),
+    typer.Option(
+        metavar="EXPRESSION",
+        help="Only frames of which this is true, as 'natoms <= 64 and has(Li)' (docs/selection.md).",
+        autocompletion=expressions,
+    ),
 ]
 MaxForce = Annotated[float | None, typer.Option(min=0, help="Only frames whose forces are known and none larger, eV/Å.")]
 
@@ -174,7 +179,7 @@ def list_(
 @app.command(rich_help_panel="Data", epilog="Example: lamdata show stores/quickstart.zarr --frames 3")
 def show(
     store: StoreUrl,
-    dataset: Annotated[str | None, typer.Argument(help="One dataset of it.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="One dataset of it.", autocompletion=datasets)] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames to print.")] = 0,
     commit: Annotated[int | None, typer.Option(min=0, help="An older commit, by its number.")] = None,
     json: Json = False,
@@ -238,8 +243,8 @@ def validate(
 @app.command(rich_help_panel="Data", epilog="Example: lamdata overlap stores/quickstart.zarr qe-pbe stores/benchmark.zarr")
 def overlap(
     store: StoreUrl,
-    dataset: Annotated[str | None, typer.Argument(help="One dataset of it; all of them without.")] = None,
-    other: Annotated[str | None, typer.Argument(help="Another dataset of it, or another store.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="One dataset of it; all of them without.", autocompletion=datasets)] = None,
+    other: Annotated[str | None, typer.Argument(help="Another dataset of it, or another store.", autocompletion=others)] = None,
     tolerance: Annotated[float, typer.Option(help="Root mean square displacement in Angstrom up to which two frames are copies.")] = 5e-4,
     json: Json = False,
     quiet: Quiet = False,
@@ -254,7 +259,7 @@ def overlap(
 @app.command(rich_help_panel="Data", epilog="Example: lamdata select stores/quickstart.zarr qe-pbe --natoms 1 8 --name small")
 def select(
     store: StoreUrl,
-    dataset: Annotated[str, typer.Argument(help="Dataset, or view, of it.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset, or view, of it.", autocompletion=datasets)],
     name: Annotated[str, typer.Option(help="Name of the view.")],
     split: Split = None,
     elements: Elements = None,
@@ -305,7 +310,7 @@ def read_list(path: Path) -> list[str]:
 @app.command(rich_help_panel="Data", epilog="Example: lamdata export stores/quickstart.zarr qe-pbe -o qe-pbe.extxyz --split train")
 def export(
     store: StoreUrl,
-    dataset: Annotated[str, typer.Argument(help="One dataset of it.")],
+    dataset: Annotated[str, typer.Argument(help="One dataset of it.", autocompletion=datasets)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.", callback=local_path)],
     format_: Annotated[
         str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed, deepmd/lmdb or parquet.")
@@ -328,7 +333,11 @@ def export(
 
 
 @app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")
-def remove(store: StoreUrl, dataset: Annotated[str, typer.Argument(help="One dataset, or view, of it.")], json: Json = False) -> None:
+def remove(
+    store: StoreUrl,
+    dataset: Annotated[str, typer.Argument(help="One dataset, or view, of it.", autocompletion=datasets)],
+    json: Json = False,
+) -> None:
     """Take a dataset or a view out of the newest commit of a store; older commits still open with it, and its bytes stay until `lamdata gc`."""
     from .store import remove as run
 
@@ -356,7 +365,7 @@ def collect_garbage(
     print_json(report.to_json()) if json else print(report.text())
 
 
-@app.command(rich_help_panel="Start")
+@app.command(rich_help_panel="Start", epilog="Example: lamdata schema card > card.schema.json")
 def schema(
     kind: Annotated[Literal["card", "mixture"], typer.Argument(help="Which file.")] = "card",
     json: Annotated[bool, typer.Option("--json", help="As without: a schema is a JSON document.")] = False,

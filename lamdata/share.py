@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from .command import print_json, table
+from .completion import addresses, datasets
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
@@ -16,7 +17,7 @@ Registry = Annotated[str | None, typer.Option(envvar="LAM_REGISTRY", help="Folde
 def publish(
     store: Annotated[str, typer.Argument(help="Folder or URL of a store.")],
     version: Annotated[str, typer.Option(help="MAJOR.MINOR.PATCH; a version never changes.")],
-    dataset: Annotated[str | None, typer.Argument(help="One dataset of it.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="One dataset of it.", autocompletion=datasets)] = None,
     registry: Registry = None,
     name: Annotated[str | None, typer.Option(help="Name in the registry; by default the dataset's.")] = None,
     accept: Annotated[
@@ -36,7 +37,7 @@ def publish(
 
 
 def fetch(
-    address: Annotated[str, typer.Argument(help="NAME@VERSION of a dataset or a model.")],
+    address: Annotated[str, typer.Argument(help="NAME@VERSION of a dataset or a model.", autocompletion=addresses)],
     registry: Registry = None,
     output: Annotated[str, typer.Option("--output", "-o", help="Folder or URL to bring it to, which becomes a registry too.")] = ".",
     split: Annotated[

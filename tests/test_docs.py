@@ -93,7 +93,9 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "commands/lamdata",
         "commands/lamtrain",
     ]
+    wanted += [f"tutorial/{page.stem}" for page in (ROOT / "docs/tutorial").glob("*.md")]
     wanted += [
+        "coming-from",
         "yaml/card",
         "yaml/mixture",
         "yaml/train",

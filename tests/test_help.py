@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,17 @@ def test_training_without_torch_says_which_extra_brings_it(tmp_path: Path) -> No
     result = run_without_torch("lamtrain.cli", "train", str(config))
     assert result.returncode == 3
     assert "pip install 'lam[train]'" in result.stderr
+
+
+@pytest.mark.parametrize("module", ["lamdata", "lamtrain"])
+def test_the_help_of_every_command_has_an_example_of_it(module: str) -> None:
+    import importlib
+
+    import typer
+
+    def without(name: str, command: Any) -> list[str]:
+        if inner := getattr(command, "commands", {}):  # a group
+            return [found for word, part in inner.items() for found in without(f"{name} {word}", part)]
+        return [] if f"{command.epilog} ".startswith(f"Example: {name} ") else [name]
+
+    assert without(module, typer.main.get_command(importlib.import_module(f"{module}.cli").app)) == []

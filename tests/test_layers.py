@@ -89,6 +89,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         ingestion
         validation listing overlap exporting registry
         card
+        completion
         share
         cli
         __main__
@@ -116,6 +117,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         training deepmd
         planning doctor
         stages
+        completion
         commands
         cli
         __main__

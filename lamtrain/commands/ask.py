@@ -10,6 +10,7 @@ import typer
 from lamdata.command import local_path, print_json, table
 from lamdata.errors import ConfigError, DataError, need
 
+from ..completion import datasets, heads
 from .app import Device, Json, Quiet, app
 
 
@@ -17,8 +18,8 @@ from .app import Device, Json, Quiet, app
 def test(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     store: Annotated[str, typer.Argument(help="Store with the held-out frames.")],
-    head: Annotated[str | None, typer.Option(help="One head only.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.")] = None,
+    head: Annotated[str | None, typer.Option(help="One head only.", autocompletion=heads)] = None,
+    dataset: Annotated[str | None, typer.Option(help="Another dataset of the store for that head.", autocompletion=datasets)] = None,
     split: Annotated[
         Literal["test", "validation"], typer.Option(help="Frames that chose nothing, or those that chose the checkpoint.")
     ] = "test",
@@ -110,8 +111,8 @@ def predict(
             callback=local_path,
         ),
     ],
-    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.", autocompletion=heads)] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.", autocompletion=datasets)] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
     format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
     refit_references: Annotated[
@@ -149,9 +150,10 @@ def label(
     ],
     into: Annotated[str, typer.Option(help="Folder or URL of the store to write to.")],
     dataset: Annotated[str, typer.Option(help="Name of the new dataset.")],
-    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.", autocompletion=heads)] = None,
     from_dataset: Annotated[
-        str | None, typer.Option(help="Dataset or view to label, where the input is a store; frames keep their split.")
+        str | None,
+        typer.Option(help="Dataset or view to label, where the input is a store; frames keep their split.", autocompletion=datasets),
     ] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of it; by default all of it.")] = None,
     format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",

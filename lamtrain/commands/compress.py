@@ -10,6 +10,7 @@ import typer
 from lamdata.command import local_path, print_json, table
 from lamdata.errors import need
 
+from ..completion import datasets
 from .app import Json, Quiet, app
 
 
@@ -23,7 +24,7 @@ def compress(
             help="Frames to compare on: files in any format, or a store with --dataset; by default held-out ones of its training."
         ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset, where the input is a store.", autocompletion=datasets)] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
     format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
     tolerance: Annotated[

@@ -11,12 +11,13 @@ import typer
 from lamdata.command import local_path, make_app, print_json
 from lamdata.errors import ConfigError, DataError, need
 
+from ..completion import heads
 from .app import Device, Json, Quiet, app
 
 contest_app = make_app("Relaxed structures that are new and low in energy: hand them in, and count them.")
 app.add_typer(contest_app, name="contest")
 
-Head = Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")]
+Head = Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.", autocompletion=heads)]
 
 
 @contest_app.command(epilog="Example: lamtrain contest submit runs/copper/best.pt 'ideas/*.cif' -o mine")

@@ -10,6 +10,7 @@ import typer
 from lamdata.command import local_path, print_json
 from lamdata.errors import DataError, need
 
+from ..completion import heads
 from .app import Device, Json, Quiet, app
 
 
@@ -19,7 +20,7 @@ def cover(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store and one of its datasets.")
     ],
-    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.")] = None,
+    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.", autocompletion=heads)] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
     format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
     training: Annotated[

@@ -10,6 +10,7 @@ import typer
 from lamdata.command import local_path, print_json, table
 from lamdata.errors import need
 
+from ..completion import heads
 from .app import Json, app
 
 
@@ -18,7 +19,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
     store: Annotated[str, typer.Option(help="Store with frames to compare on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .pt, .dp or .yaml.", callback=local_path)],
-    head: Annotated[str | None, typer.Option(help="One energy head; by default all of them.")] = None,
+    head: Annotated[str | None, typer.Option(help="One energy head; by default all of them.", autocompletion=heads)] = None,
     frames: Annotated[int, typer.Option(min=1, help="Held-out frames of each dataset to compare on.")] = 20,
     json: Json = False,
 ) -> None:

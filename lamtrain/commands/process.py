@@ -9,14 +9,17 @@ import typer
 
 from lamdata.command import print_json, table
 
+from ..completion import stages
 from .app import Json, Quiet, app
 
 
 @app.command(epilog="Example: lamtrain run process.yaml --dry-run")
 def run(
     process: Annotated[Path, typer.Argument(help="File that names the stages; `lamtrain init --process` writes one.")],
-    until: Annotated[str | None, typer.Option(help="The last stage to run.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="The first stage to look at: those before it are taken as they are.")] = None,
+    until: Annotated[str | None, typer.Option(help="The last stage to run.", autocompletion=stages)] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="The first stage to look at: those before it are taken as they are.", autocompletion=stages)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run, and why, and stop.")] = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -11,15 +11,19 @@ from lamdata.command import local_path, print_json
 from lamdata.errors import ConfigError, DataError, need
 from lamdata.interrupts import interrupts_held
 
+from ..completion import datasets as datasets_of
+from ..completion import heads
 from .app import Device, Json, Quiet, app
 
 
 @app.command(epilog="Example: lamtrain transfer runs/copper/best.pt --to stores/mine.zarr alloy --sizes 10,30,100 --seeds 3")
 def transfer(
     model: Annotated[Path, typer.Argument(help="Checkpoint.")],
-    datasets: Annotated[list[str], typer.Argument(help="Datasets, or views, of the store.")],
+    datasets: Annotated[list[str], typer.Argument(help="Datasets, or views, of the store.", autocompletion=datasets_of)],
     to: Annotated[str, typer.Option(help="Store with the datasets; nothing is written to it.")],
-    head: Annotated[str | None, typer.Option(help="Head of the model that is taken over; by default by elements, then by theory.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Head of the model that is taken over; by default by elements, then by theory.", autocompletion=heads)
+    ] = None,
     curves: Annotated[bool, typer.Option("--curves/--no-curves", help="Train, or only measure the model as it is.")] = True,
     sizes: Annotated[
         str | None, typer.Option(help="Training frames of the curves, as 10,30,100; by default these and on to 1,000, as far as there are.")

@@ -39,18 +39,20 @@ VALUES = {
 }  # fmt: skip
 
 
-def read_pickle(data: bytes, names: Mapping[str, Callable[..., Any]], *, persistent: Callable[[Any], Any] | None = None) -> tuple[Any, int]:
+def read_pickle(
+    data: bytes, names: Mapping[str, Callable[..., Any]], *, persistent: Callable[[Any], Any] | None = None, opcodes: int = MAX_OPCODES
+) -> tuple[Any, int]:
     """Return the object in a pickle and where the pickle ends.
 
-    `names` maps "module name" to the stand-in called in its place; `persistent` resolves persistent ids.
+    `names` maps "module name" to the stand-in called in its place; `persistent` resolves persistent ids; with more `opcodes` it is refused.
     """
     machine = _Machine(names, persistent)
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if opcode.name == "STOP":
                 return machine.stack.pop(), (position or 0) + 1
-            if count > MAX_OPCODES:
-                raise Refused(f"more than {MAX_OPCODES} opcodes")
+            if count > opcodes:
+                raise Refused(f"more than {opcodes} opcodes")
             machine.run(opcode.name, argument)
     except Refused:
         raise

@@ -1,4 +1,4 @@
-"""A pickled PyTorch Geometric `Data` -> a dict of numpy arrays, numbers and text, without torch and without unpickling.
+"""A pickled PyTorch Geometric `Data`, or a file of `torch.save` -> numpy arrays, numbers and text, without torch and without unpickling.
 
 A tensor is pickled as a view on a storage: either the storage's own `torch.save` bytes (`_load_from_bytes`) in the format before
 torch 1.6, or a bytes object. Both are decoded here (torch/storage.py, torch/serialization.py:_legacy_save).
@@ -7,6 +7,8 @@ torch 1.6, or a bytes object. Both are decoded here (torch/storage.py, torch/ser
 from __future__ import annotations
 
 import math
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from .plain_pickle import Record, Refused, read_pickle
 from .say import say
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
+OPCODES_SAVED = 1_000_000  # of a checkpoint; a model of 100 MB with its optimizer has some 50,000
 STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
     "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?",
@@ -158,4 +161,26 @@ NAMES: dict[str, Any] = {
     "builtins bytes": lambda: b"",
     "numpy.core.multiarray scalar": _numpy_scalar,
     "numpy._core.multiarray scalar": _numpy_scalar,
+}
+
+
+def read_saved(path: Path, *, largest: int) -> Any:
+    """Return the plain data in a file of `torch.save`, each tensor None; what was saved is at most `largest` bytes without its tensors."""
+    with zipfile.ZipFile(path) as archive:
+        (member,) = (item for item in archive.infolist() if item.filename.endswith("/data.pkl"))
+        if member.file_size > largest:
+            raise Refused(f"{member.file_size:,} bytes beside the tensors, more than {largest:,}")
+        value, _ = read_pickle(archive.read(member), SAVED, persistent=lambda _: None, opcodes=OPCODES_SAVED)
+    return value
+
+
+def _nothing(*_: Any) -> None:
+    """Stand-in for a tensor."""
+
+
+SAVED: dict[str, Any] = {
+    "collections OrderedDict": dict,
+    "torch._utils _rebuild_tensor_v2": _nothing,
+    "torch._utils _rebuild_parameter": _nothing,
+    **STORAGE_NAMES,
 }
