@@ -25,7 +25,7 @@ FRAME_FIELDS = (
     "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "charge", "multiplicity",
     "weight", "shortest", "head", "dataset", "index", "epoch",
 )  # fmt: skip
-SELDOM = ("splits", "isolated", "left_out")  # of `Parsed`: empty where nothing is said
+SELDOM = ("splits", "isolated", "left_out", "converged")  # of `Parsed`: empty where nothing is said
 Said = TypeVar("Said")
 
 
@@ -258,6 +258,7 @@ class Parsed:
     splits: Sequence[str] = ()  # (F,) as `Frame.split`; () where no source says anything
     isolated: Sequence[bool] = ()  # (F,) as `Frame.isolated`; () where none is
     left_out: Sequence[tuple[str, ...]] = ()  # (F,) as `Frame.left_out`; () where no frame lacks a label that its source has
+    converged: Sequence[bool] = ()  # (F,) the source says that self-consistency was reached; () where it says so of none
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
@@ -275,10 +276,10 @@ class Parsed:
 
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
-        seldom = zip(self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()))
+        seldom = zip(self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()), self.converged or repeat(False))
         for frame, group, origin, unconverged, rest in zip(self.frames, self.groups, self.origins, self.unconverged, seldom):
-            converged = False if unconverged else None
-            split, isolated, left_out = rest
+            split, isolated, left_out, reached = rest
+            converged = False if unconverged else reached or None
             yield replace(frame, group=group, origin=origin, converged=converged, split=split, isolated=isolated, left_out=left_out)
 
     def take(self, rows: NDArray[np.integer]) -> Parsed:
@@ -291,6 +292,7 @@ class Parsed:
             splits=[self.splits[row] for row in rows] if self.splits else (),
             isolated=[self.isolated[row] for row in rows] if self.isolated else (),
             left_out=[self.left_out[row] for row in rows] if self.left_out else (),
+            converged=[self.converged[row] for row in rows] if self.converged else (),
         )
 
     @staticmethod
@@ -304,6 +306,7 @@ class Parsed:
             splits=_or_none([frame.split for frame in frames]),
             isolated=_or_none([frame.isolated for frame in frames]),
             left_out=_or_none([frame.left_out for frame in frames]),
+            converged=_or_none([frame.converged is True for frame in frames]),
         )
 
     @staticmethod
@@ -319,6 +322,7 @@ class Parsed:
             splits=_or_none([split for part in parts for split in part.splits or [""] * len(part)]),
             isolated=_or_none([isolated for part in parts for isolated in part.isolated or [False] * len(part)]),
             left_out=_or_none([without for part in parts for without in part.left_out or [()] * len(part)]),
+            converged=_or_none([reached for part in parts for reached in part.converged or [False] * len(part)]),
         )
 
 

@@ -97,6 +97,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
     "lamdata.sources": """
         bytes
         build unit_names unit_guess stated
+        gathered
         codes
         labelled
         structures

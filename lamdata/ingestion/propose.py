@@ -21,7 +21,8 @@ from ..frame import LABELS, Frame, Rejection
 from ..sources import SourceFile, expand, guess_format, read_all, read_theory, reader
 from ..sources.bytes.patterns import matches
 from ..sources.labelled.comment_survey import SPLITS, CommentSurvey
-from ..sources.labelled.extxyz import UNIT_KEYS, blocks, layout_of, parse_comment
+from ..sources.labelled.extxyz import UNIT_KEYS, layout_of, parse_comment
+from ..sources.labelled.xyz_blocks import blocks
 from ..sources.unit_guess import FORCE_OF, guess_energy_unit
 from .card_text import LOOKED_AT, MAX_LISTED, Proposal, card_text
 from .findings import LeftOut, Seen, as_isolated_atom, say_left_out

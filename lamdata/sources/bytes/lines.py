@@ -1,127 +1,149 @@
-"""Lines of a text, one at a time or from title to title; memory stays small whatever the file.
+"""Lines of a text, one at a time, from title to title, or as a table of numbers; memory stays small whatever the file.
 
 Output files are mostly what no reader wants. `title` finds the next line that holds one of some titles by searching whole
-buffers, which is far quicker than looking at each line.
+buffers, which is far quicker than looking at each line; and `take` reads a table as a whole.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import BinaryIO
 
-CHUNK = 1 << 20  # characters read at once
-MAX_LINE = 1 << 24  # characters; a longer line is given in pieces
+import numpy as np
+from numpy.typing import NDArray
+
+from lamdata.frame import F64
+
+from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
+
+CHUNK = 1 << 20  # bytes read at once
+MAX_LINE = 1 << 24  # bytes; a longer line is given in pieces
 
 
 class Lines:
-    """An iterator over the lines of a stream, each with its line end.
+    """An iterator over the lines of a stream, each with its line end; a byte that is not UTF-8 becomes a question mark.
 
-    `_buffer[_at - 1]` is the line break before the current line; places of titles count from the start of the file.
+    `_buffer[_at - 1]` is the line break before the current line. Lines end as Python's text files have it, in any of three ways; with
+    `universal=False` in `\\n` alone.
     """
 
-    def __init__(self, stream: BinaryIO):
-        self._stream = io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
-        self._buffer, self._at, self._base = "\n", 1, 0
-        self._places: list[tuple[int, str]] = []  # of titles in the buffer, last first
-        self._searched = 0  # up to where the places are known
+    def __init__(self, stream: BinaryIO, *, universal: bool = True):
+        self._stream, self._universal = stream, universal
+        self._buffer, self._at, self._base = b"\n", 1, 0
+        self._titles: Mapping[str, str] = {}
+        self._sought = NOTHING
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        end = self._buffer.find("\n", self._at)
+        line = self.next_bytes()
+        if not line:
+            raise StopIteration
+        return line.decode("utf-8", "replace")
+
+    def next_bytes(self) -> bytes:
+        """The next line as it is; nothing at the end."""
+        end = self._buffer.find(b"\n", self._at)
         while end < 0 and len(self._buffer) - self._at < MAX_LINE and self._read():
-            end = self._buffer.find("\n", self._at)
+            end = self._buffer.find(b"\n", self._at)
         stop = end + 1 if end >= 0 else len(self._buffer)
         if stop == self._at:
             self._stream.close()
-            raise StopIteration
+            return b""
         line = self._buffer[self._at : stop]
         self._at = stop
         return line
 
     def tell(self) -> int:
-        """Characters read so far."""
+        """Bytes read so far."""
         return self._base + self._at - 1
 
     @property
     def cut(self) -> bool:
         """Whether the line that was given last has no end: the file stops there, and a number may lack its last digits."""
-        return self._buffer[self._at - 1] != "\n"
+        return self._buffer[self._at - 1] != ord("\n")
 
-    def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
+    def title(
+        self, titles: Mapping[str, str], *, passing: frozenset[str] = frozenset(), passed: dict[str, tuple[int, str]] | None = None
+    ) -> tuple[str, str] | None:
         """Go to the next line that holds one of `titles` (text -> name); return its name and the line, `None` at the end.
 
-        A title that begins with a line break must stand at the start of its line.
+        A title that begins with a line break must stand at the start of its line. Texts that are `passing` may be passed over: then `passed`
+        has, by text, how many lines had them as their first title, and the last of these lines.
         """
-        ended = False
+        if titles is not self._titles:
+            self._titles, self._sought = titles, titles_of(tuple(titles))
+        ended, passed = False, {} if passed is None else passed
         while True:
-            while self._places:
-                place, title = self._places.pop()
-                inside = place - self._base + title.startswith("\n")
-                if inside >= self._at:
-                    self._at = max(self._at, self._buffer.rfind("\n", 0, inside) + 1)
-                    return titles[title], next(self)
-            if self._search(titles, to_end=ended):
-                continue
+            # Of the last line the rest is still to come. The break before a line may begin a title.
+            whole = len(self._buffer) if ended or len(self._buffer) > MAX_LINE else self._buffer.rfind(b"\n") + 1
+            if whole >= self._at:
+                title, begin, end, seen = self._sought.find(self._buffer, self._at - 1, whole, passing)
+                for text, count, place in seen:
+                    passed[text] = passed.get(text, (0, ""))[0] + count, self._line_at(place + text.startswith("\n"))
+                if title is not None:
+                    self._at = max(self._at, begin)
+                    if not end:
+                        return titles[title], next(self)
+                    begin, self._at = self._at, end
+                    return titles[title], self._buffer[begin:end].decode("utf-8", "replace")
             if ended:
                 return None
-            # What has been searched is passed over: all but the last line, of which the rest is still to come.
-            self._at = max(self._at, self._buffer.rfind("\n") + 1 if len(self._buffer) <= MAX_LINE else len(self._buffer))
+            self._at = max(self._at, self._buffer.rfind(b"\n") + 1 if len(self._buffer) <= MAX_LINE else len(self._buffer))
             ended = not self._read()
 
-    def _search(self, titles: Mapping[str, str], *, to_end: bool) -> bool:
-        """Find all titles in the whole lines of the buffer that are not searched yet; say whether there are any."""
-        whole = len(self._buffer) if to_end or len(self._buffer) > MAX_LINE else self._buffer.rfind("\n") + 1
-        start = max(self._at - 1, self._searched - self._base)
-        for title in titles:
-            place = self._buffer.find(title, start, whole)
-            while place >= 0:
-                self._places.append((self._base + place, title))
-                place = self._buffer.find(title, place + 1, whole)
-        self._places.sort(reverse=True)
-        self._searched = self._base + max(whole - 1, 0)  # the last break may begin a title
-        return bool(self._places)
+    def _line_at(self, place: int) -> str:
+        """The line around a place in the buffer."""
+        stop = self._buffer.find(b"\n", place) + 1 or len(self._buffer)
+        return self._buffer[self._buffer.rfind(b"\n", 0, place) + 1 : stop].decode("utf-8", "replace")
+
+    def take(
+        self,
+        pattern: str,
+        out: F64,
+        *,
+        numbers: NDArray[np.uint8] = NO_NUMBERS,
+        after: str = "",
+        until: str = "",
+        style: Style = "columns",
+    ) -> bool:
+        """Read the next `len(out)` lines as `take_rows` does and pass over them, or say that one is not so, and stay before the first."""
+        done, at, mark = 0, self._at, after.encode()
+        while True:
+            some = numbers[done:] if len(numbers) else numbers
+            rows, at = take_rows(self._buffer, at, pattern, out[done:], numbers=some, after=mark, until=until.encode(), style=style)
+            done += rows
+            if done == len(out):
+                self._at = at
+                return True
+            passed = self._at - 1  # which a reading drops
+            if self._buffer.find(b"\n", at) >= 0 or not self._read():
+                return False
+            at -= passed
+
+    def skip(self, count: int) -> None:
+        """Pass over lines."""
+        while True:
+            passed, self._at = skip_lines(self._buffer, self._at, count)
+            count -= passed
+            if count <= 0:
+                return
+            self._at = max(self._at, len(self._buffer) if len(self._buffer) - self._at > MAX_LINE else 0)
+            if not self._read():
+                self._at = len(self._buffer)
+                return
 
     def _read(self) -> bool:
-        """Append to the buffer, dropping what is behind."""
+        """Append to the buffer, dropping what is behind; twice as much each time where nothing is."""
         if self._stream.closed:
             return False
-        more, passed = self._stream.read(CHUNK), self._at - 1
-        self._buffer, self._base, self._at = self._buffer[passed:] + more, self._base + passed, 1
+        passed = self._at - 1
+        kept = self._buffer[passed:]
+        more = self._stream.read(max(CHUNK, len(kept) if len(kept) > 1 else 0))
+        if self._universal and b"\r" in more:
+            while more.endswith(b"\r") and (one := self._stream.read(1)):  # half of a line end
+                more += one
+            more = more.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._buffer, self._base, self._at = kept + more, self._base + passed, 1
         return bool(more)
-
-
-class HeldLines(Lines):
-    """Lines of a text that is in memory as a whole: one search for all titles at once goes no further than the next of them."""
-
-    def __init__(self, held: bytes):
-        super().__init__(io.BytesIO())
-        text = held.decode("utf-8", errors="replace")
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")  # as a text stream gives it
-        self._buffer += text
-
-    def title(self, titles: Mapping[str, str]) -> tuple[str, str] | None:
-        buffer = self._buffer
-        found = _any_of(tuple(titles)).search(buffer, self._at - 1)
-        if found is None:
-            self._at = max(self._at, buffer.rfind("\n") + 1)
-            return None
-        title = found[0]
-        start = buffer.rfind("\n", 0, found.start() + (title[0] == "\n")) + 1
-        stop = buffer.find("\n", start) + 1 or len(buffer)
-        self._at = stop
-        return titles[title], buffer[start:stop]
-
-
-@lru_cache(maxsize=100)
-def _any_of(titles: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern that finds the next title; of several at one place the least. Branching once on the first letter is quickest."""
-    rests: dict[str, list[str]] = {}
-    for title in sorted(titles):
-        rests.setdefault(title[0], []).append(re.escape(title[1:]))
-    return re.compile("|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items()))

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from lamdata.errors import SourceError
 
 from .archives import member_sizes, open_member, open_stored_member
-from .lines import HeldLines, Lines
+from .lines import Lines
 from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, Counted, is_url, local_path, open_bytes, open_stored, size_of
 
@@ -106,7 +106,7 @@ class SourceFile:
 
     def lines(self) -> Lines:
         """The lines of a text file with their line ends, one at a time; memory stays small whatever the file."""
-        return Lines(self.open()) if self.held is None else HeldLines(self.held)
+        return Lines(self.open())
 
     @property
     def sha256(self) -> str:

@@ -10,18 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+from lamdata.frames import Parsed
 
-from ..build import Unusable, build, whole
+from ..build import NUMBERS, Unusable, atomic_numbers, build, number_of, whole
 from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
+from ..gathered import LARGE, Row, gather, is_finite, is_sound
 
 BRACKETS = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 SAME = 1e-5  # eV: two prints of one energy differ by their digits alone
@@ -96,19 +100,67 @@ class Step:
             left_out=self._not_given(virial),
         )
 
+    def row(self, origin: str, group: str) -> Row | None:
+        """The frame on its way into arrays, where all of it is plain; else None."""
+        numbers, positions, forces, cell = numbers_of(tuple(self.symbols)), self.positions, self.forces, self.cell
+        if numbers is None or positions is None or positions.shape != (len(numbers), 3) or not is_finite(positions):
+            return None
+        if forces is not None and (forces.shape != positions.shape or not is_finite(forces)):
+            return None
+        stress = None if self.stress is None or cell is None else -self.stress
+        if cell is not None and not (is_sound(cell) and (stress is None or is_finite(stress))):
+            return None
+        if self.energy is None or not abs(self.energy) < LARGE or self.multiplicity is not None:
+            return None
+        return Row(
+            numbers=numbers,
+            positions=positions,
+            cell=cell,
+            pbc=(cell is not None,) * 3,
+            energy=self.energy,
+            forces=forces,
+            virial=None,
+            charge=self.charge,
+            multiplicity=None,
+            converged=self.converged,
+            group=group,
+            origin=origin,
+            split="",
+            isolated=False,
+            left_out=self._not_given(stress),
+            stress=stress,
+        )
+
     def _not_given(self, virial: F64 | None) -> tuple[str, ...]:
         """What is left out, but for what came after all."""
         given = {"energy": self.energy, "forces": self.forces, "virial": virial}
         return tuple(text for text in self.left_out if given.get(text.partition(":")[0]) is None)
 
 
-def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Rejection]:
+@lru_cache(maxsize=16)
+def numbers_of(symbols: tuple[str | int, ...]) -> NDArray[np.uint8] | None:
+    """Atomic numbers (A,) of the elements of a run, which all its steps have; None where one is none."""
+    try:
+        return atomic_numbers([NUMBERS.get(str(symbol)) or number_of(symbol) for symbol in symbols]) if symbols else None
+    except Unusable:
+        return None
+
+
+def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Parsed | Rejection]:
     """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
-    cut: Frame | Rejection | None = None
+    return gather(_one_by_one(file, steps))
+
+
+def _one_by_one(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Row | Rejection]:
+    cut: Rejection | None = None
     for index, step in enumerate(steps):
         origin, reason = f"{file.name}#{index}", step.problem()
-        item = Rejection(origin=origin, reason=reason, value=step.value) if reason else step.frame(origin, file.name)
-        if reason == "truncated" and index == 0:
+        item: Frame | Row | Rejection
+        if reason:
+            item = Rejection(origin=origin, reason=reason, value=step.value)
+        else:
+            item = step.row(origin, file.name) or step.frame(origin, file.name)
+        if reason == "truncated" and index == 0 and isinstance(item, Rejection):
             cut = item
             continue
         if cut is not None:
@@ -136,11 +188,12 @@ class Run:
     lines: Lines = field(init=False)
     step: Step | None = None
     taken: Step | None = field(default=None, init=False)  # by the title that is being read
+    passing: frozenset[str] = field(default=frozenset(), init=False)  # titles of which the next lines need only be counted
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps in order."""
         self.lines = self.file.lines()
-        while (found := self.lines.title(self.marks)) is not None:
+        while (found := self._next_title()) is not None:
             name, line = found
             self.taken = None
             try:
@@ -157,6 +210,19 @@ class Run:
         if (last := self.at_end()) is not None:
             yield last
 
+    def _next_title(self) -> tuple[str, str] | None:
+        if not self.passing:
+            return self.lines.title(self.marks)
+        passed: dict[str, tuple[int, str]] = {}
+        found = self.lines.title(self.marks, passing=self.passing, passed=passed)
+        self.passing = frozenset()
+        for title, (count, last) in passed.items():
+            self.on_passed(self.marks[title], count, last)
+        return found
+
+    def on_passed(self, name: str, count: int, last: str) -> None:
+        """Take in what `passing` passed over: lines by the name of their title, how many there were, and the last of them."""
+
     def at_end(self) -> Step | None:
         """The step that was not over when the file ended; `complete` decides whether it stands."""
         return self.step
@@ -170,10 +236,9 @@ class Run:
 
     def line_number(self) -> int:
         """Number of the line that was read last, found by counting again: only an error asks for it."""
-        left = self.lines.tell()
-        for number, line in enumerate(self.file.lines(), start=1):
-            left -= len(line)
-            if left <= 0:
+        end, lines = self.lines.tell(), self.file.lines()
+        for number, _ in enumerate(lines, start=1):
+            if lines.tell() >= end:
                 return number
         return 0
 
@@ -183,8 +248,11 @@ class Run:
 
     def rows(self, count: int, *, width: int = 3, after: str = "") -> F64:
         """The next lines' first numbers, (count, width); `after` is a mark before them in each line."""
+        out = np.empty((self.checked(count), width))
+        if self.lines.take("n" * width + "+", out, after=after):
+            return out
         table = []
-        for _ in range(self.checked(count)):
+        for _ in range(count):
             line = next(self.lines, "")
             values = columns(line.partition(after)[2] if after else line, count=width)
             if len(values) < width:
@@ -241,8 +309,8 @@ class TextReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every ionic step."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield every ionic step, many at once."""
         return frames(file, self.run(file, spec).steps())
 
     def theory(self, file: SourceFile) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamdata.frame import F64
 from lamdata.units import KBAR
@@ -57,14 +59,20 @@ def charge_of(electrons: float, valence: Sequence[float], counts: Sequence[int])
 
 def stress_of(six: Sequence[float], order: str = ORDER) -> F64:
     """(3, 3) eV/Å^3, positive when compressed, of six numbers in kbar in the order that the table's header names."""
-    axes = order.split()
-    if {"".join(sorted(pair)) for pair in axes} != {"XX", "YY", "ZZ", "XY", "YZ", "XZ"} or len(six) != 6:
+    places = _places(order)
+    if places is None or len(six) != 6:
         raise ValueError(f"the stress has components {order!r}")
-    stress = np.zeros((3, 3))
-    for pair, value in zip(axes, six):
-        i, j = ("XYZ".index(axis) for axis in pair)
-        stress[i, j] = stress[j, i] = value * KBAR
-    return stress
+    values: F64 = np.array(six)[places] * KBAR
+    return values
+
+
+@lru_cache(maxsize=16)
+def _places(order: str) -> NDArray[np.intp] | None:
+    """(3, 3) which of the six each component is; None where they are not six."""
+    axes = ["".join(sorted(pair)) for pair in order.split()]
+    if set(axes) != {"XX", "YY", "ZZ", "XY", "YZ", "XZ"}:
+        return None
+    return np.array([[max(i for i, pair in enumerate(axes[:6]) if pair == "".join(sorted(a + b))) for b in "XYZ"] for a in "XYZ"])
 
 
 def unusable(tags: Mapping[str, str]) -> str | None:

@@ -22,6 +22,7 @@ from .vasp_labels import ORDER, charge_of, electronic_end, settled, stress_of, u
 from .vasp_theory import outcar_theory
 
 LEARNED = "machine-learned"
+LOOP = frozenset(["- Iteration", "total energy-change"])  # what electronic steps print
 CLOSE = 1e-3  # of a virial in eV: five decimals are printed
 
 
@@ -115,7 +116,15 @@ class OutcarRun(Run):
         self.in_learned = False
         self.said = None  # another loop than the one that said it
         self.loops += 1
+        self.passing = LOOP
         return done
+
+    def on_passed(self, name: str, count: int, last: str) -> None:
+        """An iteration after another, with no more between them than a change of the energy, only counts."""
+        if name == "iteration":
+            self.loops += count
+        else:
+            self.change = last
 
     def on_aborting(self, line: str) -> None:
         self.said = electronic_end(line)

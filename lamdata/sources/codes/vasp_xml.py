@@ -7,9 +7,8 @@ projections are dropped as they pass, so memory does not grow with the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,18 +16,14 @@ import numpy as np
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
-from lamdata.frame import F64
 from lamdata.units import KBAR
 
 from ..bytes.files import SourceFile
-from ..bytes.numbers import columns
 from .steps import Step, TextReader
 from .vasp_labels import FREE, charge_of, energy_of, number, settled, unusable
 from .vasp_theory import theory_of
+from .vasp_xml_parts import SIGMA0, Calculation, Energies, read_parts
 
-HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dynmat", "set"}
-DEEP = 100  # levels; VASP nests about ten
-SIGMA0 = "e_0_energy"
 
 
 @dataclass(slots=True)
@@ -48,13 +43,12 @@ class Vasprun:
         """Yield every ionic step, and one that is not complete at the end of a file that is cut after the first."""
         count = 0
         try:
-            for element in _elements(self.file):
-                if element.tag == "calculation":
-                    count += 1
-                    yield self._step(element)
-                    element.clear()
+            for part in read_parts(self.file):
+                if isinstance(part, ElementTree.Element):
+                    self._header(part)
                 else:
-                    self._header(element)
+                    count += 1
+                    yield self._step(part)
         except ElementTree.ParseError as err:
             if count == 0:
                 raise SourceError(f"not whole XML ({err})", where=self.file.name) from None
@@ -62,10 +56,9 @@ class Vasprun:
         if count == 0:
             raise SourceError("holds no finished ionic step", where=self.file.name)
 
-    def _step(self, calculation: ElementTree.Element) -> Step:
+    def _step(self, calculation: Calculation) -> Step:
         """What one ionic step says."""
-        own = takewhile(lambda child: child.tag != "structure", calculation)  # electronic steps after it are those of a response
-        loops = [child for child in own if child.tag == "scstep" and _energy(child, FREE) is not None]
+        loops = [loop for loop in calculation.loops if loop[FREE] is not None]
         step = Step(self.symbols, complete=True)
         if (refused := unusable(self.tags)) is not None:
             step.refuse(refused)
@@ -74,10 +67,8 @@ class Vasprun:
         elif not self._settled(step, loops):
             return step
         try:
-            step.cell = _rows(calculation, "structure/crystal/varray[@name='basis']")
-            inside = _rows(calculation, "structure/varray[@name='positions']")
-            step.forces = _rows(calculation, "varray[@name='forces']")
-            stress = _rows(calculation, "varray[@name='stress']")
+            step.cell, inside = calculation.table("basis"), calculation.table("positions")
+            step.forces, stress = calculation.table("forces"), calculation.table("stress")
         except ValueError as err:
             step.refuse(f"a table cannot be read ({err})")
             return step
@@ -92,9 +83,9 @@ class Vasprun:
         self._charge(step)
         return step
 
-    def _settled(self, step: Step, loops: list[ElementTree.Element]) -> bool:
+    def _settled(self, step: Step, loops: Sequence[Energies]) -> bool:
         """Judge the electronic steps."""
-        before, after = [None, None, *(_energy(loop, FREE) for loop in loops)][-2:]
+        before, after = [None, None, *(loop[FREE] for loop in loops)][-2:]
         change = None if before is None or after is None else after - before
         most, ediff = int(number(self.tags, "NELM")), number(self.tags, "EDIFF")
         good = settled(len(loops), most, change, ediff, len(self.symbols))
@@ -102,11 +93,10 @@ class Vasprun:
         step.value = None if good else change
         return good
 
-    def _energy(self, calculation: ElementTree.Element, loops: list[ElementTree.Element], volume: float) -> float | None:
+    def _energy(self, calculation: Calculation, loops: Sequence[Energies], volume: float) -> float | None:
         wanted = SIGMA0 if self.spec is not None and self.spec.options.get("energy") == "sigma0" else FREE
-        last = loops[-1] if loops else calculation
-        stated, electronic = ({name: _energy(element, name) for name in (FREE, SIGMA0)} for element in (calculation, last))
-        return energy_of(stated, electronic, wanted, pstress=number(self.tags, "PSTRESS"), volume=volume)
+        last = loops[-1] if loops else calculation.stated
+        return energy_of(calculation.stated, last, wanted, pstress=number(self.tags, "PSTRESS"), volume=volume)
 
     def _charge(self, step: Step) -> None:
         """Tell the charge by NELECT, where it is stated."""
@@ -150,49 +140,6 @@ def vasprun_theory(file: SourceFile) -> dict[str, Any]:
     for _ in run.steps():
         break
     return theory_of(run.tags, run.titles, run.version) if run.version else {}
-
-
-def _elements(file: SourceFile) -> Iterator[ElementTree.Element]:
-    """Yield the children of the root, whole, without the heavy parts; refuse what VASP never writes."""
-    if b"<!DOCTYPE" in file.head(4096):
-        raise SourceError("declares a document type: refused", where=file.name)
-    inside: list[ElementTree.Element] = []
-    heavy = 0
-    with file.open() as stream:
-        for event, element in ElementTree.iterparse(stream, events=("start", "end")):
-            if event == "start":
-                inside.append(element)
-                heavy += element.tag in HEAVY
-                if len(inside) > DEEP:
-                    raise SourceError("nested too deeply", where=file.name)
-                continue
-            inside.pop()
-            in_heavy, heavy = heavy, heavy - (element.tag in HEAVY)
-            if len(inside) == 1:
-                yield element
-                inside[0].remove(element)
-            elif in_heavy and len(inside) > 1 and inside[1].tag != "atominfo":
-                element.clear()
-
-
-def _energy(element: ElementTree.Element, name: str) -> float | None:
-    """The last energy of that name directly below, in eV; `None` where it is missing or overflowed to stars."""
-    texts = [i.text or "" for i in element.iterfind(f"energy/i[@name='{name}']")]
-    try:
-        return float(texts[-1])
-    except (IndexError, ValueError):
-        return None
-
-
-def _rows(element: ElementTree.Element, path: str) -> F64 | None:
-    """A table of three columns; `None` where there is none, nan where a number overflowed to stars."""
-    found = element.find(path)
-    if found is None:
-        return None
-    rows = [columns(v.text or "", count=3) for v in found.iterfind("v")]
-    if any(len(row) != 3 for row in rows):
-        raise ValueError(f"rows of {sorted({len(row) for row in rows})} numbers in {path.rpartition('/')[2]}")
-    return np.array(rows, np.float64).reshape(-1, 3)
 
 
 def _symbol(text: str | None) -> str:

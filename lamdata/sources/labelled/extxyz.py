@@ -13,21 +13,29 @@ file does not say it.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+from lamdata import elements
 
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.fields import KEYS as NAMED
-from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+from lamdata.frame import F64, Frame, Rejection
+from lamdata.frames import Parsed
 
 from ..build import NUMBERS, Unusable, build, marks_isolated, number_of, rejects, tensor, whole
 from ..bytes.files import SourceFile, Span
+from ..bytes.lines import Lines
+from ..bytes.scan import plain_numbers, plain_pairs
+from ..gathered import LARGE, Row, gather, is_sound
 from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES, canonical
 from .comment_survey import CommentSurvey, survey_comments
@@ -35,14 +43,22 @@ from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, uni
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
 from .label_names import KEYS, REFERENCE, lacking, unread_labels
 from .two_statements import same, virial_of_both
+from .xyz_blocks import EVERY, Block, Words, count_line, is_count, may_be_cut, read_blocks
 
-__all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "blocks", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
+__all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
 
-MAX_LINE = 1 << 20  # bytes
-MAX_FRAME = 512 << 20  # bytes
 MAX_HEAD = 8000  # bytes; the last line of so long a head may be cut
 PLAIN_COLUMNS = "species:S:1:pos:R:3"
 CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """How lines of symbols and numbers are taken as a table: a pattern, and where the table then has positions and forces."""
+
+    pattern: str
+    positions: slice
+    forces: slice | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +73,7 @@ class Layout:
     forces: str | None  # property that holds the forces
     rivals: tuple[tuple[str, str, str], ...]  # (label, key, key): both may hold it, so they must be equal
     left_out: tuple[str, ...] = ()  # labels that are there and not read
+    plain: Plain | None = None  # how the lines are taken as a table; None where each word must be looked at
 
 
 class ExtxyzReader:
@@ -67,26 +84,32 @@ class ExtxyzReader:
     open_units = tuple(TABLES)
     open_keys = NAMED
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the frames."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield the frames, many at once."""
+        return gather(self._frames(file, spec))
+
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Rejection]:
         layouts: dict[tuple[str | None, ...], Layout] = {}
-        span = file.span or Span(first=0, stop=MAX_ATOMS**2)
+        span = file.span or Span(first=0, stop=EVERY)
         with file.open() as stream:
             if span.offset:
                 stream.seek(span.offset)
-            for i, (comment, rows) in enumerate(blocks(stream, file.name, first=span.first, stop=span.stop), span.first):
-                origin = f"{file.name}#{i}"
-                info = parse_comment(comment)
-                key = (*info, info.get("Properties"), *(info[k] for k in info if "unit" in k.lower()))
-                if key not in layouts:
-                    layouts[key] = layout_of(info, spec, where=origin)
-                yield _frame(info, rows, layouts[key], spec, file, origin=origin)
+            for block in read_blocks(stream, file.name, first=span.first, stop=span.stop):
+                info = plain_pairs(block.line) or parse_comment(block.comment)
+                key = (*info, info.get("Properties"), *(info[k] for k in _unit_keys(tuple(info))))
+                if (layout := layouts.get(key)) is None:
+                    try:
+                        layout = layouts[key] = layout_of(info, spec, where=block.where)
+                    except SourceError:
+                        block.rows()  # where the frame is cut that is what to say
+                        raise
+                yield _plain_frame(info, block, layout, spec, file) or _any_frame(info, block, layout, spec, file)
 
     def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
         """What the comments of the first frames say of groups and of a published split."""
         with file.open() as stream:
-            some = itertools.islice(blocks(stream, file.name), frames)
-            return survey_comments(parse_comment(comment) for comment, _ in some)
+            some = itertools.islice(read_blocks(stream, file.name), frames)
+            return survey_comments(parse_comment(block.skip()) for block in some)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Nothing is stated."""
@@ -98,16 +121,16 @@ class ExtxyzReader:
             return []
         starts = [Span(first=0, stop=0)]
         with file.open() as stream:
+            lines = Lines(stream, universal=False)
             for i in itertools.count():
-                offset = stream.tell()
-                line = _count_line(stream)
-                if not line or not _is_count(line):
+                offset = lines.tell()
+                line = count_line(lines)
+                if not line or not is_count(line):
                     break
                 if offset - starts[-1].offset >= size:
                     starts.append(Span(first=i, stop=0, offset=offset))
-                for _ in range(int(line) + 1):
-                    stream.readline(MAX_LINE)
-        return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=MAX_ATOMS**2, stop=0)])]
+                lines.skip(int(line) + 1)
+        return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=EVERY, stop=0)])]
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         """A count, a comment, and either columns that the comment states or lines of a symbol and three numbers."""
@@ -120,39 +143,6 @@ class ExtxyzReader:
         whole_lines = lines[2:] if len(head) < MAX_HEAD else lines[2:-1]
         rows = [line.split() for line in whole_lines[: int(lines[0])]]
         return bool(rows) and all(_is_atom(row) for row in rows)
-
-
-def blocks(stream: IO[bytes], name: str, *, first: int = 0, stop: int = MAX_ATOMS**2) -> Iterator[tuple[str, list[list[bytes]]]]:
-    """Yield (comment, split atom lines) of the frames `first:stop`, of which the first comes next in the stream."""
-    for i in range(first, stop):
-        line = _count_line(stream)
-        if not line:
-            return
-        where = f"{name}#{i}"
-        if not _is_count(line):
-            raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
-        comment = stream.readline(MAX_LINE).decode("utf-8", "replace")
-        rows: list[list[bytes]] = []
-        size = 0
-        for _ in range(int(line)):
-            row = stream.readline(MAX_LINE)
-            size += len(row)
-            if not row or size > MAX_FRAME:
-                raise SourceError(f"{int(line)} atoms announced, {len(rows)} found" if not row else "a frame too large", where=where)
-            rows.append(row.split())
-        yield comment, rows
-
-
-def _count_line(stream: IO[bytes]) -> bytes:
-    """The line with the number of atoms: blank and # lines between frames are passed over; empty at the end."""
-    line = stream.readline(MAX_LINE)
-    while line and (not line.strip() or line.startswith(b"#")):
-        line = stream.readline(MAX_LINE)
-    return line
-
-
-def _is_count(line: bytes) -> bool:
-    return line.strip().isdigit() and len(line.strip()) <= 9 and int(line) <= MAX_ATOMS
 
 
 def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layout:
@@ -169,6 +159,7 @@ def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layou
     ]
     off = [label for label, key in spec.keys.items() if key == "" and label in KEYS]
     quiet = {other for _, _, other in rivals}.union(*(_known_keys(label, (*info, *columns)) for label in off))
+    plain = None if rivals or not SAID.isdisjoint(info) else _plain_layout(columns, read.get("forces"), declared="Properties" in info)
     return Layout(
         info={label: key for label, key in read.items() if label != "forces"},
         factors=_factors(read, info, spec, where=where),
@@ -179,7 +170,23 @@ def layout_of(info: Mapping[str, str], spec: SourceSpec, *, where: str) -> Layou
         rivals=tuple(rivals),
         left_out=tuple(lacking(label, key) for label, key in spec.keys.items() if key and label in found and not found[label])
         + unread_labels((*info, *columns), read=found, silent=quiet),
+        plain=plain,
     )
+
+
+def _plain_layout(columns: Mapping[str, slice], forces: str | None, *, declared: bool) -> Plain | None:
+    """The pattern of a line that begins with or holds a chemical symbol; None where elements are numbers, or forces may be of fixed atoms."""
+    if "species" not in columns or "move_mask" in columns:
+        return None
+    pattern, places = "", {}
+    for name, at in columns.items():
+        size = at.stop - at.start
+        wanted = name in ("pos", forces)
+        if (wanted and size != 3) or (name == "species" and size != 1):
+            return None
+        places[name] = slice(pattern.count("n"), pattern.count("n") + size)
+        pattern += "e" if name == "species" else ("n" if wanted else "w") * size
+    return Plain(pattern + "*" * (not declared), places["pos"], places[forces] if forces else None)
 
 
 def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int]:
@@ -242,13 +249,76 @@ def _factor(quantity: str, stated: str | None, spec: SourceSpec, *, where: str, 
     return TABLES[quantity][unit]
 
 
-@rejects("an extxyz frame")
-def _frame(
-    info: dict[str, str], rows: list[list[bytes]], layout: Layout, spec: SourceSpec, file: SourceFile, *, origin: str
-) -> Frame | Rejection:
+def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: SourceSpec, file: SourceFile) -> Row | None:
+    """A frame in which all is as it nearly always is; None for any other, of which nothing has been taken then."""
+    if layout.plain is None or not block.natoms:
+        return None
+    try:
+        cell = cell_of(info, layout.factors["length"])
+        pbc = _pbc(info.get("pbc"), cell is not None)
+        labels = _labels(info, layout, spec, where=block.where)
+    except (Unusable, SourceError, ValueError):
+        return None
+    energy, virial, stress = labels.get("energy"), labels.get("virial"), labels.get("stress")
+    if energy is not None and not math.isfinite(energy):
+        return None
+    if stress is not None or virial is not None:
+        one = stress if virial is None else virial
+        if cell is None or not any(pbc) or (virial is not None and stress is not None) or not abs(float(one.sum())) < LARGE:
+            return None
+    if (cell is not None and not is_sound(cell)) or (table := block.table(layout.plain.pattern)) is None:
+        return None
+    values, numbers = table
+    return Row(
+        numbers=numbers,
+        positions=_times(values[:, layout.plain.positions], layout.factors["length"]),
+        cell=cell if any(pbc) else None,
+        pbc=pbc,
+        energy=energy,
+        forces=None if layout.plain.forces is None else _times(values[:, layout.plain.forces], layout.factors["force"]),
+        virial=virial,
+        charge=labels.get("charge", 0),
+        multiplicity=labels.get("multiplicity"),
+        converged=None,  # what says so is none of the plain keys
+        group=f"{file.name}/{info.get(layout.info.get('group', ''), '') or _formula_of(numbers.tobytes())}",
+        origin=block.where,
+        split=info.get(layout.info.get("split", ""), ""),
+        isolated=block.natoms == 1 and marks_isolated(info.get("config_type")),
+        left_out=layout.left_out,
+        stress=stress,
+    )
+
+
+@lru_cache(maxsize=64)
+def _unit_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys that may state a unit."""
+    return tuple(key for key in keys if "unit" in key.lower())
+
+
+def _times(values: F64, factor: float) -> F64:
+    return values if factor == 1.0 else values * factor
+
+
+@lru_cache(maxsize=64)
+def _formula_of(numbers: bytes) -> str:
+    """The composition of atomic numbers, of which frames that follow one another mostly have the same."""
+    return formula(elements.SYMBOLS[number] for number in numbers)
+
+
+def _any_frame(info: dict[str, str], block: Block, layout: Layout, spec: SourceSpec, file: SourceFile) -> Frame | Rejection:
+    """A frame word by word, whatever it holds."""
+    rows = block.rows()
     for row in rows:
         if len(row) < layout.width or (layout.declared and len(row) > layout.width):
-            raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=origin)
+            raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=block.where)
+    if rows and may_be_cut(block.lines, rows):
+        last = rows[-1][-1][:40].decode("utf-8", "replace")
+        return Rejection(origin=block.where, reason="the file ends without a line break: its last word may be cut", value=last)
+    return _frame(info, rows, layout, spec, file, origin=block.where)
+
+
+@rejects("an extxyz frame")
+def _frame(info: dict[str, str], rows: Words, layout: Layout, spec: SourceSpec, file: SourceFile, *, origin: str) -> Frame | Rejection:
     columns = list(zip(*rows, strict=False))
     if not columns:
         raise Unusable("no atoms")
@@ -258,7 +328,7 @@ def _frame(
     symbols = [token.decode("ascii", "replace") for token in columns[species.start]]
     length = layout.factors["length"]
     cell = cell_of(info, length)
-    pbc = _pbc(info.get("pbc"), cell)
+    pbc = _pbc(info.get("pbc"), cell is not None)
     labels, left_out = _labels(info, layout, spec, where=origin), layout.left_out
     if not any(pbc) and not {"virial", "stress"}.isdisjoint(labels):
         labels = {label: value for label, value in labels.items() if label not in ("virial", "stress")}
@@ -315,6 +385,8 @@ def cell_of(info: Mapping[str, str], length: float) -> F64 | None:
     key = next((key for key in CELLS if info.get(key, "").strip()), None)
     if key is None:
         return None
+    if (nine := plain_numbers(info[key], 9)) is not None:
+        return nine.reshape(3, 3) * length
     values = np.array(numbers(info[key]), np.float64) * length
     if values.size not in (3, 9):
         raise Unusable(f"{key} has neither 9 nor 3 numbers", info[key][:60])
@@ -330,10 +402,10 @@ def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec, *, where:
             (energy,) = numbers(text)
             out[label] = energy * layout.factors["energy"]
         elif label == "virial":
-            out[label] = tensor(numbers(text)) * layout.factors["virial"]
+            out[label] = _tensor(text) * layout.factors["virial"]
         elif label == "stress":
             sign = -1.0 if spec.options.get("stress") == "pressure" else 1.0
-            out[label] = sign * tensor(numbers(text)) * layout.factors["stress"]
+            out[label] = sign * _tensor(text) * layout.factors["stress"]
         elif label == "weight":
             (out[label],) = numbers(text)
         elif label in ("charge", "multiplicity") and out.setdefault(label, whole(text, label)) != whole(text, label):
@@ -341,14 +413,21 @@ def _labels(info: Mapping[str, str], layout: Layout, spec: SourceSpec, *, where:
     return out
 
 
-def _pbc(text: str | None, cell: F64 | None) -> tuple[bool, bool, bool]:
+def _tensor(text: str) -> F64:
+    """(3, 3) of nine numbers, or of six."""
+    nine = plain_numbers(text, 9)
+    return tensor(numbers(text)) if nine is None else nine.reshape(3, 3)
+
+
+@lru_cache(maxsize=64)
+def _pbc(text: str | None, has_cell: bool) -> tuple[bool, bool, bool]:
     flags = [] if text is None else re.split(r"[\s,]+", text.strip("[]() "))
     flags = flags * 3 if len(flags) == 1 else flags
     if flags and (len(flags) != 3 or not all(f.upper() in ("T", "TRUE", "1", "F", "FALSE", "0") for f in flags)):
         raise Unusable("pbc is not three flags", (text or "")[:40])
-    if cell is None and any(f.upper() in ("T", "TRUE", "1") for f in flags):
+    if not has_cell and any(f.upper() in ("T", "TRUE", "1") for f in flags):
         raise Unusable("periodic, but no cell is stated")
-    x, y, z = (f.upper() in ("T", "TRUE", "1") for f in flags) if flags else (cell is not None,) * 3
+    x, y, z = (f.upper() in ("T", "TRUE", "1") for f in flags) if flags else (has_cell,) * 3
     return x, y, z
 
 

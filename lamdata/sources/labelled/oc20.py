@@ -29,8 +29,9 @@ from ..bytes.lmdb_pages import LmdbFile
 from ..bytes.plain_pickle import Refused
 from ..bytes.torch_pickle import read_record
 from .deepmd_lmdb import is_lmdb
-from .extxyz import blocks, formula, numbers_of, parse_columns, parse_comment
+from .extxyz import formula, numbers_of, parse_columns, parse_comment
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
+from .xyz_blocks import blocks
 
 ABSURD = 200.0  # eV; published adsorption energies are within some tens
 ENERGIES = ("total", "adsorption")

@@ -21,7 +21,8 @@ from lamdata.errors import SourceError
 from lamdata.sources import expand
 from lamdata.sources.bytes import archives, source_file, tar_archive
 from lamdata.sources.bytes.files import SourceFile
-from lamdata.sources.bytes.lines import HeldLines, Lines
+from lamdata.sources.bytes import lines, scan
+from lamdata.sources.bytes.lines import Lines
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}
 
@@ -329,7 +330,12 @@ def titles_and_lines(lines):
     return found, list(lines)
 
 
-@given(st.text("abcé\n\r", max_size=60).map(str.encode) | st.binary(max_size=30))
-@example("xab\ncb abc\r\nc\rc ab bé".encode())
-def test_titles_of_a_held_text_are_those_of_a_stream(data):
-    assert titles_and_lines(HeldLines(data)) == titles_and_lines(Lines(io.BytesIO(data)))
+@given(st.text("abcé\n\r", max_size=60).map(str.encode) | st.binary(max_size=30), st.integers(1, 9))
+@example("xab\ncb abc\r\nc\rc ab bé".encode(), 3)
+def test_titles_are_the_same_whatever_finds_them_and_is_read_at_once(data, chunk):
+    with pytest.MonkeyPatch.context() as patch:
+        found = titles_and_lines(Lines(io.BytesIO(data)))
+        patch.setattr(lines, "CHUNK", chunk)
+        assert titles_and_lines(Lines(io.BytesIO(data))) == found
+        patch.setattr(scan, "compiled", None)
+        assert titles_and_lines(Lines(io.BytesIO(data))) == found

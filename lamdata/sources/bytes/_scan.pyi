@@ -1,0 +1,27 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Titles = Any
+
+def titles(texts: tuple[bytes, ...], /) -> Titles: ...
+def find(
+    titles: Titles, text: bytes, start: int, stop: int, passing: bytes, /
+) -> tuple[int, int, int, Sequence[tuple[int, int, int]]]: ...
+def elements(text: bytes, start: int, stop: int, paths: tuple[bytes, ...], /) -> list[tuple[int, int, int]] | None: ...
+def pairs(line: bytes, /) -> dict[str, str] | None: ...
+def skip(text: bytes, at: int, count: int, /) -> tuple[int, int]: ...
+def rows(
+    text: bytes,
+    at: int,
+    pattern: str,
+    count: int,
+    out: np.ndarray,
+    numbers: np.ndarray,
+    elements: bytes,
+    after: bytes,
+    until: int,
+    style: int,
+    /,
+) -> tuple[int, int, int]: ...
