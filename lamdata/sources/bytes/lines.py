@@ -6,6 +6,7 @@ buffers, which is far quicker than looking at each line; and `take` reads a tabl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from lamdata.frame import F64
 from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
 
 CHUNK = 1 << 20  # bytes read at once
+HEAD = 1 << 12  # bytes
 MAX_LINE = 1 << 24  # bytes; a longer line is given in pieces
 
 
@@ -121,6 +123,28 @@ class Lines:
             if self._buffer.find(b"\n", at) >= 0 or not self._read():
                 return False
             at -= passed
+
+    def match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """Pass over what matches a pattern of some lines, `HEAD` bytes at most, that ends in a line break; None, and stay, where it does not."""
+        if len(self._buffer) - self._at < HEAD:
+            self._read()
+        found = pattern.match(self._buffer, self._at)
+        if found is not None:
+            self._at = found.end()
+        return found
+
+    def skip_blank(self) -> None:
+        """Pass over an empty line, if one comes next."""
+        if self._buffer.startswith(b"\n", self._at):
+            self._at += 1
+
+    def mark(self) -> int:
+        """This place, to which `back_to` comes back as long as nothing but one `take` happened since."""
+        return self._base + self._at
+
+    def back_to(self, mark: int) -> None:
+        """Stand again before what was taken."""
+        self._at = mark - self._base
 
     def skip(self, count: int) -> None:
         """Pass over lines."""

@@ -11,9 +11,11 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from lamdata.elements import SYMBOLS
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS
 from lamdata.units import HARTREE
@@ -64,20 +66,32 @@ def read_titles(file: SourceFile) -> list[Title]:
     return out
 
 
-def xyz_steps(file: SourceFile) -> Iterator[tuple[Title, list[str], F64]]:
+def xyz_steps(file: SourceFile) -> Iterator[tuple[Title, tuple[str, ...], F64]]:
     """Title, elements and table (A, 3), in the file's unit, of each step of a CP2K .xyz."""
     lines = file.lines()
     for line in lines:
         if not line.strip():
             continue
         natoms, title = int(line) if line.strip().isdigit() else 0, parse_title(next(lines, ""))
-        rows = [row.split() for row in itertools.islice(lines, min(natoms, MAX_ATOMS))]
-        if not 0 < natoms <= MAX_ATOMS or len(rows) < natoms or any(len(row) < 2 for row in rows) or title is None or lines.cut:
+        if not 0 < natoms <= MAX_ATOMS or title is None:
+            raise SourceError("damaged or truncated .xyz", where=file.name)
+        out, numbers = np.empty((natoms, 3)), np.empty(natoms, np.uint8)
+        if lines.take("ennn+", out, numbers=numbers):
+            yield title, _symbols(numbers.tobytes()), out
+            continue
+        rows = [row.split() for row in itertools.islice(lines, natoms)]
+        if len(rows) < natoms or any(len(row) < 2 for row in rows) or lines.cut:
             raise SourceError("damaged or truncated .xyz", where=file.name)
         table = [columns(" ".join(row[1:]), count=3)[:3] for row in rows]
         if any(len(row) < 3 for row in table):
             raise SourceError("damaged .xyz: a row without three numbers", where=file.name)
-        yield title, [element(row[0]) for row in rows], np.array(table)
+        yield title, tuple(element(row[0]) for row in rows), np.array(table)
+
+
+@lru_cache(maxsize=16)
+def _symbols(numbers: bytes) -> tuple[str, ...]:
+    """Elements of atomic numbers, which all steps have."""
+    return tuple(SYMBOLS[number] for number in numbers)
 
 
 def align(wanted: Sequence[Title], present: Sequence[Title]) -> list[int | None]:
@@ -201,10 +215,10 @@ class Forces:
 
     file: SourceFile
     places: list[int | None]
-    _steps: Iterator[tuple[Title, list[str], F64]] | None = None
+    _steps: Iterator[tuple[Title, tuple[str, ...], F64]] | None = None
     _read: int = 0
 
-    def step(self, index: int, symbols: list[str]) -> F64 | None:
+    def step(self, index: int, symbols: tuple[str, ...]) -> F64 | None:
         """The table of step `index` of the trajectory; None where there is none, or where it is of other atoms."""
         place = self.places[index]
         if place is None:

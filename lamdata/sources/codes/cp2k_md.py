@@ -16,10 +16,12 @@ import numpy as np
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection
+from lamdata.frames import Parsed
 from lamdata.units import BOHR, HARTREE
 
 from ..build import NUMBERS, Unusable, build
 from ..bytes.files import SourceFile
+from ..gathered import gather
 from .cp2k_beside import POSITIONS, Forces, Log, Title, find_forces, find_logs, number_of_run, read_titles, stem_of, xyz_steps
 from .cp2k_cells import Cells
 from .cp2k_input import Cp2kInput
@@ -40,8 +42,11 @@ class Cp2kMdReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every printed step."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield every printed step, many at once."""
+        return gather(self._frames(file))
+
+    def _frames(self, file: SourceFile) -> Iterator[Frame | Rejection]:
         joined = _join(file)
         for index, (title, symbols, table) in enumerate(xyz_steps(file)):
             yield joined.frame(index, title, symbols, table)
@@ -74,7 +79,7 @@ class _Joined:
     stress: bool  # whether a log prints one
     _kept: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
-    def frame(self, index: int, title: Title, symbols: list[str], table: F64) -> Frame | Rejection:
+    def frame(self, index: int, title: Title, symbols: tuple[str, ...], table: F64) -> Frame | Rejection:
         """Build the frame of one step, or say why there is none."""
         origin = f"{self.file.name}#{index}"
         pair = self._step(index, title)
@@ -112,7 +117,7 @@ class _Joined:
         found = (pair for log in self.logs if (pair := log.step(index)) is not None)
         return next((pair for pair in found if pair[1].step in (None, title.step)), None)
 
-    def _forces(self, index: int, step: Cp2kRun | None, symbols: list[str]) -> tuple[F64 | None, tuple[str, ...]]:
+    def _forces(self, index: int, step: Cp2kRun | None, symbols: tuple[str, ...]) -> tuple[F64 | None, tuple[str, ...]]:
         """The forces, in two places the same; and what is to be said where there are none."""
         printed = None if step is None else step.forces
         table = None if self.forces is None else self.forces.step(index, symbols)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from lamdata.elements import SYMBOLS
 from lamdata.errors import SourceError
 from lamdata.frame import F64
 from lamdata.units import BOHR, KBAR, RYDBERG
@@ -61,7 +64,7 @@ class PwRun(Run):
     electrons: float | None = None
     elements: dict[str, str] = field(default_factory=dict)  # label of a species -> chemical symbol
     valence: dict[str, float] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
+    labels: Sequence[str] = ()
     cell: F64 | None = None  # (3, 3) Å
     positions: F64 | None = None  # (A, 3) Å
     refining: bool = False  # the next loop is of the same geometry
@@ -89,9 +92,16 @@ class PwRun(Run):
         return self.take()
 
     def on_positions(self, line: str) -> Step | None:
+        out, numbers = np.empty((self.natoms, 3)), np.empty(self.natoms, np.uint8)
+        if self.natoms and self.lines.take("ennn+", out, numbers=numbers):  # which of them are fixed may follow
+            self.labels = _symbols(numbers.tobytes())
+            return self._place(line, out)
         rows = [(next(self.lines, "").split(maxsplit=1) + ["", ""])[:2] for _ in range(self.natoms)]
         self.labels = [label for label, _ in rows]
-        table = np.array([columns(row, count=3)[:3] for _, row in rows])  # which of them are fixed may follow
+        return self._place(line, np.array([columns(row, count=3)[:3] for _, row in rows]))
+
+    def _place(self, line: str, table: F64) -> Step | None:
+        """Take positions in the unit that the title of a card states."""
         if _title_word(line) == "crystal":
             self.positions = None if self.cell is None else table @ self.cell
         else:
@@ -157,6 +167,11 @@ class PwRun(Run):
         if self.step is not None and self.step.forces is None:  # parts of the force may follow under the same title
             if "Ry/" not in line:
                 raise ValueError(f"expected forces in Ry/bohr, found {line.strip()[:60]!r}")
+            out = np.empty((self.natoms, 3))
+            self.lines.skip_blank()
+            if self.natoms and self.lines.take("nnn+", out, after="force ="):
+                self.step.forces = out * FORCE
+                return
             rows = (row for row in itertools.islice(self.lines, self.natoms + NOISE) if "force =" in row)
             table = [columns(row.partition("force =")[2], count=3)[:3] for row in itertools.islice(rows, self.natoms)]
             if len(table) < self.natoms:
@@ -198,6 +213,12 @@ class PwRun(Run):
         here = self.positions
         if here is not None and positions.shape == here.shape and max(abs(cell - self.cell).max(), abs(positions - here).max()) < near:
             self.cell, self.positions = cell, positions
+
+
+@lru_cache(maxsize=16)
+def _symbols(numbers: bytes) -> tuple[str, ...]:
+    """Elements of atomic numbers, which all steps have."""
+    return tuple(SYMBOLS[number] for number in numbers)
 
 
 def _title_word(line: str) -> str:

@@ -102,8 +102,9 @@ class Step:
 
     def row(self, origin: str, group: str) -> Row | None:
         """The frame on its way into arrays, where all of it is plain; else None."""
-        numbers, positions, forces, cell = numbers_of(tuple(self.symbols)), self.positions, self.forces, self.cell
-        if numbers is None or positions is None or positions.shape != (len(numbers), 3) or not is_finite(positions):
+        numbers, forces, cell = numbers_of(tuple(self.symbols)), self.forces, self.cell
+        positions = np.asarray(self.positions)
+        if numbers is None or positions.dtype != np.float64 or positions.shape != (len(numbers), 3) or not is_finite(positions):
             return None
         if forces is not None and (forces.shape != positions.shape or not is_finite(forces)):
             return None

@@ -24,8 +24,8 @@ from .vasp_labels import FREE
 HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dynmat", "set"}
 DEEP = 100  # levels; VASP nests about ten
 SIGMA0 = "e_0_energy"
-CHUNK = 1 << 20  # bytes read at once
-LARGEST = 1 << 24  # bytes of an ionic step that is held to be taken from the text
+CHUNK = 1 << 16  # bytes read at once
+LARGEST = 1 << 19  # bytes of an ionic step that is held to be taken from the text
 BEGIN, END = b"<calculation>", b"</calculation>"
 TABLES = {
     "basis": "structure/crystal/varray[@name='basis']",
