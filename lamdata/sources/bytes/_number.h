@@ -19,11 +19,6 @@ enum { MOST_EXPONENT = 9999 }; /* that is counted; beyond it the number is hard 
 typedef enum { PLAIN, FORTRAN, COLUMNS } Style; /* 1.0E-3; 1.0D-3 too; and columns that ran together, and stars */
 typedef enum { NONE, EASY, HARD } Found;
 
-typedef struct {
-    double value;
-    int decimals; /* digits after the point, less the exponent */
-} Number;
-
 static const double TENS[EXACT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
@@ -150,7 +145,7 @@ static uint64_t take_digits(const char **at, const char *end, uint64_t digits, i
 }
 
 /* Read a number from `*at` on, at most to `end`, and set `*at` behind it. What follows is not looked at. */
-static Found read_number(const char **at, const char *end, Style style, Number *out)
+static Found read_number(const char **at, const char *end, Style style, double *out)
 {
     const char *p = *at;
     const int negative = p < end && *p == '-';
@@ -178,17 +173,16 @@ static Found read_number(const char **at, const char *end, Style style, Number *
     }
     *at = p;
     const int q = exponent - fraction;
-    out->decimals = -q;
     if (count > MOST_DIGITS || exponent > MOST_EXPONENT || exponent < -MOST_EXPONENT || fraction == MOST_EXPONENT)
         return HARD;
     if (digits == 0)
-        out->value = 0.0;
+        *out = 0.0;
     else if (FLT_EVAL_METHOD == 0 && digits <= (uint64_t)1 << 53 && q >= -EXACT && q <= EXACT)
-        out->value = q < 0 ? (double)digits / TENS[-q] : (double)digits * TENS[q];
-    else if (!multiply(digits, q, &out->value))
+        *out = q < 0 ? (double)digits / TENS[-q] : (double)digits * TENS[q];
+    else if (!multiply(digits, q, out))
         return HARD;
     if (negative)
-        out->value = -out->value;
+        *out = -*out;
     return EASY;
 }
 

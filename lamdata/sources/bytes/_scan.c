@@ -143,7 +143,7 @@ static PyObject *rows(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "pattern, place, count and arrays do not fit together");
         return NULL;
     }
-    return Py_BuildValue("nni", done, (Py_ssize_t)(p - begin), t.decimals);
+    return Py_BuildValue("nn", done, (Py_ssize_t)(p - begin));
 }
 
 static PyObject *skip(PyObject *self, PyObject *args)

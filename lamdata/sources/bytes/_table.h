@@ -22,7 +22,6 @@ typedef struct {
     const uint8_t *elements; /* LETTERS atomic numbers, 0 where there is no element */
     double *table;
     uint8_t *numbers;
-    int decimals; /* most digits after the point */
     PyThreadState *thread;
 } Table;
 
@@ -49,7 +48,7 @@ static int read_slowly(Table *t, const char *p, const char *end, double *value)
 /* One number from `*at`; 0 where there is none. Stars are nan in `COLUMNS`. */
 static int take_number(Table *t, const char **at, const char *end, double *value)
 {
-    Number number;
+    double number;
     const char *p = *at;
     if (t->style == COLUMNS && p < end && *p == '*') {
         while (p < end && *p == '*')
@@ -59,11 +58,9 @@ static int take_number(Table *t, const char **at, const char *end, double *value
         return p == end || is_blank(*p);
     }
     const Found found = read_number(at, end, t->style, &number);
-    if (found == NONE || (found == HARD && !read_slowly(t, p, *at, &number.value)))
+    if (found == NONE || (found == HARD && !read_slowly(t, p, *at, &number)))
         return 0;
-    if (number.decimals > t->decimals)
-        t->decimals = number.decimals;
-    *value = number.value;
+    *value = number;
     return 1;
 }
 

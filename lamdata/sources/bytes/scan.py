@@ -105,8 +105,7 @@ def take_rows(
     if compiled is None:
         return 0, at
     stop = until[0] if until else -1
-    done, at, _ = compiled.rows(text, at, pattern, len(out), out, numbers, ELEMENTS, after, stop, STYLES[style])
-    return done, at
+    return compiled.rows(text, at, pattern, len(out), out, numbers, ELEMENTS, after, stop, STYLES[style])
 
 
 def skip_lines(text: bytes, at: int, count: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from lamdata.frame import MAX_ATOMS, Frame, Rejection
 from lamdata.frames import Parsed
 
 from ..build import Unusable, number_of
+from ..bytes.endings import may_be_cut
 from ..bytes.files import SourceFile, Span, even_spans
 from ..bytes.npy_rows import MAX_ROW, NpyRows
 from ..bytes.say import say
@@ -205,13 +206,21 @@ class _TextRows:
     """Rows of a `.raw` file: text, one frame a line."""
 
     def __init__(self, file: SourceFile):
-        self._file, self._at = file, 0
-        self._lines: Generator[str] = (line for line in file.lines() if not line.isspace())
+        self._file, self._at, self._source = file, 0, file.lines()
+        self._lines: Generator[str] = (line for line in self._source if not line.isspace())
         self.count, self.width = 0, 0
-        for line in file.lines():
+        lines, before, last = file.lines(), "", ""
+        for line in lines:
             if not line.isspace():
                 self.width = self.width or len(line.split())
                 self.count += 1
+                before, last = last, line
+        if last and lines.cut and may_be_cut(last.split()[-1], before.split()[-1:]):
+            raise SourceError(
+                f"ends without a line break: its last number, {last.split()[-1][:40]}, may be cut",
+                where=file.name,
+                hint="end the file with a line break if it is whole",
+            )
 
     def skip(self, rows: int) -> None:
         """Pass over the next rows."""
@@ -220,6 +229,9 @@ class _TextRows:
     def take(self, rows: int) -> Numbers:
         """(rows, width) the next rows."""
         self._at += rows
+        out = np.empty((rows, self.width))
+        if self._source.take("n" * self.width, out, style="plain"):
+            return out
         try:
             return np.loadtxt(itertools.islice(self._lines, rows), comments=None, ndmin=2)
         except ValueError as err:

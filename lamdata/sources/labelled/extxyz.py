@@ -32,6 +32,7 @@ from lamdata.frame import F64, Frame, Rejection
 from lamdata.frames import Parsed
 
 from ..build import NUMBERS, Unusable, build, marks_isolated, number_of, rejects, tensor, whole
+from ..bytes.endings import may_be_cut
 from ..bytes.files import SourceFile, Span
 from ..bytes.lines import Lines
 from ..bytes.scan import plain_numbers, plain_pairs
@@ -43,7 +44,7 @@ from .extxyz_comment import UNIT_KEYS, numbers, parse_comment, stated_units, uni
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
 from .label_names import KEYS, REFERENCE, lacking, unread_labels
 from .two_statements import same, virial_of_both
-from .xyz_blocks import EVERY, Block, Words, count_line, is_count, may_be_cut, read_blocks
+from .xyz_blocks import EVERY, Block, Words, count_line, is_count, read_blocks
 
 __all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
 
@@ -311,9 +312,11 @@ def _any_frame(info: dict[str, str], block: Block, layout: Layout, spec: SourceS
     for row in rows:
         if len(row) < layout.width or (layout.declared and len(row) > layout.width):
             raise SourceError(f"a line of {len(row)} columns, expected {layout.width}", where=block.where)
-    if rows and may_be_cut(block.lines, rows):
-        last = rows[-1][-1][:40].decode("utf-8", "replace")
-        return Rejection(origin=block.where, reason="the file ends without a line break: its last word may be cut", value=last)
+    if block.lines.cut and rows and rows[-1]:
+        place = len(rows[-1]) - 1
+        last, *others = [row[place].decode("utf-8", "replace") for row in reversed(rows) if len(row) > place]
+        if may_be_cut(last, others):
+            return Rejection(origin=block.where, reason="the file ends without a line break: its last word may be cut", value=last[:40])
     return _frame(info, rows, layout, spec, file, origin=block.where)
 
 

@@ -87,17 +87,3 @@ def count_line(lines: Lines) -> bytes:
 def is_count(line: bytes) -> bool:
     """Whether a line is a number of atoms that can be believed."""
     return line.strip().isdigit() and len(line.strip()) <= 9 and int(line) <= MAX_ATOMS
-
-
-def may_be_cut(lines: Lines, rows: Words) -> bool:
-    """Whether the file ends without a line break, and the last word may lack its end.
-
-    It does not where the same column has a word of this form in another row: numbers of as many decimals, or the same word.
-    """
-    return lines.cut and bool(rows[-1]) and _form(rows[-1][-1]) not in {_form(row[len(rows[-1]) - 1]) for row in rows[:-1] if len(row) >= len(rows[-1])}
-
-
-def _form(word: bytes) -> bytes | int:
-    """Decimals of a number that is written with a point and no exponent; else the word."""
-    whole, point, decimals = word.partition(b".")
-    return len(decimals) if point and decimals.isdigit() and whole.lstrip(b"+-").isdigit() else word

@@ -52,7 +52,8 @@ def test_a_reader_of_steps_is_data(write):
     (file,) = expand(SourceSpec(path=str(write("x", "x.a"))), base=Path())
     assert isinstance(found, Reader) and found.guess(file, b"the one") and found.guess(file, b"parts, two")
     assert not found.guess(file, b"two") and not found.guess(SourceFile(name="x.c", path="x.c"), b"the one")
-    first, second, third = found.read(file, SourceSpec(path="x"))
+    both, third = found.read(file, SourceSpec(path="x"))
+    first, second = both
     assert first.left_out == ("forces: of another run", "charge: not stated") and second.left_out == ("charge: not stated",)
     assert third.reason == "two energies for one geometry" and third.origin == f"{file.name}#2"
 

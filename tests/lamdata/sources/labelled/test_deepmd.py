@@ -235,3 +235,15 @@ def test_real_systems_agree_with_dpdata(samples):
         assert len(ours) == count
         np.testing.assert_allclose([f.energy for f in ours], theirs["energies"], rtol=1e-12)
         np.testing.assert_allclose(ours[-1].forces, theirs["forces"][-1], atol=1e-12)
+
+
+def test_a_raw_file_whose_last_number_may_be_cut_is_refused(tmp_path):
+    path = deepmd_raw(emt_frames(), tmp_path)
+    whole, text = read(path, "deepmd/raw"), (path / "force.raw").read_text()
+    (path / "force.raw").write_text(text.rstrip()[:-3])
+    with pytest.raises(SourceError, match="ends without a line break: its last number, .*, may be cut"):
+        read(path, "deepmd/raw")
+    np.savetxt(path / "force.raw", np.round(np.loadtxt(path / "force.raw"), 4), fmt="%.4f")
+    fixed = (path / "force.raw").read_text()
+    (path / "force.raw").write_text(fixed.rstrip())
+    assert len(read(path, "deepmd/raw")) == len(whole)  # as many decimals as above it

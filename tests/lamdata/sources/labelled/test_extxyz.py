@@ -416,3 +416,22 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     count = sum(1 for _ in read_all(SourceFile(name="big.xyz", path=str(path)), SourceSpec(path="big.xyz"), use=reader("extxyz")))
     assert count == 10_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+# ---- a file that ends without a line break ---------------------------------------------------------------------------------
+
+ENDS = '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3\nH 0 0 0 0.5 0 {first}\nO 0 0 1 -0.5 0 {last}'
+
+
+@pytest.mark.parametrize("last", ["0.1", "0.12", "0.", "0.1250"])
+def test_a_last_number_that_may_be_cut_refuses_its_frame(tmp_path, last):
+    """0.1 of 0.125 is a number too."""
+    (item,) = read(tmp_path, ENDS.format(first="0.125", last=last))
+    assert isinstance(item, Rejection) and item.value == last
+    assert item.reason == "the file ends without a line break: its last word may be cut"
+
+
+@pytest.mark.parametrize(("first", "last"), [("0.125", "0.250"), ("0.125", "0.1\n"), ("-1e-3", "-1e-3"), ("0", "0")])
+def test_a_last_number_of_the_form_of_its_column_is_whole(tmp_path, first, last):
+    (frame,) = read(tmp_path, ENDS.format(first=first, last=last))
+    assert frame.forces[1, 2] == float(last)

@@ -1,0 +1,115 @@
+"""Damaged texts under the scanner: `python tests/lamdata/sources/bytes/scan_fuzz.py SEED N [MODULE]`, MODULE another build of `_scan.c`.
+
+N texts of each format are cut, flipped, spliced and renumbered, and read: frames, rejections or one line of error, and what comes out is what
+Python alone reads. Each function also gets bytes of all kinds in a buffer that ends with them, so that a sanitizer sees a step beyond.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[4]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "conformance")]
+
+import numpy as np  # noqa: E402
+from fuzz import cut, flip, lines, renumber, splice  # noqa: E402
+
+from lamdata.catalog import SourceSpec  # noqa: E402
+from lamdata.errors import LamError  # noqa: E402
+from lamdata.frame import Frame  # noqa: E402
+from lamdata.sources import SourceFile, read_all, reader  # noqa: E402
+from lamdata.sources.bytes import scan  # noqa: E402
+from tests.lamdata.sources.test_cut_files import FILES, labels  # noqa: E402
+
+DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, flip, renumber, renumber, splice, lines)
+VASPRUN = '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n{head}{steps}</modeling>\n'
+HEAD = """ <generator><i name="program" type="string">vasp </i><i name="version" type="string">5.4.4 </i></generator>
+ <atominfo><array name="atoms"><set><rc><c>H </c><c>1</c></rc><rc><c>O </c><c>2</c></rc></set></array></atominfo>
+"""
+STEP = """ <calculation>
+  <scstep><energy><i name="e_fr_energy"> -1.5 </i><i name="e_0_energy"> -1.5 </i></energy></scstep>
+  <structure><crystal><varray name="basis" >
+   <v> 5.0 0.0 0.0 </v>
+   <v> 0.0 5.0 0.0 </v>
+   <v> 0.0 0.0 5.0 </v>
+  </varray></crystal><varray name="positions" >
+   <v> 0.0 0.0 0.0 </v>
+   <v> 0.0 0.0 0.2 </v>
+  </varray></structure>
+  <varray name="forces" >
+   <v> 0.0 0.0 0.25 </v>
+   <v> 0.0 0.0 -0.25 </v>
+  </varray>
+  <energy><i name="e_fr_energy"> -1.5 </i><i name="e_0_energy"> 0.0 </i></energy>
+ </calculation>
+"""
+TEXTS = {name: (reader_name, text, choices) for name, (_, reader_name, text, choices) in FILES.items()}
+TEXTS["vasp/xml"] = ("vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {})
+
+
+def read(data: bytes, name: str, choices: dict) -> list[tuple] | str:
+    """What is read, as values that can be compared; or the error."""
+    file, found = SourceFile(name="x", path="/nonexistent/x", held=data), []
+    try:
+        for item in read_all(file, SourceSpec(path="x", format=name, **choices), use=reader(name)):
+            found.append(labels(item) if isinstance(item, Frame) else (item.origin, item.reason, str(item.value)))
+    except LamError as err:
+        assert "\n" not in str(err)
+        return f"{found} {err}"
+    return found
+
+
+def damaged(seed: int, count: int, names: list[str]) -> int:
+    """Read damaged texts with the scanner and without; return how many gave frames."""
+    rng, compiled, good = random.Random(seed), scan.compiled, 0
+    for name in names:
+        reader_name, text, choices = TEXTS[name]
+        for _ in range(count):
+            data = text().encode()
+            for _ in range(rng.choice((1, 1, 2))):
+                data = rng.choice(DAMAGES)(data, rng)
+            found = read(data, reader_name, choices)
+            scan.compiled = None
+            plain = read(data, reader_name, choices)
+            scan.compiled = compiled
+            assert found == plain, f"{name}, seed {seed}: {str(found)[:300]} instead of {str(plain)[:300]} of {data!r}"
+            good += not isinstance(found, str)
+    return good
+
+
+def any_bytes(seed: int, count: int) -> None:
+    """Each function on bytes of all kinds, in a buffer of their size."""
+    rng, find = random.Random(seed), scan.compiled.titles((b"ab", b"\na", b"1.", b"   x", b"<v>"))
+    for _ in range(count):
+        alphabet = rng.choice((b"0123456789.+-eEdD* \n", b"ab=\"'\\[ \n", b"<>/ab=\"v \n", bytes(range(256))))
+        data = np.frombuffer(bytes(rng.choices(alphabet, k=rng.randrange(60))), np.uint8).copy()
+        at, size = rng.randint(0, len(data)), rng.randrange(6)
+        pattern = "".join(rng.choices("niew", k=rng.randrange(5))) + rng.choice(("", "+", "*"))
+        width = sum(letter in "ni" for letter in pattern)
+        out, numbers = np.empty(size * width), np.empty(size, np.uint8)
+        after, until = rng.choice((b"", b"a", b"<v>", b"12")), rng.choice((-1, ord("<"), ord(" ")))
+        scan.compiled.rows(data, at, pattern, size, out, numbers, scan.ELEMENTS, after, until, rng.randrange(3))
+        scan.compiled.find(find, data, at, len(data), rng.choice((b"", bytes(5), b"\1\0\1\0\1")))
+        scan.compiled.skip(data, at, size)
+        scan.compiled.pairs(data.tobytes())
+        scan.compiled.elements(data, at, len(data), (b"/a", b"/a@b", b"/v/a@"))
+
+
+def main(seed: int, count: int, module: str | None = None) -> None:
+    """Fuzz, under another build where one is named."""
+    if module is not None:
+        spec = importlib.util.spec_from_file_location("_scan", module)
+        assert spec is not None and spec.loader is not None
+        scan.compiled = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(scan.compiled)
+        scan.titles_of.cache_clear()
+    any_bytes(seed, 100 * count)
+    print(damaged(seed, count, list(TEXTS)), "texts gave frames")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
