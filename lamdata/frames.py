@@ -276,7 +276,9 @@ class Parsed:
 
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
-        seldom = zip(self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()), self.converged or repeat(False))
+        seldom = zip(
+            self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()), self.converged or repeat(False)
+        )
         for frame, group, origin, unconverged, rest in zip(self.frames, self.groups, self.origins, self.unconverged, seldom):
             split, isolated, left_out, reached = rest
             converged = False if unconverged else reached or None

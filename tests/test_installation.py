@@ -21,7 +21,12 @@ from tests.conftest import tree
 from tests.kill import run
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPILED = {"lamdata/store/_rows", "lamdata/sources/bytes/_scan", "lamtrain/data/_edges", *(f"lamtrain/model/kernels/_{kind}" for kind in ("avx512", "avx2", "baseline"))}
+COMPILED = {
+    "lamdata/store/_rows",
+    "lamdata/sources/bytes/_scan",
+    "lamtrain/data/_edges",
+    *(f"lamtrain/model/kernels/_{kind}" for kind in ("avx512", "avx2", "baseline")),
+}
 STEPS = """
 import lamtrain, shutil, sys, torch
 from pathlib import Path

@@ -19,6 +19,7 @@ from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
 
 CHUNK = 1 << 20  # bytes read at once
 HEAD = 1 << 12  # bytes
+SOME = 512  # rows of a table of unknown length that are taken at once
 MAX_LINE = 1 << 24  # bytes; a longer line is given in pieces
 
 
@@ -123,6 +124,16 @@ class Lines:
             if self._buffer.find(b"\n", at) >= 0 or not self._read():
                 return False
             at -= passed
+
+    def take_while(self, pattern: str, width: int) -> F64:
+        """Read the next lines as `take_rows` does, as long as they are so: (rows, width)."""
+        parts = []
+        while True:
+            out = np.empty((SOME, width))
+            done, self._at = take_rows(self._buffer, self._at, pattern, out, style="plain")
+            parts.append(out[:done])
+            if done < SOME and (self._buffer.find(b"\n", self._at) >= 0 or not self._read()):
+                return np.concatenate(parts)
 
     def match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
         """Pass over what matches a pattern of some lines, `HEAD` bytes at most, that ends in a line break; None, and stay, where it does not."""

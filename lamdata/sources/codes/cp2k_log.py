@@ -208,7 +208,9 @@ def _forces(run: Cp2kRun, line: str, lines: Lines) -> None:
     for line in lines:
         words = line.replace("FORCES|", " ").split()
         if words and words[0].isdigit():  # old: atom, kind, element, x, y, z; new: atom, x, y, z, norm
-            rows.append([_number(word) for word in (words[1:4] if "FORCES|" in line else words[3:6])])
+            new = "FORCES|" in line
+            rows.append([_number(word) for word in (words[1:4] if new else words[3:6])])
+            rows += lines.take_while("winnn*" if new else "iwwnnn*", 4)[:, 1:].tolist()
         elif rows or line.startswith(" SUM OF"):
             break
     run.forces = np.array(rows) * unit

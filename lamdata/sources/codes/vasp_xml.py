@@ -25,7 +25,6 @@ from .vasp_theory import theory_of
 from .vasp_xml_parts import SIGMA0, Calculation, Energies, read_parts
 
 
-
 @dataclass(slots=True)
 class Vasprun:
     """The state of a vasprun.xml while it streams by."""

@@ -83,7 +83,9 @@ Calculation = FromText | FromElement
 
 def _energies(element: ElementTree.Element) -> dict[str, float | None]:
     """The last energy of each name directly below."""
-    return {name: _number(next(reversed([i.text or "" for i in element.iterfind(f"energy/i[@name='{name}']")]), "")) for name in (FREE, SIGMA0)}
+    return {
+        name: _number(next(reversed([i.text or "" for i in element.iterfind(f"energy/i[@name='{name}']")]), "")) for name in (FREE, SIGMA0)
+    }
 
 
 def _number(text: str | bytes) -> float | None:

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from lamdata import elements
-
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.fields import KEYS as NAMED

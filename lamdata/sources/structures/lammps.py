@@ -165,7 +165,9 @@ def _ascends(ids: F64) -> bool:
     return bool((ids[1:] > ids[:-1]).all())
 
 
-def _plain_frame(step: _Step, table: Table, elements: tuple[str, ...], unit: float, origin: str, file: SourceFile) -> Row | Frame | Rejection:
+def _plain_frame(
+    step: _Step, table: Table, elements: tuple[str, ...], unit: float, origin: str, file: SourceFile
+) -> Row | Frame | Rejection:
     cell, corner, pbc = _cell(step, file)
     positions, cell = (table.positions @ cell if table.scaled else table.positions - corner) * unit, cell * unit
     left_out = FORCES if {"fx", "fy", "fz"}.issubset(step.columns) else ()

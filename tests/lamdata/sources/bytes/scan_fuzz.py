@@ -85,7 +85,7 @@ def any_bytes(seed: int, count: int) -> None:
     """Each function on bytes of all kinds, in a buffer of their size."""
     rng, find = random.Random(seed), scan.compiled.titles((b"ab", b"\na", b"1.", b"   x", b"<v>"))
     for _ in range(count):
-        alphabet = rng.choice((b"0123456789.+-eEdD* \n", b"ab=\"'\\[ \n", b"<>/ab=\"v \n", bytes(range(256))))
+        alphabet = rng.choice((b"0123456789.+-eEdD* \n", b"ab=\"'\\[ \n", b'<>/ab="v \n', bytes(range(256))))
         data = np.frombuffer(bytes(rng.choices(alphabet, k=rng.randrange(60))), np.uint8).copy()
         at, size = rng.randint(0, len(data)), rng.randrange(6)
         pattern = "".join(rng.choices("niew", k=rng.randrange(5))) + rng.choice(("", "+", "*"))

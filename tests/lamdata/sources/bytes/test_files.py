@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.sources import expand
-from lamdata.sources.bytes import archives, source_file, tar_archive
+from lamdata.sources.bytes import archives, lines, scan, source_file, tar_archive
 from lamdata.sources.bytes.files import SourceFile
-from lamdata.sources.bytes import lines, scan
 from lamdata.sources.bytes.lines import Lines
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}

@@ -86,7 +86,13 @@ def test_rows_of_words_elements_integers_and_numbers():
 
 @compiled
 def test_what_does_not_fit_is_an_error_and_touches_nothing():
-    for at, pattern, count, out in [(9, "n", 1, np.zeros(1)), (0, "n", 2, np.zeros(1)), (0, "q", 1, np.zeros(1)), (0, "+n", 1, np.zeros(1)), (-1, "n", 1, np.zeros(1))]:
+    for at, pattern, count, out in [
+        (9, "n", 1, np.zeros(1)),
+        (0, "n", 2, np.zeros(1)),
+        (0, "q", 1, np.zeros(1)),
+        (0, "+n", 1, np.zeros(1)),
+        (-1, "n", 1, np.zeros(1)),
+    ]:
         with pytest.raises(ValueError):
             scan.compiled.rows(b"1\n2\n", at, pattern, count, out, np.zeros(0, np.uint8), b"", b"", -1, 0)
     with pytest.raises(ValueError):
@@ -119,7 +125,10 @@ def test_titles_that_are_passed_over_are_counted():
     titles, text = Titles(("aa", "bb", "\ncc")), b"\nx aa 1\naa bb\ncc 3\ncc 4\nbb 5\naa 6\n"
     found, begin, end, seen = titles.find(text, 0, len(text), frozenset(["aa", "\ncc"]))
     assert (found, text[begin:end]) == ("bb", b"bb 5\n")
-    assert {title: (count, text[place:].split(b"\n")[title == "\ncc"]) for title, count, place in seen} == {"aa": (2, b"aa bb"), "\ncc": (2, b"cc 4")}
+    assert {title: (count, text[place:].split(b"\n")[title == "\ncc"]) for title, count, place in seen} == {
+        "aa": (2, b"aa bb"),
+        "\ncc": (2, b"cc 4"),
+    }
 
 
 @compiled
@@ -140,7 +149,7 @@ def test_most_comments_are_plain():
 
 
 XML = (
-    '<a>\n <b name="x" >1 <c>2</c></b><b name=\'y\'>3</b>\n<d/></a>',
+    "<a>\n <b name=\"x\" >1 <c>2</c></b><b name='y'>3</b>\n<d/></a>",
     '<a><b name="x">1</b><b name="x"/><d><b name="x">4</b></d></a>',
     "<a><b>&amp;</b></a>",
     "<a><!-- no --><b/></a>",
@@ -182,5 +191,7 @@ def test_lines_are_skipped():
 
 @compiled
 def test_a_text_of_numbers():
-    assert plain_numbers("1 2.5 -3e2", 3).tolist() == [1, 2.5, -300] and plain_numbers("1 2", 3) is None and plain_numbers("1 nan", 2) is None
+    assert (
+        plain_numbers("1 2.5 -3e2", 3).tolist() == [1, 2.5, -300] and plain_numbers("1 2", 3) is None and plain_numbers("1 nan", 2) is None
+    )
     assert math.copysign(1, plain_numbers("-0.0", 1)[0]) == -1
