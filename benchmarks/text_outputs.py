@@ -136,7 +136,7 @@ def read(output: Output) -> int:
 def store(output: Output, target: Path) -> int:
     """Ingest into a fresh store."""
     shutil.rmtree(target, ignore_errors=True)
-    spec = SourceSpec(path=output.path.name, format=output.format, **output.choices)
+    spec = SourceSpec(path=output.path.name, format=output.format, group="frame", **output.choices)
     report = ingest(Card(dataset="bench", title="bench", sources=[spec]), str(target), base=output.path.parent, quiet=True, workers=1)
     return report.frames + sum(report.rejected.values())
 

@@ -186,6 +186,7 @@ def parsed(count=4, **changes):
         {"splits": ["train"]},
         {"isolated": [True] * 3},
         {"left_out": [("forces: x",)] * 5},
+        {"converged": [True]},
         {"frames": make_frames(4).with_(natoms=np.array([2, 2, 2, 2], np.int32))},
     ],
 )
@@ -215,6 +216,11 @@ def test_what_did_not_converge_stays_known():
     whole = parsed(unconverged=np.array([False, True, False, False]))
     assert [frame.converged for frame in whole] == [None, False, None, None]
     assert Parsed.from_list(list(whole)).unconverged.tolist() == [False, True, False, False]
+    whole = parsed(unconverged=np.array([False, True, False, False]), converged=[True, False, False, True])
+    assert [frame.converged for frame in whole] == [True, False, None, True]
+    assert [frame.converged for frame in whole.take(np.array([3, 2]))] == [True, None]
+    both = Parsed.concatenate([parsed(1), Parsed.from_list(list(whole))])
+    assert [frame.converged for frame in both] == [None, True, False, None, True]
 
 
 def assert_same(one, other):

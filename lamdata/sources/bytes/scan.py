@@ -105,13 +105,15 @@ def take_rows(
     if compiled is None:
         return 0, at
     stop = until[0] if until else -1
-    return compiled.rows(text, at, pattern, len(out), out, numbers, ELEMENTS, after, stop, STYLES[style])
+    taken: tuple[int, int] = compiled.rows(text, at, pattern, len(out), out, numbers, ELEMENTS, after, stop, STYLES[style])
+    return taken
 
 
 def skip_lines(text: bytes, at: int, count: int) -> tuple[int, int]:
     """Pass over `count` whole lines of `text[at:]`, or as many as there are; return how many, and where the next one begins."""
     if compiled is not None:
-        return compiled.skip(text, at, count)
+        skipped: tuple[int, int] = compiled.skip(text, at, count)
+        return skipped
     for passed in range(count):
         end = text.find(b"\n", at)
         if end < 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,7 @@ HEAVY = {"dos", "eigenvalues", "projected", "kpoints", "dielectricfunction", "dy
 DEEP = 100  # levels; VASP nests about ten
 SIGMA0 = "e_0_energy"
 CHUNK = 1 << 16  # bytes read at once
+PIECE = 1 << 14  # bytes given to the parser at once
 LARGEST = 1 << 19  # bytes of an ionic step that is held to be taken from the text
 BEGIN, END = b"<calculation>", b"</calculation>"
 TABLES = {
@@ -166,7 +168,8 @@ class _Tree:
     """A parser of XML that keeps no more than the child of the root that it is in."""
 
     def __init__(self, file: SourceFile):
-        self._parser, self._where = ElementTree.XMLPullParser(("start", "end")), file.name
+        self._parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
+        self._where = file.name
         self._inside: list[ElementTree.Element] = []
         self._heavy, self._odd = 0, False
 
@@ -178,8 +181,9 @@ class _Tree:
     def feed(self, text: bytes) -> Iterator[ElementTree.Element | Calculation]:
         """Yield the children that end in the text."""
         self._odd = self._odd or b"<!" in text
-        self._parser.feed(text)
-        yield from self._children()
+        for at in range(0, len(text), PIECE):  # all that a piece holds is built before the heavy of it is dropped
+            self._parser.feed(text[at : at + PIECE])
+            yield from self._children()
 
     def close(self) -> Iterator[ElementTree.Element | Calculation]:
         """The end: an error where the document is not whole."""
@@ -188,8 +192,8 @@ class _Tree:
 
     def _children(self) -> Iterator[ElementTree.Element | Calculation]:
         inside = self._inside
-        for event, element in self._parser.read_events():
-            assert isinstance(element, ElementTree.Element)
+        events = cast(Iterator[tuple[str, ElementTree.Element]], self._parser.read_events())  # as of these two kinds
+        for event, element in events:
             if event == "start":
                 inside.append(element)
                 self._heavy += element.tag in HEAVY
