@@ -77,7 +77,7 @@ def dump(samples: Path, folder: Path, size: int) -> Output:
 
 
 def pw_md(samples: Path, folder: Path, size: int) -> Output:
-    text = lzma.open(OURS / "qe-md.out.xz", "rt").read()
+    text = lzma.decompress((OURS / "qe-md.out.xz").read_bytes()).decode()
     steps = places(text, r"\n     Self-consistent Calculation")
     (folder / "pw.out").write_text(repeat(text, steps[1], steps[-1], size))
     return Output(path=folder / "pw.out", format="qe/pw", libraries={"ase": ase("espresso-out")})

@@ -12,10 +12,12 @@ import numpy as np
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
+from lamdata.frames import Parsed
 from lamdata.units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
 
 from ..build import Unusable, build, element, rejects
 from ..bytes.files import SourceFile
+from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 from .steps import Step, frames
 
@@ -31,8 +33,8 @@ class OpenmxReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every step."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield every step, many at once."""
         return frames(file, self._steps(file))
 
     def _steps(self, file: SourceFile) -> Iterator[Step]:
@@ -134,8 +136,8 @@ class PwmatReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every step."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Parsed | Rejection]:
+        """Yield every step, many at once."""
         if b"Etot,Ep,Ek" not in file.head():
             return iter([self._structure(file)])
         return frames(file, self._steps(file))
@@ -301,6 +303,9 @@ def stated_atoms(line: str, file: SourceFile) -> int:
 
 
 def _table(lines: Iterator[str], count: int, file: SourceFile, *, skip: int, width: int = 3) -> F64:
+    out = np.empty((count, skip + width))
+    if isinstance(lines, Lines) and lines.take("n" * (skip + width) + "+", out):
+        return np.ascontiguousarray(out[:, skip:])
     rows = [columns(row)[skip : skip + width] for row in itertools.islice(lines, count)]
     if len(rows) < count or any(len(row) < width for row in rows):
         raise SourceError("a table is cut", where=file.name)
