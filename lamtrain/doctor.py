@@ -36,6 +36,7 @@ def examine() -> list[Fact]:
         _cores(),
         *_of_torch(),
         _copies(),
+        _texts(),
         _memory(),
         _disk(),
         *_extras(),
@@ -87,6 +88,14 @@ def _copies() -> Fact:
     if rows.compiled is not None:
         return Fact("copying of frames", "compiled")
     return Fact("copying of frames", "NumPy", "streams are several times slower: reinstall with a C compiler")
+
+
+def _texts() -> Fact:
+    from lamdata.sources.bytes import scan
+
+    if scan.compiled is not None:
+        return Fact("reading of text", "compiled")
+    return Fact("reading of text", "Python", "an ingest of text is several times slower: reinstall with a C compiler")
 
 
 def _memory() -> Fact:

@@ -50,7 +50,7 @@ class Row:
 def is_sound(cell: F64) -> bool:
     """Whether the volume of a cell (3, 3) is no matter of rounding: neither nearly none, nor beyond measure, nor nan."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
-    volume = abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
+    volume: float = abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
     return 10 * SMALLEST_VOLUME < volume < LARGE
 
 

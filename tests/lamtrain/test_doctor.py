@@ -30,6 +30,7 @@ def test_everything_is_looked_at_and_what_is_there_needs_no_advice() -> None:
         "GPU",
         "operators",
         "copying of frames",
+        "reading of text",
         "memory",
         "disk here",
         "extra train",
@@ -40,6 +41,7 @@ def test_everything_is_looked_at_and_what_is_there_needs_no_advice() -> None:
 
 def test_what_is_slow_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamdata.store.rows.compiled", None)
+    monkeypatch.setattr("lamdata.sources.bytes.scan.compiled", None)
     monkeypatch.setattr("lamtrain.doctor.usable_threads", lambda: 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(2**30))
     monkeypatch.setattr(doctor, "_installed", lambda package: package != "phonopy")
@@ -51,6 +53,7 @@ def test_what_is_slow_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     found = facts()
     for name, words in {
         "copying of frames": "reinstall with a C compiler",
+        "reading of text": "reinstall with a C compiler",
         "cores": "leaves 0 of",
         "disk here": "-o and --runs",
         "operators": "several times slower on a CPU: the cpp kernels were not compiled",

@@ -19,6 +19,7 @@ from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
 
 CHUNK = 1 << 20  # bytes read at once
 HEAD = 1 << 12  # bytes
+MAX_TABLE = 1 << 28  # bytes that are held to take a table as a whole
 SOME = 512  # rows of a table of unknown length that are taken at once
 MAX_LINE = 1 << 24  # bytes; a longer line is given in pieces
 
@@ -121,7 +122,7 @@ class Lines:
                 self._at = at
                 return True
             passed = self._at - 1  # which a reading drops
-            if self._buffer.find(b"\n", at) >= 0 or not self._read():
+            if self._buffer.find(b"\n", at) >= 0 or len(self._buffer) - passed > MAX_TABLE or not self._read():
                 return False
             at -= passed
 

@@ -134,10 +134,9 @@ def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: Sourc
     energy, virial, stress = labels.get("energy"), labels.get("virial"), labels.get("stress")
     if energy is not None and not math.isfinite(energy):
         return None
-    if stress is not None or virial is not None:
-        one = stress if virial is None else virial
-        if cell is None or not any(pbc) or (virial is not None and stress is not None) or not abs(float(one.sum())) < LARGE:
-            return None
+    one, both = stress if virial is None else virial, virial is not None and stress is not None
+    if one is not None and (both or cell is None or not any(pbc) or not abs(float(one.sum())) < LARGE):
+        return None
     if (cell is not None and not is_sound(cell)) or (table := block.table(layout.plain.pattern)) is None:
         return None
     values, numbers = table

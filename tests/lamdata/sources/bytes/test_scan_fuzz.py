@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamdata.sources.bytes import scan
-from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged
+from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged, read
 
 SOURCE = Path(scan.__file__).with_name("_scan.c")
 FUZZ = Path(__file__).with_name("scan_fuzz.py")
@@ -21,6 +21,33 @@ compiled = pytest.mark.skipif(scan.compiled is None, reason="_scan.c could not b
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_damaged_text_gives_the_same_with_the_scanner_and_without(name):
     damaged(3, 12, [name])
+
+
+@compiled
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_whole_text_gives_the_same_without_the_scanner(name, monkeypatch):
+    reader, text, choices = TEXTS[name]
+    found = read(text().encode(), reader, choices)
+    monkeypatch.setattr(scan, "compiled", None)
+    assert len(found) > 1 and not isinstance(found, str) and read(text().encode(), reader, choices) == found
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("path", "reader", "choices"),
+    [
+        ("vasp_outcar/OUTCAR.h2o.md.10", "vasp/outcar", {}),
+        ("vasp_outcar/OUTCAR_merged_numbers", "vasp/outcar", {}),
+        ("vasprun_xml/vasprun.h2o.md.xml", "vasp/xml", {}),
+        ("extxyz/ethanol_reduced_100.xyz", "extxyz", {}),
+        ("lammps/lammps/traj.dump", "lammps/dump", {"options": {"elements": "Fe O"}}),
+    ],
+)
+def test_a_sample_gives_the_same_without_the_scanner(samples, path, reader, choices, monkeypatch):
+    data = (samples / path).read_bytes()
+    found = read(data, reader, choices)
+    monkeypatch.setattr(scan, "compiled", None)
+    assert found and read(data, reader, choices) == found
 
 
 @compiled
