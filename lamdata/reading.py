@@ -68,3 +68,10 @@ def _refused(frame: Frame) -> Rejection | None:
             value = verdict[1][0]
             return Rejection(origin=frame.origin, reason=reason, value=value.item() if isinstance(value, np.generic) else value)
     return None
+
+
+def text_is_compiled() -> bool:
+    """Whether texts are read by the compiled scanner; without it Python does the same, several times slower."""
+    from .sources.bytes import scan
+
+    return scan.compiled is not None

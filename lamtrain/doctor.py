@@ -91,9 +91,9 @@ def _copies() -> Fact:
 
 
 def _texts() -> Fact:
-    from lamdata.sources.bytes import scan
+    from lamdata.reading import text_is_compiled
 
-    if scan.compiled is not None:
+    if text_is_compiled():
         return Fact("reading of text", "compiled")
     return Fact("reading of text", "Python", "an ingest of text is several times slower: reinstall with a C compiler")
 
