@@ -44,6 +44,7 @@ class Row:
     split: str
     isolated: bool
     left_out: tuple[str, ...]
+    weight: float = 1.0
     stress: F64 | None = None  # (3, 3) eV/Å^3 of ASE's sign, of a frame with a cell: becomes the virial, -V x stress
 
 

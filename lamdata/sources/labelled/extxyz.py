@@ -132,7 +132,8 @@ def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: Sourc
     except (Unusable, SourceError, ValueError):
         return None
     energy, virial, stress = labels.get("energy"), labels.get("virial"), labels.get("stress")
-    if energy is not None and not math.isfinite(energy):
+    weight = labels.get("weight", 1.0)
+    if (energy is not None and not math.isfinite(energy)) or not 0.0 <= weight < math.inf:
         return None
     one, both = stress if virial is None else virial, virial is not None and stress is not None
     if one is not None and (both or cell is None or not any(pbc) or not abs(float(one.sum())) < LARGE):
@@ -156,6 +157,7 @@ def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: Sourc
         split=info.get(layout.info.get("split", ""), ""),
         isolated=block.natoms == 1 and marks_isolated(info.get("config_type")),
         left_out=layout.left_out,
+        weight=weight,
         stress=stress,
     )
 

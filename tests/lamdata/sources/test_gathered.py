@@ -48,7 +48,7 @@ def test_frames_and_what_stands_between_them_keep_their_order(monkeypatch):
 
 
 def test_rows_are_frames_and_their_stress_is_their_virial():
-    whole = [frame(n, stress=STRESS * n if n else None, energy=-0.5) for n in range(4)]
+    whole = [frame(n, stress=STRESS * n if n else None, energy=-0.5, weight=0.5 * n) for n in range(4)]
     rows = [row(one, stress=STRESS * n if n else None) for n, one in enumerate(whole)]
     assert all(same(*pair) for pair in zip(singles(gather(rows)), whole, strict=True))
     assert all(same(*pair) for pair in zip(singles(gather([row(one) for one in whole])), whole, strict=True))

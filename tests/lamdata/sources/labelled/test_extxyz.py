@@ -10,7 +10,7 @@ from writers import emt_frames, extxyz_text
 
 from lamdata import units
 from lamdata.catalog import SourceSpec
-from lamdata.errors import ConfigError, SourceError
+from lamdata.errors import ConfigError, LamError, SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.sources import SourceFile, read_all, reader
 
@@ -435,3 +435,16 @@ def test_a_last_number_that_may_be_cut_refuses_its_frame(tmp_path, last):
 def test_a_last_number_of_the_form_of_its_column_is_whole(tmp_path, first, last):
     (frame,) = read(tmp_path, ENDS.format(first=first, last=last))
     assert frame.forces[1, 2] == float(last)
+
+
+def test_a_weight_that_the_card_names_goes_along_and_one_that_is_none_refuses_its_frame(tmp_path):
+    for text, weight in (("2.5", 2.5), ("0", 0.0)):
+        (frame,) = read(tmp_path, f"1\n{COLUMNS} energy=-1 w={text}\nH 0 0 0 1 2 3\n", keys={"weight": "w"})
+        assert frame.weight == weight
+    for text in ("-1", "inf", "nan", "x"):
+        try:
+            (item,) = read(tmp_path, f"1\n{COLUMNS} energy=-1 w={text}\nH 0 0 0 1 2 3\n", keys={"weight": "w"})
+        except LamError as err:
+            assert "weight" in str(err)
+        else:
+            assert isinstance(item, Rejection)
