@@ -108,6 +108,8 @@ class Step:
             return None
         if forces is not None and (forces.shape != positions.shape or not is_finite(forces)):
             return None
+        if any(table is not None and np.shape(table) != (3, 3) for table in (cell, self.stress)):
+            return None
         stress = None if self.stress is None or cell is None else -self.stress
         if cell is not None and not (is_sound(cell) and (stress is None or is_finite(stress))):
             return None

@@ -47,13 +47,14 @@ STEP = """ <calculation>
   <energy><i name="e_fr_energy"> -1.5 </i><i name="e_0_energy"> 0.0 </i></energy>
  </calculation>
 """
-TEXTS = {name: (reader_name, text, choices) for name, (_, reader_name, text, choices) in FILES.items()}
-TEXTS["vasp/xml"] = ("vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {})
+TEXTS = FILES | {
+    "vasp/xml": ("vasprun.xml", "vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {})
+}  # file, reader, text, choices
 
 
-def read(data: bytes, name: str, choices: dict) -> list[tuple] | str:
+def read(data: bytes, basename: str, name: str, choices: dict) -> list[tuple] | str:
     """What is read, as values that can be compared; or the error."""
-    file, found = SourceFile(name="x", path="/nonexistent/x", held=data), []
+    file, found = SourceFile(name=basename, path=f"/nonexistent/{basename}", held=data), []
     try:
         for item in read_all(file, SourceSpec(path="x", format=name, **choices), use=reader(name)):
             found.append(labels(item) if isinstance(item, Frame) else (item.origin, item.reason, str(item.value)))
@@ -67,14 +68,14 @@ def damaged(seed: int, count: int, names: list[str]) -> int:
     """Read damaged texts with the scanner and without; return how many gave frames."""
     rng, compiled, good = random.Random(seed), scan.compiled, 0
     for name in names:
-        reader_name, text, choices = TEXTS[name]
+        basename, reader_name, text, choices = TEXTS[name]
         for _ in range(count):
             data = text().encode()
             for _ in range(rng.choice((1, 1, 2))):
                 data = rng.choice(DAMAGES)(data, rng)
-            found = read(data, reader_name, choices)
+            found = read(data, basename, reader_name, choices)
             scan.compiled = None
-            plain = read(data, reader_name, choices)
+            plain = read(data, basename, reader_name, choices)
             scan.compiled = compiled
             assert found == plain, f"{name}, seed {seed}: {str(found)[:300]} instead of {str(plain)[:300]} of {data!r}"
             good += not isinstance(found, str)

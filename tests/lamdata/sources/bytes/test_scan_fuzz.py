@@ -26,10 +26,10 @@ def test_a_damaged_text_gives_the_same_with_the_scanner_and_without(name):
 @compiled
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_whole_text_gives_the_same_without_the_scanner(name, monkeypatch):
-    reader, text, choices = TEXTS[name]
-    found = read(text().encode(), reader, choices)
+    file, reader, text, choices = TEXTS[name]
+    found = read(text().encode(), file, reader, choices)
     monkeypatch.setattr(scan, "compiled", None)
-    assert len(found) > 1 and not isinstance(found, str) and read(text().encode(), reader, choices) == found
+    assert len(found) > 1 and not isinstance(found, str) and read(text().encode(), file, reader, choices) == found
 
 
 @compiled
@@ -45,9 +45,9 @@ def test_a_whole_text_gives_the_same_without_the_scanner(name, monkeypatch):
 )
 def test_a_sample_gives_the_same_without_the_scanner(samples, path, reader, choices, monkeypatch):
     data = (samples / path).read_bytes()
-    found = read(data, reader, choices)
+    found = read(data, path.rpartition("/")[2], reader, choices)
     monkeypatch.setattr(scan, "compiled", None)
-    assert found and read(data, reader, choices) == found
+    assert found and read(data, path.rpartition("/")[2], reader, choices) == found
 
 
 @compiled
