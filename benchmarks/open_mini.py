@@ -155,6 +155,16 @@ def ratios(results: dict[str, Any], arm: str, head: str, key: str) -> list[float
     return out
 
 
+def against_b(results: dict[str, Any], arm: str, key: str) -> list[float]:
+    """Error of an arm by that of B, the mean over heads, for each seed that has both: what denoise does, whatever single heads reach."""
+    found = []
+    for seed in SEEDS:
+        if (other := results.get(f"{arm}-{seed}")) and (base := results.get(f"B-{seed}")):
+            rows = [(other["heads"][head], row) for head, row in base["heads"].items() if key in row and key in other["heads"].get(head, {})]
+            found.append(geometric([mine[key] / its[key] for mine, its in rows]))
+    return found
+
+
 def geometric(values: list[float]) -> float:
     """The geometric mean."""
     return math.exp(math.fsum(map(math.log, values)) / len(values))
@@ -180,6 +190,9 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
             seeds = zip(*(rows[name][arm] for rows in found.values() if rows[name][arm]))
             overall.append(_cell([geometric(list(seed)) for seed in seeds]))
     yield f"| **all, geometric mean** | {' | '.join(overall)} |"
+    yield "\n| over B, mean over heads | " + " | ".join(MEASURES) + " |\n" + "|---" * (1 + len(MEASURES)) + "|"
+    for arm in ("C", "D"):
+        yield f"| {arm}: {ARMS[arm]} | {' | '.join(_cell(against_b(results, arm, key)) for key in KEYS)} |"
 
 
 def _cell(values: list[float]) -> str:
