@@ -160,7 +160,9 @@ def against_b(results: dict[str, Any], arm: str, key: str) -> list[float]:
     found = []
     for seed in SEEDS:
         if (other := results.get(f"{arm}-{seed}")) and (base := results.get(f"B-{seed}")):
-            rows = [(other["heads"][head], row) for head, row in base["heads"].items() if key in row and key in other["heads"].get(head, {})]
+            rows = [
+                (other["heads"][head], row) for head, row in base["heads"].items() if key in row and key in other["heads"].get(head, {})
+            ]
             found.append(geometric([mine[key] / its[key] for mine, its in rows]))
     return found
 

@@ -41,5 +41,6 @@ def calibrate(model: Model, head: str, sketch: Sketch, frames: Sequence[Frame]) 
         "frames_with_unseen_pairs": coverage.with_unseen / coverage.frames,
         "energy": labels.energy_table(),
         "forces": labels.force_table(),
+        "labels_over_predicted_forces": labels.unit_of_forces()["factor"],
         "error_by_score": (errors / scores) ** 0.5 if scores else None,
     }

@@ -35,7 +35,7 @@ def all_gates(
         "elements": of_elements(distinct),
         "pairs": of_pairs(coverage, sketch),
         "theory": of_theory(theories_of_head(model, head), theories_of_source(source)),
-        "units": of_units(labels),
+        "units": of_units(labels, sketch.held_out.get("labels_over_predicted_forces")),
         "labels": of_labels(coverage, labels, tally),
     }
 
@@ -99,9 +99,9 @@ def _stated_in(path: str, format: str) -> list[dict[str, Any]]:
         return []
 
 
-def of_units(labels: Labels) -> dict[str, Any]:
-    """Whether forces are the predicted ones times the factor of another unit."""
-    found = labels.unit_of_forces()
+def of_units(labels: Labels, usual: float | None) -> dict[str, Any]:
+    """Whether forces are the predicted ones times the factor of another unit, beside the factor that is usual for the model."""
+    found = labels.unit_of_forces(usual=usual)
     if found["factor"] is None:
         return gate(UNKNOWN, "no forces to compare with", **found)
     said = f"forces are {found['factor']:.3g} times the predicted ones (correlation {found['correlation']:.2f})"

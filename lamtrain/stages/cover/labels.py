@@ -20,6 +20,7 @@ from ...tasks import MILLI
 from .scores import Scored
 
 CORRELATED, ALIKE = 0.8, math.log(1.1)  # from which on forces tell a unit, and how near to its factor
+USUAL = math.log(2.0)  # how near a factor is to that on held-out frames: units are further apart
 
 
 @dataclass(slots=True)
@@ -99,14 +100,18 @@ class Labels:
             "by_element": {SYMBOLS[z]: MILLI * math.sqrt(s / n) for z, (s, n) in sorted(self.error2.items())},
         }
 
-    def unit_of_forces(self) -> dict[str, Any]:
-        """The factor between labels and predictions, and the unit that it looks like, where it looks like another than eV/Å."""
+    def unit_of_forces(self, *, usual: float | None = None) -> dict[str, Any]:
+        """The factor between labels and predictions, and the unit that it looks like, where it looks like another than eV/Å.
+
+        `usual` is the factor on held-out frames of the training: a model that was hardly trained predicts forces that are far too small, and that is no unit.
+        """
         if not self.label2 or not self.predicted2:
             return {"factor": None, "correlation": None, "looks_like": None}
         factor = self.product / self.predicted2
+        as_usual = usual is not None and factor * usual > 0.0 and abs(math.log(factor / usual)) <= USUAL
         correlation = self.product / math.sqrt(self.label2 * self.predicted2)
         looks_like = None
-        if abs(correlation) >= CORRELATED:
+        if abs(correlation) >= CORRELATED and not as_usual:
             signed = {f"{sign}{name}": size for name, one in FORCE.items() for sign, size in (("", 1.0 / one), ("minus ", -1.0 / one))}
             near = min(signed, key=lambda name: abs(math.log(abs(factor / signed[name]))) + (10.0 if factor * signed[name] < 0 else 0.0))
             alike = abs(math.log(abs(factor / signed[near]))) <= ALIKE

@@ -70,6 +70,8 @@ def test_forces_are_compared_with_none() -> None:
 def test_a_unit_that_is_taken_for_another_is_named(factor: float, unit: str | None) -> None:
     found = taken([scored({1: 30, 8: 30}, 0.0, 0.0, factor=factor)]).unit_of_forces()
     assert found["looks_like"] == unit and found["factor"] == pytest.approx(factor, rel=0.1)
+    usual = taken([scored({1: 30, 8: 30}, 0.0, 0.0, factor=abs(factor))]).unit_of_forces(usual=abs(factor))["looks_like"]
+    assert usual is None, "what is so on held-out frames of the training is no unit"
 
 
 def test_forces_that_are_not_correlated_name_no_unit() -> None:
