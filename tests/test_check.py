@@ -45,6 +45,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # ruff, mypy and the layers over a copy of the tree, again and again
 def test_planted_faults_fail_the_check_each_by_name(copy: Path) -> None:
     for name, text in PLANTS.values():
         with (copy / name).open("a") as file:
