@@ -49,7 +49,6 @@ def run(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters:
     ]
 
 
-@pytest.mark.slow  # a kernel, matplotlib and a store
 def test_the_notebook_of_a_dataset_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = str(ROOT / "catalogs/quickstart/qe-pbe.yaml")
     said = run(NOTEBOOKS[0], tmp_path, monkeypatch, card=card, store=str(tmp_path / "notebook.zarr"))
@@ -57,7 +56,6 @@ def test_the_notebook_of_a_dataset_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert "eV" not in said[-1] and "Angstrom" in said[-1]
 
 
-@pytest.mark.slow  # a kernel, matplotlib and torch
 def test_the_notebook_of_a_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.lamtrain.prediction_cases import write_model
 
