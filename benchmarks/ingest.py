@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from foreign import FORMATS, Format, extxyz_text
+from measure import least_cpu
 
 from lamdata import ingest
 from lamdata.catalog import Card, SourceSpec
@@ -111,17 +111,9 @@ def _compare(kind: Format, source: Path, store: Path, *, rounds: int) -> tuple[i
         "read": lambda: read(source, kind),
         "ingest": lambda: run(source, store, format=kind.format, members=kind.members),
     }
-    times = dict.fromkeys(jobs, np.inf)
-    for _ in range(rounds + 1):  # the first round imports what all need
-        counts = {}
-        for who, job in jobs.items():
-            start = time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                counts[who] = job()
-            times[who] = min(times[who], time.process_time() - start)
-        if len(set(counts.values())) > 1:
-            raise SystemExit(f"{source}: frames differ in number: {counts}")
+    counts, times = least_cpu(jobs, rounds=rounds)
+    if len(set(counts.values())) > 1:
+        raise SystemExit(f"{source}: frames differ in number: {counts}")
     return counts["ingest"], times
 
 

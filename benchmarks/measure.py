@@ -9,6 +9,8 @@ import importlib
 import json
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy  # noqa: F401  what every reader needs is not part of its time to the first batch
@@ -39,6 +41,19 @@ def peak_rss() -> float:
     """Peak resident memory of this process in MB; getrusage would report the parent's where that was larger."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
+
+
+def least_cpu(jobs: dict[str, Callable[[], int]], *, rounds: int) -> tuple[dict[str, int], dict[str, float]]:
+    """What each job counts, and the least CPU seconds of each, taken in turn; the first of `rounds + 1` imports what all need."""
+    counts, seconds = dict.fromkeys(jobs, 0), dict.fromkeys(jobs, float("inf"))
+    for _ in range(rounds + 1):
+        for name, job in jobs.items():
+            start = time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                counts[name] = job()
+            seconds[name] = min(seconds[name], time.process_time() - start)
+    return counts, seconds
 
 
 def _read(batches, seconds: float) -> tuple[int, int, float, float]:

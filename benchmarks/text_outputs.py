@@ -15,11 +15,11 @@ import lzma
 import re
 import shutil
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from measure import least_cpu
 
 from lamdata import ingest
 from lamdata.catalog import Card, SourceSpec
@@ -145,17 +145,9 @@ def compare(output: Output, target: Path, *, rounds: int) -> dict:
     """The least CPU seconds of each, and how many times the fastest library takes as long."""
     jobs: dict[str, Callable[[], int]] = {name: lambda call=call: call(output.path) for name, call in output.libraries.items()}
     jobs |= {"read": lambda: read(output), "ingest": lambda: store(output, target)}
-    seconds = dict.fromkeys(jobs, float("inf"))
-    for _ in range(rounds + 1):  # the first round imports what all need
-        counts = {}
-        for name, job in jobs.items():
-            start = time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                counts[name] = job()
-            seconds[name] = min(seconds[name], time.process_time() - start)
-        if len(set(counts.values())) > 1:
-            raise SystemExit(f"{output.path}: steps differ in number: {counts}")
+    counts, seconds = least_cpu(jobs, rounds=rounds)
+    if len(set(counts.values())) > 1:
+        raise SystemExit(f"{output.path}: steps differ in number: {counts}")
     fastest = min(output.libraries, key=lambda name: seconds[name])
     ratios = {f"{who}_ratio": seconds[fastest] / seconds[who] for who in ("read", "ingest")}
     return {"steps": counts["read"], "megabytes": output.path.stat().st_size / 1e6, "fastest": fastest, "seconds": seconds} | ratios

@@ -306,11 +306,8 @@ def open_catalog(path: str | Path) -> Catalog:
     for file in _yaml_files(path):
         try:
             spec, where = _read_any(file)
-        except ConfigErrors as err:
-            errors += err.errors
-            continue
         except ConfigError as err:
-            errors.append(err)
+            errors += err.errors
             continue
         if spec is None:
             continue

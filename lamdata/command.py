@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from .errors import ConfigError, ConfigErrors, LamError
+from .errors import ConfigError, LamError
 
 INTERRUPTED = 130
 USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy of it that newer typers bring
@@ -60,7 +60,7 @@ def _interrupted() -> NoReturn:
 
 
 def _fail(err: LamError, *, code: int | None = None) -> NoReturn:
-    errors = err.errors if isinstance(err, ConfigErrors) else [err]
+    errors = err.errors if isinstance(err, ConfigError) else [err]
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if "--json" in sys.argv:

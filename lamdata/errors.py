@@ -39,16 +39,26 @@ class ConfigError(LamError, ValueError):
 
     exit_code = 2
 
+    @property
+    def errors(self) -> list[ConfigError]:
+        """All that are in it, for whoever collects them."""
+        return [self]
+
 
 class ConfigErrors(ConfigError):
     """All that is wrong with a config, found in one go; printed a line each."""
 
     def __init__(self, errors: list[ConfigError]):
         super().__init__("\n".join(str(error) for error in errors))
-        self.errors = errors
+        self._errors = errors
+
+    @property
+    def errors(self) -> list[ConfigError]:
+        """What was found, in order."""
+        return self._errors
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ConfigErrors, (self.errors,)
+        return ConfigErrors, (self._errors,)
 
 
 class SourceError(LamError, OSError):

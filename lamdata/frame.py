@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,10 @@ class Frame:
             return None
         (ax, ay, az), (bx, by, bz), (cx, cy, cz) = np.asarray(self.cell, np.float64).tolist()  # in NumPy it takes ten times as long
         return float(abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)))
+
+    def bare(self) -> Frame:
+        """The structure without its labels."""
+        return replace(self, energy=None, forces=None, virial=None)
 
     def to_ase(self) -> Atoms:
         """Return `ase.Atoms`, labels in a `SinglePointCalculator` (stress in eV/Å^3, ASE's sign)."""

@@ -339,7 +339,7 @@ def placed_in(path: str | Path, *, overrides: list[str] | None = None) -> Iterat
         data, places = read_yaml(path)
         for override in overrides or []:
             _override(data, override, places)
-        errors = [_placed(one, places, str(path)) for one in getattr(err, "errors", [err])]
+        errors = [_placed(one, places, str(path)) for one in err.errors]
         raise (ConfigErrors(errors) if isinstance(err, ConfigErrors) else errors[0]) from None
 
 

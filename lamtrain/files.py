@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -21,6 +22,12 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(hidden, path)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Of the bytes of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_yaml(path: Path, values: Mapping[str, Any]) -> None:

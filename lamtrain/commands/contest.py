@@ -40,9 +40,9 @@ def submit(
     from lamdata.registry import model_file
 
     from ..calculator import Calculator
+    from ..files import sha256_of
     from ..prediction.model import load_model
     from ..prediction.source import open_source
-    from ..stages.contest.submit import sha256_of
     from ..stages.contest.submit import submit as run
 
     source = replace(open_source(structures, dataset=None, split=None, format=format, quiet=quiet), doing="relaxing")

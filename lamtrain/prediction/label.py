@@ -13,6 +13,7 @@ from lamdata.catalog import CheckSpec
 from lamdata.frame import Rejection
 
 from ..evaluation.modelcard import cited_by
+from ..files import sha256_of
 from .answers import Tally, answers
 from .model import Model
 from .source import Source
@@ -92,8 +93,7 @@ def theory_of_predictions(parents: Sequence[dict[str, Any]], *, model: str) -> T
 
 def hash_of(model: Model) -> str:
     """sha256 of the checkpoint's bytes."""
-    with open(model.path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(model.path)
 
 
 def sources_of(model: Model, head: str, source: Source) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from lamdata.located import did_you_mean
 from lamdata.registry import model_file
 
 from ...checkpoint import Checkpoint, to_json
-from ...files import replace_file, replace_yaml
+from ...files import replace_file, replace_yaml, sha256_of
 from ...prediction.model import Model, load_model
 from ...prediction.run import predict_files
 from ...prediction.source import Source
@@ -42,11 +41,8 @@ def read_entrants(models: Sequence[str], tasks: Sequence[str]) -> dict[str, Subm
         try:
             found[model] = read_submission(Path(model), Submission) if Path(model).is_dir() else None
             name = name_of(model, found[model])
-        except ConfigErrors as err:
-            errors += err.errors
-            continue
         except ConfigError as err:
-            errors.append(err)
+            errors += err.errors
             continue
         errors += _unknown_tasks(model, found[model], tasks)
         if (other := names.setdefault(name, model)) != model:
@@ -84,7 +80,7 @@ def _unknown_tasks(model: str, submission: Submission | None, tasks: Sequence[st
 def predict(model_path: str, exams: Sequence[Exam], asked: Mapping[str, Path], out: Path, *, device: str, quiet: bool) -> Entrant:
     """Predict with a checkpoint what is asked (task -> file), into a submission below `out`; what is there already is not predicted again."""
     name = name_of(model_path, None)
-    folder, digest = out / name, _sha256(model_file(model_path))
+    folder, digest = out / name, sha256_of(model_file(model_path))
     model = load_model(model_path, device=device)
     notes, files, heads = list[str](), dict[str, str](), dict[str, str]()
     for exam in exams:
@@ -126,7 +122,7 @@ def _head_for(exam: Exam, checkpoint: Checkpoint) -> tuple[str | None, str]:
 def _predict_task(model: Model, head: str, asked: Path, path: Path, *, digest: str, quiet: bool) -> None:
     """Predictions of one task, kept with what they depend on beside them."""
     kept = path.with_suffix(".from.json")
-    key = to_json({"checkpoint": digest, "head": head, "asked": _sha256(asked), "precision": model.config.precision})
+    key = to_json({"checkpoint": digest, "head": head, "asked": sha256_of(asked), "precision": model.config.precision})
     if path.exists() and kept.exists() and kept.read_text() == key:
         return
     kept.unlink(missing_ok=True)  # a kill between the two files leaves none that says what the other is not
@@ -138,8 +134,3 @@ def _predict_task(model: Model, head: str, asked: Path, path: Path, *, digest: s
 def _trained_on(checkpoint: Checkpoint) -> list[Any] | None:
     rows = checkpoint.lock.get("datasets", {})
     return [{"dataset": name, "content_hash": row.get("content_hash")} for name, row in rows.items()] or None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

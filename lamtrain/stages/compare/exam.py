@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lamdata import open_store
 from lamdata.errors import ConfigError, ConfigErrors, DataError
 from lamdata.exporting import text_of
-from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamdata.store import Dataset, Store
 
@@ -79,12 +78,13 @@ class Exam:
     def write_asked(self, folder: Path) -> Path:
         """TASK.extxyz: the structures without labels, for whoever predicts them."""
         path = folder / f"{self.name}.extxyz"
-        replace_file(path, "".join(text_of(_bare(frame, f"{self.name}#{i}"), words={}) for i, frame in enumerate(self.asked)).encode())
+        replace_file(
+            path,
+            "".join(
+                text_of(replace(frame.bare(), origin=f"{self.name}#{i}", group=""), words={}) for i, frame in enumerate(self.asked)
+            ).encode(),
+        )
         return path
-
-
-def _bare(frame: Frame, origin: str) -> Frame:
-    return replace(frame, energy=None, forces=None, virial=None, origin=origin, group="")
 
 
 def open_exams(benchmark: Benchmark, *, where: str, store: str | None = None) -> list[Exam]:

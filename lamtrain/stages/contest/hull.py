@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,7 +121,7 @@ def open_hull(path: str, answer: Answer | None, *, known: Sequence[str] = ()) ->
         assert asked.energy is not None, "the line above gives one, or raises"
         phases.append((composition_of(asked), asked.energy / len(asked.numbers)))
     more = [frame for name in [*(str(base / one) for one in spec.known), *known] for frame in _read(name)]
-    bare = [replace(frame, energy=None, forces=None, virial=None) for frame in [*structures, *more]]
+    bare = [frame.bare() for frame in [*structures, *more]]
     return Hull(spec.hull, spec.energies, phases, bare)
 
 

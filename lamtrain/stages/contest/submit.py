@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -85,7 +84,7 @@ def _relaxed(item: Frame | Rejection, calculator: Callable[[], Any], answer: Cal
     if not all(item.pbc):
         return {"reason": "it is not periodic in all directions"}
     try:
-        bare: Any = replace(item, energy=None, forces=None, virial=None).to_ase()
+        bare: Any = item.bare().to_ase()
         moved: Any = relax(bare, calculator(), fmax=FMAX)
         frame = answer(replace(item, positions=moved.positions.copy(), cell=moved.cell[:].copy()))
     except NotImplementedError as err:
@@ -99,9 +98,3 @@ def _csv(left: list[tuple[str, str]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([("origin", "reason"), *left])
     return out.getvalue()
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

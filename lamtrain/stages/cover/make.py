@@ -106,7 +106,7 @@ def sketch_of(model: Model, head: str, sample: Sample, progress: Progress, *, st
     """Ask the model for the descriptors of a sample."""
     numbers, features, natoms = list[NDArray[np.uint8]](), list[NDArray[np.float32]](), list[int]()
     seen = np.zeros(1 << 16, bool)
-    for answer in described(model, head, [bare(frame) for frame in sample.frames]):
+    for answer in described(model, head, [frame.bare() for frame in sample.frames]):
         assert answer.features is not None and answer.edges is not None
         numbers.append(answer.label.numbers)
         features.append(answer.features)
@@ -123,11 +123,6 @@ def sketch_of(model: Model, head: str, sample: Sample, progress: Progress, *, st
     codes = np.flatnonzero(seen)
     starts = np.cumsum([0, *natoms[:-1]])
     return build_sketch(np.concatenate(numbers), np.concatenate(features), starts, pairs=pairs_of(codes), of=sample.frames_of_all)
-
-
-def bare(frame: Frame) -> Frame:
-    """A structure without its labels: nothing is to be compared."""
-    return replace(frame, energy=None, forces=None, virial=None)
 
 
 def described(model: Model, head: str, frames: Sequence[Frame]) -> Iterator[Answer]:

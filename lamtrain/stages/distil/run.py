@@ -22,7 +22,7 @@ from lamdata.frames import Frames
 
 from ...checkpoint import to_json
 from ...cores import usable_threads
-from ...files import replace_file
+from ...files import replace_file, sha256_of
 from ...prediction.model import load_model
 from ...prediction.source import datasets_of
 from ...prediction.structures import refuse
@@ -31,7 +31,7 @@ from .explore import deal
 from .figures import draw_rounds, draw_suite
 from .report import write_page
 from .rounds import CONVERGED, Bench, Explored, do_rounds, frames_labelled
-from .suite import hash_of_file, run_suite, verdicts
+from .suite import run_suite, verdicts
 from .tested import refuse_untestable, test_students
 
 STARTS = 20  # of a store
@@ -102,7 +102,7 @@ def _open(config: DistilConfig, out: Path, *, device: str, quiet: bool) -> Bench
     path = out / "asked.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     asked = {name: value for name, value in config.model_dump(mode="json").items() if name not in FREE}
-    asked |= {"head": head, "teacher": hash_of_file(Path(config.teacher)), "structures": _hash_of(structures)}
+    asked |= {"head": head, "teacher": sha256_of(Path(config.teacher)), "structures": _hash_of(structures)}
     if differing := [name for name in asked if known and known.get(name) != asked[name]]:
         hint = "choose another folder with -o, or remove this one"
         raise ConfigError(f"it was begun with another {', '.join(f'`{name}`' for name in differing)}", where=str(out), hint=hint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from lamdata.progress import Progress
 
 from ...calculator import Calculator
 from ...checkpoint import to_json
-from ...files import replace_file
+from ...files import replace_file, sha256_of
 from ...prediction.model import load_model
 from ...properties.crystal import repeat_to
 from ...properties.nve import drift_of
@@ -41,7 +40,7 @@ COMPRESSED_ON, TOLERANCE = 16, 1e-4  # frames, and how far tables may be from ne
 def run_suite(bench: Bench, student: Path) -> dict[str, Any]:
     """{"nve", "rdf", "speed"} of a student; what was measured stays in `suite/` of the folder, and is not measured again."""
     folder, accept = bench.folder / "suite", bench.config.accept
-    _begin(folder, {"student": hash_of_file(student), "steps": accept.steps, "atoms": accept.atoms, "memory": accept.memory})
+    _begin(folder, {"student": sha256_of(student), "steps": accept.steps, "atoms": accept.atoms, "memory": accept.memory})
     condition = Condition(structure=0, supercell=(1, 1, 1), temperature=bench.config.temperatures[0], pressure=None)
     whole: Any = bench.structures[0].to_ase()
     whole = whole * bench.config.supercells[0]
@@ -99,12 +98,6 @@ def _begin(folder: Path, asked: dict[str, Any]) -> None:
     if not path.exists() or path.read_bytes() != text:
         shutil.rmtree(folder, ignore_errors=True)
         replace_file(path, text)
-
-
-def hash_of_file(path: Path) -> str:
-    """Its sha256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compare_structure(teacher: Trajectory, student: Trajectory) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from lamdata.errors import DataError
 
 from ...checkpoint import to_json
 from ...evaluation.report import test_model
-from ...files import replace_file
+from ...files import replace_file, sha256_of
 from .config import DftSpec
 from .rounds import Bench
 from .students import train_student
-from .suite import hash_of_file
 
 
 def refuse_untestable(test: DftSpec) -> None:
@@ -45,7 +44,7 @@ def test_students(bench: Bench, test: DftSpec, student: Path, *, steps: int) -> 
     rows = {}
     for name, path in models.items():
         out = bench.folder / "tested" / name
-        asked = {"model": hash_of_file(path), "frames": frames.content_hash}
+        asked = {"model": sha256_of(path), "frames": frames.content_hash}
         known = json.loads((out / "found.json").read_text()) if (out / "found.json").exists() else {}
         if known.get("asked") != asked:
             result = test_model(

@@ -49,7 +49,7 @@ def describe(files: Sequence[str], folder: Path, *, name: str | None) -> list[De
         mixture, _ = open_mixture(place / "mixture.yaml")
     except ConfigError as err:
         hint = f"look at the cards in {place}, and give the same command again"
-        errors = [ConfigError(one.message, where=one.where, hint=one.hint or hint) for one in getattr(err, "errors", [err])]
+        errors = [ConfigError(one.message, where=one.where, hint=one.hint or hint) for one in err.errors]
         raise ConfigErrors(errors) from None
     rows = {row.dataset: row for row in mixture.heads}
     return [Described(card=card, file=path, row=rows.get(card.dataset)) for path, card in opened.items()]

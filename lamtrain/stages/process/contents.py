@@ -20,7 +20,7 @@ from lamdata.reading import files_of, hashes_of
 from lamdata.store import Store, open_store
 
 from ...config import TrainConfig
-from ...files import replace_file
+from ...files import replace_file, sha256_of
 
 OF_A_MODEL = ("model_config", "model", "heads", "lock", "cover")  # of a checkpoint: what is asked and what is started from
 
@@ -124,7 +124,7 @@ class Contents:
         return self._remembered(f"model {self._relative(path)}", [path], lambda: hash_model(path))
 
     def _of_file(self, path: Path) -> str:
-        return self._remembered(self._relative(path), [path], lambda: _of_bytes(path))
+        return self._remembered(self._relative(path), [path], lambda: sha256_of(path))
 
     def _remembered(self, key: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
         """A hash that is computed again only where a file's size or time has changed."""
@@ -147,7 +147,7 @@ def hash_model(path: Path) -> str:
     try:
         checkpoint = load(path)
     except DataError:  # a model of DeePMD-kit
-        return _of_bytes(path)
+        return sha256_of(path)
     said = {name: getattr(checkpoint, name, None) for name in OF_A_MODEL}
     mixture = checkpoint.lock.get("mixture") or {"heads": []}
     rows = [
@@ -168,11 +168,6 @@ def _datasets(store: Store, names: list[str] | None) -> dict[str, Any]:
         entry = store.entry(views[name]["of"] if name in views else name)
         found[name] = found.get(name, {}) | {"frames": entry.content_hash, "meta": dict(entry.meta)}
     return found
-
-
-def _of_bytes(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -111,7 +111,7 @@ def write_process(path: Path, files: Sequence[str], *, model: Path, pool: tuple[
     try:
         open_card(cards[0])
     except ConfigError as err:
-        notes += [f"to be confirmed first: {one}" for one in getattr(err, "errors", [err])]
+        notes += [f"to be confirmed first: {one}" for one in err.errors]
     return Written(files=[*written, path], notes=notes)
 
 

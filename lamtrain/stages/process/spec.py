@@ -212,7 +212,7 @@ class _Reader:
         try:
             return check(how.config, data, name=str(at[-1]), where=self.where, places=places)
         except ConfigError as err:
-            self.errors += getattr(err, "errors", [err])
+            self.errors += err.errors
             return None
 
     def words(self, parser: Any, how: Kind, filled: Mapping[str, Any], at: KeyPath, *, folder: str) -> list[str]:
