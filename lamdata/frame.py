@@ -20,6 +20,12 @@ MAX_ATOMS = 1_000_000  # more in one frame is a broken count, not a structure
 LARGEST = 32_767  # charge or multiplicity: a store keeps them in two bytes
 
 
+def volume_of(cell: F64) -> float:
+    """Å^3, of lattice vectors as rows (3, 3) Å."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = np.asarray(cell, np.float64).tolist()  # in NumPy it takes ten times as long
+    return float(abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One structure and what was computed for it. A = atoms. A missing label is `None`, never zero or NaN.
@@ -66,10 +72,7 @@ class Frame:
     @property
     def volume(self) -> float | None:
         """Cell volume in Å^3; `None` for a molecule."""
-        if self.cell is None:
-            return None
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = np.asarray(self.cell, np.float64).tolist()  # in NumPy it takes ten times as long
-        return float(abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)))
+        return None if self.cell is None else volume_of(self.cell)
 
     def bare(self) -> Frame:
         """The structure without its labels."""

@@ -13,15 +13,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lamdata.frame import F64, Frame, Rejection
+from lamdata.frame import F64, Frame, Rejection, volume_of
 from lamdata.frames import Parsed
 
 from .build import SMALLEST_VOLUME
 
 FRAMES_AT_ONCE = 1024
 ATOMS_AT_ONCE = 1 << 16
-
-
 LARGE = 1e12  # eV or Å^3: nothing that is plain is larger
 
 
@@ -50,9 +48,7 @@ class Row:
 
 def is_sound(cell: F64) -> bool:
     """Whether the volume of a cell (3, 3) is no matter of rounding: neither nearly none, nor beyond measure, nor nan."""
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
-    volume: float = abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
-    return 10 * SMALLEST_VOLUME < volume < LARGE
+    return 10 * SMALLEST_VOLUME < volume_of(cell) < LARGE
 
 
 def is_finite(values: F64) -> bool:
