@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy  # noqa: F401  what every reader needs is not part of its time to the first batch
+import numpy.random  # noqa: F401  what every reader needs is not part of its time to the first batch
 import torch
 
 torch.set_num_threads(1)

@@ -12,6 +12,7 @@ BATCH = 64  # frames
 PEERS = {
     "ours fast": ("ours", {"profile": "fast"}),
     "ours lossless": ("ours", {"profile": "lossless"}),
+    "atompack": ("atompack_db", {}),
     "litdata": ("lit", {"packed": False}),
     "litdata packed": ("lit", {"packed": True}),
     "memmap": ("memmap", {}),

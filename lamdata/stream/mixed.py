@@ -24,12 +24,13 @@ from ..frames import Frames
 from ..notebook import listed, sentence
 from ..store import Dataset
 from ..store.batching import cut_points
-from ..store.gather import gather, reorder
+from ..store.gather import gather
 from .exchange import Exchange
 from .fingerprint import Augment, differences, of_head
 from .order import HeadOrder, MixtureOrder
 from .share import Dealt, Share
 from .turns import Turns, done
+from .window import Held, Piece, Window
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,45 +59,6 @@ class StreamHead:
     """
     run: int = 1
     """Frames that a slot takes, the next of the head's order."""
-
-
-class _Held:
-    """A buffer on its way: asked for, perhaps far ahead, then decoded."""
-
-    def __init__(self, asked: Future[Callable[[], Frames]]):
-        self.asked = asked
-        self.decoded: Future[Frames] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Frames of one buffer that go into one window."""
-
-    head: int
-    epoch: int
-    buffer: _Held
-    rows: slice | NDArray[np.int64]  # of what is decoded of the buffer
-    places: NDArray[np.int64]  # of the window, ascending
-
-    def frames(self) -> Frames:
-        """A view where the frames lie one after the other."""
-        assert self.buffer.decoded is not None, "windows are submitted with their buffers"
-        whole = self.buffer.decoded.result()
-        if isinstance(self.rows, slice):
-            return whole.part(self.rows.start, self.rows.stop)
-        found = reorder(whole, self.rows)
-        found.epoch = np.full(len(found), self.epoch)  # a whole head is decoded once for all epochs
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Slots that are put together at a time. F = their frames."""
-
-    slots: range
-    pieces: list[_Piece]  # that are decoded here
-    owner: NDArray[np.int32]  # (F,) the rank that decodes each frame
-    ends: list[int] | None  # of its batches, counted in frames; None where their borders depend on atoms
 
 
 class Stream:
@@ -140,8 +102,9 @@ class Stream:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stream") if threads else None
         self._turns = Turns("share") if threads and world > 1 else None
         distant = any(head.dataset.distant for head in heads)
+        self._near = not distant and exchange is None  # bytes may be read twice
         self._asking = ThreadPoolExecutor(ASKED, thread_name_prefix="ask") if threads and distant else None
-        self._buffers: list[tuple[tuple[int, int], _Held] | None] = [None] * len(heads)  # epoch and number, the one asked for last
+        self._buffers: list[tuple[tuple[int, int], Held] | None] = [None] * len(heads)  # epoch and number, the one asked for last
         self._buffer_blocks = buffer_blocks
 
     def __iter__(self) -> Iterator[Frames]:
@@ -259,7 +222,7 @@ class Stream:
         sizes = {"batch_frames": self.batch_frames, "batch_atoms": self.batch_atoms}
         share = Share(rank=self._rank, world=self._world, exchange=self._exchange, **sizes)
 
-        def put_together(window: _Window) -> Future[Dealt]:
+        def put_together(window: Window) -> Future[Dealt]:
             whole = self._put_together(window)
             in_turn = done if self._turns is None else self._turns.submit
             return in_turn(lambda: share.take(whole.result(), window.owner, window.ends))
@@ -270,20 +233,21 @@ class Stream:
                 self.position = begin
                 yield dealt.frames.part(first, stop)
 
-    def _windows(self, step: int, submit: Callable[[_Window], Future[T]]) -> Iterator[tuple[_Window, T]]:
+    def _windows(self, step: int, submit: Callable[[Window], Future[T]]) -> Iterator[tuple[Window, T]]:
         """Yield consecutive windows of whole steps, and what `submit` makes of each; several are prepared ahead."""
         at_once = self._threads + AHEAD if self._threads else 1
         asked = WINDOW * ASKED if self._asking else 1
-        planned: deque[_Window] = deque()
-        waiting: deque[tuple[_Window, Future[T]]] = deque()
+        planned: deque[Window] = deque()
+        waiting: deque[tuple[Window, Future[T]]] = deque()
         begin = first = self.position
         counts = self._mixture.counts(begin)
         while True:
             while not waiting or waiting[-1][0].slots.stop - (next_slot := waiting[0][0].slots.start) < at_once * _grown(next_slot - begin):
                 while not planned or first - planned[0].slots.start < asked:
-                    slots = range(first, first + max(1, self._unbroken(first, _grown(first - begin)) // step) * step)
+                    at_first, mixed = first == begin and self._near, _grown(first - begin)
+                    slots = range(first, first + max(1, (mixed if at_first else self._unbroken(first, mixed)) // step) * step)
                     heads = self._mixture.heads(slots.start, slots.stop)
-                    planned.append(self._plan_window(slots, heads, counts, step))
+                    planned.append(self._plan_window(slots, heads, counts, step, at_first=at_first))
                     counts = counts + np.bincount(heads, minlength=len(self.heads))
                     first = slots.stop
                 window = planned.popleft()
@@ -300,39 +264,45 @@ class Stream:
         epoch, number, start = order.locate(first * run)
         return (order.epoch(epoch).frames(number) - start) // run
 
-    def _plan_window(self, slots: range, heads: NDArray[np.int32], counts: NDArray[np.int64], step: int) -> _Window:
-        """Decide which frames go where and who decodes them, and ask for the buffers of those that are decoded here."""
+    def _plan_window(self, slots: range, heads: NDArray[np.int32], counts: NDArray[np.int64], step: int, *, at_first: bool) -> Window:
+        """Decide which frames go where and who decodes them, and ask for the buffers of those that are decoded here.
+
+        The frames of the first window alone are decoded for it, so that it comes in a tenth of the time; the next has their buffers whole.
+        """
         runs = self._runs[heads]
         frame_heads = np.repeat(heads, runs)
         owner = np.full(len(frame_heads), self._rank, np.int32)
         pieces = []
         for h in range(len(self.heads)):
             places = np.flatnonzero(frame_heads == h) if len(self.heads) > 1 else np.arange(len(frame_heads))
-            pieces += self._pieces(h, int(counts[h] * self._runs[h]), places, owner)
+            pieces += self._pieces(h, int(counts[h] * self._runs[h]), places, owner, at_first=at_first)
         ends = np.cumsum(np.add.reduceat(runs, np.arange(0, len(runs), step))).tolist() if self.batch_atoms is None else None
-        return _Window(slots, pieces, owner, ends)
+        return Window(slots, pieces, owner, ends)
 
-    def _put_together(self, window: _Window) -> Future[Frames]:
+    def _put_together(self, window: Window) -> Future[Frames]:
         """Start decoding the buffers of a window that are not decoded yet, then its gathering; a pool runs them in this order."""
         for piece in window.pieces:
             if piece.buffer.decoded is None:
                 piece.buffer.decoded = self._submit(lambda asked: asked.result()(), piece.buffer.asked)
         return self._submit(self._gather, window.pieces)
 
-    def _pieces(self, h: int, position: int, places: NDArray[np.int64], owner: NDArray[np.int32]) -> list[_Piece]:
+    def _pieces(self, h: int, position: int, places: NDArray[np.int64], owner: NDArray[np.int32], *, at_first: bool) -> list[Piece]:
         """The stretches of buffers that hold a head's next frames, in `places` of the window; `owner` learns who decodes them."""
         pieces, at, order = [], 0, self._orders[h]
         while at < len(places):
             epoch, number, start = order.locate(position + at)
             stop = min(order.epoch(epoch).frames(number), start + len(places) - at)
             target = places[at : at + stop - start]
+            held: Held | None = None
             rows: slice | NDArray[np.int64] = slice(start, stop)
             if self._exchange is not None:
                 rows, target = self._own(order, epoch, number, start, stop, target, owner)
             elif order.whole:
                 rows = order.shuffled(epoch, number)[rows]
+            elif at_first:
+                held, rows = self._some(h, epoch, number, slice(start, stop)), slice(0, stop - start)
             if len(target):
-                pieces.append(_Piece(h, epoch, self._buffer(h, epoch, number), rows, target))
+                pieces.append(Piece(h, epoch, held or self._buffer(h, epoch, number), rows, target))
             at += stop - start
         return pieces
 
@@ -348,7 +318,13 @@ class Stream:
         first = int(np.count_nonzero(owners.frame[shuffled[:start]] == self._rank))
         return first + np.arange(np.count_nonzero(mine)), places[mine]
 
-    def _buffer(self, h: int, epoch: int, number: int) -> _Held:
+    def _some(self, h: int, epoch: int, number: int, rows: slice) -> Held:
+        """Frames of a buffer, decoded without the others."""
+        order = self._orders[h]
+        blocks, wanted = order.epoch(epoch).buffers[number], order.shuffled(epoch, number)[rows]
+        return Held(done(partial(self.heads[h].dataset.begin_load, blocks, wanted, head=h, epoch=epoch)))
+
+    def _buffer(self, h: int, epoch: int, number: int) -> Held:
         """A buffer, as it was asked for or asked for now; windows ask in order, so the last one of a head is enough.
 
         Where one buffer holds all frames it is decoded once, in store order; elsewhere in the order of the shuffle.
@@ -363,10 +339,10 @@ class Stream:
                 shuffled = None if shuffled is None else owners.row[shuffled[owners.frame[shuffled] == self._rank]]
             begin = partial(self.heads[h].dataset.begin_load, blocks, shuffled, head=h, epoch=epoch)
             asked = self._asking.submit(begin) if self._asking else done(begin)
-            self._buffers[h] = last = key, _Held(asked)
+            self._buffers[h] = last = key, Held(asked)
         return last[1]
 
-    def _gather(self, pieces: Sequence[_Piece]) -> Frames:
+    def _gather(self, pieces: Sequence[Piece]) -> Frames:
         """Augment the frames of a window and put them into the order of the slots."""
         parts = []
         if not pieces:

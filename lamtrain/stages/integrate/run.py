@@ -120,10 +120,14 @@ def _same_question(files: Sequence[str], folder: Path) -> None:
 
 
 def _refuse_taken(described: Sequence[Described], pool: Pool | None) -> None:
-    """A dataset of the pool's has that name already."""
-    known = set() if pool is None else set(pool.catalog.cards) | set(_datasets(pool.store))
+    """A dataset of the pool's has that name already; a card beside the pool's that is the one given does not take its own."""
+    cards: Mapping[str, Path] = {} if pool is None else pool.catalog.files
+    stored = set() if pool is None else set(_datasets(pool.store))
+    trained = set() if pool is None else {row.dataset for row in pool.mixture.heads}
     for one in described:
-        if one.card.dataset in known:
+        name = one.card.dataset
+        elsewhere = name in cards and cards[name].resolve() != one.file.resolve()
+        if elsewhere or name in stored or name in trained:
             raise ConfigError(
                 f"the pool has a dataset {one.card.dataset} already",
                 where=str(one.file),

@@ -111,3 +111,17 @@ def test_a_free_array_is_used_again():
     pool = Pool()
     address = pool.take((SMALLEST,), "u1").ctypes.data
     assert pool.take((SMALLEST - 8,), "f4").ctypes.data == address or pool.take((SMALLEST // 4,), "f4").ctypes.data == address
+
+
+@pytest.mark.parametrize("integer", [np.int32, np.int64])
+@pytest.mark.parametrize("factor", [1.0, 0.529177210903])
+def test_numbers_come_off_their_lattice_as_by_a_division(integer: type, factor: float) -> None:
+    rng = np.random.default_rng(0)
+    most = 2**31 - 1 if integer is np.int32 else 2**53
+    numbers = rng.integers(-most, most, 60_000).astype(integer)
+    numbers[:2000], numbers[2000:4000] = np.arange(-1000, 1000), most - np.arange(2000)
+    for decimals in range(16):
+        lattice = Lattice(unit="x", factor=factor, decimals=decimals, least=-most, largest=most)
+        out = np.empty(len(numbers))
+        copy_rows(numbers, np.zeros(1, np.int64), np.array([len(numbers)]), out, np.zeros(1, np.int64), lattice)
+        np.testing.assert_array_equal(out, lattice.to_values(numbers))

@@ -143,6 +143,16 @@ def test_a_name_that_the_pool_has_is_refused(pool: Path) -> None:
         run("bulk.yaml")
 
 
+def test_a_card_that_stands_beside_the_pools_is_not_taken_by_itself(pool: Path) -> None:
+    card, beside = my_card("alloy"), Path("alloy.yaml")
+    beside.write_text(Path(card).read_text().replace("alloy-*", "mine/alloy-*"))
+    assert list(run(str(beside))["datasets"]) == ["alloy"]
+    with pytest.raises(ConfigError, match="has a dataset alloy already"):
+        integrate([card], Path("other"), pool=open_pool(Path("mixture.yaml"), "small.zarr"), model=None, draws=DRAWS, quiet=True)
+    accept(Path("new"), quiet=True)
+    assert open_mixture("mixture.yaml")[0].heads[-1].dataset == "alloy" and open_store("small.zarr")["alloy"].content_hash
+
+
 def test_the_mixtures_that_are_written_can_be_trained_on(pool: Path) -> None:
     from lamtrain.data.mixture import open_training_data
 
