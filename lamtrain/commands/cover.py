@@ -20,7 +20,13 @@ def cover(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, globs or archives in any format that is read; or a store and one of its datasets.")
     ],
-    head: Annotated[str | None, typer.Option(help="Head to ask; needed where several give energies.", autocompletion=heads)] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Head to ask; needed for files where several give energies; of a dataset, by default the one whose theory is nearest.",
+            autocompletion=heads,
+        ),
+    ] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Part of the dataset; by default all of it.")] = None,
     format: Annotated[str, typer.Option(help="Format of the files; auto recognises each.")] = "auto",
     training: Annotated[

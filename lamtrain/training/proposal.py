@@ -11,7 +11,7 @@ from typing import Any
 from lamdata.catalog import Catalog, Mixture, TaskSpec
 from lamdata.elements import NUMBERS
 from lamdata.errors import ConfigError, LamError
-from lamdata.store import Store, open_store
+from lamdata.store import Dataset, Store, open_store
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
@@ -84,6 +84,12 @@ def _known(head: str, mixture: Mixture, catalog: Catalog, store: Store | None) -
         theories.append(card.theory)
         datasets[name] = None if train is None else train.content_hash
     return Known(sorted(elements, key=NUMBERS.__getitem__), theories, datasets)
+
+
+def head_for(dataset: Dataset, parent: Checkpoint) -> tuple[str, str]:
+    """The head of a model whose elements, then whose theory, are nearest to those of a dataset, or `new`; and why."""
+    known = Known(dataset.elements, [dataset.theory], {dataset.name: dataset.content_hash})
+    return choose_head(dataset.name, "energy_force", known, parent)
 
 
 def choose_head(head: str, kind: str, known: Known, parent: Checkpoint) -> tuple[str, str]:

@@ -15,7 +15,7 @@ def page(result: Mapping[str, Any], *, pictures: Sequence[str]) -> str:
     lines = [
         f"# {result['source_said']}: {WORDS[result['verdict']]}",
         "",
-        f"Model `{result['model']}`, head `{result['head']}`. {_counts(result)}",
+        f"Model `{result['model']}`, head `{result['head']}`{_why(result)}. {_counts(result)}",
         "",
         *(f"- {reason}" for reason in result["reasons"]),
         "",
@@ -40,6 +40,11 @@ def page(result: Mapping[str, Any], *, pictures: Sequence[str]) -> str:
     if result["overlap"]:
         lines += ["", "## Copies", "", *(f"- {line}" for line in result["overlap"]["said"])]
     return "\n".join(lines) + "\n"
+
+
+def _why(result: Mapping[str, Any]) -> str:
+    """Of a head that nobody named."""
+    return "" if result["head_why"] is None else f" ({result['head_why']})"
 
 
 FRAME_TITLES = {
@@ -92,7 +97,7 @@ def _cell(value: Any) -> str:
 
 def print_report(result: Mapping[str, Any]) -> None:
     """The verdict, its reasons, gates, elements, and the frames that decide."""
-    print(f"{result['source_said']}: {WORDS[result['verdict']]} by head {result['head']} of {result['model']}")
+    print(f"{result['source_said']}: {WORDS[result['verdict']]} by head {result['head']}{_why(result)} of {result['model']}")
     print("\n".join(f"  {reason}" for reason in result["reasons"]))
     table("gates", ["gate", "state", ""], [[name, row["state"], row["said"]] for name, row in result["gates"].items()])
     if result["by_element"]:

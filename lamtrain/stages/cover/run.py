@@ -21,6 +21,7 @@ from ...prediction.answers import Tally
 from ...prediction.beside import Beside
 from ...prediction.model import Model
 from ...prediction.source import Source, datasets_of, open_source
+from ...training.proposal import head_for
 from .copies import copies_of_training
 from .figures import draw_map, draw_scores
 from .gates import all_gates
@@ -51,9 +52,10 @@ def cover(
 ) -> dict[str, Any]:
     """Judge whether the training of `head` covers the frames of `source`; write what was found into `folder`, and return it.
 
-    `worth` frames that are worth labelling are listed in cover.worth.txt. With the `store` that holds the training data, copies of training
+    Without `head` a dataset of a store is judged by the head whose theory is nearest. `worth` frames that are worth labelling are listed in cover.worth.txt. With the `store` that holds the training data, copies of training
     frames are counted, too. Raises DataError where no frame could be judged, and ConfigError where the model has no sketch of the head.
     """
+    head, why = _nearest(model, source) if head is None else (head, None)
     chosen = model.pick(head)
     sketch = sketch_for(model, chosen)
     trained = None if store is None else training_data(model.checkpoint, Path(model.path), store)
@@ -71,6 +73,7 @@ def cover(
         result = {
             "model": model.path,
             "head": chosen,
+            "head_why": why,
             "source": list(source.paths),
             "dataset": None if source.dataset is None else source.dataset.name,
             "source_said": source.said,
@@ -100,6 +103,14 @@ def cover(
             beside.text(".worth.txt").write("".join(lines))
         beside.publish(all_suffixes=SUFFIXES)
     return result
+
+
+def _nearest(model: Model, source: Source) -> tuple[str | None, str | None]:
+    """Of several heads that of the nearest theory, as far as the source is a dataset that states its own; and why."""
+    if source.dataset is None or len(model.heads) < 2:
+        return None, None
+    head, why = head_for(source.dataset, model.checkpoint)
+    return (None, None) if head == "new" else (head, why)
 
 
 def _nothing(source: Source, tally: Tally, beside: Beside) -> DataError:

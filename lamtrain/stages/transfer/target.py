@@ -14,10 +14,8 @@ from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamdata.store import Dataset
 
-from ...checkpoint import Checkpoint
 from ...prediction.shift import Shift
 from ...training.before import TEST_FRAMES
-from ...training.proposal import Known, choose_head
 from ...training.references import FIT_FRAMES
 from .scoring import fit, shifts_of
 
@@ -73,12 +71,6 @@ def open_target(store: str, name: str) -> Target:
     if not (shown.has_energy.any() or shown.has_forces.any()):
         raise DataError(f"test frames of dataset {name} have neither energies nor forces", where=store)
     return Target(name=name, held_in=held_in, shown=shown, guess=fit(held_in), **sides)
-
-
-def pick_head(target: Target, parent: Checkpoint) -> tuple[str, str]:
-    """The head of a model whose elements, then whose theory, are nearest, or `new`; and why."""
-    known = Known(target.train.elements, [target.train.theory], {target.name: target.train.content_hash})
-    return choose_head(target.name, "energy_force", known, parent)
 
 
 def seen_before(target: Target, lock: Mapping[str, Any]) -> list[str]:

@@ -25,13 +25,14 @@ from ...cores import usable_threads
 from ...evaluation.normalised import Task, score
 from ...files import replace_file
 from ...prediction.model import Model, load_model
+from ...training.proposal import head_for
 from ...training.stop import Stop
 from .crystals import measure_models, models_of
 from .curves import Parent, Plan, do_curves
 from .figures import draw_curves
 from .report import write_page
 from .subsets import default_sizes
-from .target import Target, open_target, pick_head, seen_before
+from .target import Target, open_target, seen_before
 from .zero_shot import zero_shot
 
 
@@ -106,7 +107,7 @@ def _asked(target: Target, model: Model, *, head: str | None, plan: Plan | None)
         raise ConfigError(f"dataset {target.name} has {len(target.train)} training frames, not {max(plan.sizes)}", where="--sizes")
     if head is not None:
         return target, model.pick(head), "as asked"
-    return target, *pick_head(target, model.checkpoint)
+    return target, *head_for(target.train, model.checkpoint)
 
 
 def _notes(target: Target, checkpoint: Checkpoint, source: str) -> list[str]:

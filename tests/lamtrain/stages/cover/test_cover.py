@@ -32,7 +32,7 @@ from tests.conftest import command
 HEAD = "bulk"
 
 
-def covered(run: Path, out: Path, *inputs: str | Path, head: str = HEAD, split: str | None = None, **options: Any) -> dict[str, Any]:
+def covered(run: Path, out: Path, *inputs: str | Path, head: str | None = HEAD, split: str | None = None, **options: Any) -> dict[str, Any]:
     model = load_model(run / "best.pt", device="cpu")
     return cover(model, open_frames([*map(str, inputs)], split=split, format="auto", quiet=True), out, head=head, **options)
 
@@ -84,6 +84,18 @@ def test_another_theory_is_not_covered(run: Path, small: Path, tmp_path: Path) -
     found = covered(run, tmp_path / "out", tmp_path / "s.zarr", "bulk", split="test")
     assert found["verdict"] == "not"
     assert found["gates"]["theory"]["differences"] == ["functional: PBE against EMT"]
+
+
+def test_a_dataset_is_judged_by_the_nearest_head(run: Path, small: Path, tmp_path: Path) -> None:
+    """As a fine-tune would begin with; files, which state no theory here, do not choose."""
+    card = open_card(small / "cluster.yaml")
+    ingest(card.model_copy(update={"dataset": "mine"}), str(tmp_path / "s.zarr"), base=small, quiet=True)
+    found = covered(run, tmp_path / "out", tmp_path / "s.zarr", "mine", head=None, split="test")
+    assert found["head"] == "cluster" and found["head_why"].endswith("the same theory")
+    assert f"head `cluster` ({found['head_why']})" in (tmp_path / "out/cover.md").read_text()
+    write(tmp_path / "in.xyz", frames_of(small), format="extxyz")
+    with pytest.raises(ConfigError, match="2 heads give energies"):
+        covered(run, tmp_path / "files", tmp_path / "in.xyz", head=None)
 
 
 def test_a_theory_that_is_not_stated_decides_nothing(run: Path, small: Path, tmp_path: Path) -> None:
