@@ -71,7 +71,7 @@ def trained(folder: Path, store: str) -> Path:
     from lamtrain.training.trainer import train
 
     values = config_of(
-        folder, store, "parent", [(head, head, 1.0) for head in TRAINED], steps=STEPS, frames=6, seed=1, model={"size": "tiny"}
+        folder, store, "parent", [(head, head, 1.0) for head in TRAINED], "scratch", steps=STEPS, frames=6, seed=1
     ) | {"checkpoint_every": 500, "log_every": 100, "validation": {"every": 500, "frames": 20}}  # fmt: skip
     config = TrainConfig.model_validate(values)
     out = train(config, out=folder / "runs/parent", device="cpu")

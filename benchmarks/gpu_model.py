@@ -82,7 +82,8 @@ def count(size: str, case: str, heads: int, kernels: str) -> dict[str, Any]:
     frames = frames_of(case)
     frames = frames.with_(head=(np.arange(len(frames)) % heads).astype(np.int32))
     batch = collate(frames, config, dtype=torch.float32, chunk_atoms=4096)
-    mode, out = FakeTensorMode(), {"atoms": len(frames.numbers), "phases": {}}
+    mode = FakeTensorMode()
+    out: dict[str, Any] = {"atoms": len(frames.numbers), "phases": {}}
     model = LamModel(config).use_kernels(kernels)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -159,7 +160,8 @@ class Timed:
 
 def busiest_cpu(job: Callable[[], object]) -> float:
     """CPU seconds of this process, and of the busiest worker of each pool: the wall time of a machine with nothing else to do."""
-    pipeline, workers = sys.modules[ingest.__module__], []
+    pipeline: Any = sys.modules[ingest.__module__]
+    workers: list[float] = []
     plain = pipeline.run_tasks
 
     def counted(function, tasks, **how):

@@ -19,7 +19,7 @@ import torch
 
 from lamtrain.config import read_config
 from lamtrain.data.mixture import open_training_data
-from lamtrain.planning.plan import Step, trial_batches
+from lamtrain.planning.plan import Step, frames_a_step, trial_batches
 from lamtrain.planning.shares import share_out
 from lamtrain.planning.survey import mixed, survey
 from lamtrain.planning.trial import collate_parts, features, measure, peak_memory
@@ -44,8 +44,10 @@ def main() -> None:
         clock = time.process_time if torch.get_num_threads() == 1 and ranks.device.type == "cpu" else time.perf_counter
         surveys = survey(data, state.model.config, seed=config.seed)
         counts = {task.spec.dataset: (len(task.train), "") for task in data.tasks}
-        shares = share_out([task.spec for task in data.tasks], draws=1.0, counts=counts)
-        batch = Step.of(config, surveys, shares, ranks=1)
+        tasks = [task.spec for task in data.tasks]
+        frames = frames_a_step(config, tasks, [known.atoms for known in surveys])
+        shares = share_out(tasks, draws=config.steps * frames, counts=counts, runs=config.runs(data.heads))
+        batch = Step.of(config, surveys, shares, frames=frames, ranks=1)
         costs = measure(state, trial_batches(surveys, batch, device=ranks.device.type), ranks=ranks, clock=clock)
         print(f"{costs.steps} steps tried, off by {costs.worst:.0%} at most")
         rows = []

@@ -62,7 +62,7 @@ def parent(folder: Path, store: str, seed: int) -> Path:
     from lamtrain.training.trainer import train
 
     name = f"parent-{seed}"
-    values = config_of(folder, store, name, [("acac", "cold", 1.0)], steps=PARENT, frames=FRAMES, seed=seed, model={"size": "tiny"})
+    values = config_of(folder, store, name, [("acac", "cold", 1.0)], "scratch", steps=PARENT, frames=FRAMES, seed=seed)
     config = TrainConfig.model_validate(values)
     out = train(config, out=folder / "runs" / name, device="cpu", quiet=True)
     sketch_run(out, config, device="cpu", quiet=True)
@@ -102,17 +102,14 @@ def run(folder: Path, store: str, name: str, how: str, count: int, seed: int) ->
     """Train on, and test on both temperatures."""
     from lamtrain.config import TrainConfig
     from lamtrain.evaluation.report import test_model
-    from lamtrain.proposed import FINE
     from lamtrain.training.trainer import train
 
     model = parent(folder, store, seed)
     if count:
         chosen = view(folder, store, model, how, count, seed)
         rows = [("acac", "cold", 0.5), ("acac", f"hot, view: {chosen}", 0.5)]
-        start = {"model": str(model), "train": "all"}
-        values = config_of(folder, store, name, rows, steps=STEPS, frames=FRAMES, seed=seed, start=start)
-        rate = values["learning_rate"]
-        values |= {"learning_rate": rate | {"start": FINE * rate["start"], "stop": FINE * rate["stop"]}}
+        shared: dict[str, Any] = {"steps": STEPS, "frames": FRAMES, "seed": seed}
+        values = config_of(folder, store, name, rows, "fine-tuned", model=str(model), train="all", **shared)
         model = train(TrainConfig.model_validate(values), out=folder / "runs" / name, device="cpu", quiet=True) / "last.pt"
     found = {}
     for dataset in ("hot", "cold"):

@@ -13,11 +13,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMP = "cat run pyproject.toml constraints.txt $(find lamdata lamtrain -name '*.c' -o -name '*.h' -o -name '*.cpp' | LC_ALL=C sort) | sha256sum"  # of an installation, as `run` has it
-COPIED = ("run", "pyproject.toml", "constraints.txt", "lamdata", "lamtrain", "tests/__init__.py", "tests/test_layers.py", ".mypy_cache")
+COPIED = (
+    "run",
+    "pyproject.toml",
+    "constraints.txt",
+    "lamdata",
+    "lamtrain",
+    "benchmarks",
+    "tests/__init__.py",
+    "tests/test_layers.py",
+    ".mypy_cache",
+)
 PLANTS = {
     "ruff check": ("lamdata/unused.py", '"""Planted."""\n\nimport shelve\n'),
     "ruff format --check": ("lamdata/crooked.py", '"""Planted."""\n\nONE = [1,2 ]\n'),
     "mypy": ("lamtrain/data/untyped.py", '"""Planted."""\n\n\ndef weigh(frame):\n    return frame\n'),
+    "mypy --config-file benchmarks/mypy.ini": ("benchmarks/stale.py", "from lamtrain.config import read_config\n\nread_config()\n"),
     "pytest tests/test_layers.py": ("lamdata/distances.py", "\nfrom lamdata.store import open_store as open_store  # noqa: E402\n"),
 }
 
