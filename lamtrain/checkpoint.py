@@ -50,6 +50,11 @@ class Checkpoint:
     units: dict[str, str] = field(default_factory=lambda: dict(UNITS))
     format: int = FORMAT
 
+    @property
+    def stale(self) -> list[str]:
+        """Heads that the descriptor has left behind: they answer nothing."""
+        return [head for head, row in self.heads.items() if row.get("stale")]
+
     def refuse_compressed(self, *, where: str, done: str) -> None:
         """Raise ConfigError where the nets of the model are gone; `done` is what cannot be done with it."""
         if self.compressed is not None:

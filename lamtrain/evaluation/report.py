@@ -86,9 +86,10 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
     if head is not None:
         pick_head(list(checkpoint.heads), head)
     if dataset is not None:
-        head = head or (next(iter(checkpoint.heads)) if len(checkpoint.heads) == 1 else None)
+        fresh = [name for name in checkpoint.heads if name not in checkpoint.stale]
+        head = head or (fresh[0] if len(fresh) == 1 else None)
         if head is None or checkpoint.heads[head]["task"] != "energy_force":
-            raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(checkpoint.heads)}")
+            raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(fresh or checkpoint.heads)}")
         return Mixture.model_validate({"mixture": "test", "heads": [{"head": head, "dataset": dataset, "task": "energy_force"}]})
     if checkpoint.lock["mixture"] is None:
         raise ConfigError(

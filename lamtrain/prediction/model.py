@@ -160,16 +160,16 @@ class Model:
         return [symbol for symbol in self.config.elements if references is None or symbol in references["energies"]]
 
     def pick(self, head: str | None) -> str:
-        """The head called `head`, or the only one. Raises ConfigError where it is not clear which, DataError where it is stale."""
-        there = ", ".join(self.heads)
-        if head is None and len(self.heads) != 1:
-            found = f"{len(self.heads)} heads give energies" if self.heads else "no head gives energies"
-            raise ConfigError(found, where=self.path, hint=f"choose one of: {there}" if there else None)
-        chosen = self.heads[0] if head is None else head
+        """The head called `head`, or the only one that is not stale. Raises ConfigError where it is not clear which, DataError where it is stale."""
+        fresh = [name for name in self.heads if name not in self.checkpoint.stale] or self.heads
+        if head is None and len(fresh) != 1:
+            found = f"{len(fresh)} heads give energies" if fresh else "no head gives energies"
+            raise ConfigError(found, where=self.path, hint=f"choose one of: {', '.join(fresh)}" if fresh else None)
+        chosen = fresh[0] if head is None else head
         if chosen not in self.heads:
             found = f"head {chosen!r} gives no energies" if chosen in self.config.heads else f"no head {chosen!r}"
             raise ConfigError(found, where=self.path, hint=did_you_mean(chosen, self.heads))
-        if self.checkpoint.heads.get(chosen, {}).get("stale"):
+        if chosen in self.checkpoint.stale:
             hint = "train it along, or ask the model that it came from"
             raise DataError(f"head {chosen!r} is stale: the descriptor moved after it was last trained", where=self.path, hint=hint)
         return chosen

@@ -34,7 +34,7 @@ class Sample:
         whole, out = Frames.from_list(self.frames), dict[str, Frames]()
         left = set(range(len(whole)))
         for head in model.heads:
-            if model.checkpoint.heads.get(head, {}).get("stale"):
+            if head in model.checkpoint.stale:
                 continue
             bad = refusals(whole, elements=model.elements[head])
             if known := [frame for row, frame in enumerate(self.frames) if row not in bad]:

@@ -152,8 +152,9 @@ def test_a_head_is_named_where_there_are_several(tmp_path: Path) -> None:
     assert one != other
 
 
-def test_a_stale_head_predicts_nothing(tmp_path: Path) -> None:
+def test_a_stale_head_predicts_nothing_and_leaves_the_other_alone(tmp_path: Path) -> None:
     path = write_model(tmp_path / "stale.pt", heads=TWO, about={"hse": {"stale": True}})
+    assert Calculator(path, device="cpu").head == "pbe"
     with pytest.raises(DataError, match="'hse' is stale"):
         Calculator(path, device="cpu", head="hse")
     assert Calculator(path, device="cpu", head="pbe").head == "pbe"

@@ -86,7 +86,7 @@ def make_sketches(
     """Head -> the data of its sketch; `samples` (head -> of training, of validation frames) are drawn where they are not there yet."""
     made = {}
     for head in model.heads:
-        if head not in data.heads or model.checkpoint.heads[head].get("stale"):
+        if head not in data.heads or head in model.checkpoint.stale:
             continue
         if head not in samples:
             tasks = [task for task in data.of_head(head) if task.spec.weight]
