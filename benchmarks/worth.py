@@ -42,10 +42,11 @@ def prepare(folder: Path, datasets: Path) -> str:
     write_card(folder, "cold", {"train": cold[:TRAIN], "validation": cold[-VALIDATION:], "test": cold_test[:TEST]})
     write_card(folder, "hot", {"train": hot, "test": hot_test[:TEST]})
     known = set(open_store(store)) if store.exists() else set()
-    for name in {"cold", "hot"} - known:
+    for name in ("cold", "hot"):
         card = folder / f"{name}.yaml"
-        card.write_text(card.read_text().replace("code: null, functional: null", "code: ORCA, functional: PBE"))
-        ingest(open_card(folder / f"{name}.yaml"), str(store), base=folder, quiet=True)
+        card.write_text(card.read_text().replace("code: null, functional: null", "code: ORCA, functional: PBE"))  # one head for both
+        if name not in known:
+            ingest(open_card(card), str(store), base=folder, quiet=True)
     return str(store)
 
 
