@@ -89,7 +89,9 @@ def what_to_test(checkpoint: Checkpoint, path: Path, head: str | None, dataset: 
         fresh = [name for name in checkpoint.heads if name not in checkpoint.stale]
         head = head or (fresh[0] if len(fresh) == 1 else None)
         if head is None or checkpoint.heads[head]["task"] != "energy_force":
-            raise ConfigError("choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(fresh or checkpoint.heads)}")
+            raise ConfigError(
+                "choose an energy/force head", where=str(path), hint=f"--head, one of: {', '.join(fresh or checkpoint.heads)}"
+            )
         return Mixture.model_validate({"mixture": "test", "heads": [{"head": head, "dataset": dataset, "task": "energy_force"}]})
     if checkpoint.lock["mixture"] is None:
         raise ConfigError(

@@ -35,6 +35,7 @@ class Ranks:
         self.device = self._own(device_of(device))
         self._joined = False
         self._hands: dist.ProcessGroup | None = None  # over which frames are handed on, beside what the steps say to each other
+        self._hosts: dist.ProcessGroup | None = None  # for what a host knows and its GPU need not be waited for
 
     def _own(self, device: torch.device) -> torch.device:
         """The device of this rank: the one that was named, or with several ranks each its own GPU."""
@@ -68,6 +69,7 @@ class Ranks:
                 )
                 self._joined = True
             self._hands = dist.new_group(backend="gloo", timeout=TIMEOUT)
+            self._hosts = dist.new_group(backend="gloo", timeout=TIMEOUT) if cuda else None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,19 +98,23 @@ class Ranks:
     def _add_up(self, model: LamModel | None, more: torch.Tensor) -> torch.Tensor:
         """Sum gradients over ranks, and a few numbers besides, in one message; what `more` became.
 
-        A parameter that no rank used keeps no gradient, so that Adam passes it over.
+        A parameter that no rank used keeps no gradient, so that Adam passes it over. Which those are is known to hosts: GPUs are not asked.
         """
         parameters = [] if model is None else [p for p in model.parameters() if p.requires_grad]
         dtype = parameters[0].dtype if parameters else torch.float64
-        used = torch.tensor([p.grad is not None for p in parameters], dtype=dtype).to(self.device)
+        used = torch.tensor([p.grad is not None for p in parameters], dtype=dtype)
         grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
-        message = torch.cat([*grads, used, more.to(dtype)])
+        apart = self._hosts is not None
+        message = torch.cat([*grads, *([] if apart else [used.to(self.device)]), more.to(dtype)])
         try:
+            if apart:
+                dist.all_reduce(used, group=self._hosts)
             dist.all_reduce(message)
         except RuntimeError as err:
             found = f"another rank is gone ({str(err).splitlines()[0]})"
             raise Interrupted(found, hint="the same command goes on from last.pt, and torchrun by itself where it may restart") from err
-        *parts, used, more = torch.split(message, [*(p.numel() for p in parameters), len(used), len(more)])
+        *parts, rest = torch.split(message, [*(p.numel() for p in parameters), len(message) - sum(p.numel() for p in parameters)])
+        used, more = (used, rest) if apart else (rest[: len(used)], rest[len(used) :])
         for p, part, count in zip(parameters, parts, used.tolist()):
             p.grad = part.view_as(p) if count else None
         return more.double()
