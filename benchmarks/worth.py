@@ -26,7 +26,7 @@ from lamtrain.files import replace_file
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/worth.json"
 SEEDS, COUNTS = (0, 1, 2), (20,)
-PARENT, STEPS, FRAMES = 700, 250, 4  # steps of the first model, of each that goes on, and frames a step
+PARENT, STEPS, FRAMES = 3000, 1000, 4  # steps of the first model, of each that goes on, and frames a step
 TRAIN, VALIDATION, TEST = 300, 40, 100
 KEYS = ("energy_rmse_mev_per_atom", "force_rmse_mev_per_angstrom")
 
