@@ -81,15 +81,15 @@ def _write(
 
 
 def _schedule(config: DistilConfig, steps: int, *, further: bool) -> dict[str, Any]:
-    """Rate and prefactors; a later training has the rate of a fine-tune."""
-    student = config.student
-    rate, loss = schedule_for(steps, student.model.size)
-    rate, loss = student.learning_rate or rate, student.loss or loss
+    """Optimizer, rate and prefactors; a later training has the rate of a fine-tune."""
+    student, rate = config.student, config.student.learning_rate
+    loss = student.loss or schedule_for(steps, student.model.size)[1]
     scale = FINE if further else 1.0
     values = rate.model_dump(mode="json", exclude_defaults=True)
     own = {"start": scale * rate.start, "stop": scale * rate.stop}
     stairs = {"decay_steps": max(steps // 50, 1)} if rate.kind == "exp" and "decay_steps" not in values else {}
-    return {"learning_rate": values | stairs | own, "loss": loss.model_dump(mode="json", exclude_defaults=True)}
+    optimizer = student.optimizer.model_dump(mode="json", exclude_none=True)
+    return {"optimizer": optimizer, "learning_rate": values | stairs | own, "loss": loss.model_dump(mode="json", exclude_defaults=True)}
 
 
 def steps_of(config: DistilConfig, trainings: int) -> int:
