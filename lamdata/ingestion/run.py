@@ -28,6 +28,7 @@ from ..places import open_place
 from ..places.local import explained
 from ..progress import track
 from ..sources import SourceFile, expand
+from ..sources.bytes.group_files import hash_with_group
 from ..statistics import Statistics, merge
 from ..store.commits import commit, read_index
 from ..store.energies import write_energies
@@ -174,7 +175,7 @@ def hash_files(files: Files, crew: Crew) -> dict[str, str]:
 
 
 def _hash_of(file: SourceFile) -> tuple[str, str]:
-    return file.name, file.sha256
+    return file.name, hash_with_group(file)
 
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
