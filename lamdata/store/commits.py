@@ -211,9 +211,10 @@ def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, 
         new = replace(index, number=index.number + 1, **changed)
         if place.size("zarr.json") is None:
             place.write("zarr.json", json.dumps(group_document({"format": FORMAT, "version": VERSION})).encode())
-        if place.create(_path(new.number), new.to_bytes()):
+        if place.create(_path(new.number), new.to_bytes()) and _newest(place) == new.number:
             _tidy(place, new.number)
             return new.number
+        # Where there are newer ones all the same, they stand on this one, or its number was free because it had come and been pruned: the next look tells.
     raise StoreError(f"other writers took {ATTEMPTS} commits in a row", where=store_url, hint="run the command again")
 
 
