@@ -19,6 +19,7 @@ from pathlib import Path
 from peers import data, ours
 
 from lamdata.places import open_place
+from lamdata.statistics import Statistics
 from lamdata.store.commits import DatasetEntry, Index, commit, read_index
 
 SEGMENT = 200_000
@@ -30,7 +31,7 @@ STEPS = {  # name -> what is timed; `url`, `name` and `clock` are given, `said` 
     "first batch": "stream = stream_of(open_dataset(url, name)); said = len(next(iter(stream)))",
     "from the middle": "stream = stream_of(open_dataset(url, name), position=MIDDLE); said = len(next(iter(stream)))",
     "list": "said = len(list_datasets(url))",
-    "commit": "entry = open_store(url).entry(name); said = commit(url, 'new', entry.segments[:1], dict(entry.meta))",
+    "commit": "entry = open_store(url).entry(name); said = commit(url, 'new', entry.segments[:1], {})",
 }
 CODE = """
 import json, sys, time
@@ -74,14 +75,14 @@ def main() -> None:
 
 def _write_many(folder: Path, entry, count: int, *, segment: Path) -> None:
     """A first commit of many datasets, all with the one segment."""
-    said = {"frames": 200, "energy": [1.0] * 8}
+    elements = {str(z): 1000 * z for z in range(1, 31)}
+    statistics = Statistics(frames=SEGMENT, atoms=entry.atoms, smallest=2, largest=200, element_atoms=elements, element_frames=elements)
     meta = {
         "card": {"dataset": "d", "title": "x" * 200, "notes": "y" * 1000, "license": "CC0-1.0", "theory": {"functional": "PBE"}},
-        "statistics": {
-            "train": {"frames": SEGMENT, "atoms": entry.atoms, "element_atoms": {str(z): 1000 * z for z in range(1, 31)}, "labels": {}}
-        },
+        "statistics": dict.fromkeys(("train", "validation"), statistics.to_json()),
+        "sources": "sources/0123456789abcdef.json",
         "rejected": {},
-        "references": said,
+        "references": {"energies": dict.fromkeys(elements, -1.23456789), "frames": SEGMENT},
     }
     one = DatasetEntry(segments=(entry,), meta=meta).to_json()
     (folder / "commits").mkdir(parents=True)

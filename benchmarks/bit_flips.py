@@ -41,8 +41,9 @@ def ours(folder: Path) -> Rows:
 
 def atompack(folder: Path) -> Rows:
     from atompack import Database
+    from peers.atompack_db import FILE
 
-    database = Database.open(str(folder / "data.atp"))
+    database = Database.open(str(folder / FILE))
     for i in range(len(database)):
         molecule = database[i]
         yield molecule.atomic_numbers, molecule.positions, molecule.forces, molecule.cell, molecule.stress, molecule.energy
@@ -91,7 +92,7 @@ def ase_extxyz(folder: Path) -> Rows:
 READERS = {  # name -> module that writes, its options, what reads, the package
     "ours lossless": ("ours", {"profile": "lossless"}, ours, "lamdata"),
     "ours fast": ("ours", {"profile": "fast"}, ours, "lamdata"),
-    "Atompack": ("atompack", {}, atompack, "atompack"),
+    "Atompack": ("atompack_db", {}, atompack, "atompack"),
     "nvalchemi Zarr": ("nvalchemi", {}, nvalchemi, "nvalchemi"),
     "litdata": ("lit", {"packed": False}, litdata, "litdata"),
     "ASE LMDB (fairchem)": ("ase_lmdb", {}, ase_lmdb, "ase_db_backends"),

@@ -70,10 +70,10 @@ def nvalchemi(folder: str, state: Any) -> Batches:
 
 def atompack(folder: str, state: Any) -> Batches:
     from atompack import Database
-    from peers.atompack import taken
+    from peers.atompack_db import FILE
 
-    database = Database.open(f"{folder}/data.atp")
-    return _anew(len(database), lambda rows: taken(database, rows)["energy"].tolist(), state)
+    database = Database.open(f"{folder}/{FILE}")
+    return _anew(len(database), lambda rows: database.get_molecules_flat(rows)["energy"].tolist(), state)
 
 
 def ase_lmdb(folder: str, state: Any) -> Batches:
@@ -99,7 +99,7 @@ READERS = {  # name -> module that writes, its options, what reads, the package
     "ours": ("ours", {"profile": "lossless"}, ours, "lamdata"),
     "litdata": ("lit", {"packed": False}, litdata, "litdata"),
     "nvalchemi Zarr": ("nvalchemi", {}, nvalchemi, "nvalchemi"),
-    "Atompack": ("atompack", {}, atompack, "atompack"),
+    "Atompack": ("atompack_db", {}, atompack, "atompack"),
     "ASE LMDB (fairchem)": ("ase_lmdb", {}, ase_lmdb, "ase_db_backends"),
 }
 

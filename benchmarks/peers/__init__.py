@@ -20,9 +20,6 @@ PEERS = {
     "deepmd lmdb": ("deepmd_lmdb", {}),
     "ase lmdb": ("ase_lmdb", {}),
     "mds": ("mds", {}),
-    "atompack": ("atompack", {}),
     "nvalchemi": ("nvalchemi", {}),
 }
-BESIDE = (
-    "nvalchemi",
-)  # which brings so much that it is not in 'lam[bench]': measured where it is installed, by `pip install nvalchemi-toolkit`
+BESIDE = ("nvalchemi",)  # brings so much that it is not in 'lam[bench]': measured where `nvalchemi-toolkit` is installed
