@@ -1,4 +1,4 @@
-"""How fast formats stream shuffled ragged frames: ours, litdata, memmap, HDF5, DeePMD's LMDB, ASE's LMDB, MosaicML's MDS.
+"""How fast formats stream shuffled ragged frames: ours, litdata, memmap, HDF5, DeePMD's LMDB, ASE's LMDB, MosaicML's MDS, Atompack, nvalchemi.
 
     python benchmarks/streaming.py [--frames 200000] [--rounds 3] [--seconds 4] [--only NAME ...] [--json FILE]
     python benchmarks/streaming.py --s3 --latency-ms 0,20,50 [--json FILE]
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import shutil
 import statistics
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from peers import PEERS, data
+from peers import BESIDE, PEERS, data
 from processor import processor
 
 COLUMNS = (
@@ -37,7 +38,7 @@ def main() -> None:
     """Write, measure, print."""
     options = _options()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="streaming-"))
-    names = options.only or list(PEERS)
+    names = options.only or [name for name in PEERS if name not in BESIDE or importlib.util.find_spec(name)]
     if options.s3:
         from cloud import measure_cloud
 

@@ -313,7 +313,8 @@ def export(
     dataset: Annotated[str, typer.Argument(help="One dataset of it.", autocompletion=datasets)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File, or folder, that is not there yet.", callback=local_path)],
     format_: Annotated[
-        str | None, typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed, deepmd/lmdb or parquet.")
+        str | None,
+        typer.Option("--format", help="extxyz, ase-db, ase-lmdb, deepmd/npy, deepmd/npy/mixed, deepmd/lmdb, nvalchemi/zarr or parquet."),
     ] = None,
     split: Split = None,
     elements: Elements = None,
@@ -329,7 +330,17 @@ def export(
     wanted = elements.split(",") if elements else None
     chosen: dict[str, Any] = {"split": split, "elements": wanted, "natoms": natoms, "max_force": max_force, "where": where}
     report = run(store, dataset, output, format=format_, quiet=quiet, **chosen)
-    print_json(report.to_json()) if json else print(f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}")
+    if json:
+        print_json(report.to_json())
+    else:
+        print(
+            "\n".join(
+                [
+                    f"{report.path}: {report.frames:,} frames of {dataset} as {report.format}",
+                    *(f"left out: {said}" for said in report.left_out),
+                ]
+            )
+        )
 
 
 @app.command("rm", rich_help_panel="Store", epilog="Example: lamdata rm stores/quickstart.zarr qe-pbe")

@@ -14,6 +14,7 @@ from .checks import BEFORE_DISTANCES
 from .frame import Frame, Rejection
 from .frames import Parsed
 from .sources import SourceFile, expand, guess_format, read_all, read_theory, reader
+from .sources.bytes.group_files import hash_with_group
 
 ALWAYS = ("nonfinite", "elements", "flat_cell")  # checks without which nothing can be done with a structure
 
@@ -42,7 +43,7 @@ def files_of(path: str | Path) -> set[str]:
 
 def hashes_of(path: str | Path) -> dict[str, str]:
     """Name of each file that `read_frames` would open -> sha256 of its bytes."""
-    return {file.name: file.sha256 for file in _found(path)}
+    return {file.name: hash_with_group(file) for file in _found(path)}
 
 
 def theories_of(path: str | Path, *, format: str = "auto") -> list[dict[str, Any]]:

@@ -20,4 +20,6 @@ PEERS = {
     "deepmd lmdb": ("deepmd_lmdb", {}),
     "ase lmdb": ("ase_lmdb", {}),
     "mds": ("mds", {}),
+    "nvalchemi": ("nvalchemi", {}),
 }
+BESIDE = ("nvalchemi",)  # brings so much that it is not in 'lam[bench]': measured where `nvalchemi-toolkit` is installed

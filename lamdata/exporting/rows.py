@@ -41,6 +41,7 @@ class About:
     dataset: str
     elements: list[str]  # symbols, by atomic number: the types of formats that number them
     card: dict[str, Any]
+    lossless: bool = True  # False where the store has float32
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -49,7 +50,7 @@ class About:
 
 def about(dataset: Dataset) -> About:
     """Of a dataset."""
-    return About(dataset=dataset.name, elements=dataset.elements, card=dict(dataset.meta["card"]))
+    return About(dataset=dataset.name, elements=dataset.elements, card=dict(dataset.meta["card"]), lossless=dataset.lossless)
 
 
 def rows_of(dataset: Dataset) -> Iterator[Row]:

@@ -17,16 +17,18 @@ from .ase_files import write_ase_db, write_ase_lmdb
 from .deepmd_lmdb import write_deepmd_lmdb
 from .deepmd_npy import write_mixed, write_npy
 from .extxyz import write_extxyz
+from .nvalchemi import write_nvalchemi
 from .parquet import write_parquet
 from .rows import About, Row, about, rows_of
 
-FORMATS: dict[str, Callable[[Iterable[Row], Path, About], None]] = {
+FORMATS: dict[str, Callable[[Iterable[Row], Path, About], tuple[str, ...] | None]] = {  # which returns what it leaves out
     "extxyz": write_extxyz,
     "ase-db": write_ase_db,
     "ase-lmdb": write_ase_lmdb,
     "deepmd/npy": write_npy,
     "deepmd/npy/mixed": write_mixed,
     "deepmd/lmdb": write_deepmd_lmdb,
+    "nvalchemi/zarr": write_nvalchemi,
     "parquet": write_parquet,
 }
 ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "ase-db", ".aselmdb": "ase-lmdb", ".parquet": "parquet"}
@@ -41,6 +43,7 @@ class ExportReport:
     path: str
     frames: int
     atoms: int
+    left_out: tuple[str, ...] = ()  # "label: why" of what the format has no place for, and nobody gets elsewhere
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -76,12 +79,12 @@ def export(
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove(aside)
         try:
-            FORMATS[chosen](rows, aside, about(view))
+            left_out = FORMATS[chosen](rows, aside, about(view)) or ()
         except BaseException:
             _remove(aside)
             raise
         aside.rename(target)
-    return ExportReport(dataset=dataset, format=chosen, path=str(target), frames=len(view), atoms=int(view.natoms.sum()))
+    return ExportReport(dataset=dataset, format=chosen, path=str(target), frames=len(view), atoms=int(view.natoms.sum()), left_out=left_out)
 
 
 def _chosen(format: str | None, path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..catalog import Card
@@ -12,7 +12,7 @@ from ..energies import Energies
 from ..errors import DataError, StoreError
 from ..places import Place, open_place
 from ..store.commits import DatasetEntry, read_index
-from ..store.energies import FOLDER, object_of
+from ..store.named import ENERGIES, FOLDERS, SOURCES, object_of, sources_in
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage
 from .run import Crew, attributes_of, facts_of, fill_shards, hash_files, parse_files, plan_shards, segment_name, source_files, staged
@@ -44,10 +44,10 @@ def repair(
     segment = _segment_of(committed, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)
-        _, energies, survey = facts_of(card, pieces, hashes)
-        lost = {f"{FOLDER}/{found.object}" for found in damaged if found.segment == FOLDER}
-        damaged = [found for found in damaged if found.segment != FOLDER]
-        again = _write_energies(store, lost, energies.values())
+        _, energies, survey = facts_of(card, pieces)
+        lost = {f"{found.segment}/{found.object}" for found in damaged if found.segment in FOLDERS}
+        damaged = [found for found in damaged if found.segment not in FOLDERS]
+        again = _write_named(store, lost, energies.values(), hashes)
         if not damaged:
             return again
         plan, order = plan_shards(pieces, survey, segment.path, segment.plan.profile)
@@ -65,14 +65,18 @@ def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], spl
     for segment in committed.segments:
         if segment.path == f"{card.dataset}/{segment_name(card, hashes, segment.plan.profile, splitter)}":
             return segment
-    changed = sorted(name for name, digest in committed.meta.get("sources", {}).items() if hashes.get(name) != digest)
+    try:
+        changed = sorted(name for name, digest in sources_in(open_place(where), committed.meta).items() if hashes.get(name) != digest)
+    except StoreError:  # damaged itself
+        changed = []
     what = f"source files changed or are gone: {', '.join(changed[:5])}" if changed else "it was ingested with another card"
     raise DataError(f"cannot repair {card.dataset}: {what}", where=where, hint="ingest it again")
 
 
-def _write_energies(store: str, lost: set[str], energies: Iterable[Energies]) -> list[str]:
-    """Put energies in their places whose names are those of what was lost."""
-    place, objects = open_place(store), dict(map(object_of, energies))
+def _write_named(store: str, lost: set[str], energies: Iterable[Energies], hashes: Mapping[str, str]) -> list[str]:
+    """Put energies and sources in their places whose names are those of what was lost."""
+    objects = dict([object_of(ENERGIES, each.to_json()) for each in energies] + [object_of(SOURCES, dict(sorted(hashes.items())))])
+    place = open_place(store)
     for path in sorted(lost):
         if path not in objects:
             raise DataError("does not come out as it was committed", where=f"{place.url}/{path}", hint="ingest it again")

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..catalog import Card
 from ..errors import ConfigError
-from ..places import open_place
+from ..places import Place, open_place
 from ..statistics import Statistics
 from ..store.commits import DatasetEntry, read_index
+from ..store.named import sources_in
 
 OURS = re.compile(r"[0-9a-f]{16}(\.json)?")  # a segment, or an object of energies or of a view
 SHOWN = 3  # files that are named
@@ -45,7 +46,7 @@ def refuse_to_replace(card: Card, store: str, segment: str, hashes: Mapping[str,
     paths = ", ".join(part.path for part in entry.segments)
     raise ConfigError(
         f"{card.dataset} is there already, {frames} frames ({paths}), and would be replaced by {segment}: "
-        + ("; ".join(differences(card, entry, hashes, profile)) or "its frames are laid out in another way"),
+        + ("; ".join(differences(card, entry, hashes, profile, place=open_place(store))) or "its frames are laid out in another way"),
         where=store,
         hint="say --replace if it may be (or `lamdata replace`), or give the card another `dataset:`",
     )
@@ -65,10 +66,10 @@ def said_otherwise(card: Card, entry: DatasetEntry) -> tuple[str, ...]:
     return tuple(name for name in type(card).model_fields if there.get(name) != here.get(name))
 
 
-def differences(card: Card, entry: DatasetEntry, hashes: Mapping[str, str], profile: str) -> Iterator[str]:
+def differences(card: Card, entry: DatasetEntry, hashes: Mapping[str, str], profile: str, *, place: Place) -> Iterator[str]:
     """What is different: files, licence, theory, and what else decides."""
     there = Card.model_validate(entry.meta["card"])
-    yield from _of_files(entry.meta["sources"], hashes)
+    yield from _of_files(sources_in(place, entry.meta), hashes)
     if there.license != card.license:
         yield f"license: {_say(there.license)} there, {_say(card.license)} here"
     yield from (f"{line} here" for line in _of_theory(there, card))

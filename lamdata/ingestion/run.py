@@ -28,10 +28,12 @@ from ..places import open_place
 from ..places.local import explained
 from ..progress import track
 from ..sources import SourceFile, expand
+from ..sources.bytes.group_files import hash_with_group
 from ..statistics import Statistics, merge
 from ..store.commits import commit, read_index
 from ..store.energies import write_energies
 from ..store.layout import SPLITS, SegmentPlan
+from ..store.named import write_sources
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
@@ -138,14 +140,14 @@ def complete(
 ) -> IngestReport:
     """Pass 2: what the card asks of all frames together, then the segment, and the commit that makes it visible."""
     check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
-    meta, energies, survey = facts_of(card, pieces, hashes)
+    meta, energies, survey = facts_of(card, pieces)
     check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
     check_refusals(card, _ledger(pieces), kept=survey.frames)
     check_plausible(card, meta.get("implausible", []))
     groups = check_splits(card, splitter, pieces)
     plan, order = plan_shards(pieces, survey, segment, profile, shuffled=shuffled)
     fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
-    return _publish(store, card, segment, plan, pieces, meta, energies, groups)
+    return _publish(store, card, segment, plan, pieces, meta, energies, hashes, groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,7 @@ def hash_files(files: Files, crew: Crew) -> dict[str, str]:
 
 
 def _hash_of(file: SourceFile) -> tuple[str, str]:
-    return file.name, file.sha256
+    return file.name, hash_with_group(file)
 
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
@@ -240,7 +242,7 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Energies], Survey]:
+def facts_of(card: Card, pieces: Sequence[Piece]) -> tuple[dict[str, Any], dict[str, Energies], Survey]:
     """What the store says of a dataset, with the energies of each split apart, and what the writing of its segment must know."""
     facts = [piece.facts() for piece in pieces]
     rejected = Counter(json.loads(line)["reason"] for line in _ledger(pieces))
@@ -257,7 +259,6 @@ def facts_of(card: Card, pieces: Sequence[Piece], hashes: Mapping[str, str]) -> 
     references = fit_references(energies["train"])
     meta: dict[str, Any] = {
         "card": card.model_dump(mode="json"),
-        "sources": dict(hashes),
         "rejected": dict(sorted(rejected.items())),
         "statistics": {side: part.to_json() for side, part in statistics.items() if part.frames or side != "test"},
         "references": None if references is None else references.to_json(),
@@ -323,13 +324,14 @@ def _publish(
     pieces: Sequence[Piece],
     meta: dict[str, Any],
     energies: Mapping[str, Energies],
+    hashes: Mapping[str, str],
     groups: dict[str, int],
 ) -> IngestReport:
-    """Write the ledger and the energies, seal the segment, make it visible."""
+    """Write the ledger, the energies and the names of the files, seal the segment, make it visible."""
     url = f"{store.rstrip('/')}/{segment}"
     open_place(url).write(LEDGER, "".join(piece.rejected() for piece in pieces).encode())
     entry = seal_segment(url, plan, path=segment, attributes=attributes_of(card))
-    meta |= {"energies": write_energies(open_place(store), energies)}
+    meta |= {"energies": write_energies(open_place(store), energies), "sources": write_sources(open_place(store), hashes)}
     replaced = replaced_by(store, card.dataset, segment)
     commit(store, card.dataset, [entry], meta)
     return dataclasses.replace(_report(store, card.dataset, segment, meta, new=True, groups=groups), replaced=replaced)

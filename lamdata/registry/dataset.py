@@ -12,9 +12,9 @@ from ..places.published import STORE, check_name, check_version
 from ..statistics import Statistics, merge
 from ..store import open_store
 from ..store.commits import FORMAT, HINT, VERSION, DatasetEntry, Index
-from ..store.energies import named_energies, path_of
 from ..store.layout import SPLITS
 from ..store.metadata import group_document
+from ..store.named import is_whole, named_objects
 from ..store.shard import LEDGER, MANIFEST, SegmentEntry, digest
 from .draft import Draft
 from .entry import Entry, Listed
@@ -53,20 +53,20 @@ def _store_files(place: Place, dataset: str, said: DatasetEntry) -> dict[str, by
     alone = Index(number=1, datasets={dataset: said.to_json()})
     items: dict[str, bytes | Stored] = {"commits/00000001.json": alone.to_bytes(), HINT: b"1"}
     items["zarr.json"] = json.dumps(group_document({"format": FORMAT, "version": VERSION})).encode()
-    items |= {path: _read_energies(place, path) for path in named_energies(said.meta)}
+    items |= {path: _read_named(place, path) for path in named_objects(said.meta)}
     for segment in said.segments:
         items |= _segment_files(place, segment)
     return items
 
 
-def _read_energies(place: Place, path: str) -> bytes:
+def _read_named(place: Place, path: str) -> bytes:
     """An object that is named by its content."""
     where, hint = f"{place.url}/{path}", f"`lamdata validate {place.url}`"
     try:
         data = place.read(path)
     except FileNotFoundError:
         raise StoreError("is missing", where=where, hint=hint) from None
-    if path_of(data) != path:
+    if not is_whole(path, data):
         raise StoreError("does not have the hash that was committed", where=where, hint=hint)
     return data
 

@@ -39,6 +39,8 @@ BUILTIN: dict[str, str] = {
     "ase/lmdb": "labelled.ase_files:AseLmdbReader",
     "ase/traj": "labelled.ase_files:AseTrajReader",
     "atompack": "labelled.atompack:AtompackReader",
+    "chemreporter/hdf5": "labelled.chemreporter:ChemReporterReader",
+    "nvalchemi/zarr": "labelled.nvalchemi:NvalchemiReader",
     "parquet": "labelled.parquet:ParquetReader",
     "mp/task": "labelled.mp:TaskReader",
     "pymatgen/json": "labelled.pymatgen_json:PymatgenReader",

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, StoreError
 from ..places import Place, open_place
-from .energies import named_energies
 from .metadata import group_document
+from .named import named_objects
 from .shard import MANIFEST, SegmentEntry
 
 FORMAT, VERSION, OLDEST = "lamdata", 3, 2  # version 2 has energies by composition inside the commit
@@ -128,7 +128,7 @@ def commit(store_url: str, dataset: str, segments: Sequence[SegmentEntry], meta:
     for segment in segments:
         if place.size(f"{segment.path}/{MANIFEST}") is None:
             raise StoreError("is not there, or not sealed", where=f"{place.url}/{segment.path}", hint="run the command again")
-    for path in named_energies(meta):
+    for path in named_objects(meta):
         if place.size(path) is None:
             raise StoreError("is not there", where=f"{place.url}/{path}", hint="run the command again")
 
@@ -169,13 +169,13 @@ def remove(store_url: str, name: str) -> int:
 
 
 def named_paths(place: Place, numbers: Iterable[int]) -> set[str]:
-    """Paths of all segments, energies and views that some commits name; a commit that is pruned meanwhile names none."""
+    """Paths of all segments, views and objects by name that some commits name; a commit that is pruned meanwhile names none."""
     found: set[str] = set()
     for number in numbers:
         with suppress(FileNotFoundError):
             index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
             found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
-            found |= {path for entry in index.datasets.values() for path in named_energies(entry["meta"])}
+            found |= {path for entry in index.datasets.values() for path in named_objects(entry["meta"])}
             found |= {entry["object"] for entry in index.views.values()}
     return found
 
@@ -211,9 +211,10 @@ def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, 
         new = replace(index, number=index.number + 1, **changed)
         if place.size("zarr.json") is None:
             place.write("zarr.json", json.dumps(group_document({"format": FORMAT, "version": VERSION})).encode())
-        if place.create(_path(new.number), new.to_bytes()):
+        if place.create(_path(new.number), new.to_bytes()) and _newest(place) == new.number:
             _tidy(place, new.number)
             return new.number
+        # Where there are newer ones all the same, they stand on this one, or its number was free because it had come and been pruned: the next look tells.
     raise StoreError(f"other writers took {ATTEMPTS} commits in a row", where=store_url, hint="run the command again")
 
 

@@ -1,4 +1,4 @@
-"""Garbage: segments, energies and views that no kept commit names -> gone, and how many bytes that frees.
+"""Garbage: segments, views and objects by name (energies, sources) that no kept commit names -> gone, and how many bytes that frees.
 
 A segment that is being written has no name yet either. Three rules keep it: one with an object younger than `grace` stays, a writer
 makes what it finds finished young again, and names are read once more before a segment goes. A writer would have to stand still for
@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ConfigError, StoreError
 from ..notebook import size_of
 from ..places import Place, open_place
-from . import energies, views
+from . import named, views
 from .commits import KEPT, kept_commits, named_paths, prune, read_index
 from .layout import COLUMNS
 from .metadata import block_arrays
@@ -31,7 +31,7 @@ _bytes = partial(size_of, smallest="bytes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A folder of a segment, or one object of energies or of a view: its path below the store, what it takes, and when it was last written to."""
+    """A folder of a segment, or one object by name or of a view: its path below the store, what it takes, and when it was last written to."""
 
     path: str
     size: int  # bytes
@@ -112,9 +112,9 @@ def _segments(place: Place) -> Iterator[Segment]:
 
 def _objects(place: Place) -> Iterator[Segment]:
     """What is one object."""
-    for kind in (energies, views):
-        for found in place.objects(kind.FOLDER):
-            if kind.OBJECT.fullmatch(found.path):
+    for folder, pattern in ((named.ENERGIES, named.OBJECT), (named.SOURCES, named.OBJECT), (views.FOLDER, views.OBJECT)):
+        for found in place.objects(folder):
+            if pattern.fullmatch(found.path):
                 yield Segment(path=found.path, size=found.size, objects=1, modified=found.modified)
 
 

@@ -15,8 +15,8 @@ from ..errors import StoreError
 from ..places import Place, open_place
 from .codec import CRC, ChecksumError, check, index_bytes, unpack_index
 from .commits import read_index
-from .energies import named_energies, path_of
 from .layout import COLUMNS
+from .named import is_whole, named_objects
 from .shard import MANIFEST, SegmentEntry, digest
 
 WORKERS = 4  # objects hashed at a time; each is held in memory
@@ -50,14 +50,14 @@ def verify(store_url: str, dataset: str | None = None) -> Iterator[Damage]:
         found = index.entry(name)
         for entry in found.segments:
             yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
-        for path in named_energies(found.meta):
-            yield from _verify_energies(place, name, path)
+        for path in named_objects(found.meta):
+            yield from _verify_named(place, name, path)
 
 
-def _verify_energies(place: Place, dataset: str, path: str) -> Iterator[Damage]:
+def _verify_named(place: Place, dataset: str, path: str) -> Iterator[Damage]:
     folder, _, name = path.rpartition("/")
     try:
-        problem = None if path_of(place.read(path)) == path else "does not have the hash that was written"
+        problem = None if is_whole(path, place.read(path)) else "does not have the hash that was written"
     except FileNotFoundError:
         problem = "is missing"
     except OSError as err:

@@ -16,7 +16,7 @@ from lamdata.sources import expand, guess_format, reader
 
 OPTIONS = {"oc20_lmdb": {"energy": "total"}}
 ENERGY = {"extxyz", "s2ef", "oc20_lmdb", "pymatgen_json", "mp_task", "aflux"} | {
-    n for n in WRITERS if n.startswith(("deepmd", "ase", "parquet", "atompack"))
+    n for n in WRITERS if n.startswith(("deepmd", "ase", "parquet", "atompack", "nvalchemi", "chemreporter"))
 }
 FORCES = ENERGY - {"pymatgen_json", "aflux"}
 VIRIAL = FORCES - {"s2ef", "oc20_lmdb"}

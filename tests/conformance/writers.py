@@ -214,6 +214,33 @@ def atompack(frames: list[Frame], folder: Path) -> Path:
     return folder / "data.atp"
 
 
+def chemreporter(frames: list[Frame], folder: Path) -> Path:
+    import h5py
+
+    with h5py.File(folder / "data.hdf5", "w", libver="latest") as root:
+        for i, f in enumerate(frames):
+            group = root.create_group(f"demo_train_data_{i}")
+            group.attrs["energy"] = f.energy
+            stress = {} if f.virial is None else {"stress": -f.virial / f.volume}
+            for name, values in {"elements": f.numbers, "positions": f.positions, "forces": f.forces, "cell": f.cell, **stress}.items():
+                group.create_dataset(name, data=values)
+            group.create_dataset("pbc", data=np.array(f.pbc), dtype=np.float32)
+    return folder / "data.hdf5"
+
+
+def nvalchemi(frames: list[Frame], folder: Path) -> Path:
+    from tests.lamdata.sources.labelled.nvalchemi_groups import write_group
+
+    def all_of(name: str) -> list:
+        return [getattr(f, name) for f in frames]
+
+    stress = {"stress": np.stack([-f.virial / f.volume for f in frames])} if all(f.virial is not None for f in frames) else {}
+    core = {"positions": np.concatenate(all_of("positions")), "atomic_numbers": np.concatenate(all_of("numbers")).astype(np.int64)}
+    core |= {"cell": np.stack(all_of("cell")), "pbc": np.array(all_of("pbc")), "energy": np.array(all_of("energy"))[:, None]}
+    core |= {"forces": np.concatenate(all_of("forces"))} | stress
+    return write_group(folder / "data.zarr", [len(f.numbers) for f in frames], core)
+
+
 def ase_json(frames: list[Frame], folder: Path) -> Path:
     from ase.db import connect
 

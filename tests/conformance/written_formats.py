@@ -25,6 +25,8 @@ WRITERS: dict[str, tuple[Writer, str]] = {
     "ase_traj": (writers.ase_traj, "ase/traj"),
     "ase_lmdb": (writers.ase_lmdb, "ase/lmdb"),
     "atompack": (writers.atompack, "atompack"),
+    "chemreporter": (writers.chemreporter, "chemreporter/hdf5"),
+    "nvalchemi": (writers.nvalchemi, "nvalchemi/zarr"),
     "parquet": (writers.parquet, "parquet"),
     "oc20_lmdb": (writers.oc20_lmdb, "oc20/lmdb"),
     "pymatgen_json": (structures.pymatgen_json, "pymatgen/json"),

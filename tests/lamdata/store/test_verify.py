@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from lamdata.errors import StoreError
-from lamdata.store import gc, open_dataset, open_store, remove
+from lamdata.store import open_dataset
 from lamdata.store.codec import encode_block, index_bytes, pack_shard, unpack_index
-from lamdata.store.compact import compact
 from lamdata.store.verify import verify
-from tests.lamdata.stores import make_frames, make_texts, write_store
+from tests.lamdata.stores import make_frames, write_store
 
 FLIPS = 1000  # in each of two profiles
 
@@ -70,20 +69,3 @@ def test_a_changed_attribute_is_noticed(tmp_path):
     document = tmp_path / "demo/segment-0/energy/zarr.json"
     document.write_text(document.read_text().replace("eV", "Ry"))
     assert [damage.object for damage in verify(str(tmp_path))] == ["energy/zarr.json"]
-
-
-def test_compact_keeps_every_frame_and_gc_removes_the_rest(tmp_path):
-    first, second = make_frames(40), make_frames(50, seed=1, decimals=None)
-    write_store(tmp_path, first)
-    write_store(tmp_path, second, segment="segment-1", append=True)
-    before = open_dataset(tmp_path).frames()
-    compact(str(tmp_path), "demo")
-    dataset = open_dataset(tmp_path)
-    assert len(dataset.segments) == 1 and dataset[45].origin == make_texts(50)[1][5]
-    for name in ("positions", "forces", "numbers", "energy", "cell", "has_virial", "virial"):
-        np.testing.assert_array_equal(getattr(dataset.frames(), name), getattr(before, name))
-    assert gc(str(tmp_path), grace=0).freed == ()  # older commits still name the two
-    for _ in range(8):
-        remove(str(tmp_path), "demo")
-        write_store(tmp_path, make_frames(3), segment="last")
-    assert len(gc(str(tmp_path), grace=0).freed) == 3 and len(open_store(tmp_path)["demo"]) == 3
