@@ -155,7 +155,8 @@ class DistilConfig(Spec):
     head: str | None = None
     """Its head, where several give energies; the student's is called the same."""
     structures: list[str] = Field(min_length=1)
-    """Files, in any format that is read, with the structures that dynamics start from; or a store of one dataset, of which twenty training frames are taken."""
+    """Files, in any format that is read, with the structures that dynamics start from; or a store of one dataset, of which 200
+    training frames are taken at most. The first student learns from the teacher what they are, too."""
     supercells: list[tuple[Cells, Cells, Cells]] = Field(default=[(1, 1, 1)], min_length=1)
     """Repetitions of a structure."""
     temperatures: list[Positive] = Field(min_length=1)

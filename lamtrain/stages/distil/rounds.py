@@ -78,7 +78,7 @@ class Explored(Source):
     @property
     def said(self) -> str:
         """What they are, for the card."""
-        return f"{self.paths[0]} of a distillation, {len(self.frames)} frames that dynamics came to"
+        return f"{self.paths[0]} of a distillation, {len(self.frames)} frames that dynamics came to or began with"
 
     def hashes(self) -> dict[str, str]:
         """Of all that decides the dataset."""
@@ -129,12 +129,23 @@ def do_round(bench: Bench, number: int, *, student: Path | None, before: Sequenc
         row |= judged
     row["verdict"] = CONVERGED if row.get("converged") else AT_THE_LIMIT if number >= bench.config.iterations else None
     if row["verdict"] is None:
-        row |= _learn(bench, number, frames, worth=worth, usable=usable, student=student, before=before)
+        given = _given(bench) if student is None else []
+        row |= _learn(bench, number, frames, given=given, worth=worth, usable=usable, student=student, before=before)
         if student is None:
             _refuse_untrained(bench, row)
         row["verdict"] = None if row["trained"] else STUCK
     replace_file(folder / FOUND, to_json(row).encode())
     return row
+
+
+def _given(bench: Bench) -> list[Frame]:
+    """The structures that dynamics start from, without their labels: the first student learns from the teacher what they are, too."""
+    rows = choose(np.arange(len(bench.structures)), bench.config.keep.frames, seed=[bench.config.seed])
+    out = []
+    for row in np.sort(rows).tolist():
+        one, name = bench.structures[row], f"given-{row:04d}"
+        out.append(Frame(numbers=one.numbers, positions=one.positions, cell=one.cell, pbc=one.pbc, group=name, origin=name, split="train"))
+    return out
 
 
 def _open(bench: Bench, student: Path | None) -> Model:
@@ -219,12 +230,13 @@ def _learn(
     number: int,
     frames: Sequence[Frame],
     *,
+    given: Sequence[Frame],
     worth: NDArray[np.int64],
     usable: NDArray[np.int64],
     student: Path | None,
     before: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Label what is worth it of the trajectories that are trained on, and all that is usable of the held-out ones; train with all rounds so far."""
+    """Label what is given, what is worth it of the trajectories that are trained on, and all that is usable of the held-out ones; train with all rounds so far."""
     config, seed = bench.config, [bench.config.seed, number]
     training = np.array([frame.split == "train" for frame in frames], bool)
     rows = choose(worth[training[worth]], config.keep.frames, seed=seed)
@@ -232,7 +244,7 @@ def _learn(
     kept = {"kept": len(rows), "held_out": len(held), "refused": 0, "trained": False}
     if not len(rows):
         return kept
-    some = [frames[row] for row in np.sort(np.concatenate([rows, held])).tolist()]
+    some = [*given, *(frames[row] for row in np.sort(np.concatenate([rows, held])).tolist())]
     source = Explored(paths=[name_of(number)], frames=some, quiet=bench.quiet)
     done = label(bench.teacher, source, bench.store, dataset=name_of(number), head=bench.head)
     left = done["frames"] - done["validation_frames"] - done["test_frames"]

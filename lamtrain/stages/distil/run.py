@@ -34,7 +34,7 @@ from .rounds import CONVERGED, Bench, Explored, do_rounds, frames_labelled
 from .suite import run_suite, verdicts
 from .tested import refuse_untestable, test_students
 
-STARTS = 20  # of a store
+STARTS = 200  # training frames of a dataset at most
 FREE = {"distil", "teacher", "structures", "iterations", "test", "accept", "threads"}  # files are compared by content
 
 

@@ -111,11 +111,11 @@ def test_labels_of_a_structure_do_not_follow_its_atoms() -> None:
 
 
 def test_dynamics_start_from_training_frames_of_a_store_of_one_dataset(tmp_path: Path) -> None:
-    write_store(tmp_path / "one.zarr", make_frames(300))
+    write_store(tmp_path / "one.zarr", make_frames(500))
     found = read_structures([str(tmp_path / "one.zarr")])
     train = open_dataset(tmp_path / "one.zarr", "demo", split="train")
     places = [row for row in range(len(train)) for one in found if np.array_equal(train[row].positions, one.positions)]
-    assert len(found) == len(places) == 20 and places[0] == 0 and places[-1] == len(train) - 1
+    assert len(found) == len(places) == 200 and places[0] == 0 and places[-1] == len(train) - 1
     write_store(tmp_path / "one.zarr", make_frames(20), name="other")
     with pytest.raises(ConfigError, match="one.zarr: a store of 2 datasets: demo, other"):
         read_structures([str(tmp_path / "one.zarr")])
