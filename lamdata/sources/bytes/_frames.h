@@ -1,6 +1,6 @@
 /* Frames that are written alike -> arrays of many: a template says what each line of one is, and each that is plainly so is taken.
 
-   Kinds of lines: `=` exactly this text; `.` any; `#` the number of atoms and nothing else; `n` words by a pattern, of which the numbers are
+   Kinds of lines: `=` exactly this text; `.` any; `#` the number of atoms and, around it, nothing but these blanks; `n` words by a pattern, of which the numbers are
    values of the frame; `p` a comment of exactly these pairs; `a` as many lines as there are atoms, by a pattern; `*` as many lines as there
    are that begin with this word, each an atom, by a pattern; `k` no line, but the number of atoms, which is known. In outputs: `>` the next
    line that holds one of some titles, which must be this one; `r` the next of these lines as long as they hold titles that repeat: `c` a title
@@ -24,7 +24,7 @@ typedef struct {
 } PairOf;
 
 typedef struct {
-    const char *text; /* the line, its first word, its title, a letter for each title, or "" */
+    const char *text; /* the line, its first word, its title, a letter for each title, blanks, or "" */
     const char *pattern;
     Py_ssize_t size, width; /* of the text; numbers, or atoms */
     Py_ssize_t values, texts; /* of the frame, that it gives */
@@ -51,16 +51,17 @@ typedef struct {
 
 typedef enum { TAKEN, ENDED, OTHER } Outcome; /* a frame; the text ends within it; it is not plainly so, or there is no room */
 
-static int take_count(const char *p, const char *end, Py_ssize_t *natoms)
+/* The number of atoms, and around it nothing but these blanks. */
+static int take_count(const char *p, const char *end, const char *blanks, Py_ssize_t *natoms)
 {
     Py_ssize_t n = 0;
-    while (p < end && is_blank(*p))
+    while (p < end && *p && strchr(blanks, *p))
         p++;
     const char *first = p;
     for (; p < end && is_digit(*p) && p - first < 9; p++)
         n = 10 * n + (*p - '0');
     const int some = p > first;
-    while (p < end && is_blank(*p))
+    while (p < end && *p && strchr(blanks, *p))
         p++;
     *natoms = n;
     return some && p == end && n > 0 && n <= MOST_ATOMS;
@@ -136,7 +137,7 @@ static int take_plain_line(const LineOf *line, Table *t, const char *p, const ch
     case '=':
         return end - p == line->size && memcmp(p, line->text, (size_t)line->size) == 0;
     case '#':
-        return take_count(p, end, natoms);
+        return take_count(p, end, line->text, natoms);
     case 'n':
         t->pattern = line->pattern;
         t->table = values;

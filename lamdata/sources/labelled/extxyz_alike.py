@@ -61,7 +61,7 @@ def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], 
         else:
             pairs.append((key, "t", ""))
             texts[name] = len(texts)
-    lines = (Line("#"), Line("p", pairs=tuple(pairs)), Line("a", pattern=layout.plain.pattern))
+    lines = (Line("#", " \t\r"), Line("p", pairs=tuple(pairs)), Line("a", pattern=layout.plain.pattern))
     return Pattern(template=Template(lines, style="fortran"), layout=layout, values=values, texts=texts)
 
 
