@@ -152,6 +152,39 @@ static PyObject *skip(PyObject *self, PyObject *args)
     return Py_BuildValue("nn", passed, at);
 }
 
+/* Pass over frames of a count, a comment and so many lines, as long as they begin before `upto`; how many, and where the next one begins. */
+static PyObject *hop(PyObject *self, PyObject *args)
+{
+    Py_buffer text;
+    Py_ssize_t at, upto, frames = 0;
+    if (!PyArg_ParseTuple(args, "y*nn", &text, &at, &upto))
+        return NULL;
+    if (at < 0 || at > text.len) {
+        PyBuffer_Release(&text);
+        PyErr_SetString(PyExc_ValueError, "the place lies outside the text");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    const char *const begin = text.buf, *const stop = begin + text.len;
+    while (at < upto) {
+        Py_ssize_t natoms;
+        const char *p = begin + at, *end = memchr(p, '\n', (size_t)(stop - p));
+        if (end == NULL || !take_count(p, end, " \t\r", &natoms))
+            break;
+        for (natoms++; natoms >= 0 && end != NULL; natoms--) {
+            p = end + 1;
+            end = natoms ? memchr(p, '\n', (size_t)(stop - p)) : end;
+        }
+        if (end == NULL)
+            break;
+        at = p - begin;
+        frames++;
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    return Py_BuildValue("nn", frames, at);
+}
+
 static PyObject *pairs(PyObject *self, PyObject *line)
 {
     char *text;
@@ -266,6 +299,7 @@ static PyMethodDef methods[] = {
     {"find", find, METH_VARARGS, "find(titles, text, start, stop, passing)"},
     {"elements", elements, METH_VARARGS, "elements(text, start, stop, paths)"},
     {"frames", frames, METH_VARARGS, "frames(template, text, at, places, natoms, texts, values, table, numbers, elements, style)"},
+    {"hop", hop, METH_VARARGS, "hop(text, at, upto)"},
     {"pairs", pairs, METH_O, "pairs(line)"},
     {"skip", skip, METH_VARARGS, "skip(text, at, count)"},
     {"rows", rows, METH_VARARGS, "rows(text, at, pattern, count, out, numbers, elements, after, until, style)"},

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lamdata.frame import F64
 
 from .alike import Alike, Template
-from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
+from .scan import NO_NUMBERS, NOTHING, Style, hop_frames, skip_lines, take_rows, titles_of
 
 CHUNK = 1 << 20  # bytes read at once
 HEAD = 1 << 12  # bytes
@@ -177,6 +177,11 @@ class Lines:
             if not self._read():
                 self._at = len(self._buffer)
                 return
+
+    def hop(self, upto: int) -> int:
+        """Pass over frames as `hop_frames` does, of those that begin before `upto` as `tell` counts; return how many."""
+        hopped, self._at = hop_frames(self._buffer, self._at, upto - self._base + 1)
+        return hopped
 
     def _read(self) -> bool:
         """Append to the buffer, dropping what is behind; twice as much each time where nothing is."""

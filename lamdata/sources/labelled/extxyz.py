@@ -110,7 +110,9 @@ class ExtxyzReader:
         starts = [Span(first=0, stop=0)]
         with file.open() as stream:
             lines = Lines(stream, universal=False)
-            for i in itertools.count():
+            i = 0
+            while True:
+                i += lines.hop(starts[-1].offset + size)
                 offset = lines.tell()
                 line = count_line(lines)
                 if not line or not is_count(line):
@@ -118,6 +120,7 @@ class ExtxyzReader:
                 if offset - starts[-1].offset >= size:
                     starts.append(Span(first=i, stop=0, offset=offset))
                 lines.skip(int(line) + 1)
+                i += 1
         return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=EVERY, stop=0)])]
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
