@@ -40,7 +40,7 @@ def repair(
     if index is None or card.dataset not in index.datasets:
         raise StoreError(f"there is no dataset {card.dataset} to repair", where=store, hint="`lamdata ls STORE` lists what is there")
     committed, files, splitter = index.entry(card.dataset), source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew)
+    hashes = hash_files(files, crew, like=committed.meta.get("sources", {}))
     segment = _segment_of(committed, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)

@@ -28,6 +28,7 @@ from ..places import open_place
 from ..places.local import explained
 from ..progress import track
 from ..sources import SourceFile, expand
+from ..sources.bytes.digests import Kind, kind_like
 from ..statistics import Statistics, merge
 from ..store.commits import commit, read_index
 from ..store.energies import write_energies
@@ -102,7 +103,7 @@ def ingest(
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
     refuse_foreign_folder(store)
     files, splitter = source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew)
+    hashes = hash_files(files, crew, like=committed_sources(store, card.dataset))
     segment, done = begin(card, store, hashes, splitter=splitter, profile=profile, replace=replace, staging=staging)
     if done is not None:
         return done
@@ -169,12 +170,22 @@ def source_files(card: Card, base: Path) -> Files:
     return [(file, spec) for spec in card.sources for file in expand(spec, base=base)]
 
 
-def hash_files(files: Files, crew: Crew) -> dict[str, str]:
-    return dict(sorted(crew.do(_hash_of, [file for file, _ in files], "hashing", "files")))
+def committed_sources(store: str, dataset: str) -> Mapping[str, str]:
+    """The digests of the raw files of a dataset, as its store has them; {} where it has none."""
+    index = read_index(open_place(store))
+    found: Mapping[str, str] = index.entry(dataset).meta.get("sources", {}) if index is not None and dataset in index.datasets else {}
+    return found
 
 
-def _hash_of(file: SourceFile) -> tuple[str, str]:
-    return file.name, file.sha256
+def hash_files(files: Files, crew: Crew, *, like: Mapping[str, str]) -> dict[str, str]:
+    """The digest of each file, of the kind of those that the store has."""
+    kind = kind_like(like.values())
+    return dict(sorted(crew.do(_digest_of, [(file, kind) for file, _ in files], "hashing", "files")))
+
+
+def _digest_of(task: tuple[SourceFile, Kind]) -> tuple[str, str]:
+    file, kind = task
+    return file.name, file.digest(kind)
 
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
