@@ -1,7 +1,7 @@
 /* Frames that are written alike -> arrays of many: a template says what each line of one is, and each that is plainly so is taken.
 
    Kinds of lines: `=` exactly this text; `.` any; `#` the number of atoms and, around it, nothing but these blanks; `n` words by a pattern, of which the numbers are
-   values of the frame; `p` a comment of exactly these pairs; `a` as many lines as there are atoms, by a pattern; `*` as many lines as there
+   values of the frame; `w` the same behind this word; `p` a comment of exactly these pairs; `a` as many lines as there are atoms, by a pattern; `*` as many lines as there
    are that begin with this word, each an atom, by a pattern; `k` no line, but the number of atoms, which is known. In outputs: `>` the next
    line that holds one of some titles, which must be this one; `r` the next of these lines as long as they hold titles that repeat: `c` a title
    of which the lines are counted, as a value of the frame, `t` one of which the last line is noted, `.` one that does not repeat.
@@ -142,6 +142,12 @@ static int take_plain_line(const LineOf *line, Table *t, const char *p, const ch
         t->pattern = line->pattern;
         t->table = values;
         return take_line(t, p, end, 0, line->width);
+    case 'w':
+        if (end - p < line->size || memcmp(p, line->text, (size_t)line->size) != 0 || (end - p > line->size && !is_blank(p[line->size])))
+            return 0;
+        t->pattern = line->pattern;
+        t->table = values;
+        return take_line(t, p + line->size, end, 0, line->width);
     case 'p':
         return take_template_pairs(line, t, p, end, values, texts, text);
     default:

@@ -55,8 +55,9 @@ static int fit_line_of(LineOf *line, Template *all, int elements)
         all->width = line->width;
         return 1;
     case 'n':
+    case 'w':
         line->values = line->width;
-        return !elements;
+        return !elements && (line->kind == 'n' || line->size);
     case 'k':
         for (const char *p = line->text; is_digit(*p) && line->width <= MOST_ATOMS; p++)
             line->width = 10 * line->width + (*p - '0');

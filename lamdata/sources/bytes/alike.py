@@ -102,7 +102,7 @@ def _width(pattern: str) -> int:
 
 
 def _values(line: Line) -> int:
-    own = _width(line.pattern) if line.kind == "n" else line.text.count("c") if line.kind == "r" else 0
+    own = _width(line.pattern) if line.kind in "nw" else line.text.count("c") if line.kind == "r" else 0
     return own + sum(_width(text) for _, kind, text in line.pairs if kind == "n")
 
 

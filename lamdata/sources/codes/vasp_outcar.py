@@ -78,7 +78,7 @@ class OutcarRun(Run):
     common: Common | None = None  # what the last steps had in common
 
     def _next_title(self) -> tuple[str, str] | None:
-        found = Run._next_title(self)
+        found, self.common = Run._next_title(self), None  # a title that is read alone may change what steps have in common
         if found is not None and len(self.seen) < MOST_SEEN:
             self.seen.append(found)
         return found

@@ -88,7 +88,8 @@ def take_alike(lines: Lines, common: Common, first: int, name: str) -> Parsed | 
     energy = (values["last"] if values["last"].size else values["free"])[:, 0]
     table = found.table.reshape(len(found), -1)
     with np.errstate(invalid="ignore", over="ignore"):
-        fine = (values["loops"][:, 0] < common.nelm) | (common.nelm == 0)
+        loops = values["loops"][:, 0]
+        fine = (loops > 0) & ((loops < common.nelm) | (common.nelm == 0))
         fine &= are_sound(cell) & (np.abs(energy) < LARGE) & np.isfinite(values["free"][:, 0]) & np.isfinite(table.sum(axis=1))
         volumes = np.abs(np.linalg.det(cell))
         stress = stresses_of(values["stress"], common.order) if "stress" in values else None
