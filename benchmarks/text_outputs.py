@@ -137,7 +137,15 @@ def cp2k_md(samples: Path, folder: Path, size: int) -> Output:
     return Output(path=folder / "DPGEN-pos-1.xyz", format="cp2k/aimd", libraries=libraries)
 
 
-MAKERS = {"outcar": outcar, "vasprun": vasprun, "extxyz": extxyz, "extxyz_300": extxyz_300, "lammps_dump": dump, "pw_md": pw_md, "cp2k_md": cp2k_md}
+MAKERS = {
+    "outcar": outcar,
+    "vasprun": vasprun,
+    "extxyz": extxyz,
+    "extxyz_300": extxyz_300,
+    "lammps_dump": dump,
+    "pw_md": pw_md,
+    "cp2k_md": cp2k_md,
+}
 
 
 def ase(name: str) -> Callable[[Path], int]:
@@ -221,7 +229,9 @@ def main() -> None:
             output = MAKERS[name](options.samples, place, int(options.megabytes * 1e6))
             row = report[name] = compare(output, folder / "store", rounds=options.rounds)
             rates = [row["megabytes"] / row["seconds"][who] for who in (row["fastest"], "read", "ingest")]
-            numbers = f"{rates[0]:7.0f}{rates[1]:11.0f}{rates[2]:13.0f}{row['read_ratio']:7.1f}{row['ingest_ratio']:8.1f}{row['peak_mb']:9.0f}"
+            numbers = (
+                f"{rates[0]:7.0f}{rates[1]:11.0f}{rates[2]:13.0f}{row['read_ratio']:7.1f}{row['ingest_ratio']:8.1f}{row['peak_mb']:9.0f}"
+            )
             print(f"{name:14}{row['steps']:8}{row['fastest']:>9}{numbers}", flush=True)
             shutil.rmtree(place)
     finally:

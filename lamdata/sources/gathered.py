@@ -56,7 +56,7 @@ def are_sound(cells: F64) -> NDArray[np.bool_]:
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cells.transpose(1, 2, 0)
     with np.errstate(all="ignore"):
         volumes = np.abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
-    sound: NDArray[np.bool_] = (10 * SMALLEST_VOLUME < volumes) & (volumes < LARGE)
+    sound: NDArray[np.bool_] = (volumes > 10 * SMALLEST_VOLUME) & (volumes < LARGE)
     return sound
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from lamdata.errors import SetupError
 
+blake3: Any
 try:
-    import blake3
+    from blake3 import blake3
 except ImportError:  # no wheel for this machine: sha256 does
     blake3 = None
 
@@ -44,7 +45,7 @@ def digest_of(stream: BinaryIO, kind: Kind) -> str:
     if kind == "sha256":
         found = hashlib.sha256()
     else:  # threads are worth their start for what is more than a block
-        found = blake3.blake3(max_threads=blake3.blake3.AUTO if len(block) == BLOCK else 1)
+        found = blake3(max_threads=blake3.AUTO if len(block) == BLOCK else 1)
     while block:
         found.update(block)
         block = stream.read(BLOCK)

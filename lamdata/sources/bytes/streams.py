@@ -27,7 +27,7 @@ BUFFER = 1 << 18
 OPENERS: dict[bytes, Callable[[BinaryIO], Decompressor]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed, mode="rb"),
     b"BZh": lambda packed: Ahead(bz2.BZ2File(packed)),
-    b"\xfd7zXZ\x00": lambda packed: Ahead(lzma.LZMAFile(packed)),
+    b"\xfd7zXZ\x00": lambda packed: Ahead(lzma.LZMAFile(packed)),  # noqa: SIM115 closed with it
 }
 SUFFIXES = (".gz", ".bz2", ".xz")
 

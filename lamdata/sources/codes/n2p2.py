@@ -120,7 +120,9 @@ def _take_alike(lines: Lines, common: Common, first: int, units: Units, file: So
     values = {word: np.ascontiguousarray(found.values[:, at]) for word, at in common.values.items()}
     cell = values["lattice"].reshape(-1, 3, 3) * length if "lattice" in values else None
     charge = values["charge"][:, 0] if "charge" in values else np.zeros(len(found))
-    fine = np.isfinite(np.add.reduceat(positions.sum(axis=1) + forces.sum(axis=1), ends - natoms)) & np.isfinite(values["energy"][:, 0] * energy)
+    fine = np.isfinite(np.add.reduceat(positions.sum(axis=1) + forces.sum(axis=1), ends - natoms)) & np.isfinite(
+        values["energy"][:, 0] * energy
+    )
     fine &= (np.abs(charge - np.rint(charge)) <= MOST_OFF) & (np.abs(charge) < 1000)
     fine &= True if cell is None else are_sound(cell)
     count = len(found) if fine.all() else int(np.argmin(fine))

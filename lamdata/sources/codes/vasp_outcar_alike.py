@@ -50,7 +50,13 @@ def template_of(
     names = [name for name, _ in seen]
     once = [name for name in names if name not in REPEATED]
     known = ONCE.issuperset(once) and len(set(once)) == len(once)
-    if not known or names[0] != "iteration" or names[-1] != "last" or not {"forces", "free"}.issubset(once) or set(names[1:]) & set(REPEATED):
+    if (
+        not known
+        or names[0] != "iteration"
+        or names[-1] != "last"
+        or not {"forces", "free"}.issubset(once)
+        or set(names[1:]) & set(REPEATED)
+    ):
         return None
     texts = tuple(sorted(titles))
     lines = [repeating(texts, {text: {"iteration": "c", "change": "t"}.get(titles[text], ".") for text in texts})]

@@ -46,7 +46,7 @@ def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], 
     cells = [key for key in CELLS if key in info]
     if layout.plain is None or len(cells) > 1 or len(labels) < len(layout.info) or {"virial", "stress"} <= layout.info.keys():
         return None
-    names = {key: "cell" for key in cells} | {key: key for key in ("pbc", "config_type") if key in info} | labels
+    names = dict.fromkeys(cells, "cell") | {key: key for key in ("pbc", "config_type") if key in info} | labels
     if len({*cells, "pbc", "config_type"} & labels.keys()) or ("charge" in spec.options and "charge" in layout.info):
         return None
     pairs, values, texts, at = [], dict[str, slice](), dict[str, int](), 0
@@ -66,7 +66,12 @@ def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], 
 
 
 def frames_of(
-    found: Alike, pattern: Pattern, first: int, spec: SourceSpec, file: SourceFile, pbc_of: Callable[[str | None, bool], tuple[bool, bool, bool]]
+    found: Alike,
+    pattern: Pattern,
+    first: int,
+    spec: SourceSpec,
+    file: SourceFile,
+    pbc_of: Callable[[str | None, bool], tuple[bool, bool, bool]],
 ) -> Parsed | None:
     """The first of some frames up to one that is not plain; None where that is the first, which has the number `first` in the file."""
     layout, values, texts = pattern.layout, pattern.values, {name: found.texts(at) for name, at in pattern.texts.items()}
@@ -126,7 +131,13 @@ def _periods(
 
 
 def _frames(
-    found: Alike, pattern: Pattern, count: int, cell: F64 | None, pbc: NDArray[np.bool_], labels: Mapping[str, NDArray[Any]], spec: SourceSpec
+    found: Alike,
+    pattern: Pattern,
+    count: int,
+    cell: F64 | None,
+    pbc: NDArray[np.bool_],
+    labels: Mapping[str, NDArray[Any]],
+    spec: SourceSpec,
 ) -> Frames:
     """The arrays of the first `count` frames."""
     plain, factors = pattern.layout.plain, pattern.layout.factors
@@ -160,7 +171,8 @@ def formulas_of(frames: Frames) -> list[str]:
     counts = np.bincount(places, minlength=128 * len(frames)).reshape(-1, 128)[:, ALPHABETICAL]
     rows, columns = np.nonzero(counts)
     words = [
-        f"{elements.SYMBOLS[ALPHABETICAL[column]]}{count}" for column, count in zip(columns.tolist(), counts[rows, columns].tolist(), strict=True)
+        f"{elements.SYMBOLS[ALPHABETICAL[column]]}{count}"
+        for column, count in zip(columns.tolist(), counts[rows, columns].tolist(), strict=True)
     ]
     ends = np.cumsum(np.bincount(rows, minlength=len(frames))).tolist()
     return ["".join(words[begin:end]) for begin, end in zip([0, *ends], ends)]

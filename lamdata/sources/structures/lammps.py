@@ -195,9 +195,7 @@ def _plain_frame(
     )
 
 
-def _steps(
-    file: SourceFile, elements: tuple[str, ...], take: Callable[[Lines, Pattern, str], Parsed | None]
-) -> Iterator[_Step | Parsed]:
+def _steps(file: SourceFile, elements: tuple[str, ...], take: Callable[[Lines, Pattern, str], Parsed | None]) -> Iterator[_Step | Parsed]:
     lines, units = file.lines(), ""
     step: _Step | None = None
     pattern: Pattern | None = None

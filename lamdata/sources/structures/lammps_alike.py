@@ -41,7 +41,13 @@ class Pattern:
 
 def template_of(box: str, names: str, columns: Columns, *, width: int) -> Template:
     """The lines of a step: `box` and `names` stand behind `BOX BOUNDS` and `ATOMS `; a row of the box has `width` numbers."""
-    lines = [Line("=", "ITEM: TIMESTEP"), Line("."), Line("=", "ITEM: NUMBER OF ATOMS"), Line("#", " "), Line("=", f"ITEM: BOX BOUNDS{box}")]
+    lines = [
+        Line("=", "ITEM: TIMESTEP"),
+        Line("."),
+        Line("=", "ITEM: NUMBER OF ATOMS"),
+        Line("#", " "),
+        Line("=", f"ITEM: BOX BOUNDS{box}"),
+    ]
     lines += [Line("n", pattern="n" * width)] * 3
     lines += [Line("=", f"ITEM: ATOMS {names}"), Line("a", pattern=columns.pattern)]
     return Template(lines, style="plain")

@@ -56,7 +56,11 @@ for alike in ("extxyz", "lammps/dump", "n2p2"):  # many frames that are written 
     file, name, one, said = FILES[alike]
     TEXTS[f"{alike} of many"] = (file, name, lambda one=one: 4 * one(), said)
 TEMPLATES = (
-    (("#", b" \t", b"", ()), ("p", b"", b"", ((b"a", "n", b"nn"), (b"b", "t", b""), (b"v", "=", b"1"), (b"c", ".", b""))), ("a", b"", b"en*", ())),
+    (
+        ("#", b" \t", b"", ()),
+        ("p", b"", b"", ((b"a", "n", b"nn"), (b"b", "t", b""), (b"v", "=", b"1"), (b"c", ".", b""))),
+        ("a", b"", b"en*", ()),
+    ),
     (("=", b"ab", b"", ()), (".", b"", b"", ()), ("n", b"", b"nn+", ()), ("w", b"a", b"n*", ()), ("*", b"b", b"wnn", ())),
     (("r", b".ct..", b"", ()), (">", b"1.", b"", ((b"1", "n", b"n*"), (b"=", "t", b""))), ("k", b"2", b"", ()), ("a", b"", b"n", ())),
 )

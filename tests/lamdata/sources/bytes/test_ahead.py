@@ -3,6 +3,7 @@
 import io
 import lzma
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -22,10 +23,9 @@ def small(monkeypatch):
 
 @pytest.mark.parametrize("size", [1 << 20, 777])
 def test_what_is_unpacked_ahead_is_what_was_packed(size):
-    stream = Ahead(lzma.LZMAFile(io.BytesIO(lzma.compress(TEXT))))
-    found = b"".join(iter(lambda: stream.read(size), b""))
-    assert found == TEXT and stream.read(5) == stream.read(5) == b""
-    stream.close()
+    with closing(Ahead(lzma.open(io.BytesIO(lzma.compress(TEXT))))) as stream:
+        found = b"".join(iter(lambda: stream.read(size), b""))
+        assert found == TEXT and stream.read(5) == stream.read(5) == b""
 
 
 def test_a_file_that_is_damaged_far_behind_its_start_says_so(tmp_path):

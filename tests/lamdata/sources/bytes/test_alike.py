@@ -64,7 +64,14 @@ def test_titles_that_repeat_and_the_next_one():
 
 
 def test_a_template_that_says_nothing_of_atoms_or_too_much_is_an_error():
-    for bad in [(), (Line("."),), (*XYZ, XYZ[-1]), (Line("e"), XYZ[-1]), (Line("n", pattern="e"), XYZ[-1]), (Line(">", "no title"), XYZ[-1])]:
+    for bad in [
+        (),
+        (Line("."),),
+        (*XYZ, XYZ[-1]),
+        (Line("e"), XYZ[-1]),
+        (Line("n", pattern="e"), XYZ[-1]),
+        (Line(">", "no title"), XYZ[-1]),
+    ]:
         with pytest.raises((ValueError, StopIteration)):
             Template(bad, style="plain")
     template = Template(XYZ, style="plain")
