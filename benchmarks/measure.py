@@ -13,14 +13,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy.random  # noqa: F401  what every reader needs is not part of its time to the first batch
-import torch
-
-torch.set_num_threads(1)
-
 
 def measure(module: str, folder: str, seconds: float, seed: int) -> dict[str, float]:
     """Frames per CPU-second and per second after the first batch; seconds to the first batch, imports aside; peak RSS in MB."""
+    import numpy.random  # noqa: F401  what every reader needs is not part of its time to the first batch
+    import torch
+
+    torch.set_num_threads(1)
     peer = importlib.import_module(f"peers.{module}")
     start = time.perf_counter()
     batches = peer.batches(folder, seed)

@@ -3,31 +3,34 @@
     python benchmarks/text_outputs.py --samples FOLDER [--megabytes 100] [--rounds 3] [--only NAME ...] [--folder DIR] [--json FILE]
 
 FOLDER holds outputs of real runs; what each of the formats needs of it stands in `MAKERS`. The steps of one file are repeated until the file
-is large, with the head and the end that it had. Each library makes its own objects of all steps; reader and ingest are as in `ingest.py`.
-All take turns in this process; the least CPU time of the rounds counts.
+is large, with the head and the end that it had; `extxyz_300` has frames of 300 atoms. Each library makes its own objects of all steps; reader and
+ingest are as in `ingest.py`. All take turns in this process; the least CPU time of the rounds counts. Peak memory is that of an ingest in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import lzma
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import least_cpu
+from measure import least_cpu, peak_rss
 
 from lamdata import ingest
-from lamdata.catalog import Card, SourceSpec
+from lamdata.catalog import Card, CheckSpec, SourceSpec
 from lamdata.frames import Parsed
 from lamdata.sources import expand, read_items
 
 OURS = Path(__file__).resolve().parents[1] / "tests" / "lamdata" / "sources" / "data"
-EV = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "stress": "eV/Angstrom^3"}
+LAX = {"min_distance": None, "net_force": None, "max_force": None}  # of frames that are put together of others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,8 @@ class Output:
     path: Path
     format: str
     libraries: dict[str, Callable[[Path], int]]
-    choices: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    checks: dict = field(default_factory=dict)
 
 
 def repeat(text: str, first: int, last: int, size: int) -> str:
@@ -66,14 +70,42 @@ def vasprun(samples: Path, folder: Path, size: int) -> Output:
 def extxyz(samples: Path, folder: Path, size: int) -> Output:
     text = (samples / "extxyz" / "mpf-TP.xyz").read_text()
     (folder / "data.extxyz").write_text(repeat(text, 0, len(text), size))
-    return Output(path=folder / "data.extxyz", format="extxyz", libraries={"ase": ase("extxyz")})
+    return Output(path=folder / "data.extxyz", format="extxyz", libraries=extxyz_libraries())
+
+
+def extxyz_300(samples: Path, folder: Path, size: int) -> Output:
+    """Frames of 300 atoms: those of the same file that follow one another, with the comment of the first of them."""
+    lines, at, atoms, written = (samples / "extxyz" / "mpf-TP.xyz").read_text().splitlines(keepends=True), 0, [], 0
+    with open(folder / "data.extxyz", "w") as out:
+        while written < size:
+            title, count = lines[at + 1], int(lines[at])
+            atoms += lines[at + 2 : at + 2 + count]
+            at = (at + 2 + count) % len(lines)
+            if len(atoms) >= 300:
+                written += out.write("".join(["300\n", re.sub('Lattice="[^"]*"', 'Lattice="40 0 0 0 40 0 0 0 40"', title), *atoms[:300]]))
+                atoms = []
+    return Output(path=folder / "data.extxyz", format="extxyz", libraries=extxyz_libraries(), checks=LAX)
+
+
+def extxyz_libraries() -> dict[str, Callable[[Path], int]]:
+    """ASE, and libAtoms' reader in C where it is installed (`pip install extxyz`)."""
+    found = {"ase": ase("extxyz")}
+    if importlib.util.find_spec("extxyz"):
+        found["libatoms"] = libatoms
+    return found
+
+
+def libatoms(path: Path) -> int:
+    import extxyz
+
+    return sum(1 for _ in extxyz.iread_dicts(str(path)))
 
 
 def dump(samples: Path, folder: Path, size: int) -> Output:
     text = (samples / "lammps" / "lammps" / "traj.dump").read_text()
     (folder / "traj.dump").write_text(repeat(text, 0, len(text), size))
     libraries = {"ase": ase("lammps-dump-text"), "dpdata": dpdata("lammps/dump", labeled=False)}
-    return Output(path=folder / "traj.dump", format="lammps/dump", libraries=libraries, choices={"options": {"elements": "Fe O"}})
+    return Output(path=folder / "traj.dump", format="lammps/dump", libraries=libraries, options={"elements": "Fe O"})
 
 
 def pw_md(samples: Path, folder: Path, size: int) -> Output:
@@ -105,7 +137,15 @@ def cp2k_md(samples: Path, folder: Path, size: int) -> Output:
     return Output(path=folder / "DPGEN-pos-1.xyz", format="cp2k/aimd", libraries=libraries)
 
 
-MAKERS = {"outcar": outcar, "vasprun": vasprun, "extxyz": extxyz, "lammps_dump": dump, "pw_md": pw_md, "cp2k_md": cp2k_md}
+MAKERS = {
+    "outcar": outcar,
+    "vasprun": vasprun,
+    "extxyz": extxyz,
+    "extxyz_300": extxyz_300,
+    "lammps_dump": dump,
+    "pw_md": pw_md,
+    "cp2k_md": cp2k_md,
+}
 
 
 def ase(name: str) -> Callable[[Path], int]:
@@ -128,7 +168,7 @@ def dpdata(name: str, *, labeled: bool = True) -> Callable[[Path], int]:
 
 def read(output: Output) -> int:
     """Read as ingest does and keep nothing."""
-    spec = SourceSpec(path=output.path.name, format=output.format, **output.choices)
+    spec = SourceSpec(path=output.path.name, format=output.format, options=output.options)
     items = (item for file in expand(spec, base=output.path.parent) for item in read_items(file, spec))
     return sum(len(item) if isinstance(item, Parsed) else 1 for item in items)
 
@@ -136,9 +176,25 @@ def read(output: Output) -> int:
 def store(output: Output, target: Path) -> int:
     """Ingest into a fresh store."""
     shutil.rmtree(target, ignore_errors=True)
-    spec = SourceSpec(path=output.path.name, format=output.format, group="frame", **output.choices)
-    report = ingest(Card(dataset="bench", title="bench", sources=[spec]), str(target), base=output.path.parent, quiet=True, workers=1)
+    spec = SourceSpec(path=output.path.name, format=output.format, group="frame", options=output.options)
+    card = Card(dataset="bench", title="bench", sources=[spec], checks=CheckSpec(**output.checks))
+    report = ingest(card, str(target), base=output.path.parent, quiet=True, workers=1)
     return report.frames + sum(report.rejected.values())
+
+
+def peak_mb(output: Output, target: Path) -> float:
+    """Peak resident memory of an ingest, mapped files included."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import text_outputs; text_outputs.print_peak(*sys.argv[2:])"
+    said = json.dumps({"path": str(output.path), "format": output.format, "options": output.options, "checks": output.checks})
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), said, str(target)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def print_peak(said: str, target: str) -> None:
+    """The other side of `peak_mb`."""
+    values = json.loads(said)
+    store(Output(libraries={}, **values | {"path": Path(values["path"])}), Path(target))
+    print(peak_rss())
 
 
 def compare(output: Output, target: Path, *, rounds: int) -> dict:
@@ -150,7 +206,8 @@ def compare(output: Output, target: Path, *, rounds: int) -> dict:
         raise SystemExit(f"{output.path}: steps differ in number: {counts}")
     fastest = min(output.libraries, key=lambda name: seconds[name])
     ratios = {f"{who}_ratio": seconds[fastest] / seconds[who] for who in ("read", "ingest")}
-    return {"steps": counts["read"], "megabytes": output.path.stat().st_size / 1e6, "fastest": fastest, "seconds": seconds} | ratios
+    size, peak = output.path.stat().st_size / 1e6, peak_mb(output, target)
+    return {"steps": counts["read"], "megabytes": size, "fastest": fastest, "seconds": seconds, "peak_mb": peak} | ratios
 
 
 def main() -> None:
@@ -164,7 +221,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     folder, report = Path(tempfile.mkdtemp(prefix="text-", dir=options.folder)), {}
-    print(f"{'':14}{'steps':>8}{'fastest':>9}{'MB/s':>7}{'read MB/s':>11}{'ingest MB/s':>13}{'read':>7}{'ingest':>8}")
+    print(f"{'':14}{'steps':>8}{'fastest':>9}{'MB/s':>7}{'read MB/s':>11}{'ingest MB/s':>13}{'read':>7}{'ingest':>8}{'peak MB':>9}")
     try:
         for name in options.only:
             place = folder / name
@@ -172,7 +229,9 @@ def main() -> None:
             output = MAKERS[name](options.samples, place, int(options.megabytes * 1e6))
             row = report[name] = compare(output, folder / "store", rounds=options.rounds)
             rates = [row["megabytes"] / row["seconds"][who] for who in (row["fastest"], "read", "ingest")]
-            numbers = f"{rates[0]:7.0f}{rates[1]:11.0f}{rates[2]:13.0f}{row['read_ratio']:7.1f}{row['ingest_ratio']:8.1f}"
+            numbers = (
+                f"{rates[0]:7.0f}{rates[1]:11.0f}{rates[2]:13.0f}{row['read_ratio']:7.1f}{row['ingest_ratio']:8.1f}{row['peak_mb']:9.0f}"
+            )
             print(f"{name:14}{row['steps']:8}{row['fastest']:>9}{numbers}", flush=True)
             shutil.rmtree(place)
     finally:

@@ -297,6 +297,13 @@ class Parsed:
             converged=[self.converged[row] for row in rows] if self.converged else (),
         )
 
+    def part(self, start: int, stop: int) -> Parsed:
+        """Frames `start:stop`, as views."""
+        return Parsed(
+            frames=self.frames.part(start, stop),
+            **{name: getattr(self, name)[start:stop] for name in ("groups", "origins", "unconverged", *SELDOM)},
+        )
+
     @staticmethod
     def from_list(frames: Sequence[Frame]) -> Parsed:
         """Stack single frames."""

@@ -154,7 +154,8 @@ class Plausibility:
             self.values = dict(sorted(self.values.items(), key=lambda item: -item[1].count)[: MOST_VALUES // 2])
 
     def _add_files(self, frames: Frames, origins: Sequence[str], *, zero: NDArray[np.bool_]) -> None:
-        for name, run in itertools.groupby(range(len(frames)), key=lambda f: _file(origins[f])):
+        names = [origin.rpartition("#")[0] for origin in origins]
+        for name, run in itertools.groupby(range(len(frames)), key=names.__getitem__):
             rows = np.fromiter(run, np.int64)
             periodic = frames.pbc[rows].all(axis=1)
             row = []

@@ -43,7 +43,7 @@ def files_of(path: str | Path) -> set[str]:
 
 def hashes_of(path: str | Path) -> dict[str, str]:
     """Name of each file that `read_frames` would open -> sha256 of its bytes."""
-    return {file.name: hash_with_group(file) for file in _found(path)}
+    return {file.name: hash_with_group(file, "sha256") for file in _found(path)}
 
 
 def theories_of(path: str | Path, *, format: str = "auto") -> list[dict[str, Any]]:

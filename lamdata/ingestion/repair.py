@@ -15,7 +15,19 @@ from ..store.commits import DatasetEntry, read_index
 from ..store.named import ENERGIES, FOLDERS, SOURCES, object_of, sources_in
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage
-from .run import Crew, attributes_of, facts_of, fill_shards, hash_files, parse_files, plan_shards, segment_name, source_files, staged
+from .run import (
+    Crew,
+    attributes_of,
+    committed_sources,
+    facts_of,
+    fill_shards,
+    hash_files,
+    parse_files,
+    plan_shards,
+    segment_name,
+    source_files,
+    staged,
+)
 from .splits import Splitter, read_splitter
 
 
@@ -40,7 +52,7 @@ def repair(
     if index is None or card.dataset not in index.datasets:
         raise StoreError(f"there is no dataset {card.dataset} to repair", where=store, hint="`lamdata ls STORE` lists what is there")
     committed, files, splitter = index.entry(card.dataset), source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew)
+    hashes = hash_files(files, crew, like=committed_sources(store, card.dataset))
     segment = _segment_of(committed, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)

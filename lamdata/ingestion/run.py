@@ -23,17 +23,18 @@ import numpy as np
 
 from ..catalog import Card, SourceSpec
 from ..energies import Energies, fit_references, merge_energies
-from ..errors import ConfigError, DataError, LamError
+from ..errors import ConfigError, DataError, LamError, StoreError
 from ..places import open_place
 from ..places.local import explained
 from ..progress import track
 from ..sources import SourceFile, expand
+from ..sources.bytes.digests import Kind, kind_like
 from ..sources.bytes.group_files import hash_with_group
 from ..statistics import Statistics, merge
 from ..store.commits import commit, read_index
 from ..store.energies import write_energies
 from ..store.layout import SPLITS, SegmentPlan
-from ..store.named import write_sources
+from ..store.named import sources_in, write_sources
 from ..store.shard import LEDGER, finished_shards, seal_segment, write_shard
 from ..store.survey import Survey, plan_segment
 from ..stream.order import balanced_order
@@ -104,7 +105,7 @@ def ingest(
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
     refuse_foreign_folder(store)
     files, splitter = source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew)
+    hashes = hash_files(files, crew, like=committed_sources(store, card.dataset))
     segment, done = begin(card, store, hashes, splitter=splitter, profile=profile, replace=replace, staging=staging)
     if done is not None:
         return done
@@ -171,12 +172,27 @@ def source_files(card: Card, base: Path) -> Files:
     return [(file, spec) for spec in card.sources for file in expand(spec, base=base)]
 
 
-def hash_files(files: Files, crew: Crew) -> dict[str, str]:
-    return dict(sorted(crew.do(_hash_of, [file for file, _ in files], "hashing", "files")))
+def committed_sources(store: str, dataset: str) -> Mapping[str, str]:
+    """The digests of the raw files of a dataset, as its store has them; {} where it has none that can be read."""
+    place = open_place(store)
+    index = read_index(place)
+    if index is None or dataset not in index.datasets:
+        return {}
+    try:
+        return sources_in(place, index.entry(dataset).meta)
+    except StoreError:  # damaged, which whoever needs them says
+        return {}
 
 
-def _hash_of(file: SourceFile) -> tuple[str, str]:
-    return file.name, hash_with_group(file)
+def hash_files(files: Files, crew: Crew, *, like: Mapping[str, str]) -> dict[str, str]:
+    """The digest of each file, of the kind of those that the store has."""
+    kind = kind_like(like.values())
+    return dict(sorted(crew.do(_digest_of, [(file, kind) for file, _ in files], "hashing", "files")))
+
+
+def _digest_of(task: tuple[SourceFile, Kind]) -> tuple[str, str]:
+    file, kind = task
+    return file.name, hash_with_group(file, kind)
 
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:

@@ -39,15 +39,16 @@ class Splitter:
 
     def sides(self, parsed: Parsed) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """(F,) number of the split of each frame, and which of them were dealt by hash."""
+        groups = dict.fromkeys(parsed.groups)
+        known = {group: SPLITS.index(side) for group, side in zip(groups, self.spec.deals(groups))}
+        if not self.listed and not parsed.splits:
+            return np.array([known[group] for group in parsed.groups], np.uint8), np.ones(len(parsed), bool)
         sides, dealt = np.zeros(len(parsed), np.uint8), np.zeros(len(parsed), bool)
-        known: dict[str, int] = {}
         stated = parsed.splits or [""] * len(parsed)
         for row, (said, origin, group) in enumerate(zip(stated, parsed.origins, parsed.groups)):
             side = said or next((self.listed[key] for key in self.keys(origin, group) if key in self.listed), None)
             if side is None:
                 dealt[row] = True
-                if group not in known:
-                    known[group] = SPLITS.index(self.spec.deal(group))
                 sides[row] = known[group]
             else:
                 sides[row] = SPLITS.index(side)

@@ -25,7 +25,7 @@ BUILTIN: dict[str, str] = {
     "sqm/output": "codes.semiempirical:SqmReader",
     "openmx/md": "codes.trajectories:OpenmxReader",
     "pwmat/movement": "codes.trajectories:PwmatReader",
-    "n2p2": "codes.trajectories:N2p2Reader",
+    "n2p2": "codes.n2p2:N2p2Reader",
     "lammps/dump": "structures.lammps:LammpsDumpReader",
     "oc20/s2ef": "labelled.oc20:S2efReader",
     "oc20/lmdb": "labelled.oc20:Oc20LmdbReader",

@@ -48,7 +48,7 @@ class Survey:
             frames=len(frames),
             lattices={name: find_lattices(getattr(frames, name), FACTORS[name]) for name in FLOATS},
             ranges={name: _range(getattr(frames, name)) for name in _UNIFORM},
-            text_widths={name: max([1, *(len(text.encode()) for text in texts[name])]) for name in TEXTS},
+            text_widths={name: max([1, *map(len, map(str.encode, texts[name]))]) for name in TEXTS},
         )
 
     def merge(self, other: Survey) -> Survey:

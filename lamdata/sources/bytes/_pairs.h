@@ -21,40 +21,62 @@ static int is_plain_value(const char *p, const char *end)
     return 1;
 }
 
-/* Read one pair from `*at` into the dict: 1, or 0 where it is not plain, or -1 with an exception set. */
-static int take_pair(const char **at, const char *end, PyObject *pairs)
+/* One pair as it is written. */
+typedef struct {
+    const char *key, *key_end, *value, *value_end;
+} Pair;
+
+/* Read one pair from `*at`, and set `*at` behind it; 0 where it is not plain. */
+static int split_pair(const char **at, const char *end, Pair *pair)
 {
-    const char *key = *at, *p = key;
+    const char *p = pair->key = *at;
     for (; p < end && *p != '='; p++)
         if (!is_printable(*p) || *p == '"' || *p == '\'')
             return 0;
-    const char *key_end = p++, *value = p, *value_end;
-    if (key_end == key || p >= end)
+    pair->key_end = p++;
+    if (pair->key_end == pair->key || p >= end)
         return 0;
     if (*p == '"') {
-        value = ++p;
+        pair->value = ++p;
         for (; p < end && *p != '"'; p++)
             if (*p == '\\' || !(is_printable(*p) || *p == ' '))
                 return 0;
-        value_end = p++;
+        pair->value_end = p++;
         if (p > end)
             return 0;
     } else {
         if (*p == '\'')
             return 0;
+        pair->value = p;
         for (; p < end && is_printable(*p); p++)
             ;
-        value_end = p;
-        if (value_end == value)
+        pair->value_end = p;
+        if (pair->value_end == pair->value)
             return 0;
     }
-    if ((p < end && *p != ' ') || !is_plain_value(value, value_end))
+    *at = p;
+    return (p == end || *p == ' ') && is_plain_value(pair->value, pair->value_end);
+}
+
+/* Where the pairs of a line end: behind its last word. */
+static const char *end_of_pairs(const char *p, const char *end)
+{
+    while (end > p && (end[-1] == '\n' || end[-1] == '\r' || end[-1] == ' '))
+        end--;
+    return end;
+}
+
+/* Read one pair from `*at` into the dict: 1, or 0 where it is not plain, or -1 with an exception set. */
+static int take_pair(const char **at, const char *end, PyObject *pairs)
+{
+    Pair pair;
+    if (!split_pair(at, end, &pair))
         return 0;
-    PyObject *name = PyUnicode_FromStringAndSize(key, key_end - key), *text = PyUnicode_FromStringAndSize(value, value_end - value);
+    PyObject *name = PyUnicode_FromStringAndSize(pair.key, pair.key_end - pair.key);
+    PyObject *text = PyUnicode_FromStringAndSize(pair.value, pair.value_end - pair.value);
     const int failed = name == NULL || text == NULL || PyDict_SetItem(pairs, name, text) < 0;
     Py_XDECREF(name);
     Py_XDECREF(text);
-    *at = p;
     return failed ? -1 : 1;
 }
 
@@ -63,8 +85,7 @@ static PyObject *take_pairs(const char *p, const char *end)
 {
     PyObject *pairs = PyDict_New();
     int found = pairs == NULL ? -1 : 1;
-    while (end > p && (end[-1] == '\n' || end[-1] == '\r' || end[-1] == ' '))
-        end--;
+    end = end_of_pairs(p, end);
     while (found == 1) {
         while (p < end && *p == ' ')
             p++;

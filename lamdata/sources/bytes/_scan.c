@@ -8,10 +8,9 @@
 
 #include "_pairs.h"
 #include "_table.h"
+#include "_template.h"
 #include "_titles.h"
 #include "_xml.h"
-
-static const char *const TITLES = "lamdata.titles";
 
 static void release_titles(PyObject *capsule)
 {
@@ -99,19 +98,6 @@ static PyObject *find(PyObject *self, PyObject *args)
     return seen == NULL ? NULL : Py_BuildValue("innN", which, begin, end, seen);
 }
 
-/* The numbers of a row of the table; -1 where the pattern is none, and `*elements` whether there are symbols. */
-static Py_ssize_t width_of(const char *pattern, int *elements)
-{
-    Py_ssize_t width = 0;
-    for (const char *p = pattern; *p; p++) {
-        if (!strchr("niew", *p) && !(strchr("+*", *p) && p[1] == 0))
-            return -1;
-        width += *p == 'n' || *p == 'i';
-        *elements |= *p == 'e';
-    }
-    return width;
-}
-
 static PyObject *rows(PyObject *self, PyObject *args)
 {
     Table t = {0};
@@ -164,6 +150,39 @@ static PyObject *skip(PyObject *self, PyObject *args)
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&text);
     return Py_BuildValue("nn", passed, at);
+}
+
+/* Pass over frames of a count, a comment and so many lines, as long as they begin before `upto`; how many, and where the next one begins. */
+static PyObject *hop(PyObject *self, PyObject *args)
+{
+    Py_buffer text;
+    Py_ssize_t at, upto, frames = 0;
+    if (!PyArg_ParseTuple(args, "y*nn", &text, &at, &upto))
+        return NULL;
+    if (at < 0 || at > text.len) {
+        PyBuffer_Release(&text);
+        PyErr_SetString(PyExc_ValueError, "the place lies outside the text");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    const char *const begin = text.buf, *const stop = begin + text.len;
+    while (at < upto) {
+        Py_ssize_t natoms;
+        const char *p = begin + at, *end = memchr(p, '\n', (size_t)(stop - p));
+        if (end == NULL || !take_count(p, end, " \t\r", &natoms))
+            break;
+        for (natoms++; natoms >= 0 && end != NULL; natoms--) {
+            p = end + 1;
+            end = natoms ? memchr(p, '\n', (size_t)(stop - p)) : end;
+        }
+        if (end == NULL)
+            break;
+        at = p - begin;
+        frames++;
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    return Py_BuildValue("nn", frames, at);
 }
 
 static PyObject *pairs(PyObject *self, PyObject *line)
@@ -240,10 +259,47 @@ static PyObject *elements(PyObject *self, PyObject *args)
     return out;
 }
 
+/* How many frames and atoms there are, where the next one begins, and whether more text is needed to say what it is. */
+static PyObject *frames(PyObject *self, PyObject *args)
+{
+    PyObject *capsule;
+    Py_buffer text, places, natoms, texts, values, table, numbers, elements;
+    Py_ssize_t at;
+    int style;
+    if (!PyArg_ParseTuple(args, "Oy*nw*w*w*w*w*w*y*i", &capsule, &text, &at, &places, &natoms, &texts, &values, &table, &numbers, &elements, &style))
+        return NULL;
+    const Template *all = PyCapsule_GetPointer(capsule, TEMPLATE);
+    const Py_ssize_t word = (Py_ssize_t)sizeof(int64_t), most = places.len / word, atoms = numbers.len;
+    const int bad = all == NULL || at < (all->titles != NULL) || at > text.len || style < PLAIN || style > COLUMNS || natoms.len / word < most || elements.len < LETTERS ||
+                    texts.len / word / 2 < most * all->texts || values.len / word < most * all->values || table.len / word < atoms * all->width;
+    Taken taken = {0, 0, most, atoms, places.buf, natoms.buf, texts.buf, values.buf, table.buf, numbers.buf};
+    Outcome outcome = TAKEN;
+    const char *const begin = text.buf, *p = begin + (bad ? 0 : at);
+    if (!bad) {
+        Table t = {.until = -1, .style = (Style)style, .elements = elements.buf};
+        t.thread = PyEval_SaveThread();
+        while (taken.frames < most && outcome == TAKEN)
+            outcome = take_frame(all, &t, &taken, begin, &p, begin + text.len);
+        PyEval_RestoreThread(t.thread);
+    }
+    Py_buffer *const buffers[] = {&text, &places, &natoms, &texts, &values, &table, &numbers, &elements};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        PyBuffer_Release(buffers[i]);
+    if (bad) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "template, place and arrays do not fit together");
+        return NULL;
+    }
+    return Py_BuildValue("nnni", taken.frames, taken.atoms, (Py_ssize_t)(p - begin), outcome == ENDED);
+}
+
 static PyMethodDef methods[] = {
+    {"template", template_of, METH_VARARGS, "template(lines, titles)"},
     {"titles", titles, METH_O, "titles(texts)"},
     {"find", find, METH_VARARGS, "find(titles, text, start, stop, passing)"},
     {"elements", elements, METH_VARARGS, "elements(text, start, stop, paths)"},
+    {"frames", frames, METH_VARARGS, "frames(template, text, at, places, natoms, texts, values, table, numbers, elements, style)"},
+    {"hop", hop, METH_VARARGS, "hop(text, at, upto)"},
     {"pairs", pairs, METH_O, "pairs(line)"},
     {"skip", skip, METH_VARARGS, "skip(text, at, count)"},
     {"rows", rows, METH_VARARGS, "rows(text, at, pattern, count, out, numbers, elements, after, until, style)"},

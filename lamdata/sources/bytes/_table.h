@@ -27,6 +27,19 @@ typedef struct {
 
 static int is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
+/* The numbers of a row of the table; -1 where the pattern is none, and `*elements` whether there are symbols. */
+static Py_ssize_t width_of(const char *pattern, int *elements)
+{
+    Py_ssize_t width = 0;
+    for (const char *p = pattern; *p; p++) {
+        if (!strchr("niew", *p) && !(strchr("+*", *p) && p[1] == 0))
+            return -1;
+        width += *p == 'n' || *p == 'i';
+        *elements |= *p == 'e';
+    }
+    return width;
+}
+
 /* A number that is not decided by short arithmetic: by Python, which needs its lock. 0 where it is no number. */
 static int read_slowly(Table *t, const char *p, const char *end, double *value)
 {

@@ -1,12 +1,13 @@
 /* Titles -> the next place in a buffer where one of them stands; of several at one place the one that was named first.
 
-   Wu and Manber, "A fast algorithm for multi-pattern searching" (1994), with pairs of bytes: of each title a window as long as the
-   shortest title is looked for, from its end; a pair that is in no window passes over nearly all of it. The window of a title is chosen
-   so that it ends in letters, since outputs are full of spaces. */
+   Wu and Manber, "A fast algorithm for multi-pattern searching" (1994), with pairs of bytes: of each title a window, as long for all, is
+   looked for from its end; a pair that is in no window passes over nearly all of it. Outputs are full of spaces, so windows are as long as
+   lets a pair of spaces pass over most, and end in letters where they can. */
 
 #ifndef LAMDATA_TITLES_H
 #define LAMDATA_TITLES_H
 
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,44 +39,63 @@ static void free_titles(Titles *all)
     free(all);
 }
 
-/* Where the window of a title begins: the last pair should be of letters. */
+/* Where the window of a title begins: with few pairs of spaces in it, and letters at its end. */
 static Py_ssize_t choose_offset(const Title *title, Py_ssize_t window)
 {
     Py_ssize_t best = 0;
-    int most = -1;
+    int most = INT_MIN;
     for (Py_ssize_t at = 0; at + window <= title->size; at++) {
-        const char *last = title->text + at + window - 2;
-        const int letters = is_letter(last[0]) + is_letter(last[1]);
-        if (letters > most) {
-            most = letters;
+        const char *const p = title->text + at;
+        int good = is_letter(p[window - 2]) + is_letter(p[window - 1]);
+        for (Py_ssize_t i = 0; i + 1 < window; i++)
+            good -= p[i] == ' ' && p[i + 1] == ' ' ? 4 : 0;
+        if (good > most) {
+            most = good;
             best = at;
         }
     }
     return best;
 }
 
+/* Choose the windows of a length, and how far each pair at the end of one lets it move. */
+static void choose_windows(Titles *all, Py_ssize_t window)
+{
+    all->window = window;
+    all->reach = 0;
+    memset(all->shift, (int)(window - 1), sizeof all->shift);
+    for (int i = 0; i < all->count; i++) {
+        Title *title = &all->titles[i];
+        title->offset = choose_offset(title, window);
+        if (title->offset > all->reach)
+            all->reach = title->offset;
+        for (Py_ssize_t j = 0; j + 2 <= window; j++) {
+            const unsigned pair = pair_at(title->text + title->offset + j);
+            const uint8_t shift = (uint8_t)(window - 2 - j);
+            if (shift < all->shift[pair])
+                all->shift[pair] = shift;
+        }
+    }
+}
+
 /* Make the tables, once the texts are there; all are of two bytes or more. */
 static void prepare(Titles *all)
 {
-    all->window = LONGEST_WINDOW;
-    all->reach = 0;
+    Py_ssize_t shortest = LONGEST_WINDOW, best = 2;
     for (int i = 0; i < all->count; i++)
-        if (all->titles[i].size < all->window)
-            all->window = all->titles[i].size;
-    memset(all->shift, (int)(all->window - 1), sizeof all->shift);
+        if (all->titles[i].size < shortest)
+            shortest = all->titles[i].size;
+    for (Py_ssize_t window = 2, most = -1; window <= shortest; window++) {
+        choose_windows(all, window);
+        if (all->shift[pair_at("  ")] >= most) {
+            most = all->shift[pair_at("  ")];
+            best = window;
+        }
+    }
+    choose_windows(all, best);
     memset(all->first, -1, sizeof all->first);
     for (int i = all->count - 1; i >= 0; i--) {
         Title *title = &all->titles[i];
-        title->offset = choose_offset(title, all->window);
-        if (title->offset > all->reach)
-            all->reach = title->offset;
-        const char *window = title->text + title->offset;
-        for (Py_ssize_t j = 0; j + 2 <= all->window; j++) {
-            const uint8_t shift = (uint8_t)(all->window - 2 - j);
-            if (shift < all->shift[pair_at(window + j)])
-                all->shift[pair_at(window + j)] = shift;
-        }
-        const unsigned last = pair_at(window + all->window - 2);
+        const unsigned last = pair_at(title->text + title->offset + best - 2);
         title->next = all->first[last];
         all->first[last] = (int16_t)i;
     }

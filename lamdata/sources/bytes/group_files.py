@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import os
 import posixpath
@@ -11,6 +11,7 @@ from typing import Any
 
 from lamdata.errors import SourceError
 
+from .digests import Kind, digest_of
 from .source_file import SourceFile
 
 ROOT = "zarr.json"
@@ -64,11 +65,10 @@ def attributes_of(file: SourceFile) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def hash_with_group(file: SourceFile) -> str:
-    """sha256 of a file; of the root of a group, of it and of every file below it, by name."""
+def hash_with_group(file: SourceFile, kind: Kind) -> str:
+    """The digest of a file; of the root of a group, of it and of every file below it, by name."""
     if file.basename != ROOT:
-        return file.sha256
-    digest = hashlib.sha256(f"{file.sha256}\n".encode())
-    for one in file.siblings("*/**"):
-        digest.update(f"{posixpath.relpath(one.name, file.folder or '.')} {one.sha256}\n".encode())
-    return digest.hexdigest()
+        return file.digest(kind)
+    lines = [f"{file.digest(kind)}\n"]
+    lines += [f"{posixpath.relpath(one.name, file.folder or '.')} {one.digest(kind)}\n" for one in file.siblings("*/**")]
+    return digest_of(io.BytesIO("".join(lines).encode()), kind)

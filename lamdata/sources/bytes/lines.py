@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lamdata.frame import F64
 
-from .scan import NO_NUMBERS, NOTHING, Style, skip_lines, take_rows, titles_of
+from .alike import Alike, Template
+from .scan import NO_NUMBERS, NOTHING, Style, hop_frames, skip_lines, take_rows, titles_of
 
 CHUNK = 1 << 20  # bytes read at once
 HEAD = 1 << 12  # bytes
@@ -126,6 +127,13 @@ class Lines:
                 return False
             at -= passed
 
+    def alike(self, template: Template, most: int) -> Alike | None:
+        """Take frames as a template has them and pass over them, as many as lie at hand; None, and stay, where there is none."""
+        while True:
+            found, self._at, ended = template.take(self._buffer, self._at, most, base=self._base)
+            if found is not None or not ended or len(self._buffer) - self._at > MAX_TABLE or not self._read():
+                return found
+
     def take_while(self, pattern: str, width: int) -> F64:
         """Read the next lines as `take_rows` does, as long as they are so: (rows, width)."""
         parts = []
@@ -151,7 +159,7 @@ class Lines:
             self._at += 1
 
     def mark(self) -> int:
-        """This place, to which `back_to` comes back as long as nothing but one `take` happened since."""
+        """This place, to which `back_to` comes back as long as nothing but one `take` or `alike` happened since."""
         return self._base + self._at
 
     def back_to(self, mark: int) -> None:
@@ -169,6 +177,11 @@ class Lines:
             if not self._read():
                 self._at = len(self._buffer)
                 return
+
+    def hop(self, upto: int) -> int:
+        """Pass over frames as `hop_frames` does, of those that begin before `upto` as `tell` counts; return how many."""
+        hopped, self._at = hop_frames(self._buffer, self._at, upto - self._base + 1)
+        return hopped
 
     def _read(self) -> bool:
         """Append to the buffer, dropping what is behind; twice as much each time where nothing is."""

@@ -122,6 +122,17 @@ def skip_lines(text: bytes, at: int, count: int) -> tuple[int, int]:
     return count, at
 
 
+def hop_frames(text: bytes, at: int, upto: int) -> tuple[int, int]:
+    """Pass over frames of a plain number of atoms, a comment and a line for each, as long as they begin before `upto` and are whole.
+
+    Return how many, and where the next one begins; none where nothing is compiled.
+    """
+    if compiled is None:
+        return 0, at
+    hopped: tuple[int, int] = compiled.hop(text, at, upto)
+    return hopped
+
+
 def plain_pairs(line: bytes) -> dict[str, str] | None:
     """The pairs of a line of `key=value` and `key="some words"`; None where anything else is in it, which is for the caller to read."""
     return None if compiled is None else compiled.pairs(line)

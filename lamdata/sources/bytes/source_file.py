@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import os
 import posixpath
@@ -12,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from lamdata.errors import SourceError
 
 from .archives import member_sizes, open_member, open_stored_member
+from .digests import Kind, digest_of
 from .lines import Lines
 from .patterns import matches, names_in_url
 from .streams import OPENERS, SUFFIXES, Counted, is_url, local_path, open_bytes, open_stored, size_of
@@ -111,12 +111,13 @@ class SourceFile:
     @property
     def sha256(self) -> str:
         """Hash of the bytes as they are stored, as `sha256sum` prints it; of a member as it was put into its archive."""
-        digest = hashlib.sha256()
+        return self.digest("sha256")
+
+    def digest(self, kind: Kind) -> str:
+        """The same of either kind, as `digests` writes it."""
         stored = open_stored(self.path) if self.member is None else open_stored_member(self.path, self.member)
         with Counted(stored, where=self.name) as stream:
-            while block := stream.read(SMALL):
-                digest.update(block)
-        return digest.hexdigest()
+            return digest_of(cast(BinaryIO, stream), kind)
 
     def sibling(self, name: str) -> SourceFile | None:
         """The file `name` beside this one (plain, .gz, .bz2 or .xz), or `None`; at most one `../` up."""

@@ -9,9 +9,12 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from lamdata.errors import SetupError, SourceError
+
+from .ahead import Ahead
+from .decompressor import Decompressor
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -21,17 +24,10 @@ FREE = 64 << 20  # bytes: small files may pack as well as they like
 BUFFER = 1 << 18
 
 
-class Decompressor(Protocol):
-    """What gives decompressed bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def close(self) -> None: ...
-
-
 OPENERS: dict[bytes, Callable[[BinaryIO], Decompressor]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed, mode="rb"),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"BZh": lambda packed: Ahead(bz2.BZ2File(packed)),
+    b"\xfd7zXZ\x00": lambda packed: Ahead(lzma.LZMAFile(packed)),  # noqa: SIM115 closed with it
 }
 SUFFIXES = (".gz", ".bz2", ".xz")
 

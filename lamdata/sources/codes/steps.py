@@ -149,23 +149,28 @@ def numbers_of(symbols: tuple[str | int, ...]) -> NDArray[np.uint8] | None:
         return None
 
 
-def frames(file: SourceFile, steps: Iterator[Step]) -> Iterator[Parsed | Rejection]:
+def frames(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Parsed | Rejection]:
     """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
     return gather(_one_by_one(file, steps))
 
 
-def _one_by_one(file: SourceFile, steps: Iterator[Step]) -> Iterator[Frame | Row | Rejection]:
+def _one_by_one(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Frame | Row | Parsed | Rejection]:
     cut: Rejection | None = None
-    for index, step in enumerate(steps):
-        origin, reason = f"{file.name}#{index}", step.problem()
-        item: Frame | Row | Rejection
-        if reason:
-            item = Rejection(origin=origin, reason=reason, value=step.value)
+    index = 0
+    for step in steps:
+        item: Frame | Row | Parsed | Rejection
+        if isinstance(step, Parsed):
+            item, index = step, index + len(step)
         else:
-            item = step.row(origin, file.name) or step.frame(origin, file.name)
-        if reason == "truncated" and index == 0 and isinstance(item, Rejection):
-            cut = item
-            continue
+            origin, reason = f"{file.name}#{index}", step.problem()
+            index += 1
+            if reason:
+                item = Rejection(origin=origin, reason=reason, value=step.value)
+            else:
+                item = step.row(origin, file.name) or step.frame(origin, file.name)
+            if reason == "truncated" and index == 1 and isinstance(item, Rejection):
+                cut = item
+                continue
         if cut is not None:
             yield cut
             cut = None
@@ -192,11 +197,22 @@ class Run:
     step: Step | None = None
     taken: Step | None = field(default=None, init=False)  # by the title that is being read
     passing: frozenset[str] = field(default=frozenset(), init=False)  # titles of which the next lines need only be counted
+    given: int = field(default=0, init=False)  # steps so far
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps in order."""
+    def steps(self) -> Iterator[Step | Parsed]:
+        """Yield the steps in order, or many at once."""
         self.lines = self.file.lines()
-        while (found := self._next_title()) is not None:
+        for step in self._steps():
+            self.given += len(step) if isinstance(step, Parsed) else 1
+            yield step
+
+    def _steps(self) -> Iterator[Step | Parsed]:
+        while True:
+            if (many := self.alike()) is not None:
+                yield many
+                continue
+            if (found := self._next_title()) is None:
+                break
             name, line = found
             self.taken = None
             try:
@@ -212,6 +228,10 @@ class Run:
                 yield done
         if (last := self.at_end()) is not None:
             yield last
+
+    def alike(self) -> Parsed | None:
+        """Steps that come next and are plainly written as the last one was; None where they are to be read one by one."""
+        return None
 
     def _next_title(self) -> tuple[str, str] | None:
         if not self.passing:
@@ -294,8 +314,8 @@ class Run:
 class Stepwise(Protocol):
     """A file that gives its steps: a `Run`, or what reads another kind of file."""
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps in order."""
+    def steps(self) -> Iterator[Step] | Iterator[Step | Parsed]:
+        """Yield the steps in order, or many at once."""
         ...
 
 

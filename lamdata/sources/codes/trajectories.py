@@ -1,4 +1,4 @@
-"""Trajectories that programs write beside their logs: OpenMX .md, PWmat MOVEMENT and OUT.MLMD, n2p2 input.data."""
+"""Trajectories that programs write beside their logs: OpenMX .md, PWmat MOVEMENT and OUT.MLMD."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import SourceSpec
+from lamdata.elements import SYMBOLS
 from lamdata.errors import SourceError
 from lamdata.frame import F64, MAX_ATOMS, Frame, Rejection
 from lamdata.frames import Parsed
-from lamdata.units import BOHR, ENERGY, FORCE, HARTREE, LENGTH
+from lamdata.units import BOHR, ENERGY, HARTREE
 
-from ..build import Unusable, build, element, rejects
+from ..build import build, element
 from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
@@ -45,15 +46,14 @@ class OpenmxReader:
                 continue
             natoms, title = stated_atoms(line, file), next(lines, "")
             energy = re.search(r"Energy= *(\S+) +\(Hartree\)", title)
-            rows = [row.split(maxsplit=1) for row in itertools.islice(lines, natoms)]
-            if energy is None or lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
+            found = _openmx_atoms(lines, natoms)
+            if energy is None or found is None:
                 yield Step()  # cut
                 return
-            symbols = [element(row[0]) for row in rows]
+            symbols, table = found
             if left_out is None:
                 deck, left_out = _openmx_input(file, symbols), _openmx_stress(file)
             cell = columns(title.partition("Cell_Vectors=")[2])
-            table = np.array([columns(row[1])[:6] for row in rows])
             yield Step(
                 symbols,
                 table[:, :3],
@@ -91,6 +91,17 @@ class OpenmxReader:
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         return b"Cell_Vectors=" in head[:1000] and b"(Hartree)" in head[:1000]
+
+
+def _openmx_atoms(lines: Lines, natoms: int) -> tuple[list[str], F64] | None:
+    """Elements and (A, 6) positions and forces of the next lines; None where the file ends within them."""
+    out, numbers = np.empty((natoms, 6)), np.empty(natoms, np.uint8)
+    if lines.take("ennnnnn+", out, numbers=numbers):
+        return [SYMBOLS[number] for number in numbers], out
+    rows = [row.split(maxsplit=1) for row in itertools.islice(lines, natoms)]
+    if lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
+        return None
+    return [element(row[0]) for row in rows], np.array([columns(row[1])[:6] for row in rows])
 
 
 def _openmx_word(text: str, key: str) -> str:
@@ -213,85 +224,6 @@ def _pwmat_unit(line: str, expected: str, file: SourceFile) -> None:
     stated = re.search(r"\((.*?)\)", line)
     if stated is not None and stated[1].strip().lower() != expected.lower():
         raise SourceError(f"expected a table in {expected}, found {line.strip()[:60]!r}", where=file.name)
-
-
-class N2p2Reader:
-    """n2p2 / RuNNer `input.data` (`n2p2`). It states no units: in Hartree and bohr by custom, unless the card's `units` say otherwise.
-
-    The format has no way to leave a label out: an energy and forces that are all exactly zero stand for none.
-    """
-
-    name = "n2p2"
-    options: dict[str, tuple[str, ...]] = {}
-    open_units = ("length", "energy", "force")
-    open_keys: tuple[str, ...] = ()
-
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield every structure between `begin` and `end`; each is a group of its own, the format knows no trajectories."""
-        units = (LENGTH[spec.units.length or "bohr"], ENERGY[spec.units.energy or "Hartree"], FORCE[spec.units.force or "Hartree/bohr"])
-        index = 0
-        block: list[list[str]] | None = None
-        for line in file.lines():
-            words = line.split()
-            if words[:1] == ["begin"]:
-                block = []
-            elif words[:1] == ["end"] and block is not None:
-                yield _n2p2_frame(block, *units, origin=f"{file.name}#{index}")
-                index, block = index + 1, None
-            elif block is not None and words:
-                block.append(words)
-        if block is not None:
-            if index == 0:
-                raise SourceError("ends within its first structure: truncated", where=file.name)
-            yield Rejection(origin=f"{file.name}#{index}", reason="truncated")
-
-    def theory(self, file: SourceFile) -> dict[str, Any]:
-        """The format states nothing."""
-        return {}
-
-    def guess(self, file: SourceFile, head: bytes) -> bool:
-        return head.lstrip().startswith(b"begin") and b"\natom" in head
-
-    def usual_units(self, file: SourceFile) -> dict[str, str]:
-        """The units that no file states, as they mostly are."""
-        return {"length": "bohr", "energy": "Hartree", "force": "Hartree/bohr"}
-
-
-N2P2_STRESS = ("virial: the stress of n2p2 has no documented unit",)
-
-
-@rejects("a structure of n2p2")
-def _n2p2_frame(block: list[list[str]], length: float, energy: float, force: float, *, origin: str) -> Frame | Rejection:
-    rows: dict[str, list[list[str]]] = {"atom": [], "lattice": [], "energy": [], "charge": []}
-    left_out: tuple[str, ...] = ()
-    for word, *rest in block:
-        if word in rows:
-            rows[word].append(rest)
-        elif word in ("stress", "virial"):
-            left_out = N2P2_STRESS
-        elif word != "comment":
-            raise Unusable("a word of the structure is not known", word[:40])
-    atoms, energies = rows["atom"], [float(row[0]) for row in rows["energy"]]
-    if any(len(atom) < 9 for atom in atoms):
-        raise Unusable("an atom has fewer than nine columns")
-    if len(set(energies)) > 1:
-        raise Unusable("several energies for one geometry", energies[:4])
-    charge = float(rows["charge"][0][0]) if rows["charge"] else 0.0
-    if abs(charge - round(charge)) > 0.1:  # a sum of atomic charges is nearly whole
-        raise Unusable("the charge is not a whole number", charge)
-    forces = np.array([[float(word) for word in atom[6:9]] for atom in atoms]).reshape(-1, 3) * force
-    labelled = bool(forces.any()) or any(energies)
-    return build(
-        origin=origin,
-        symbols=[atom[3] for atom in atoms],
-        positions=np.array([[float(word) for word in atom[:3]] for atom in atoms]).reshape(-1, 3) * length,
-        cell=np.array([[float(word) for word in row[:3]] for row in rows["lattice"]]) * length if rows["lattice"] else None,
-        energy=energies[0] * energy if energies and labelled else None,
-        forces=forces if labelled else None,
-        charge=round(charge),
-        group=origin,
-        left_out=left_out,
-    )
 
 
 def stated_atoms(line: str, file: SourceFile) -> int:

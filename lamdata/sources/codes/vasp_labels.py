@@ -14,6 +14,7 @@ from lamdata.units import KBAR
 ORDER = "XX YY ZZ XY YZ ZX"  # of the six components that VASP prints
 SETTLED = 1e-5  # eV/atom
 FREE = "e_fr_energy"  # of which forces and stress are the derivatives
+CLOSE = 1e-3  # of a virial in eV
 FIXED = 10  # ICHARG from which on the charge density stays that of a file
 
 
@@ -59,11 +60,21 @@ def charge_of(electrons: float, valence: Sequence[float], counts: Sequence[int])
 
 def stress_of(six: Sequence[float], order: str = ORDER) -> F64:
     """(3, 3) eV/Å^3, positive when compressed, of six numbers in kbar in the order that the table's header names."""
-    places = _places(order)
-    if places is None or len(six) != 6:
+    if _places(order) is None or len(six) != 6:
         raise ValueError(f"the stress has components {order!r}")
-    values: F64 = np.array(six)[places] * KBAR
+    return stresses_of(np.array([six]), order)[0]
+
+
+def stresses_of(six: F64, order: str) -> F64:
+    """(F, 3, 3) the same of many (F, 6), where the order is a known one."""
+    values: F64 = six[:, _places(order)] * KBAR
     return values
+
+
+def differ(virial: F64, other: F64) -> NDArray[np.bool_]:
+    """(F,) whether virials (F, 3, 3) in eV, of which the first is printed with five decimals, are not the same."""
+    apart: NDArray[np.bool_] = (np.abs(virial - other) > CLOSE * (1 + np.abs(virial).max(axis=(1, 2), keepdims=True))).any(axis=(1, 2))
+    return apart
 
 
 @lru_cache(maxsize=16)

@@ -13,17 +13,19 @@ import numpy as np
 
 from lamdata.errors import SourceError
 from lamdata.frame import F64
+from lamdata.frames import Parsed
 from lamdata.units import KBAR
 
 from ..bytes.files import SourceFile
 from ..bytes.numbers import columns, first_number, floats
 from .steps import Run, Step, TextReader, marks
-from .vasp_labels import ORDER, charge_of, electronic_end, settled, stress_of, unusable
+from .vasp_labels import ORDER, charge_of, differ, electronic_end, settled, stress_of, unusable
+from .vasp_outcar_alike import Common, take_alike, template_of
 from .vasp_theory import outcar_theory
 
 LEARNED = "machine-learned"
+MOST_SEEN = 64  # titles of a step that is like others
 LOOP = frozenset(["- Iteration", "total energy-change"])  # what electronic steps print
-CLOSE = 1e-3  # of a virial in eV: five decimals are printed
 
 
 @dataclass(slots=True)
@@ -72,6 +74,43 @@ class OutcarRun(Run):
     virial: list[float] = field(default_factory=list)  # of the current step in eV, in the same order
     change: str = ""  # the line that states the change of energy in the last electronic step, eV
     in_learned: bool = False  # within the part of a step that the learned force field prints
+    seen: list[tuple[str, str]] = field(default_factory=list)  # titles of the current step, and their lines
+    common: Common | None = None  # what the last steps had in common
+
+    def _next_title(self) -> tuple[str, str] | None:
+        found, self.common = Run._next_title(self), None  # a title that is read alone may change what steps have in common
+        if found is not None and len(self.seen) < MOST_SEEN:
+            self.seen.append(found)
+        return found
+
+    def alike(self) -> Parsed | None:
+        """Steps that print what the last one printed, from the start of one."""
+        if self.common is None or self.step is not None:
+            return None
+        found = take_alike(self.lines, self.common, self.given, self.file.name)
+        if found is not None:
+            self.cell = found.frames.cell[-1]  # that of the next step, should it print none
+        return found
+
+    def _learn(self, step: Step) -> None:
+        """Take the titles of a step as those of the next ones, where it is plain and they are of an order that is known."""
+        seen, self.seen, self.common = self.seen, [], None
+        row = None if step.problem() else step.row("", "")
+        if row is None or row.cell is None or step.converged is not True:
+            return
+        found = template_of(seen, self.marks, self.natoms, sigma0=self.option("energy", "free") == "sigma0")
+        if found is not None:
+            template, values = found
+            self.common = Common(
+                template=template,
+                values=values,
+                numbers=row.numbers,
+                cell=row.cell,
+                charge=row.charge,
+                left_out=row.left_out,
+                order=self.order,
+                nelm=self.nelm,
+            )
 
     def on_potcar(self, line: str) -> None:
         words = line.partition(":")[2].split()
@@ -153,7 +192,7 @@ class OutcarRun(Run):
         if step.stress is None or step.cell is None or len(self.virial) != 6:
             return
         virial, found = stress_of(self.virial, self.order) / KBAR, step.stress * abs(float(np.linalg.det(step.cell)))
-        if (np.abs(virial - found) > CLOSE * (1 + np.abs(virial).max())).any():
+        if differ(virial[None], found[None])[0]:
             step.refuse("virial and stress differ", value=f"{virial[0, 0]:g} and {found[0, 0]:g} eV")
 
     def on_forces(self, line: str) -> Step | None:
@@ -191,7 +230,10 @@ class OutcarRun(Run):
             step.value = change
         self.loops, self.change, self.said = 0, "", None
         step.complete = not self.lines.cut
-        return self.take() if step.positions is not None and step.complete else None
+        if step.positions is None or not step.complete:
+            return None
+        self._learn(step)
+        return self.take()
 
     def on_finish(self, line: str) -> None:
         """The end of the job: iterations since the last step were a linear response, which has no energy, and not a step cut short."""

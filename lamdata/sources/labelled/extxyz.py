@@ -31,6 +31,7 @@ from lamdata.frame import F64, Frame, Rejection
 from lamdata.frames import Parsed
 
 from ..build import NUMBERS, Unusable, build, marks_isolated, number_of, rejects, tensor, whole
+from ..bytes.alike import FRAMES
 from ..bytes.endings import may_be_cut
 from ..bytes.files import SourceFile, Span
 from ..bytes.lines import Lines
@@ -39,17 +40,17 @@ from ..gathered import LARGE, Row, gather, is_sound
 from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES
 from .comment_survey import CommentSurvey, survey_comments
+from .extxyz_alike import CELLS, Pattern, frames_of, pattern_of
 from .extxyz_comment import UNIT_KEYS, numbers, parse_comment
 from .extxyz_layout import Layout, layout_of, parse_columns
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
 from .label_names import KEYS
 from .two_statements import same, virial_of_both
-from .xyz_blocks import EVERY, Block, Words, count_line, is_count, read_blocks
+from .xyz_blocks import EVERY, Block, Words, count_line, is_count, next_block, read_blocks
 
 __all__ = ["KEYS", "UNIT_KEYS", "ExtxyzReader", "formula", "layout_of", "numbers_of", "parse_columns", "parse_comment"]
 
 MAX_HEAD = 8000  # bytes; the last line of so long a head may be cut
-CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 
 
 class ExtxyzReader:
@@ -64,21 +65,32 @@ class ExtxyzReader:
         """Yield the frames, many at once."""
         return gather(self._frames(file, spec))
 
-    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Rejection]:
-        layouts: dict[tuple[str | None, ...], Layout] = {}
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
+        layouts: dict[tuple[str | None, ...], tuple[Layout, Pattern | None]] = {}
+        pattern: Pattern | None = None
         span = file.span or Span(first=0, stop=EVERY)
         with file.open() as stream:
             if span.offset:
                 stream.seek(span.offset)
-            for block in read_blocks(stream, file.name, first=span.first, stop=span.stop):
+            lines, index = Lines(stream, universal=False), span.first
+            while index < span.stop:
+                if pattern is not None and (found := _alike(lines, pattern, range(index, span.stop), spec, file)) is not None:
+                    yield found
+                    index += len(found)
+                    continue
+                if (block := next_block(lines, f"{file.name}#{index}")) is None:
+                    return
+                index += 1
                 info = plain_pairs(block.line) or parse_comment(block.comment)
                 key = (*info, info.get("Properties"), *(info[k] for k in _unit_keys(tuple(info))))
-                if (layout := layouts.get(key)) is None:
+                if key not in layouts:
                     try:
-                        layout = layouts[key] = layout_of(info, spec, where=block.where)
+                        layout = layout_of(info, spec, where=block.where)
                     except SourceError:
                         block.rows()  # where the frame is cut that is what to say
                         raise
+                    layouts[key] = layout, pattern_of(info, layout, _unit_keys(tuple(info)), spec)
+                layout, pattern = layouts[key]
                 yield _plain_frame(info, block, layout, spec, file) or _any_frame(info, block, layout, spec, file)
 
     def survey(self, file: SourceFile, *, frames: int = 100_000) -> CommentSurvey:
@@ -98,7 +110,9 @@ class ExtxyzReader:
         starts = [Span(first=0, stop=0)]
         with file.open() as stream:
             lines = Lines(stream, universal=False)
-            for i in itertools.count():
+            i = 0
+            while True:
+                i += lines.hop(starts[-1].offset + size)
                 offset = lines.tell()
                 line = count_line(lines)
                 if not line or not is_count(line):
@@ -106,6 +120,7 @@ class ExtxyzReader:
                 if offset - starts[-1].offset >= size:
                     starts.append(Span(first=i, stop=0, offset=offset))
                 lines.skip(int(line) + 1)
+                i += 1
         return [replace(start, stop=after.first) for start, after in itertools.pairwise([*starts, Span(first=EVERY, stop=0)])]
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
@@ -119,6 +134,18 @@ class ExtxyzReader:
         whole_lines = lines[2:] if len(head) < MAX_HEAD else lines[2:-1]
         rows = [line.split() for line in whole_lines[: int(lines[0])]]
         return bool(rows) and all(_is_atom(row) for row in rows)
+
+
+def _alike(lines: Lines, pattern: Pattern, wanted: range, spec: SourceSpec, file: SourceFile) -> Parsed | None:
+    """The next frames, as many as are written alike and plain; None, and nothing is taken, where the first is not."""
+    found = lines.alike(pattern.template, min(len(wanted), FRAMES))
+    if found is None:
+        return None
+    parsed = frames_of(found, pattern, wanted.start, spec, file, _pbc)
+    given = 0 if parsed is None else len(parsed)
+    if given < len(found):
+        lines.back_to(int(found.places[given]))
+    return parsed
 
 
 def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: SourceSpec, file: SourceFile) -> Row | None:

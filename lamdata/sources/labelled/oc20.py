@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
+from lamdata.frames import Parsed
 
 from ..build import build, number_of, rejects
 from ..bytes.files import SourceFile
 from ..bytes.lmdb_pages import LmdbFile
 from ..bytes.plain_pickle import Refused
 from ..bytes.torch_pickle import read_record
+from ..gathered import gather
 from .deepmd_lmdb import is_lmdb
 from .extxyz import formula, numbers_of, parse_columns, parse_comment
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
@@ -46,8 +48,11 @@ class S2efReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the frames; each must have its line in the txt."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield the frames, many at once; each must have its line in the txt."""
+        return gather(self._frames(file, spec))
+
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         sidecar = _sidecar(file)
         if sidecar is None:
             raise SourceError("the .txt with its references is missing beside it", where=file.name)

@@ -57,17 +57,23 @@ class Block:
         return rows
 
 
+def next_block(lines: Lines, where: str) -> Block | None:
+    """The next frame; None at the end."""
+    line = count_line(lines)
+    if not line:
+        return None
+    if not is_count(line):
+        raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
+    return Block(lines, int(line), lines.next_bytes(), where)
+
+
 def read_blocks(stream: BinaryIO, name: str, *, first: int = 0, stop: int = EVERY) -> Iterator[Block]:
     """The frames `first:stop`, of which the first comes next in the stream; the lines of each are to be taken before the next."""
     lines = Lines(stream, universal=False)
     for i in range(first, stop):
-        line = count_line(lines)
-        if not line:
+        if (block := next_block(lines, f"{name}#{i}")) is None:
             return
-        where = f"{name}#{i}"
-        if not is_count(line):
-            raise SourceError(f"expected a number of atoms, found {line[:40].decode(errors='replace').strip()!r}", where=where)
-        yield Block(lines, int(line), lines.next_bytes(), where)
+        yield block
 
 
 def blocks(stream: BinaryIO, name: str, *, first: int = 0, stop: int = EVERY) -> Iterator[tuple[str, Words]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,7 @@ from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 from ..codes.trajectories import stated_atoms
 from ..gathered import Row, gather, is_finite, is_sound
+from .lammps_alike import Columns, Pattern, take_alike, template_of
 
 # Å in the length of each style that `ITEM: UNITS` may name (https://docs.lammps.org/units.html); `lj` has none.
 STYLES = {"metal": 1.0, "real": 1.0, "electron": LENGTH["bohr"], "nano": LENGTH["nm"], "micro": 1e4, "si": 1e10, "cgs": 1e8}
@@ -50,19 +51,27 @@ class LammpsDumpReader:
         """Yield every time step, many at once."""
         return gather(self._frames(file, spec))
 
-    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Rejection]:
-        elements = str(spec.options.get("elements", "")).replace(",", " ").split()
-        for index, step in enumerate(_steps(file, tuple(elements))):
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
+        elements = tuple(str(spec.options.get("elements", "")).replace(",", " ").split())
+        index = 0
+
+        def take(lines: Lines, pattern: Pattern, units: str) -> Parsed | None:
+            return take_alike(lines, pattern, index, _unit(units, spec, file), file)
+
+        for step in _steps(file, elements, take):
             origin = f"{file.name}#{index}"
-            if step.table is not None:
-                yield _plain_frame(step, step.table, tuple(elements), _unit(step.units, spec, file), origin, file)
-                continue
-            if step.rows is None:
-                if index == 0:
-                    raise SourceError("ends within its first time step: truncated", where=file.name)
+            index += len(step) if isinstance(step, Parsed) else 1
+            if isinstance(step, Parsed):
+                yield step
+            elif step.table is not None:
+                yield _plain_frame(step, step.table, elements, _unit(step.units, spec, file), origin, file)
+            elif step.rows is not None:
+                yield _frame(step, step.rows, list(elements), _unit(step.units, spec, file), origin, file)
+            elif index == 1:
+                raise SourceError("ends within its first time step: truncated", where=file.name)
+            else:
                 yield Rejection(origin=origin, reason="truncated")
                 return
-            yield _frame(step, step.rows, elements, _unit(step.units, spec, file), origin, file)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Structures have none."""
@@ -74,17 +83,6 @@ class LammpsDumpReader:
     def usual_units(self, file: SourceFile) -> dict[str, str]:
         """The units that a dump does not state, as they mostly are."""
         return {} if b"ITEM: UNITS" in file.head() else {"length": "Angstrom"}
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a plain dump are taken as a table, and where the table then has them."""
-
-    pattern: str
-    positions: tuple[int, int, int]
-    id: int | None
-    type: int | None  # None where elements are named
-    scaled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +159,10 @@ def _take_table(lines: Lines, step: _Step, elements: tuple[str, ...]) -> Table |
     return Table(np.ascontiguousarray(out[:, columns.positions]), numbers, columns.scaled)
 
 
+def _left_out(names: Collection[str]) -> tuple[str, ...]:
+    return FORCES if {"fx", "fy", "fz"}.issubset(names) else ()
+
+
 def _ascends(ids: F64) -> bool:
     return bool((ids[1:] > ids[:-1]).all())
 
@@ -170,7 +172,7 @@ def _plain_frame(
 ) -> Row | Frame | Rejection:
     cell, corner, pbc = _cell(step, file)
     positions, cell = (table.positions @ cell if table.scaled else table.positions - corner) * unit, cell * unit
-    left_out = FORCES if {"fx", "fy", "fz"}.issubset(step.columns) else ()
+    left_out = _left_out(step.columns)
     if not is_sound(cell) or not is_finite(positions):
         return build(origin=origin, numbers=table.numbers, positions=positions, cell=cell, pbc=pbc, group=file.name, left_out=left_out)
     x, y, z = pbc
@@ -193,14 +195,19 @@ def _plain_frame(
     )
 
 
-def _steps(file: SourceFile, elements: tuple[str, ...]) -> Iterator[_Step]:
+def _steps(file: SourceFile, elements: tuple[str, ...], take: Callable[[Lines, Pattern, str], Parsed | None]) -> Iterator[_Step | Parsed]:
     lines, units = file.lines(), ""
     step: _Step | None = None
+    pattern: Pattern | None = None
     while True:
+        if step is None and pattern is not None and (many := take(lines, pattern, units)) is not None:
+            yield many
+            continue
         if step is None and (head := lines.match(HEAD)) is not None:
             natoms, box, bounds, names = (part.decode("utf-8", "replace") for part in head.groups())
             step = _Step(stated_atoms(natoms, file), _words(box), _bounds(bounds))
             yield _with_atoms(step, _words(names), lines, elements, units)
+            pattern = _pattern(box, names, elements) if step.table is not None else None
             step = None
             continue
         if (line := next(lines, None)) is None:
@@ -233,6 +240,17 @@ def _with_atoms(step: _Step, names: list[str], lines: Lines, elements: tuple[str
         whole = len(rows) == step.natoms > 0 and not lines.cut and all(len(row) >= len(step.columns) for row in rows)
         step.rows = rows if whole else None
     return step
+
+
+@lru_cache(maxsize=4)
+def _pattern(box: str, names: str, elements: tuple[str, ...]) -> Pattern | None:
+    """What steps with these words behind `BOX BOUNDS` and `ATOMS ` have in common; None where a box is given by its vectors."""
+    form, width, pbc = _form(tuple(box.split()))
+    columns, types = _plain_columns(tuple(names.split()), bool(elements)), _numbers_of_types(elements)
+    if columns is None or types is None or not width or form == GENERAL:
+        return None
+    template = template_of(box, names, columns, width=width)
+    return Pattern(template=template, columns=columns, types=types, tilted=form == TILTED, pbc=pbc, left_out=_left_out(names.split()))
 
 
 @lru_cache(maxsize=16)
@@ -276,7 +294,7 @@ def _frame(step: _Step, rows: list[list[str]], elements: list[str], unit: float,
         cell=cell * unit,
         pbc=pbc,
         group=file.name,
-        left_out=FORCES if {"fx", "fy", "fz"} <= place.keys() else (),
+        left_out=_left_out(step.columns),
     )
 
 

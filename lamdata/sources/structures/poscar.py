@@ -18,9 +18,12 @@ import numpy as np
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import MAX_ATOMS, Frame, Rejection
+from lamdata.frames import Parsed
 
 from ..build import NUMBERS, Unusable, build, rejects, whole
 from ..bytes.files import SourceFile
+from ..bytes.scan import take_rows
+from ..gathered import gather
 
 MAX_BYTES = 256 << 20
 NAME = re.compile(r"(^|[._-])(POSCAR|CONTCAR|XDATCAR|CHG|LOCPOT|ELFCAR|PARCHG|AECCAR)|\.vasp$|\.poscar$", re.IGNORECASE)
@@ -47,8 +50,11 @@ class PoscarReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the structures."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield the structures, many at once."""
+        return gather(self._frames(file, spec))
+
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         lines = file.bytes(MAX_BYTES).decode("utf-8", "replace").splitlines()
         named = str(spec.options.get("symbols", "")).split()
         common = {"group": file.name, "charge": whole(spec.options.get("charge", 0), "charge")}
@@ -87,7 +93,7 @@ def _moved(first: Poscar, rows: Sequence[str], *, origin: str, **common: Any) ->
     """`first` with the direct coordinates in `rows`: an XDATCAR of fixed cell prints nothing else again."""
     if len(rows) < len(first.symbols):
         raise Unusable("truncated")
-    positions = _floats([row.split()[:3] for row in rows]) @ first.cell
+    positions = _coordinates(rows) @ first.cell
     return build(origin=origin, symbols=first.symbols, positions=positions, cell=first.cell, **common)
 
 
@@ -171,6 +177,13 @@ def _floats(rows: list[list[str]]) -> np.ndarray:
         return np.array(rows, dtype=np.float64)
     except ValueError:
         raise Unusable("a coordinate is not a number") from None
+
+
+def _coordinates(rows: Sequence[str]) -> np.ndarray:
+    """(A, 3) the first numbers of some lines."""
+    out = np.empty((len(rows), 3))
+    text = "\n".join([*rows, ""]).encode()
+    return out if take_rows(text, 0, "nnn*", out, style="plain") == (len(rows), len(text)) else _floats([row.split()[:3] for row in rows])
 
 
 def _run(lines: Sequence[str], at: int, *, numbers: bool) -> tuple[list[str], int]:

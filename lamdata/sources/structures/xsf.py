@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
+from lamdata.frames import Parsed
 
 from ..build import build
 from ..bytes.files import SourceFile
 from ..bytes.say import say
+from ..gathered import gather
 
 MAX_BYTES = 256 << 20
 AENET = re.compile(r"^[ \t]*#[ \t]*total energy[ \t]*=[ \t]*(\S+)[ \t]*eV[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -42,8 +44,11 @@ class XsfReader:
     open_units: tuple[str, ...] = ()
     open_keys: tuple[str, ...] = ()
 
-    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
-        """Yield the structures."""
+    def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
+        """Yield the structures, many at once."""
+        return gather(self._frames(file, spec))
+
+    def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         from ase.io.xsf import iread_xsf
 
         text = file.bytes(MAX_BYTES).decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from ase.io import iread
 
 from lamdata import ingest, open_card, open_store
 from lamdata.errors import ConfigErrors, DataError, SourceError
+from lamdata.sources.bytes import digests
 from tests.conftest import tree, write_catalog
 
 
@@ -52,6 +53,15 @@ def test_doing_it_again_changes_no_byte(raw: Path) -> None:
     before = tree(raw / "s.zarr")
     assert not run(raw).new
     assert tree(raw / "s.zarr") == before
+
+
+def test_a_store_whose_files_are_named_by_sha256_is_known_again(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("blake3")
+    with monkeypatch.context() as before:
+        before.setattr(digests, "blake3", None)
+        assert run(raw).new
+    first = tree(raw / "s.zarr")
+    assert not run(raw).new and tree(raw / "s.zarr") == first
 
 
 def test_the_rerun_of_one_killed_after_its_commit_takes_its_staging_away(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,19 @@ def test_rows_are_frames_and_their_stress_is_their_virial():
     assert all(same(*pair) for pair in zip(singles(gather([row(one) for one in whole])), whole, strict=True))
 
 
+def test_how_many_frames_come_together_changes_nothing(monkeypatch):
+    monkeypatch.setattr(gathered, "FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr(gathered, "ATOMS_AT_ONCE", 7)  # of two atoms each: four frames
+    items = [frame(n, energy=-1.5 * n) for n in range(12)]
+    one_by_one = list(gather(items))
+    some = [Parsed.from_list(items[:1]), items[1], Parsed.from_list(items[2:11]), row(items[11])]
+    found = list(gather(some))
+    assert [len(part) for part in found] == [len(part) for part in one_by_one] == [4, 4, 4]
+    assert all(same(*pair) for pair in zip(singles(found), items, strict=True))
+    monkeypatch.setattr(gathered, "ATOMS_AT_ONCE", 5)
+    assert [len(part) for part in gather(some)] == [len(part) for part in gather(items)] == [3, 3, 3, 3]
+
+
 def test_what_was_read_before_an_error_is_given():
     def broken():
         yield frame(0)

@@ -23,6 +23,7 @@ from lamdata.errors import LamError  # noqa: E402
 from lamdata.frame import Frame  # noqa: E402
 from lamdata.sources import SourceFile, read_all, reader  # noqa: E402
 from lamdata.sources.bytes import scan  # noqa: E402
+from tests.lamdata.sources.codes import outcars  # noqa: E402
 from tests.lamdata.sources.test_cut_files import FILES, labels  # noqa: E402
 
 DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, flip, renumber, renumber, splice, lines)
@@ -48,8 +49,22 @@ STEP = """ <calculation>
  </calculation>
 """
 TEXTS = FILES | {
-    "vasp/xml": ("vasprun.xml", "vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {})
+    "vasp/xml": ("vasprun.xml", "vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {}),
+    "vasp/outcar of many": ("OUTCAR", "vasp/outcar", lambda: outcars.HEAD + "".join(outcars.step(n) for n in range(1, 9)), {}),
 }  # file, reader, text, choices
+for alike in ("extxyz", "lammps/dump", "n2p2"):  # many frames that are written alike, of which most of a damaged text still are
+    file, name, one, said = FILES[alike]
+    TEXTS[f"{alike} of many"] = (file, name, lambda one=one: 4 * one(), said)
+TEMPLATES = (
+    (
+        ("#", b" \t", b"", ()),
+        ("p", b"", b"", ((b"a", "n", b"nn"), (b"b", "t", b""), (b"v", "=", b"1"), (b"c", ".", b""))),
+        ("a", b"", b"en*", ()),
+    ),
+    (("=", b"ab", b"", ()), (".", b"", b"", ()), ("n", b"", b"nn+", ()), ("w", b"a", b"n*", ()), ("*", b"b", b"wnn", ())),
+    (("r", b".ct..", b"", ()), (">", b"1.", b"", ((b"1", "n", b"n*"), (b"=", "t", b""))), ("k", b"2", b"", ()), ("a", b"", b"n", ())),
+)
+TITLES = (b"\na", b"   x", b"1.", b"<v>", b"ab")
 
 
 def read(data: bytes, basename: str, name: str, choices: dict) -> list[tuple] | str:
@@ -85,8 +100,9 @@ def damaged(seed: int, count: int, names: list[str]) -> int:
 def any_bytes(seed: int, count: int) -> None:
     """Each function on bytes of all kinds, in a buffer of their size."""
     rng, find = random.Random(seed), scan.compiled.titles((b"ab", b"\na", b"1.", b"   x", b"<v>"))
+    templates = [scan.compiled.template(lines, scan.compiled.titles(TITLES)) for lines in TEMPLATES]
     for _ in range(count):
-        alphabet = rng.choice((b"0123456789.+-eEdD* \n", b"ab=\"'\\[ \n", b'<>/ab="v \n', bytes(range(256))))
+        alphabet = rng.choice((b"0123456789.+-eEdD* \n", b"ab=\"'\\[ \n", b'<>/ab="v \n', b"ab12. \n", bytes(range(256))))
         data = np.frombuffer(bytes(rng.choices(alphabet, k=rng.randrange(60))), np.uint8).copy()
         at, size = rng.randint(0, len(data)), rng.randrange(6)
         pattern = "".join(rng.choices("niew", k=rng.randrange(5))) + rng.choice(("", "+", "*"))
@@ -96,6 +112,12 @@ def any_bytes(seed: int, count: int) -> None:
         scan.compiled.rows(data, at, pattern, size, out, numbers, scan.ELEMENTS, after, until, rng.randrange(3))
         scan.compiled.find(find, data, at, len(data), rng.choice((b"", bytes(5), b"\1\0\1\0\1")))
         scan.compiled.skip(data, at, size)
+        scan.compiled.hop(data, at, rng.randrange(80))
+        most, atoms = rng.randrange(4), rng.randrange(6)
+        room = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(4 * most, np.int64), np.empty(4 * most)
+        if at:  # the break before a line may begin a title
+            known = rng.choice(templates)
+            scan.compiled.frames(known, data, at, *room, np.empty(2 * atoms), np.empty(atoms, np.uint8), scan.ELEMENTS, rng.randrange(3))
         scan.compiled.pairs(data.tobytes())
         scan.compiled.elements(data, at, len(data), (b"/a", b"/a@b", b"/v/a@"))
 
