@@ -17,6 +17,7 @@ import numpy as np
 
 from lamdata.errors import SourceError
 from lamdata.frame import F64
+from lamdata.frames import Parsed
 from lamdata.units import BOHR, KBAR, RYDBERG
 
 from ..build import element
@@ -179,7 +180,7 @@ class AbacusRun(Run):
                 self.step.refuse("the charge is not known: nelec is set, and the log does not say to what")
         return self.step
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step | Parsed]:
         """Yield the steps in order; in md those that were dumped."""
         if "running_md" not in self.file.basename:
             return Run.steps(self)
@@ -191,7 +192,7 @@ class AbacusRun(Run):
     def md(self, dump: SourceFile) -> Iterator[Step]:
         """Join the dumped geometries to the energies of the log: step n is the n-th SCF after the first one dumped."""
         self.dumped = True
-        labels = list(Run.steps(self))
+        labels = [step for step in Run.steps(self) if isinstance(step, Step)]  # as this code's all are
         first: int | None = None
         for number, step in dumped(dump):
             first = number if first is None else first

@@ -62,7 +62,8 @@ def stress_of(six: Sequence[float], order: str = ORDER) -> F64:
     """(3, 3) eV/Å^3, positive when compressed, of six numbers in kbar in the order that the table's header names."""
     if _places(order) is None or len(six) != 6:
         raise ValueError(f"the stress has components {order!r}")
-    return stresses_of(np.array([six]), order)[0]
+    stress: F64 = stresses_of(np.array([six]), order)[0]
+    return stress
 
 
 def stresses_of(six: F64, order: str) -> F64:

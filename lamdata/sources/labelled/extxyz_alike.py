@@ -150,7 +150,7 @@ def _frames(
         numbers=found.numbers[:atoms].copy(),
         positions=_scaled(found.table[:atoms, plain.positions], factors["length"]),
         natoms=natoms,
-        cell=None if cell is None else np.where(pbc.any(axis=1)[:, None, None], cell[:count], 0.0),
+        cell=None if cell is None else np.where(np.reshape(pbc.any(axis=1), (count, 1, 1)), cell[:count], 0.0),
         energy=labels["energy"][:count] if "energy" in labels else None,
         forces=None if plain.forces is None else _scaled(found.table[:atoms, plain.forces], factors["force"]),
         virial=None if virial is None else virial[:count],

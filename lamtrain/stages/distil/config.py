@@ -10,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from lamdata.errors import ConfigError, ConfigErrors
 from lamdata.located import Places, Spec, read_yaml, validate
 
-from ...config import BatchSpec, LearningRateSpec, LossSpec, ModelSpec, OptimizerSpec, TrainConfig
+from ...config import BatchSpec, LearningRateSpec, LossSpec, ModelSpec, TrainConfig
+from ...recipe import OptimizerSpec
 
 DEFINITIONS = {"difference": 1.0, "std": 0.5}  # name of a deviation -> what it is by |F_teacher - F_student|
 OURS = ("train", "mixture", "store", "start", "steps", "model", "batch", "optimizer", "learning_rate", "loss", "seed", "threads")

@@ -12,8 +12,8 @@ import zarr
 from lamdata.catalog import SourceSpec
 from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
-from lamdata.ingestion.run import _hash_of
 from lamdata.sources import SourceFile, expand, guess_format, reader
+from lamdata.sources.bytes.group_files import hash_with_group
 from tests.lamdata.sources.labelled.nvalchemi_groups import write_group
 from tests.lamdata.sources.reading import frames, read
 
@@ -85,13 +85,13 @@ def test_what_is_deleted_is_no_frame_and_moves_no_number(tmp_path: Path) -> None
     core = arrays()
     path = write_group(tmp_path / "a.zarr", NATOMS, core)
     (file,) = expand(SourceSpec(path=str(path)), base=tmp_path)
-    before = _hash_of(file)
+    before = hash_with_group(file, "blake3")
     root = zarr.open_group(path)
     root["meta/samples_mask"][1:3] = False
     root["core/positions"][3:8] = 0.0
     back = read(path, "nvalchemi/zarr")
     assert [frame.origin.rpartition("#")[2] for frame in back] == ["0", "3", "4"] and agrees(back[1], core, 3)
-    assert _hash_of(file) != before, "the root file is the same, and the dataset is not"
+    assert hash_with_group(file, "blake3") != before, "the root file is the same, and the dataset is not"
 
 
 def test_what_some_frame_lacks_is_refused_or_missing_as_the_card_says(tmp_path: Path) -> None:
