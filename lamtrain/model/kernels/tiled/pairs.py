@@ -11,7 +11,7 @@ from torch import Tensor
 from .launch import PROGRAMS, launch, power
 from .operator import Second, Tensors
 
-ROWS = 16  # edges whose attention to all others is in registers at once
+ROWS, WARPS = 16, 8  # edges whose attention to all others is in registers at once, and the warps that share them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +59,20 @@ class PairUpdate:
 
     def gradients(self, x: Tensors, kept: Tensors, cotangents: Tensors, second: Second | None) -> tuple[list[Tensor | None], Tensors]:
         """See `Operator`."""
-        out, programs = torch.empty_like(x[0]), max(1, min(PROGRAMS, len(x[0])))
-        sizes = [one.numel() for one in self._laid(x[3 : 3 + self.weights])]
-        sums = out.new_zeros(programs, sum(sizes))
+        out, (n, v, k), count = torch.empty_like(x[0]), x[0].shape, self.weights
+        programs, joint = max(1, min(PROGRAMS, n)), second is not None
         z, more = (kept[0], [None] * 4) if second is None else (second.kept_dots[0], [*second.dots, second.hats[0]])
-        self._reverse(x, z, cotangents[0], more, [out, None, None, sums], programs=programs, joint=second is not None, geometry=False, weights=True)
-        return [out, None, None], self._found(sums.sum(0), x[3 : 3 + self.weights], sizes)
-
-    def _laid(self, weights: Tensors) -> Tensors:
-        """In the order of the sums: M, Z, W, b, r, bias, w, c."""
-        return [weights[k] for k in ((0, 1, 3, 4, 5, 2, 6, 7) if self.heads else (0, 1, 2))]
-
-    def _found(self, total: Tensor, weights: Tensors, sizes: list[int]) -> Tensors:
-        parts = [part.view_as(of) for part, of in zip(total.split(sizes), self._laid(weights))]
-        return [parts[k] for k in (0, 1, 5, 2, 3, 4, 6, 7)] if self.heads else parts
+        sums = out.new_zeros(programs, k * k + (5 if self.heads else 2) * k)
+        self._reverse(x, z, cotangents[0], more, [out, None, None, sums], programs=programs, joint=joint, geometry=False, weights=True)
+        w, *vectors = [part.view(shape) for part, shape in zip(sums.sum(0).split([k * k, *[k] * (5 if self.heads else 2)]), [(k, k), *[(k,)] * count])]
+        if not self.heads:
+            return [out, None, None], [w, *vectors]
+        b, r, bias, scale, shift = vectors
+        shares = out.new_empty(programs, 2, self.heads * k * k)
+        given = [*x[:5], x[9], z, cotangents[0], *more]
+        launch("pairs", "pairs_weights", [programs, self.heads], given, [shares], [v, n], warps=WARPS, **self._constants(x[0]), JOINT=joint)
+        by_m, by_z = shares.sum(0).unbind()
+        return [out, None, None], [by_m.view_as(x[3]), by_z.view_as(x[4]), bias, w, b, r, scale, shift]
 
     def _given(self, x: Tensors) -> list[Tensor | None]:
         if self.heads:
@@ -88,10 +88,10 @@ class PairUpdate:
 
     def _forward(self, x: Tensors, dots: list[Any], z: Tensor, out: Tensor, *, tangent: bool) -> None:
         constants = self._constants(x[0])
-        launch("pairs", "pairs_forward", [len(out)], [*self._given(x), *dots], [z, out], [out.shape[1], self.heads], **constants, TANGENT=tangent)
+        launch("pairs", "pairs_forward", [len(out)], [*self._given(x), *dots], [z, out], [out.shape[1], self.heads], warps=WARPS, **constants, TANGENT=tangent)
 
     def _reverse(self, x: Tensors, z: Tensor, g: Tensor, more: list[Any], out: list[Any], *, programs: int, joint: bool, geometry: bool, weights: bool) -> None:
         n, v, _ = x[0].shape
         size = out[3].shape[1] if weights else 0
         flags = {"JOINT": joint, "GEOMETRY": geometry, "WEIGHTS": weights, "SIZE": size}
-        launch("pairs", "pairs_reverse", [programs], [*self._given(x), z, g, *more], out, [v, n, self.heads], **self._constants(x[0]), **flags)
+        launch("pairs", "pairs_reverse", [programs], [*self._given(x), z, g, *more], out, [v, n, self.heads], warps=WARPS, **self._constants(x[0]), **flags)

@@ -138,13 +138,30 @@ def pairs_forward(
 
 
 @triton.jit
+def through_norm(z, zd, up, hat, factor, mask, K: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr):
+    """z_ and z^, and what the rows give to w."""
+    normed, rho = norm(z, mask, K, EPS)
+    by_z, by_s = project(up * factor[None, :], normed, rho, mask, K), up * normed
+    z_hat = by_z
+    if JOINT:
+        to = hat * factor[None, :]
+        z_hat = project(to, normed, rho, mask, K)
+        m_z, m_h, zn, hn = tl.sum(zd, 1) / K, tl.sum(to, 1) / K, tl.sum(zd * normed, 1) / K, tl.sum(to * normed, 1) / K
+        more = normed * (tl.sum(zd * to, 1) / K - m_z * m_h - 3.0 * zn * hn)[:, None]
+        more += (zd - m_z[:, None]) * hn[:, None] + (to - m_h[:, None]) * zn[:, None]
+        by_z -= tl.where(mask, (rho * rho)[:, None] * more, 0.0)
+        by_s += hat * project(zd, normed, rho, mask, K)
+    return by_z, z_hat, by_s
+
+
+@triton.jit
 def pairs_reverse(
     x, h, s, M, Z, bias, W, b, r, w, c, z, g, xd, hd, sd, gh, gx, gv, gs, sums, V, N, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, SIZE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """From g (and, joint, its hat gh and the tangents) write x's cotangent gx; add those of h2 and s to gv, gs; add the weights' to this program's sums."""
+    """From g (and, joint, its hat gh and the tangents) write x's cotangent gx; add those of h2 and s to gv, gs; add those of W, b, r, bias, w, c to this program's sums."""
     k = tl.arange(0, KP)
     j = tl.arange(0, VP)
     mk, mj = k < K, j < V
@@ -153,7 +170,7 @@ def pairs_reverse(
     matrix = rows_of(W, 0, k, k, K, kk)
     shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    own_w = own + 2 * H * K * K
+    own_w = own
     own_b = own_w + K * K
     own_r, own_bias, own_s, own_c = own_b + K, own_b + 2 * K, own_b + 3 * K, own_b + 4 * K
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
@@ -191,18 +208,11 @@ def pairs_reverse(
                 add_to(own_b + k, tl.sum(t, 0), mk)
                 add_to(own_r + k, tl.sum(by_r, 0), mk)
             if H > 0:
-                factor = tl.load(w + k, mask=mk, other=0.0)
-                normed, rho = norm(rows_of(z, n * V, i, k, K, ik), ik, K, EPS)
-                by_z = project(up * factor[None, :], normed, rho, ik, K)
-                by_s = up * normed
+                zi = rows_of(z, n * V, i, k, K, ik)
+                zdi, hi = zi, up
                 if JOINT:
-                    zd, to = rows_of(z, (N + n) * V, i, k, K, ik), hat * factor[None, :]
-                    z_hat = project(to, normed, rho, ik, K)
-                    m_z, m_h, zn, hn = tl.sum(zd, 1) / K, tl.sum(to, 1) / K, tl.sum(zd * normed, 1) / K, tl.sum(to * normed, 1) / K
-                    more = normed * (tl.sum(zd * to, 1) / K - m_z * m_h - 3.0 * zn * hn)[:, None]
-                    more += (zd - m_z[:, None]) * hn[:, None] + (to - m_h[:, None]) * zn[:, None]
-                    by_z -= tl.where(ik, (rho * rho)[:, None] * more, 0.0)
-                    by_s += hat * project(zd, normed, rho, ik, K)
+                    zdi, hi = rows_of(z, (N + n) * V, i, k, K, ik), hat
+                by_z, z_hat, by_s = through_norm(zi, zdi, up, hi, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
                 if WEIGHTS:
                     add_to(own_bias + k, tl.sum(by_z, 0), mk)
                     add_to(own_s + k, tl.sum(by_s, 0), mk)
@@ -256,15 +266,6 @@ def pairs_reverse(
                         by_q = dot(slope, xj, PRECISION)
                     across += dot(tl.trans(slope), q, PRECISION)
                     back += dot(by_q, tl.trans(m), PRECISION)
-                    if WEIGHTS:
-                        by_m = dot(tl.trans(xi), by_q, PRECISION)
-                        by_zm = dot(tl.trans(dot(p * D * f, xj, PRECISION)), by_z, PRECISION)
-                        if JOINT:
-                            by_m += dot(tl.trans(xdi), dot(bent, xj, PRECISION), PRECISION)
-                            od = dot(turned, xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
-                            by_zm += dot(tl.trans(od), z_hat, PRECISION)
-                        add_to(own + k[:, None] * (H * K) + head * K + k[None, :], by_m, kk)
-                        add_to(own + H * K * K + (head * K + k)[:, None] * K + k[None, :], by_zm, kk)
                 if GEOMETRY:
                     by_inner, by_both = by_f * both, by_k + by_f * inner
                     place = gv + (n * V + i) * 3
@@ -286,3 +287,72 @@ def pairs_reverse(
                 add_to(place + 1, to_y, mj)
                 add_to(place + 2, to_z, mj)
                 add_to(gs + n * V + j, to_s, mj)
+
+
+@triton.jit
+def pairs_weights(
+    x, h, s, M, Z, w, z, g, xd, hd, sd, gh, sums, V, N,
+    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
+    C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write this program's share of the gradients of M and Z of one head, (2, H K K); computed again, as the tiles of both passes do not fit together."""
+    k, j, head = tl.arange(0, KP), tl.arange(0, VP), tl.program_id(1)
+    mk, mj = k < K, j < V
+    kk, jk = mk[:, None] & mk[None, :], mj[:, None] & mk[None, :]
+    m, zm = rows_of(M, 0, k, head * K + k, H * K, kk), rows_of(Z, head * K, k, k, K, kk)
+    total_m, total_z = m * 0.0, m * 0.0
+    for atom in range(tl.program_id(0), N, tl.num_programs(0)):
+        n = tl.cast(atom, tl.int64)
+        xj = rows_of(x, n * V, j, k, K, jk)
+        ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
+        if JOINT:
+            xdj = rows_of(xd, n * V, j, k, K, jk)
+            axd, ayd, azd, sjd = vectors_of(hd, sd, n, V, j, mj)
+        for first in range(0, V, BI):
+            i = first + tl.arange(0, BI)
+            mi = i < V
+            ik = mi[:, None] & mk[None, :]
+            xi, up, zi = rows_of(x, n * V, i, k, K, ik), rows_of(g, n * V, i, k, K, ik), rows_of(z, n * V, i, k, K, ik)
+            zdi, hat = zi, up
+            if JOINT:
+                zdi, hat = rows_of(z, (N + n) * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
+            by_z, z_hat, by_s = through_norm(zi, zdi, up, hat, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
+            bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
+            inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
+            f = inner * both
+            gate = f if GATED else both
+            q = dot(xi, m, PRECISION)
+            logit = dot(q, tl.trans(xj), PRECISION)
+            p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
+            p = tl.where(mi[:, None], p, 0.0)
+            weight = dot(dot(by_z, tl.trans(zm), PRECISION), tl.trans(xj), PRECISION) * (D * f)
+            u = p * (weight - tl.sum(p * weight, 1)[:, None])
+            if JOINT:
+                xdi = rows_of(xd, n * V, i, k, K, ik)
+                bxd, byd, bzd, sid = vectors_of(hd, sd, n, V, i, mi)
+                bothd = sid[:, None] * sj[None, :] + si[:, None] * sjd[None, :]
+                fd = (products(bxd, byd, bzd, ax, ay, az) + products(bx, by, bz, axd, ayd, azd)) * both + inner * bothd
+                gated = fd if GATED else bothd
+                v = dot(dot(xdi, m, PRECISION), tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
+                v = C * (v * gate + logit * gated) + 20.0 * bothd
+                drift = tl.sum(p * v, 1)
+                v -= drift[:, None]
+                o_hat = dot(z_hat, tl.trans(zm), PRECISION)
+                w_hat = dot(o_hat, tl.trans(xj), PRECISION)
+                above = w_hat * (D * f)
+                mean = tl.sum(p * above, 1)
+                above -= mean[:, None]
+                yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * dot(o_hat, tl.trans(xdj), PRECISION))
+                u += p * (yy - tl.sum(p * yy, 1)[:, None])
+                bent = C * p * above
+                by_q = dot(C * u * gate + bent * gated, xj, PRECISION) + dot(bent * gate, xdj, PRECISION)
+                total_m += dot(tl.trans(xdi), dot(bent * gate, xj, PRECISION), PRECISION)
+                od = dot(p * D * (f * v + fd), xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
+                total_z += dot(tl.trans(od), z_hat, PRECISION)
+            else:
+                by_q = dot(C * u * gate, xj, PRECISION)
+            total_m += dot(tl.trans(xi), by_q, PRECISION)
+            total_z += dot(tl.trans(dot(p * D * f, xj, PRECISION)), by_z, PRECISION)
+    own = sums + tl.program_id(0).to(tl.int64) * 2 * H * K * K
+    tl.store(own + k[:, None] * (H * K) + head * K + k[None, :], total_m, mask=kk)
+    tl.store(own + H * K * K + (head * K + k)[:, None] * K + k[None, :], total_z, mask=kk)
