@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .launch import launch, power
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 Lists = tuple[tuple[float, float], ...]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -23,19 +24,28 @@ _LIBRARY.define("launch(int plan, int[] grid, Tensor?[] given, Tensor(a!)[] writ
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A kernel and its constants."""
+    """A kernel, `source/<source>.py`'s, and its constants; imported when first launched, so that steps are counted without triton."""
 
-    kernel: Any
-    constants: tuple[tuple[str, Any], ...]
+    source: str
+    kernel: str
     warps: int
+    constants: tuple[tuple[str, Any], ...]
 
 
-_PLANS: list[Plan] = []
+PLANS: list[Plan] = []
+"""All that were launched in this process, or would have been."""
+
+
+@functools.cache
+def kernel_of(plan: int) -> Any:
+    """The compiled function of a plan."""
+    return getattr(import_module(f"{__package__}.source.{PLANS[plan].source}"), PLANS[plan].kernel)
 
 
 def _launch(plan: int, grid: Sequence[int], given: Sequence[Tensor | None], written: Sequence[Tensor], sizes: Sequence[int]) -> None:
-    of = _PLANS[plan]
-    of.kernel[tuple(grid)](*given, *written, *sizes, **dict(of.constants), num_warps=of.warps)
+    of = PLANS[plan]
+    if 0 not in grid:
+        kernel_of(plan)[tuple(grid)](*given, *written, *sizes, **dict(of.constants), num_warps=of.warps)
 
 
 _LIBRARY.impl("launch", _launch, "CompositeExplicitAutograd")
@@ -43,13 +53,9 @@ torch.library.register_fake("lamtrain::launch", lambda plan, grid, given, writte
 
 
 @functools.cache
-def plan(source: str, kernel: str, warps: int, constants: tuple[tuple[str, Any], ...]) -> int:
-    """The number of a plan: `kernel` of `source/<source>.py` with its constants by name."""
-    from importlib import import_module
-
-    found = getattr(import_module(f"{__package__}.source.{source}"), kernel)
-    _PLANS.append(Plan(found, constants, warps))
-    return len(_PLANS) - 1
+def _number(plan: Plan) -> int:
+    PLANS.append(plan)
+    return len(PLANS) - 1
 
 
 def launch(
@@ -66,7 +72,8 @@ def launch(
     """Launch it on contiguous tensors of one precision; a tensor to be written that is None must not be by those constants."""
     some = next(tensor for tensor in written if tensor is not None)
     places = [some if tensor is None else tensor for tensor in written]
-    torch.ops.lamtrain.launch(plan(source, kernel, warps, tuple(constants.items())), list(grid), list(given), places, list(sizes))
+    number = _number(Plan(source, kernel, warps, tuple(constants.items())))
+    torch.ops.lamtrain.launch(number, list(grid), list(given), places, list(sizes))
 
 
 def power(width: int, least: int = 16) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .launch import PROGRAMS, launch, power
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 TILE, WARPS = 32, 4  # edges of a tile
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .launch import PROGRAMS, launch, power
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 COLUMNS = 32  # of g1 that are in registers at once
 EDGES = 32  # that end in an atom, likewise
@@ -66,7 +66,7 @@ class NeighborSums:
     def by_edges(self, x: Tensors, cotangents: Tensors, more: Tensors | None) -> tuple[Tensor, Tensor]:
         """Gradients of g2 and W."""
         by_g2, programs = torch.empty_like(x[1]), max(1, min(PROGRAMS, len(x[1])))
-        sums = by_g2.new_zeros(programs, *x[4].shape)
+        sums = by_g2.new_empty(programs, *x[4].shape)
         self.edges(x, cotangents, more, [by_g2, None, None, sums], programs=programs)
         return by_g2, sums.sum(0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .launch import launch, power
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 ATOMS, BLOCK = 16, 32  # of a tile; columns that are read at once
 
@@ -27,14 +27,14 @@ class NodeUpdate:
     def value(self, x: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`; both tanh are kept."""
         out, kept = torch.empty_like(x[0]), x[0].new_empty(2, *x[0].shape)
-        self._forward(x, [None] * 4, kept, out, tangent=False)
+        self._forward(x, [None] * 5, kept, out, tangent=False)
         return [out], [kept]
 
     def tangents(self, x: Tensors, kept: Tensors, dots: Tensors) -> tuple[Tensors, Tensors]:
-        """See `Operator`; behind the tanh are the tangents of what they are of."""
-        out, both = torch.empty_like(x[0]), torch.cat([kept[0], kept[0]])
-        self._forward(x, [*dots], both, out, tangent=True)
-        return [out], [both]
+        """See `Operator`; the tangents of what both tanh are of are kept."""
+        out, along = torch.empty_like(x[0]), torch.empty_like(kept[0])
+        self._forward(x, [*dots, kept[0]], along, out, tangent=True)
+        return [out], [along]
 
     def slopes(self, x: Tensors, kept: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`."""
@@ -48,8 +48,7 @@ class NodeUpdate:
         out = [torch.empty_like(one) for one in x[:4]]
         s, left, right = g.new_empty(rows * a, len(x[4])), g.new_empty(rows * a, d), g.new_empty(2 * rows * a, d)
         sums = g.new_empty(-(-a // ATOMS), 5, d)
-        known = kept[0] if second is None else second.kept_dots[0]
-        self._reverse(x, known, cotangents[0], second, [*out, s, left, right, sums])
+        self._reverse(x, kept[0], cotangents[0], second, [*out, s, left, right, sums])
         b, bias, r_s, r_c, r_l = sums.sum(0).unbind()
         by_w, by_v = torch.mm(s.t(), right[: rows * a]), torch.mm(left.t(), right[rows * a :])
         return [*out], [by_w, b, by_v, bias, r_s, r_c, r_l]
@@ -66,5 +65,6 @@ class NodeUpdate:
         a, (w, _, v, _, *scales) = len(g), x[4:11]
         more: list[Any] = [None] * 5 if second is None else [*second.dots, second.hats[0]]
         flags = {"JOINT": second is not None, "WEIGHTS": out[4] is not None, "AP": power(self.axis, 2)}
-        given = [*x[:4], w, v, *scales, kept, g, *more]
+        along = None if second is None else second.kept_dots[0]
+        given = [*x[:4], w, v, *scales, kept, along, g, *more]
         launch("nodes", "nodes_reverse", [-(-a // ATOMS)], given, out, [a, self.axis], **flags, **self._constants(x))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .launch import PROGRAMS, launch, power
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 ROWS, WARPS = 16, 8  # edges whose attention to all others is in registers at once, and the warps that share them
 
@@ -36,43 +36,48 @@ class PairUpdate:
     def value(self, x: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`; z is kept."""
         out, z = torch.empty_like(x[0]), torch.empty_like(x[0]) if self.heads else x[0]
-        self._forward(x, [None] * 3, z, out, tangent=False)
+        self._forward(x, [None] * 4, z, out, tangent=False)
         return [out], [z]
 
     def tangents(self, x: Tensors, kept: Tensors, dots: Tensors) -> tuple[Tensors, Tensors]:
-        """See `Operator`; z and behind it its tangent are kept."""
-        out, z = torch.empty_like(x[0]), kept[0]
-        if self.heads:
-            z = torch.cat([z, z])
-        self._forward(x, [*dots], z, out, tangent=True)
+        """See `Operator`; the tangent of z is kept."""
+        out, z = torch.empty_like(x[0]), torch.empty_like(x[0]) if self.heads else x[0]
+        self._forward(x, [*dots, kept[0]], z, out, tangent=True)
         return [out], [z]
 
     def slopes(self, x: Tensors, kept: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`."""
         out = [torch.empty_like(x[0]), *(torch.zeros_like(one) for one in x[1:3])]
-        self.add_slopes(x, kept[0], cotangents[0], out)
+        self.add_slopes(x, kept[0], cotangents[0], out, add=False)
         return out, []
 
-    def add_slopes(self, x: Tensors, z: Tensor, g: Tensor, out: Tensors) -> None:
-        """x's written, those of h2 and s added."""
-        self._reverse(x, z, g, [None] * 4, [*out, None], programs=len(x[0]), joint=False, geometry=self.heads > 0, weights=False)
+    def add_slopes(self, x: Tensors, z: Tensor, g: Tensor, out: Tensors, *, add: bool) -> None:
+        """Those of h2 and s added; x's as well, or written."""
+        flags = {"JOINT": False, "GEOMETRY": self.heads > 0, "WEIGHTS": False, "SIZE": 0, "ADD": add}
+        self._reverse(x, [z, None, g, *[None] * 4], [*out, None], len(x[0]), flags)
 
     def gradients(self, x: Tensors, kept: Tensors, cotangents: Tensors, second: Second | None) -> tuple[list[Tensor | None], Tensors]:
         """See `Operator`."""
-        out, (n, v, k), count = torch.empty_like(x[0]), x[0].shape, self.weights
-        programs, joint = max(1, min(PROGRAMS, n)), second is not None
-        z, more = (kept[0], [None] * 4) if second is None else (second.kept_dots[0], [*second.dots, second.hats[0]])
-        sums = out.new_zeros(programs, k * k + (5 if self.heads else 2) * k)
-        self._reverse(x, z, cotangents[0], more, [out, None, None, sums], programs=programs, joint=joint, geometry=False, weights=True)
-        w, *vectors = [part.view(shape) for part, shape in zip(sums.sum(0).split([k * k, *[k] * (5 if self.heads else 2)]), [(k, k), *[(k,)] * count])]
+        out = torch.empty_like(x[0])
+        return [out, None, None], self.add_gradients(x, kept, cotangents, second, out, add=False)
+
+    def add_gradients(self, x: Tensors, kept: Tensors, cotangents: Tensors, second: Second | None, out: Tensor, *, add: bool) -> Tensors:
+        """Those of the weights; x's is added to `out`, or written."""
+        (n, v, k), joint = x[0].shape, second is not None
+        zd, more = (None, [None] * 4) if second is None else (second.kept_dots[0], [*second.dots, second.hats[0]])
+        squares, rows = 2 * self.heads * k * k, 5 if self.heads else 2
+        programs = max(1, min(PROGRAMS, n))
+        sums = out.new_empty(programs, squares + k * k + rows * k)
+        given, size = [kept[0], zd, cotangents[0], *more], {"JOINT": joint, "SIZE": sums.shape[1]}
+        self._reverse(x, given, [out, None, None, sums], programs, {"GEOMETRY": False, "WEIGHTS": True, "ADD": add, **size})
+        if self.heads:
+            inputs = [*x[:5], x[9], *given]
+            launch("pairs", "pairs_weights", [programs, self.heads], inputs, [sums], [v, n], warps=WARPS, **self._constants(x[0]), **size)
+        by_m, by_z, w, *vectors = sums.sum(0).split([squares // 2, squares // 2, k * k, *[k] * rows])
         if not self.heads:
-            return [out, None, None], [w, *vectors]
+            return [w.view(k, k), *vectors]
         b, r, bias, scale, shift = vectors
-        shares = out.new_empty(programs, 2, self.heads * k * k)
-        given = [*x[:5], x[9], z, cotangents[0], *more]
-        launch("pairs", "pairs_weights", [programs, self.heads], given, [shares], [v, n], warps=WARPS, **self._constants(x[0]), JOINT=joint)
-        by_m, by_z = shares.sum(0).unbind()
-        return [out, None, None], [by_m.view_as(x[3]), by_z.view_as(x[4]), bias, w, b, r, scale, shift]
+        return [by_m.view_as(x[3]), by_z.view_as(x[4]), bias, w.view(k, k), b, r, scale, shift]
 
     def _given(self, x: Tensors) -> list[Tensor | None]:
         if self.heads:
@@ -90,8 +95,6 @@ class PairUpdate:
         constants = self._constants(x[0])
         launch("pairs", "pairs_forward", [len(out)], [*self._given(x), *dots], [z, out], [out.shape[1], self.heads], warps=WARPS, **constants, TANGENT=tangent)
 
-    def _reverse(self, x: Tensors, z: Tensor, g: Tensor, more: list[Any], out: list[Any], *, programs: int, joint: bool, geometry: bool, weights: bool) -> None:
-        n, v, _ = x[0].shape
-        size = out[3].shape[1] if weights else 0
-        flags = {"JOINT": joint, "GEOMETRY": geometry, "WEIGHTS": weights, "SIZE": size}
-        launch("pairs", "pairs_reverse", [programs], [*self._given(x), z, g, *more], out, [v, n, self.heads], warps=WARPS, **self._constants(x[0]), **flags)
+    def _reverse(self, x: Tensors, given: list[Any], out: list[Any], programs: int, flags: dict[str, Any]) -> None:
+        sizes, inputs = [x[0].shape[1], len(x[0]), self.heads], [*self._given(x), *given]
+        launch("pairs", "pairs_reverse", [programs], inputs, out, sizes, warps=WARPS, **self._constants(x[0]), **flags)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .launch import PROGRAMS, launch, power
 from .moment import found
-from .operator import Second, Tensors
+from .operators import Second, Tensors
 
 ROWS = 4  # edges whose pairs with all others are in registers at once
 

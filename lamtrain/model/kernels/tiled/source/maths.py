@@ -32,6 +32,12 @@ def add_to(place, value, mask):
 
 
 @triton.jit
+def gather_to(place, value, mask, again):
+    """As `add_to`, but written where this program was not here before (`again` is false), so that nothing must be cleared."""
+    tl.store(place, tl.load(place, mask=mask & again, other=0.0) + value, mask=mask)
+
+
+@triton.jit
 def rows_of(pointer, first, rows, columns, WIDTH: tl.constexpr, mask):
     """The tile of a matrix `WIDTH` wide: its rows `first + rows`, its `columns`; 0 where the mask is off."""
     return tl.load(pointer + (first + rows)[:, None] * WIDTH + columns[None, :], mask=mask, other=0.0)

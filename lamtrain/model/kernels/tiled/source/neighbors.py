@@ -17,7 +17,7 @@ The source of the first derivative is cpp/neighbor_sums.h.
 import triton
 import triton.language as tl
 
-from .maths import add_to, dot, rows_of, store_rows
+from .maths import dot, gather_to, rows_of, store_rows
 
 
 @triton.jit
@@ -143,7 +143,7 @@ def neighbors_edges(
                 by_w = dot(tl.trans(a[:, None] * channel), t, PRECISION)
                 if JOINT:
                     by_w += dot(tl.trans(left_d), hat, PRECISION)
-                add_to(own + k[:, None] * d + o[None, :], by_w, ko)
+                gather_to(own + k[:, None] * d + o[None, :], by_w, ko, atom > tl.program_id(0))
         if GEOMETRY:
             weight = tl.load(s + e, mask=mj, other=0.0)
             hx, hy, hz = tl.load(h + e * 3, mask=mj, other=0.0), tl.load(h + e * 3 + 1, mask=mj, other=0.0), tl.load(h + e * 3 + 2, mask=mj, other=0.0)

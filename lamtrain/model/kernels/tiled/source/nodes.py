@@ -47,11 +47,11 @@ def add_product(
 
 @triton.jit
 def nodes_forward(
-    g1, conv, H, narrow, W, b, V, bias, r_s, r_c, r_l, g1d, convd, Hd, narrow_d, kept, out, A, axes,
+    g1, conv, H, narrow, W, b, V, bias, r_s, r_c, r_l, g1d, convd, Hd, narrow_d, kept, to, out, A, axes,
     AXIS: tl.constexpr, d: tl.constexpr, DP: tl.constexpr, K: tl.constexpr, BA: tl.constexpr, BO: tl.constexpr, TANGENT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write out, and tanh p, tanh q (2, A, d); or, with TANGENT, out', and behind those p', q'."""
+    """Write out, and tanh p, tanh q (2, A, d) to `to`; or, with TANGENT, read those, and write out' and p', q' to `to`."""
     i = tl.program_id(0).to(tl.int64) * BA + tl.arange(0, BA)
     c = tl.arange(0, DP)
     mi, mc = i < A, c < d
@@ -68,13 +68,13 @@ def nodes_forward(
     result = rows_of(left, 0, i, c, d, ic)
     if TANGENT:
         y, z = rows_of(kept, 0, i, c, d, ic), rows_of(kept, A, i, c, d, ic)
-        store_rows(kept, 2 * A, i, c, d, p, ic)
-        store_rows(kept, 3 * A, i, c, d, q, ic)
+        store_rows(to, 0, i, c, d, p, ic)
+        store_rows(to, A, i, c, d, q, ic)
         result += s_l[None, :] * (1.0 - y * y) * p + s_s[None, :] * (1.0 - z * z) * q + s_c[None, :] * rows_of(convd, 0, i, c, d, ic)
     else:
         y, z = tanh(p + tl.load(b + c, mask=mc, other=0.0)[None, :]), tanh(q + tl.load(bias + c, mask=mc, other=0.0)[None, :])
-        store_rows(kept, 0, i, c, d, y, ic)
-        store_rows(kept, A, i, c, d, z, ic)
+        store_rows(to, 0, i, c, d, y, ic)
+        store_rows(to, A, i, c, d, z, ic)
         result += s_l[None, :] * y + s_s[None, :] * z + s_c[None, :] * rows_of(conv, 0, i, c, d, ic)
     store_rows(out, 0, i, c, d, result, ic)
 
@@ -132,7 +132,7 @@ def through_invariants(
 
 @triton.jit
 def nodes_reverse(
-    g1, conv, H, narrow, W, V, r_s, r_c, r_l, kept, g, g1d, convd, Hd, narrow_d, gh, by_g1, by_conv, by_H, by_narrow, S, left, right, sums, A, axes,
+    g1, conv, H, narrow, W, V, r_s, r_c, r_l, kept, along, g, g1d, convd, Hd, narrow_d, gh, by_g1, by_conv, by_H, by_narrow, S, left, right, sums, A, axes,
     AXIS: tl.constexpr, AP: tl.constexpr, d: tl.constexpr, DP: tl.constexpr, K: tl.constexpr, BA: tl.constexpr, BO: tl.constexpr, JOINT: tl.constexpr,
     WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -148,7 +148,7 @@ def nodes_reverse(
     t, u = up * s_l[None, :] * bend_y, up * s_s[None, :] * bend_z
     t_hat = t
     if JOINT:
-        hat, along_p, along_q = rows_of(gh, 0, i, c, d, ic), rows_of(kept, 2 * A, i, c, d, ic), rows_of(kept, 3 * A, i, c, d, ic)
+        hat, along_p, along_q = rows_of(gh, 0, i, c, d, ic), rows_of(along, 0, i, c, d, ic), rows_of(along, A, i, c, d, ic)
         t_hat, u_hat = hat * s_l[None, :] * bend_y, hat * s_s[None, :] * bend_z
         t -= 2.0 * y * along_p * t_hat
         u -= 2.0 * z * along_q * u_hat

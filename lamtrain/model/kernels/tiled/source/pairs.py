@@ -23,7 +23,7 @@ The source of the second derivative is cpp/pair_attention.h and cpp/pair_update.
 import triton
 import triton.language as tl
 
-from .maths import add_to, dot, rows_of, store_rows, tanh
+from .maths import add_to, dot, gather_to, rows_of, store_rows, tanh
 
 
 @triton.jit
@@ -70,13 +70,12 @@ def project(h, n, rho, mask, K: tl.constexpr):
 
 @triton.jit
 def pairs_forward(
-    x, h, s, M, Z, bias, W, b, r, w, c, xd, hd, sd, z, out, V, heads,
+    x, h, s, M, Z, bias, W, b, r, w, c, xd, hd, sd, z, to, out, V, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, TANGENT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write out and, where attended (H > 0), z; or, with TANGENT, read z and write z' behind it (at `N V K`), and out'."""
+    """Write out and, where attended (H > 0), z to `to`; or, with TANGENT, read z, and write out' and z' to `to`."""
     n = tl.program_id(0).to(tl.int64)
-    N = tl.num_programs(0).to(tl.int64)
     k = tl.arange(0, KP)
     j = tl.arange(0, VP)
     mk, mj = k < K, j < V
@@ -127,11 +126,11 @@ def pairs_forward(
             factor = tl.load(w + k, mask=mk, other=0.0)
             if TANGENT:
                 normed, rho = norm(rows_of(z, n * V, i, k, K, ik), ik, K, EPS)
-                store_rows(z, (N + n) * V, i, k, K, taken, ik)
+                store_rows(to, n * V, i, k, K, taken, ik)
                 result += factor[None, :] * project(taken, normed, rho, ik, K)
             else:
                 taken = tl.where(ik, taken + tl.load(bias + k, mask=mk, other=0.0)[None, :], 0.0)
-                store_rows(z, n * V, i, k, K, taken, ik)
+                store_rows(to, n * V, i, k, K, taken, ik)
                 normed, rho = norm(taken, ik, K, EPS)
                 result += factor[None, :] * normed + tl.load(c + k, mask=mk, other=0.0)[None, :]
         store_rows(out, n * V, i, k, K, result, ik)
@@ -156,12 +155,12 @@ def through_norm(z, zd, up, hat, factor, mask, K: tl.constexpr, EPS: tl.constexp
 
 @triton.jit
 def pairs_reverse(
-    x, h, s, M, Z, bias, W, b, r, w, c, z, g, xd, hd, sd, gh, gx, gv, gs, sums, V, N, heads,
+    x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, V, N, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, SIZE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """From g (and, joint, its hat gh and the tangents) write x's cotangent gx; add those of h2 and s to gv, gs; add those of W, b, r, bias, w, c to this program's sums."""
+    """From g (and, joint, its hat gh and the tangents) write, or add to, x's cotangent gx; add those of h2 and s to gv, gs; add those of W, b, r, bias, w, c to this program's sums."""
     k = tl.arange(0, KP)
     j = tl.arange(0, VP)
     mk, mj = k < K, j < V
@@ -170,7 +169,7 @@ def pairs_reverse(
     matrix = rows_of(W, 0, k, k, K, kk)
     shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    own_w = own
+    own_w = own + 2 * H * K * K
     own_b = own_w + K * K
     own_r, own_bias, own_s, own_c = own_b + K, own_b + 2 * K, own_b + 3 * K, own_b + 4 * K
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
@@ -185,6 +184,7 @@ def pairs_reverse(
             if GEOMETRY:
                 to_x, to_y, to_z, to_s = sj * 0.0, sj * 0.0, sj * 0.0, sj * 0.0
         for first in range(0, V, BI):
+            again = (atom > tl.program_id(0)) | (first > 0)
             i = first + tl.arange(0, BI)
             mi = i < V
             ik = mi[:, None] & mk[None, :]
@@ -198,25 +198,27 @@ def pairs_reverse(
                 t -= 2.0 * y * bend * along * scale[None, :] * hat
                 t_hat = hat * scale[None, :] * bend
             back = up + dot(t, tl.trans(matrix), PRECISION)
+            if ADD:
+                back += rows_of(gx, n * V, i, k, K, ik)
             if WEIGHTS:
                 by_w = dot(tl.trans(xi), t, PRECISION)
                 by_r = up * y
                 if JOINT:
                     by_w += dot(tl.trans(xdi), t_hat, PRECISION)
                     by_r += hat * bend * along
-                add_to(own_w + k[:, None] * K + k[None, :], by_w, kk)
-                add_to(own_b + k, tl.sum(t, 0), mk)
-                add_to(own_r + k, tl.sum(by_r, 0), mk)
+                gather_to(own_w + k[:, None] * K + k[None, :], by_w, kk, again)
+                gather_to(own_b + k, tl.sum(t, 0), mk, again)
+                gather_to(own_r + k, tl.sum(by_r, 0), mk, again)
             if H > 0:
                 zi = rows_of(z, n * V, i, k, K, ik)
                 zdi, hi = zi, up
                 if JOINT:
-                    zdi, hi = rows_of(z, (N + n) * V, i, k, K, ik), hat
+                    zdi, hi = rows_of(zd, n * V, i, k, K, ik), hat
                 by_z, z_hat, by_s = through_norm(zi, zdi, up, hi, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
                 if WEIGHTS:
-                    add_to(own_bias + k, tl.sum(by_z, 0), mk)
-                    add_to(own_s + k, tl.sum(by_s, 0), mk)
-                    add_to(own_c + k, tl.sum(up, 0), mk)
+                    gather_to(own_bias + k, tl.sum(by_z, 0), mk, again)
+                    gather_to(own_s + k, tl.sum(by_s, 0), mk, again)
+                    gather_to(own_c + k, tl.sum(up, 0), mk, again)
                 bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
                 inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
                 f = inner * both
@@ -291,11 +293,12 @@ def pairs_reverse(
 
 @triton.jit
 def pairs_weights(
-    x, h, s, M, Z, w, z, g, xd, hd, sd, gh, sums, V, N,
+    x, h, s, M, Z, w, z, zd, g, xd, hd, sd, gh, sums, V, N,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
-    C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, PRECISION: tl.constexpr,
+    C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write this program's share of the gradients of M and Z of one head, (2, H K K); computed again, as the tiles of both passes do not fit together."""
+    """Write this program's share of the gradients of M and Z of one head, the first of its sums; computed again, as the tiles of both passes do not fit together."""
     k, j, head = tl.arange(0, KP), tl.arange(0, VP), tl.program_id(1)
     mk, mj = k < K, j < V
     kk, jk = mk[:, None] & mk[None, :], mj[:, None] & mk[None, :]
@@ -315,7 +318,7 @@ def pairs_weights(
             xi, up, zi = rows_of(x, n * V, i, k, K, ik), rows_of(g, n * V, i, k, K, ik), rows_of(z, n * V, i, k, K, ik)
             zdi, hat = zi, up
             if JOINT:
-                zdi, hat = rows_of(z, (N + n) * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
+                zdi, hat = rows_of(zd, n * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
             by_z, z_hat, by_s = through_norm(zi, zdi, up, hat, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
             bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
             inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
@@ -353,6 +356,6 @@ def pairs_weights(
                 by_q = dot(C * u * gate, xj, PRECISION)
             total_m += dot(tl.trans(xi), by_q, PRECISION)
             total_z += dot(tl.trans(dot(p * D * f, xj, PRECISION)), by_z, PRECISION)
-    own = sums + tl.program_id(0).to(tl.int64) * 2 * H * K * K
+    own = sums + tl.program_id(0).to(tl.int64) * SIZE
     tl.store(own + k[:, None] * (H * K) + head * K + k[None, :], total_m, mask=kk)
     tl.store(own + H * K * K + (head * K + k)[:, None] * K + k[None, :], total_z, mask=kk)
