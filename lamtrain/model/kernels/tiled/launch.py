@@ -24,12 +24,14 @@ _LIBRARY.define("launch(int plan, int[] grid, Tensor?[] given, Tensor(a!)[] writ
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A kernel, `source/<source>.py`'s, and its constants; imported when first launched, so that steps are counted without triton."""
+    """A kernel, `source/<source>.py`'s, imported when first launched, so that steps are counted without triton; its constants, and the types that it takes."""
 
     source: str
     kernel: str
     warps: int
     constants: tuple[tuple[str, Any], ...]
+    types: tuple[torch.dtype | None, ...]
+    """Of its tensors; None where it gets none."""
 
 
 PLANS: list[Plan] = []
@@ -72,7 +74,8 @@ def launch(
     """Launch it on contiguous tensors of one precision; a tensor to be written that is None must not be by those constants."""
     some = next(tensor for tensor in written if tensor is not None)
     places = [some if tensor is None else tensor for tensor in written]
-    number = _number(Plan(source, kernel, warps, tuple(constants.items())))
+    types = tuple(None if tensor is None else tensor.dtype for tensor in (*given, *places))
+    number = _number(Plan(source, kernel, warps, tuple(constants.items()), types))
     torch.ops.lamtrain.launch(number, list(grid), list(given), places, list(sizes))
 
 

@@ -39,15 +39,23 @@ def gradients(model, batch) -> list[torch.Tensor]:
 def compare(config, batch) -> None:
     plain, tiled = (gradients(build_model(config).train().use_kernels(name), batch) for name in ("plain", "triton"))
     for a, b in zip(plain, tiled, strict=True):
+        a, b = a.detach(), b.detach()
         torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12 * float(a.abs().max()) + 1e-13)
 
 
+def test_a_step_has_the_plain_gradients():
+    config = config_of({"nlayers": 2})
+    compare(config, collate(Frames.from_list([structure(2, seed=2, periodic=(False,) * 3)]), config, chunk_atoms=1 << 30))
+
+
+@pytest.mark.slow(reason="the interpreter takes half a minute for it")
 def test_a_step_of_energies_forces_and_denoising_has_the_plain_gradients():
     config = config_of(heads={"dft": "energy_force", "relaxed": "denoise"})
     frames = Frames.from_list([structure(3, seed=2, periodic=(False,) * 3), structure(1, periodic=(False,) * 3), structure(2, seed=3)])
     compare(config, collate(frames.with_(head=np.array([0, 0, 1], np.int32)), config, chunk_atoms=1 << 30))
 
 
+@pytest.mark.slow(reason="the interpreter takes ten seconds for it")
 def test_a_step_without_attention_in_chunks_has_the_plain_gradients():
     config = config_of({"update_g2_has_attn": False, "nlayers": 2})
     pair = replace(structure(2, seed=1, periodic=(False,) * 3), positions=np.array([[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]]))
