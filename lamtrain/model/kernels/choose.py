@@ -95,7 +95,7 @@ def _best(device: str, config: Any) -> Kernels:
     try:
         return _compiled() if device == "cpu" else _tiled(device, config)
     except RuntimeError as err:
-        _say_once(f"kernels: plain, several times slower, since {err}")
+        _say_once(f"kernels: plain, {'several times slower, ' if device == 'cpu' else ''}since {err}")
         return PLAIN
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .launch import PROGRAMS, launch, power
 from .operators import Second, Tensors
 
-TILE, WARPS = 32, 4  # edges of a tile
+TILE, WARPS = 32, 8  # edges of a tile, and the warps that share them
 
 
 def found(sums: Tensor, weights: Tensors) -> Tensors:
@@ -39,7 +39,9 @@ class Moment:
     def slopes(self, x: Tensors, kept: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`."""
         out = torch.empty_like(x[0])
-        launch("moment", "moment_slopes", [len(out)], [*self._given(x), *cotangents], [out], [out.shape[1]], warps=WARPS, **self._constants(x))
+        launch(
+            "moment", "moment_slopes", [len(out)], [*self._given(x), *cotangents], [out], [out.shape[1]], warps=WARPS, **self._constants(x)
+        )
         return [out], []
 
     def gradients(self, x: Tensors, kept: Tensors, cotangents: Tensors, second: Second | None) -> tuple[list[Tensor | None], Tensors]:

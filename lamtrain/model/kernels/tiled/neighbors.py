@@ -12,7 +12,7 @@ from .launch import PROGRAMS, launch, power
 from .operators import Second, Tensors
 
 COLUMNS = 32  # of g1 that are in registers at once
-EDGES = 32  # that end in an atom, likewise
+EDGES, WARPS = 32, 8  # that end in an atom, likewise; the warps that share either
 
 
 def ending(neighbors: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
@@ -85,14 +85,36 @@ class NeighborSums:
         """conv, H and I of the chunk's rows, or their tangents."""
         n, v, _ = x[1].shape
         more: list[Any] = [None] * 4 if dots is None else [*dots]
-        launch("neighbors", "neighbors_forward", [n], [*x[:6], *more], out, [v, self.start], VP=power(v), TANGENT=dots is not None, **self._constants(x))
+        launch(
+            "neighbors",
+            "neighbors_forward",
+            [n],
+            [*x[:6], *more],
+            out,
+            [v, self.start],
+            warps=WARPS,
+            VP=power(v),
+            TANGENT=dots is not None,
+            **self._constants(x),
+        )
 
     def edges(self, x: Tensors, cotangents: Tensors, more: Tensors | None, out: list[Tensor | None], *, programs: int) -> None:
         """Cotangents of g2 and, where wanted, h2 and s, or sums of W's; `more` are tangents and hats."""
         n, v, _ = x[1].shape
         flags = {"JOINT": more is not None, "GEOMETRY": out[1] is not None, "WEIGHTS": out[3] is not None}
         given = [*x[:6], *cotangents, *(more or [None] * 7)]
-        launch("neighbors", "neighbors_edges", [programs], given, out, [v, self.start, n], VP=power(v), **flags, **self._constants(x))
+        launch(
+            "neighbors",
+            "neighbors_edges",
+            [programs],
+            given,
+            out,
+            [v, self.start, n],
+            warps=WARPS,
+            VP=power(v),
+            **flags,
+            **self._constants(x),
+        )
 
     def atoms(self, x: Tensors, cotangents: Tensors, more: Tensors | None, by_g1: Tensor, *, add: bool) -> None:
         """The cotangent of g1."""
@@ -101,4 +123,6 @@ class NeighborSums:
         _, *dots, ph, qh, _ = more or [None] * 7
         flags = {"JOINT": more is not None, "ADD": add, "BE": EDGES}
         given = [g2, h, s, w, order, ends, *cotangents[:2], *dots, ph, qh]
-        launch("neighbors", "neighbors_atoms", [a, -(-d // COLUMNS)], given, [by_g1], [g2.shape[1], self.start], **flags, **self._constants(x))
+        launch(
+            "neighbors", "neighbors_atoms", [a, -(-d // COLUMNS)], given, [by_g1], [g2.shape[1], self.start], **flags, **self._constants(x)
+        )

@@ -59,7 +59,9 @@ class NodeUpdate:
 
     def _forward(self, x: Tensors, dots: list[Any], kept: Tensor, out: Tensor, *, tangent: bool) -> None:
         a = len(out)
-        launch("nodes", "nodes_forward", [-(-a // ATOMS)], [*x[:11], *dots], [kept, out], [a, self.axis], TANGENT=tangent, **self._constants(x))
+        launch(
+            "nodes", "nodes_forward", [-(-a // ATOMS)], [*x[:11], *dots], [kept, out], [a, self.axis], TANGENT=tangent, **self._constants(x)
+        )
 
     def _reverse(self, x: Tensors, kept: Tensor, g: Tensor, second: Second | None, out: list[Any]) -> None:
         a, (w, _, v, _, *scales) = len(g), x[4:11]

@@ -54,7 +54,7 @@ class PairUpdate:
     def add_slopes(self, x: Tensors, z: Tensor, g: Tensor, out: Tensors, *, add: bool) -> None:
         """Those of h2 and s added; x's as well, or written."""
         flags = {"JOINT": False, "GEOMETRY": self.heads > 0, "WEIGHTS": False, "SIZE": 0, "ADD": add}
-        self._reverse(x, [z, None, g, *[None] * 4], [*out, None], len(x[0]), flags)
+        self._reverse(x, [z, None, g, *[None] * 4], [*out, *[None] * 5], len(x[0]), flags)
 
     def gradients(self, x: Tensors, kept: Tensors, cotangents: Tensors, second: Second | None) -> tuple[list[Tensor | None], Tensors]:
         """See `Operator`."""
@@ -65,19 +65,20 @@ class PairUpdate:
         """Those of the weights; x's is added to `out`, or written."""
         (n, v, k), joint = x[0].shape, second is not None
         zd, more = (None, [None] * 4) if second is None else (second.kept_dots[0], [*second.dots, second.hats[0]])
-        squares, rows = 2 * self.heads * k * k, 5 if self.heads else 2
+        edges, wide, rows = (2 if joint else 1) * n * v, self.heads * k, 5 if self.heads else 2
         programs = max(1, min(PROGRAMS, n))
-        sums = out.new_empty(programs, squares + k * k + rows * k)
-        given, size = [kept[0], zd, cotangents[0], *more], {"JOINT": joint, "SIZE": sums.shape[1]}
-        self._reverse(x, given, [out, None, None, sums], programs, {"GEOMETRY": False, "WEIGHTS": True, "ADD": add, **size})
-        if self.heads:
-            inputs = [*x[:5], x[9], *given]
-            launch("pairs", "pairs_weights", [programs, self.heads], inputs, [sums], [v, n], warps=WARPS, **self._constants(x[0]), **size)
-        by_m, by_z, w, *vectors = sums.sum(0).split([squares // 2, squares // 2, k * k, *[k] * rows])
+        sums = out.new_empty(programs, k * k + rows * k)
+        given, flags = (
+            [kept[0], zd, cotangents[0], *more],
+            {"JOINT": joint, "GEOMETRY": False, "WEIGHTS": True, "SIZE": sums.shape[1], "ADD": add},
+        )
+        products = [out.new_empty(edges, width) for width in (k, wide, wide, k)] if self.heads else [None] * 4
+        self._reverse(x, given, [out, None, None, sums, *products], programs, flags)
+        w, *vectors = sums.sum(0).split([k * k, *[k] * rows])
         if not self.heads:
             return [w.view(k, k), *vectors]
-        b, r, bias, scale, shift = vectors
-        return [by_m.view_as(x[3]), by_z.view_as(x[4]), bias, w.view(k, k), b, r, scale, shift]
+        (left, turns, taken, right), (b, r, bias, scale, shift) = products, vectors
+        return [left.t() @ turns, taken.t() @ right, bias, w.view(k, k), b, r, scale, shift]
 
     def _given(self, x: Tensors) -> list[Tensor | None]:
         if self.heads:
@@ -93,7 +94,17 @@ class PairUpdate:
 
     def _forward(self, x: Tensors, dots: list[Any], z: Tensor, out: Tensor, *, tangent: bool) -> None:
         constants = self._constants(x[0])
-        launch("pairs", "pairs_forward", [len(out)], [*self._given(x), *dots], [z, out], [out.shape[1], self.heads], warps=WARPS, **constants, TANGENT=tangent)
+        launch(
+            "pairs",
+            "pairs_forward",
+            [len(out)],
+            [*self._given(x), *dots],
+            [z, out],
+            [out.shape[1], self.heads],
+            warps=WARPS,
+            **constants,
+            TANGENT=tangent,
+        )
 
     def _reverse(self, x: Tensors, given: list[Any], out: list[Any], programs: int, flags: dict[str, Any]) -> None:
         sizes, inputs = [x[0].shape[1], len(x[0]), self.heads], [*self._given(x), *given]

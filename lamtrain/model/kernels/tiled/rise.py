@@ -51,4 +51,6 @@ class Rise:
 
     def _launch(self, mode: str, x: Tensors, given: list[Any], written: list[Any], *, joint: bool) -> None:
         k = len(x[1])
-        launch("rise", "rise", [self._programs(x[0])], [*x, *given], written, [x[0].numel()], K=k, KP=power(k), BE=TILE, MODE=mode, JOINT=joint)
+        launch(
+            "rise", "rise", [self._programs(x[0])], [*x, *given], written, [x[0].numel()], K=k, KP=power(k), BE=TILE, MODE=mode, JOINT=joint
+        )

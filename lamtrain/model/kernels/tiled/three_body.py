@@ -45,7 +45,16 @@ class ThreeBodySum:
         sums = x[0].new_zeros(programs, sum(one.numel() for one in weights))
         more: list[Any] = [None, None] if second is None else [second.dots[0], second.hats[0]]
         flags = {"T": types, "TP": power(types), "JOINT": second is not None, "SIZE": sums.shape[1]}
-        launch("three_body", "three_gradients", [programs], [*self._given(x), *cotangents, *more], [sums], [v, n], **self._constants(x), **flags)
+        launch(
+            "three_body",
+            "three_gradients",
+            [programs],
+            [*self._given(x), *cotangents, *more],
+            [sums],
+            [v, n],
+            **self._constants(x),
+            **flags,
+        )
         return [None], found(sums, weights)
 
     def _given(self, x: Tensors) -> Tensors:

@@ -24,7 +24,10 @@ def test_it_is_the_net_of_each_tiles_head_with_both_derivatives():
         return torch.stack(out)
 
     torch.manual_seed(0)
-    given, along = [torch.randn(3, 2, 3, dtype=torch.float64), torch.randn(2, size, dtype=torch.float64)], torch.randn(3, 2, 3, dtype=torch.float64)
+    given, along = (
+        [torch.randn(3, 2, 3, dtype=torch.float64), torch.randn(2, size, dtype=torch.float64)],
+        torch.randn(3, 2, 3, dtype=torch.float64),
+    )
     found = []
     for function in (formula, lambda x, packed: evaluate(operator, [x, packed, heads])[0]):
         x, packed = (one.clone().requires_grad_() for one in given)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 MOST = 400
 
-COUNT = '''
+COUNT = """
 import dataclasses
 import numpy as np, torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -78,7 +78,7 @@ for heads in (1, 29):
                 optimizer.step()
     assert all(parameter.grad is not None for parameter in parameters)
     print(seen.launched)
-'''
+"""
 
 
 def test_a_step_launches_no_more_than_is_said_whatever_the_heads() -> None:

@@ -56,7 +56,9 @@ def compare(operator: Operator, formula: Formula, inputs: list[Tensor], fixed: S
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13 * float(b.detach().abs().max()) + 1e-14)
 
 
-@pytest.mark.parametrize(("atoms", "slots", "heads", "gated", "phantom"), [(2, 3, 2, True, 4), (1, 1, 1, True, 0), (1, 17, 1, False, 1), (1, 2, 0, True, 0)])
+@pytest.mark.parametrize(
+    ("atoms", "slots", "heads", "gated", "phantom"), [(2, 3, 2, True, 4), (1, 1, 1, True, 0), (1, 17, 1, False, 1), (1, 2, 0, True, 0)]
+)
 def test_the_pair_channel(atoms, slots, heads, gated, phantom):
     k = 3
     operator = PairUpdate(heads=heads, gated=gated, phantom=phantom, logit=0.4, weight=0.6, eps=1e-5, precision="ieee")
@@ -106,7 +108,16 @@ def test_the_vectors_of_atoms():
         linear = torch.cat([invariants(narrow), invariants(h)], 1) @ w + b
         return [g1 + r_s * torch.tanh(g1 @ v + bias) + r_c * conv + r_l * torch.tanh(linear)]
 
-    inputs = [draw(a, d), draw(a, d), draw(a, 3, d), draw(a, 3, k), draw(axis * (k + d), d), draw(d), draw(d, d), *(draw(d) for _ in range(4))]
+    inputs = [
+        draw(a, d),
+        draw(a, d),
+        draw(a, 3, d),
+        draw(a, 3, k),
+        draw(axis * (k + d), d),
+        draw(d),
+        draw(d, d),
+        *(draw(d) for _ in range(4)),
+    ]
     compare(NodeUpdate(axis=axis, precision="ieee"), formula, inputs)
 
 

@@ -95,12 +95,18 @@ def edges(
     xd, yd, zd = x, y, z
     if MODE == "tangents":
         xd, yd, zd = columns_of(dd, e, 3, 0, mask)
-    ax, ay, az = one_list(x, y, z, r, xd, yd, zd, std_wide, type_, wide, wide, switch, W, n, j, 4, 4, True, False, SMOOTH, CUTOFF, PROTECTION, MODE)
-    bx, by, bz = one_list(x, y, z, r, xd, yd, zd, std_pair, type_, first, h2, switch, V, n, j, 3, 1, True, True, SMOOTH2, CUTOFF2, PROTECTION, MODE)
+    ax, ay, az = one_list(
+        x, y, z, r, xd, yd, zd, std_wide, type_, wide, wide, switch, W, n, j, 4, 4, True, False, SMOOTH, CUTOFF, PROTECTION, MODE
+    )
+    bx, by, bz = one_list(
+        x, y, z, r, xd, yd, zd, std_pair, type_, first, h2, switch, V, n, j, 3, 1, True, True, SMOOTH2, CUTOFF2, PROTECTION, MODE
+    )
     if MODE == "slopes":
         ax, ay, az = ax + bx, ay + by, az + bz
     if THREE:
-        bx, by, bz = one_list(x, y, z, r, xd, yd, zd, std_near, type_, near, near, switch, V3, n, j, 3, 1, False, False, SMOOTH3, CUTOFF3, PROTECTION, MODE)
+        bx, by, bz = one_list(
+            x, y, z, r, xd, yd, zd, std_near, type_, near, near, switch, V3, n, j, 3, 1, False, False, SMOOTH3, CUTOFF3, PROTECTION, MODE
+        )
         if MODE == "slopes":
             ax, ay, az = ax + bx, ay + by, az + bz
     if MODE == "slopes":

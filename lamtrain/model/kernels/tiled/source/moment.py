@@ -20,7 +20,11 @@ from .maths import add_to, dot, rows_of, tanh
 def first_layer(x, w, first, second, own, other, k, mk, N1: tl.constexpr):
     """y and the slope of z, a row."""
     weight = tl.load(w + k, mask=mk, other=0.0)
-    z = x[:, None] * weight[None, :] + rows_of(first, 0, other, k, N1, mk[None, :]) + tl.load(second + own * N1 + k, mask=mk, other=0.0)[None, :]
+    z = (
+        x[:, None] * weight[None, :]
+        + rows_of(first, 0, other, k, N1, mk[None, :])
+        + tl.load(second + own * N1 + k, mask=mk, other=0.0)[None, :]
+    )
     return tanh(z), weight
 
 
@@ -115,7 +119,9 @@ def moment_slopes(
             wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
             y, zt = later(ha, hb, ta, tb, wa, wb, tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0), True, True, PRECISION)
             even = quarter % 2 == 0
-            part = tl.load(c + n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :], mask=(a < 4)[:, None] & mk[None, :], other=0.0)
+            part = tl.load(
+                c + n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :], mask=(a < 4)[:, None] & mk[None, :], other=0.0
+            )
             total += dot(y + tl.where(even, ha, hb), tl.trans(part), PRECISION)
             more += tl.sum(((1.0 - y * y) * zt + tl.where(even, ta, tb)) * dot(rows, part, PRECISION), 1)
         total += tl.where((a == 0)[None, :], more[:, None], 0.0)

@@ -24,7 +24,11 @@ from .maths import dot, gather_to, rows_of, store_rows
 def factors_of(h, s, e, SCALE: tl.constexpr, TURN: tl.constexpr, mask):
     """a and the three columns of h of edges `e`."""
     weight = tl.load(s + e, mask=mask, other=0.0)
-    x, y, z = tl.load(h + e * 3, mask=mask, other=0.0), tl.load(h + e * 3 + 1, mask=mask, other=0.0), tl.load(h + e * 3 + 2, mask=mask, other=0.0)
+    x, y, z = (
+        tl.load(h + e * 3, mask=mask, other=0.0),
+        tl.load(h + e * 3 + 1, mask=mask, other=0.0),
+        tl.load(h + e * 3 + 2, mask=mask, other=0.0),
+    )
     return weight * SCALE, x * weight * TURN, y * weight * TURN, z * weight * TURN
 
 
@@ -32,8 +36,16 @@ def factors_of(h, s, e, SCALE: tl.constexpr, TURN: tl.constexpr, mask):
 def factors_along(h, s, hd, sd, e, SCALE: tl.constexpr, TURN: tl.constexpr, mask):
     """Their tangents."""
     weight, along = tl.load(s + e, mask=mask, other=0.0), tl.load(sd + e, mask=mask, other=0.0)
-    x, y, z = tl.load(h + e * 3, mask=mask, other=0.0), tl.load(h + e * 3 + 1, mask=mask, other=0.0), tl.load(h + e * 3 + 2, mask=mask, other=0.0)
-    xd, yd, zd = tl.load(hd + e * 3, mask=mask, other=0.0), tl.load(hd + e * 3 + 1, mask=mask, other=0.0), tl.load(hd + e * 3 + 2, mask=mask, other=0.0)
+    x, y, z = (
+        tl.load(h + e * 3, mask=mask, other=0.0),
+        tl.load(h + e * 3 + 1, mask=mask, other=0.0),
+        tl.load(h + e * 3 + 2, mask=mask, other=0.0),
+    )
+    xd, yd, zd = (
+        tl.load(hd + e * 3, mask=mask, other=0.0),
+        tl.load(hd + e * 3 + 1, mask=mask, other=0.0),
+        tl.load(hd + e * 3 + 2, mask=mask, other=0.0),
+    )
     return along * SCALE, (xd * weight + x * along) * TURN, (yd * weight + y * along) * TURN, (zd * weight + z * along) * TURN
 
 
@@ -92,7 +104,11 @@ def neighbors_forward(
 def three_of(pointer, row, columns, WIDTH: tl.constexpr, mask):
     """Three rows of a cotangent (A, 3, WIDTH)."""
     place = pointer + row * 3 * WIDTH + columns
-    return tl.load(place, mask=mask, other=0.0), tl.load(place + WIDTH, mask=mask, other=0.0), tl.load(place + 2 * WIDTH, mask=mask, other=0.0)
+    return (
+        tl.load(place, mask=mask, other=0.0),
+        tl.load(place + WIDTH, mask=mask, other=0.0),
+        tl.load(place + 2 * WIDTH, mask=mask, other=0.0),
+    )
 
 
 @triton.jit
@@ -146,7 +162,11 @@ def neighbors_edges(
                 gather_to(own + k[:, None] * d + o[None, :], by_w, ko, atom > tl.program_id(0))
         if GEOMETRY:
             weight = tl.load(s + e, mask=mj, other=0.0)
-            hx, hy, hz = tl.load(h + e * 3, mask=mj, other=0.0), tl.load(h + e * 3 + 1, mask=mj, other=0.0), tl.load(h + e * 3 + 2, mask=mj, other=0.0)
+            hx, hy, hz = (
+                tl.load(h + e * 3, mask=mj, other=0.0),
+                tl.load(h + e * 3 + 1, mask=mj, other=0.0),
+                tl.load(h + e * 3 + 2, mask=mj, other=0.0),
+            )
             tl.store(by_s + e, SCALE * tl.sum(back * channel, 1) + TURN * (by_x * hx + by_y * hy + by_z * hz), mask=mj)
             tl.store(by_h + e * 3, by_x * weight * TURN, mask=mj)
             tl.store(by_h + e * 3 + 1, by_y * weight * TURN, mask=mj)
@@ -182,7 +202,11 @@ def neighbors_atoms(
         channel = rows_of(g2, 0, e, k, K, ek)
         sent = dot(a[:, None] * channel, matrix, PRECISION) * rows_of(P, 0, i, o, d, eo)
         q = i * 3
-        sent += x[:, None] * rows_of(Q, 0, q, o, d, eo) + y[:, None] * rows_of(Q, 0, q + 1, o, d, eo) + z[:, None] * rows_of(Q, 0, q + 2, o, d, eo)
+        sent += (
+            x[:, None] * rows_of(Q, 0, q, o, d, eo)
+            + y[:, None] * rows_of(Q, 0, q + 1, o, d, eo)
+            + z[:, None] * rows_of(Q, 0, q + 2, o, d, eo)
+        )
         if JOINT:
             ad, xd, yd, zd = factors_along(h, s, hd, sd, e, SCALE, TURN, me)
             left = ad[:, None] * channel + a[:, None] * rows_of(g2d, 0, e, k, K, ek)

@@ -92,7 +92,11 @@ def through_invariants(
         o = first + tl.arange(0, BO)
         mo = o < WIDTH
         mask = mi[:, None] & mo[None, :]
-        hx, hy, hz = rows_of(H, 0, place, o, WIDTH, mask), rows_of(H, 0, place + 1, o, WIDTH, mask), rows_of(H, 0, place + 2, o, WIDTH, mask)
+        hx, hy, hz = (
+            rows_of(H, 0, place, o, WIDTH, mask),
+            rows_of(H, 0, place + 1, o, WIDTH, mask),
+            rows_of(H, 0, place + 2, o, WIDTH, mask),
+        )
         by_x, by_y, by_z = hx * 0.0, hx * 0.0, hx * 0.0
         for a in range(axes):
             matrix = tl.trans(rows_of(W, BEFORE + a * WIDTH, o, c, d, mo[:, None] & mc[None, :]))
@@ -104,7 +108,9 @@ def through_invariants(
             by_z += az[:, None] * s
             sx, sy, sz = tl.sum(s * hx, 1), tl.sum(s * hy, 1), tl.sum(s * hz, 1)
             if WEIGHTS:
-                store_rows(S, 0, i, BEFORE + a * WIDTH + o, SIZE, (ax[:, None] * hx + ay[:, None] * hy + az[:, None] * hz) * (1.0 / 3.0), mask)
+                store_rows(
+                    S, 0, i, BEFORE + a * WIDTH + o, SIZE, (ax[:, None] * hx + ay[:, None] * hy + az[:, None] * hz) * (1.0 / 3.0), mask
+                )
             if JOINT:
                 s = dot(t_hat, matrix, PRECISION) * (1.0 / 3.0)
                 by_x += tl.load(Hd + place * WIDTH + a, mask=mi, other=0.0)[:, None] * s
@@ -179,5 +185,9 @@ def nodes_reverse(
         mask = mi[:, None] & mo[None, :]
         matrix = tl.trans(rows_of(V, 0, o, c, d, mo[:, None] & mc[None, :]))
         store_rows(by_g1, 0, i, o, d, rows_of(g, 0, i, o, d, mask) + dot(u, matrix, PRECISION), mask)
-    through_invariants(t, t_hat, narrow, narrow_d, W, by_narrow, S, i, mi, c, mc, A, axes, 0, AXIS * (K + d), K, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION)
-    through_invariants(t, t_hat, H, Hd, W, by_H, S, i, mi, c, mc, A, axes, AXIS * K, AXIS * (K + d), d, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION)
+    through_invariants(
+        t, t_hat, narrow, narrow_d, W, by_narrow, S, i, mi, c, mc, A, axes, 0, AXIS * (K + d), K, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
+    )
+    through_invariants(
+        t, t_hat, H, Hd, W, by_H, S, i, mi, c, mc, A, axes, AXIS * K, AXIS * (K + d), d, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
+    )

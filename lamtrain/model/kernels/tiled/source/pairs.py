@@ -155,12 +155,13 @@ def through_norm(z, zd, up, hat, factor, mask, K: tl.constexpr, EPS: tl.constexp
 
 @triton.jit
 def pairs_reverse(
-    x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, V, N, heads,
+    x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, left, turns, taken, right, V, N, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, SIZE: tl.constexpr,
     ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """From g (and, joint, its hat gh and the tangents) write, or add to, x's cotangent gx; add those of h2 and s to gv, gs; add those of W, b, r, bias, w, c to this program's sums."""
+    """From g (and, joint, its hat gh and the tangents) write, or add to, x's cotangent gx; add those of h2 and s to gv, gs; with WEIGHTS add W's, b's, r's, bias's, w's and c's
+    to this program's sums, and write the rows whose products are M's and Z's: left^T turns and taken^T right; joint, those of tangents behind."""
     k = tl.arange(0, KP)
     j = tl.arange(0, VP)
     mk, mj = k < K, j < V
@@ -169,7 +170,7 @@ def pairs_reverse(
     matrix = rows_of(W, 0, k, k, K, kk)
     shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    own_w = own + 2 * H * K * K
+    own_w = own
     own_b = own_w + K * K
     own_r, own_bias, own_s, own_c = own_b + K, own_b + 2 * K, own_b + 3 * K, own_b + 4 * K
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
@@ -216,6 +217,11 @@ def pairs_reverse(
                     zdi, hi = rows_of(zd, n * V, i, k, K, ik), hat
                 by_z, z_hat, by_s = through_norm(zi, zdi, up, hi, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
                 if WEIGHTS:
+                    store_rows(left, n * V, i, k, K, xi, ik)
+                    store_rows(right, n * V, i, k, K, by_z, ik)
+                    if JOINT:
+                        store_rows(left, (N + n) * V, i, k, K, xdi, ik)
+                        store_rows(right, (N + n) * V, i, k, K, z_hat, ik)
                     gather_to(own_bias + k, tl.sum(by_z, 0), mk, again)
                     gather_to(own_s + k, tl.sum(by_s, 0), mk, again)
                     gather_to(own_c + k, tl.sum(up, 0), mk, again)
@@ -268,6 +274,14 @@ def pairs_reverse(
                         by_q = dot(slope, xj, PRECISION)
                     across += dot(tl.trans(slope), q, PRECISION)
                     back += dot(by_q, tl.trans(m), PRECISION)
+                    if WEIGHTS:
+                        columns = head * K + k
+                        store_rows(turns, n * V, i, columns, H * K, by_q, ik)
+                        store_rows(taken, n * V, i, columns, H * K, dot(p * D * f, xj, PRECISION), ik)
+                        if JOINT:
+                            store_rows(turns, (N + n) * V, i, columns, H * K, dot(bent, xj, PRECISION), ik)
+                            od = dot(turned, xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
+                            store_rows(taken, (N + n) * V, i, columns, H * K, od, ik)
                 if GEOMETRY:
                     by_inner, by_both = by_f * both, by_k + by_f * inner
                     place = gv + (n * V + i) * 3
@@ -289,73 +303,3 @@ def pairs_reverse(
                 add_to(place + 1, to_y, mj)
                 add_to(place + 2, to_z, mj)
                 add_to(gs + n * V + j, to_s, mj)
-
-
-@triton.jit
-def pairs_weights(
-    x, h, s, M, Z, w, z, zd, g, xd, hd, sd, gh, sums, V, N,
-    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
-    C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Write this program's share of the gradients of M and Z of one head, the first of its sums; computed again, as the tiles of both passes do not fit together."""
-    k, j, head = tl.arange(0, KP), tl.arange(0, VP), tl.program_id(1)
-    mk, mj = k < K, j < V
-    kk, jk = mk[:, None] & mk[None, :], mj[:, None] & mk[None, :]
-    m, zm = rows_of(M, 0, k, head * K + k, H * K, kk), rows_of(Z, head * K, k, k, K, kk)
-    total_m, total_z = m * 0.0, m * 0.0
-    for atom in range(tl.program_id(0), N, tl.num_programs(0)):
-        n = tl.cast(atom, tl.int64)
-        xj = rows_of(x, n * V, j, k, K, jk)
-        ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
-        if JOINT:
-            xdj = rows_of(xd, n * V, j, k, K, jk)
-            axd, ayd, azd, sjd = vectors_of(hd, sd, n, V, j, mj)
-        for first in range(0, V, BI):
-            i = first + tl.arange(0, BI)
-            mi = i < V
-            ik = mi[:, None] & mk[None, :]
-            xi, up, zi = rows_of(x, n * V, i, k, K, ik), rows_of(g, n * V, i, k, K, ik), rows_of(z, n * V, i, k, K, ik)
-            zdi, hat = zi, up
-            if JOINT:
-                zdi, hat = rows_of(zd, n * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
-            by_z, z_hat, by_s = through_norm(zi, zdi, up, hat, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
-            bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
-            inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
-            f = inner * both
-            gate = f if GATED else both
-            q = dot(xi, m, PRECISION)
-            logit = dot(q, tl.trans(xj), PRECISION)
-            p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
-            p = tl.where(mi[:, None], p, 0.0)
-            weight = dot(dot(by_z, tl.trans(zm), PRECISION), tl.trans(xj), PRECISION) * (D * f)
-            u = p * (weight - tl.sum(p * weight, 1)[:, None])
-            if JOINT:
-                xdi = rows_of(xd, n * V, i, k, K, ik)
-                bxd, byd, bzd, sid = vectors_of(hd, sd, n, V, i, mi)
-                bothd = sid[:, None] * sj[None, :] + si[:, None] * sjd[None, :]
-                fd = (products(bxd, byd, bzd, ax, ay, az) + products(bx, by, bz, axd, ayd, azd)) * both + inner * bothd
-                gated = fd if GATED else bothd
-                v = dot(dot(xdi, m, PRECISION), tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
-                v = C * (v * gate + logit * gated) + 20.0 * bothd
-                drift = tl.sum(p * v, 1)
-                v -= drift[:, None]
-                o_hat = dot(z_hat, tl.trans(zm), PRECISION)
-                w_hat = dot(o_hat, tl.trans(xj), PRECISION)
-                above = w_hat * (D * f)
-                mean = tl.sum(p * above, 1)
-                above -= mean[:, None]
-                yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * dot(o_hat, tl.trans(xdj), PRECISION))
-                u += p * (yy - tl.sum(p * yy, 1)[:, None])
-                bent = C * p * above
-                by_q = dot(C * u * gate + bent * gated, xj, PRECISION) + dot(bent * gate, xdj, PRECISION)
-                total_m += dot(tl.trans(xdi), dot(bent * gate, xj, PRECISION), PRECISION)
-                od = dot(p * D * (f * v + fd), xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
-                total_z += dot(tl.trans(od), z_hat, PRECISION)
-            else:
-                by_q = dot(C * u * gate, xj, PRECISION)
-            total_m += dot(tl.trans(xi), by_q, PRECISION)
-            total_z += dot(tl.trans(dot(p * D * f, xj, PRECISION)), by_z, PRECISION)
-    own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    tl.store(own + k[:, None] * (H * K) + head * K + k[None, :], total_m, mask=kk)
-    tl.store(own + H * K * K + (head * K + k)[:, None] * K + k[None, :], total_z, mask=kk)

@@ -1,6 +1,6 @@
 """The pair channel before the first layer: tanh(x w + b) of the first column of the environment matrix.
 
-    x^ = sum_k g^ s w     tangent s w x'     t_ = g_ s - 2 y s w x' g^     w = x t_ + x' g^ s     b = t_     s = 1 - y^2
+x^ = sum_k g^ s w     tangent s w x'     t_ = g_ s - 2 y s w x' g^     w = x t_ + x' g^ s     b = t_     s = 1 - y^2
 """
 
 import triton

@@ -50,7 +50,9 @@ def net(e, own, other, w, first, second, W2, b2, W3, b3, mask_j, mask_k, M: tl.c
     ys, zs, ts = (), (), ()
     for o in tl.static_range(M):
         weight = tl.load(w + o)
-        table = tl.load(first + own * M + o, mask=mask_j, other=0.0)[:, None] + tl.load(second + other * M + o, mask=mask_k, other=0.0)[None, :]
+        table = (
+            tl.load(first + own * M + o, mask=mask_j, other=0.0)[:, None] + tl.load(second + other * M + o, mask=mask_k, other=0.0)[None, :]
+        )
         y = tanh(e * weight + table)
         ys, zs, ts = ys + (y,), zs + (weight,), ts + ((1.0 - y * y) * weight,)
     y2, z2, h2, t2 = dense(ys, ts, W2, b2, 2 * M, M, SLOPE)
@@ -95,7 +97,11 @@ def three_slopes(
     k = tl.arange(0, VP)
     mk = k < V
     other = tl.load(types + n * V + k, mask=mk, other=0)
-    to_x, to_y, to_z = tl.zeros([VP], dtype=d.dtype.element_ty), tl.zeros([VP], dtype=d.dtype.element_ty), tl.zeros([VP], dtype=d.dtype.element_ty)
+    to_x, to_y, to_z = (
+        tl.zeros([VP], dtype=d.dtype.element_ty),
+        tl.zeros([VP], dtype=d.dtype.element_ty),
+        tl.zeros([VP], dtype=d.dtype.element_ty),
+    )
     for begin in range(0, V, BJ):
         j = begin + tl.arange(0, BJ)
         mj = j < V
