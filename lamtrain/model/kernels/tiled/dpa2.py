@@ -116,7 +116,8 @@ def _turn(nsel: int, *, sqrt: bool) -> float:
 
 
 def _layers(model: Dpa2, g1: Tensor, chunks: list[Pairs], atoms: int, precision: str) -> tuple[Tensor, list[Pairs]]:
-    block, layers = model.config.repformer, list(model.repformer.layers)
+    block = model.config.repformer
+    layers: list[Any] = list(model.repformer.layers)
     turn = _turn(block.nsel, sqrt=block.use_sqrt_nnei)
     nodes = NodeUpdate(axis=block.axis_neuron, precision=precision)
     sums = tuple(NeighborSums(start=one.start, scale=1.0 / block.nsel, turn=turn, precision=precision) for one in chunks)
@@ -130,7 +131,7 @@ def _layers(model: Dpa2, g1: Tensor, chunks: list[Pairs], atoms: int, precision:
         for one in chunks
     )  # fmt: skip
     lists = [tensor for one in chunks for tensor in (one.neighbors, *ending(one.neighbors, atoms))]
-    merged = _merged(layers[:-1]) if attended else [[] for _ in layers]
+    merged: list[Tensors] = _merged(layers[:-1]) if attended else [[] for _ in layers]
     g2 = [one.g2 for one in chunks]
     for k, layer in enumerate(layers):
         operator = Layer(nodes=nodes, sums=sums, pairs=() if layer.last else pairs)

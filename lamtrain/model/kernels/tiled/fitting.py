@@ -40,7 +40,8 @@ class Fitting:
 
     def value(self, x: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`; x and y of each layer are kept, and the parameters of each tile."""
-        own, at, kept = x[1][x[2]], x[0], []
+        own, at = x[1][x[2]], x[0]
+        kept: Tensors = []
         *hidden, (w, b) = self._parts(own)
         for (_, _, repeats, _), (weight, bias, *dt) in zip(self.layers, hidden):
             y = torch.baddbmm(bias, at, weight).tanh_()
@@ -51,7 +52,8 @@ class Fitting:
     def slopes(self, x: Tensors, kept: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`; v of each layer's output and z of each layer are kept."""
         *hidden, (w, _) = self._parts(kept[0])
-        v, hats = cotangents[0] * w.transpose(1, 2), []
+        v = cotangents[0] * w.transpose(1, 2)
+        hats: Tensors = []
         for k in reversed(range(len(hidden))):
             weight, _, *dt = hidden[k]
             z = slope(v * dt[0] if dt else v, kept[2 + 2 * k])
@@ -62,7 +64,8 @@ class Fitting:
     def tangents(self, x: Tensors, kept: Tensors, dots: Tensors) -> tuple[Tensors, Tensors]:
         """See `Operator`; x', z' and s z' of each layer are kept."""
         *hidden, (w, _) = self._parts(kept[0])
-        at, found = dots[0], []
+        at = dots[0]
+        found: Tensors = []
         for k, ((_, _, repeats, _), (weight, _, *dt)) in enumerate(zip(self.layers, hidden)):
             z = torch.bmm(at, weight)
             y = slope(z, kept[2 + 2 * k])
@@ -102,7 +105,8 @@ class Fitting:
 
     def _parts(self, packed: Tensor) -> list[Tensors]:
         """Views of rows (n, P): of each layer (n, in, out), (n, 1, out) and, if there is one, (n, 1, out); then w and b."""
-        parts, start = [], 0
+        start = 0
+        parts: list[Tensors] = []
 
         def take(*shape: int) -> Tensor:
             nonlocal start
