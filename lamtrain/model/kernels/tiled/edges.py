@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,6 @@ class Edges:
     def _launch(self, mode: str, x: Tensors, given: Sequence[Tensor | None], written: Sequence[Tensor | None]) -> None:
         n, w, _ = x[0].shape
         names = ("SMOOTH", "CUTOFF", "SMOOTH3", "CUTOFF3", "SMOOTH2", "CUTOFF2")
-        cutoffs = dict(zip(names, (number for one in self.lists for number in one)))
-        flags = {"PROTECTION": self.protection, "THREE": self.near > 0, "MODE": mode, "WP": power(w)}
+        cutoffs: dict[str, Any] = dict(zip(names, (number for one in self.lists for number in one)))
+        flags: dict[str, Any] = {"PROTECTION": self.protection, "THREE": self.near > 0, "MODE": mode, "WP": power(w)}
         launch("edges", "edges", [n], [*x, *given], written, [w, self.near, self.pairs], **cutoffs, **flags)

@@ -111,7 +111,7 @@ class Fitting:
         def take(*shape: int) -> Tensor:
             nonlocal start
             start += shape[0] * shape[1]
-            return packed[:, start - shape[0] * shape[1] : start].unflatten(1, shape)
+            return packed[:, start - shape[0] * shape[1] : start].view(len(packed), *shape)
 
         for wide, out, _, stepped in self.layers:
             parts.append([take(wide, out), take(1, out), *([take(1, out)] if stepped else [])])

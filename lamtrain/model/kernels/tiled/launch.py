@@ -18,7 +18,7 @@ PROGRAMS = 528
 """How many programs share the atoms where each keeps sums of its own: four for each multiprocessor of an H100 or H200."""
 PRECISIONS = ("tf32", "tf32x3", "ieee")
 
-_LIBRARY = torch.library.Library("lamtrain", "DEF")
+_LIBRARY: Any = torch.library.Library("lamtrain", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("launch(int plan, int[] grid, Tensor?[] given, Tensor(a!)[] written, int[] sizes) -> ()")
 
 

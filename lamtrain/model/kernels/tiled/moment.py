@@ -16,7 +16,7 @@ TILE, WARPS = 32, 8  # edges of a tile, and the warps that share them
 
 def found(sums: Tensor, weights: Tensors) -> Tensors:
     """The sums of all programs, as gradients of the weights."""
-    return [part.view_as(of) for part, of in zip(sums.sum(0).split([of.numel() for of in weights]), weights)]
+    return [part.view_as(of) for part, of in zip(torch.split(sums.sum(0), [of.numel() for of in weights]), weights)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

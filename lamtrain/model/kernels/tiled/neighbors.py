@@ -102,7 +102,7 @@ class NeighborSums:
         """Cotangents of g2 and, where wanted, h2 and s, or sums of W's; `more` are tangents and hats."""
         n, v, _ = x[1].shape
         flags = {"JOINT": more is not None, "GEOMETRY": out[1] is not None, "WEIGHTS": out[3] is not None}
-        given = [*x[:6], *cotangents, *(more or [None] * 7)]
+        given: list[Tensor | None] = [*x[:6], *cotangents, *(more if more is not None else [None] * 7)]
         launch(
             "neighbors",
             "neighbors_edges",
@@ -120,7 +120,8 @@ class NeighborSums:
         """The cotangent of g1."""
         a, d = x[0].shape
         _, g2, h, s, w, _, order, ends = x
-        _, *dots, ph, qh, _ = more or [None] * 7
+        tangents: list[Any] = [None] * 7 if more is None else [*more]
+        _, *dots, ph, qh, _ = tangents
         flags = {"JOINT": more is not None, "ADD": add, "BE": EDGES}
         given = [g2, h, s, w, order, ends, *cotangents[:2], *dots, ph, qh]
         launch(

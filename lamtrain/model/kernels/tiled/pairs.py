@@ -74,7 +74,7 @@ class PairUpdate:
         )
         products = [out.new_empty(edges, width) for width in (k, wide, wide, k)] if self.heads else [None] * 4
         self._reverse(x, given, [out, None, None, sums, *products], programs, flags)
-        w, *vectors = sums.sum(0).split([k * k, *[k] * rows])
+        w, *vectors = torch.split(sums.sum(0), [k * k, *[k] * rows])
         if not self.heads:
             return [w.view(k, k), *vectors]
         (left, turns, taken, right), (b, r, bias, scale, shift) = products, vectors
