@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SIZES = ("small", "medium")
 PRECISIONS = ("float64", "float32")
 THEIRS = ("pt", "pt_expt")
-OURS = ("plain", "closed", "cpp")
+OURS = ("plain", "closed", "cpp", "triton")
 CASES = ("1x192", "8x30", "ragged")
 GPU_CASES = ("4x192", "16x192", "64x192")
 AT_ONCE = 220  # atoms
@@ -387,6 +387,8 @@ def main() -> None:
         return work(arguments)
     if arguments.deepmd is None:
         arguments.sides = [side for side in arguments.sides if side in OURS]
+    if arguments.device == "cpu":
+        arguments.sides = [side for side in arguments.sides if side != "triton"]
     print(processor(), flush=True)
     if arguments.scaling:
         document = {"scaling": scaling(arguments)}

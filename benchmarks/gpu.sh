@@ -28,9 +28,10 @@ part 60 same-numbers "$python" benchmarks/gpu_same.py
 theirs=()
 [ -n "$deepmd" ] && theirs=(--deepmd "$deepmd")
 part 90 step-small "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes small --precisions float32 --cases 1x192 4x192 16x192 ragged \
-    --sides ${deepmd:+pt} plain closed --repeats 7 --json "$folder/step-small.json"
+    --sides ${deepmd:+pt} plain triton --repeats 7 --json "$folder/step-small.json"
 part 110 step-medium "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes medium --precisions float32 --cases 1x192 16x192 64x192 ragged \
-    --sides ${deepmd:+pt} plain closed --repeats 5 --json "$folder/step-medium.json"
+    --sides ${deepmd:+pt} plain triton --repeats 5 --json "$folder/step-medium.json"
 part 70 whole "$python" benchmarks/end_to_end.py --device cuda --steps 200 --frames 16 --json "$folder/whole.json"
 part 70 whole-29 "$python" benchmarks/end_to_end.py --device cuda --steps 100 --frames 64 --heads 29 --stored 30 --json "$folder/whole-29.json"
+part 60 precision "$python" benchmarks/triton_precision.py --json "$folder/precision.json"
 part 60 products "$python" benchmarks/products.py --device cuda

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import flop_registry
 LAUNCH = 5e-6  # s
 GPUS = {"A100": (2.0e12, 19.5e12), "H100": (3.35e12, 67e12), "H200": (4.8e12, 67e12)}  # bytes/s of memory, FP32 FLOP/s; data sheets, SXM
 PHASES = ("energies", "forces", "gradient", "limit and step")
-SKIPPED = (torch.ops.aten.detach, torch.ops.aten.lift_fresh)
+ROOM = (torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty, torch.ops.aten.empty_strided)
+SKIPPED = (torch.ops.aten.detach, torch.ops.aten.lift_fresh, torch.ops.aten._unsafe_view, *ROOM)  # nothing is launched
 
 
 class Count(TorchDispatchMode):
@@ -38,7 +39,7 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func.namespace == "aten" and not func.is_view and func.overloadpacket not in SKIPPED:
+        if func.namespace in ("aten", "lamtrain") and not func.is_view and func.overloadpacket not in SKIPPED:
             self.operators += 1
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in _tensors((args, kwargs, out)))
             if func.overloadpacket in flop_registry:
@@ -75,16 +76,17 @@ def count(size: str, case: str, heads: int, kernels: str) -> dict[str, Any]:
 
     from lamtrain.data.batch import collate
     from lamtrain.model.config import ModelConfig
+    from lamtrain.model.kernels.choose import tiled
     from lamtrain.model.lam import LamModel
 
     names = {f"head{k}": "energy_force" for k in range(heads)}
     config = getattr(ModelConfig, size)(["O", "H"], names).in_precision("float32")
     frames = frames_of(case)
     frames = frames.with_(head=(np.arange(len(frames)) % heads).astype(np.int32))
-    batch = collate(frames, config, dtype=torch.float32, chunk_atoms=4096)
+    model = LamModel(config).use_kernels(tiled() if kernels == "triton" else kernels)  # which needs neither a GPU nor triton here
+    batch = collate(frames, config, dtype=torch.float32, chunk_atoms=model.chunk_atoms if kernels == "triton" else 4096)
     mode = FakeTensorMode()
     out: dict[str, Any] = {"atoms": len(frames.numbers), "phases": {}}
-    model = LamModel(config).use_kernels(kernels)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             module._parameters[name] = torch.nn.Parameter(mode.from_tensor(parameter.detach()))

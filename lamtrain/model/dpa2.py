@@ -22,6 +22,7 @@ from .embedding import TypeEmbedding
 from .environment import Geometry, type_pair_mask
 from .gather import join
 from .inputs import Chunk
+from .kernels.choose import PLAIN, Kernels
 from .layers import Dense
 from .pairs import Pairs
 from .repformer import Repformer
@@ -33,6 +34,7 @@ from .typed_embedding import Tables
 class Dpa2(nn.Module):
     """Parameters: `type_embedding`, `repinit`, `three_body`, `shape_transform`, `tebd_transform`, `repformer`."""
 
+    kernels: Kernels = PLAIN
     seen: Tensor | None
 
     def __init__(self, config: ModelConfig):
@@ -53,6 +55,9 @@ class Dpa2(nn.Module):
 
     def forward(self, types: Tensor, lead_types: Tensor, chunks: Sequence[Chunk], vectors: Sequence[Tensor]) -> Descriptor:
         """`types`, `lead_types` (A,) by row; `vectors` (N, W, 3) Å for each chunk, given apart to be differentiated."""
+        if self.kernels.descriptor is not None:
+            whole: Descriptor = self.kernels.descriptor(self, types, lead_types, chunks, vectors)
+            return whole
         tebd = self.type_embedding()
         tables = self.repinit.embedding.tables(tebd)
         pair_tables = None if self.three_body is None else self.three_body.embedding.tables(tebd)

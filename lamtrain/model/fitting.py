@@ -13,6 +13,7 @@ from . import grouped
 from .config import ModelConfig
 from .heads import Features, HeadKind
 from .inputs import HeadRows, Tiles
+from .kernels.choose import PLAIN, Kernels
 from .layers import Dense, mlp
 
 
@@ -23,6 +24,7 @@ class EnergyHead(nn.Module):
     10,000 eV would lose their meV in float32.
     """
 
+    kernels: Kernels = PLAIN
     bias: Tensor
     case: Tensor
 
@@ -68,7 +70,10 @@ def evaluate_tiles(nets: Sequence[EnergyHead], features: Features, tiles: Tiles)
 def evaluate(heads: Sequence[tuple[HeadRows, EnergyHead]], features: Features) -> dict[str, Tensor]:
     """Atomic energies (A,) and their sums (F,), float64 eV."""
     batch, types = features.batch, features.types
-    if (own := batch.tiles.get("energy_force")) is not None:
+    own = batch.tiles.get("energy_force")
+    if (kernel := heads[0][1].kernels.energies) is not None:
+        rows, values = kernel(heads, features, None if own is None else own.atoms)
+    elif own is not None:
         rows, values = own.atoms.own_rows, evaluate_tiles([net for _, net in heads], features, own.atoms)
     else:
         ((head, net),) = heads

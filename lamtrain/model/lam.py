@@ -84,9 +84,9 @@ class LamModel(nn.Module):
             values["features"] = descriptor.atoms[batch.rank]
         return _output(values if tracked else {name: value.detach() for name, value in values.items()})
 
-    def use_kernels(self, name: str) -> Self:
-        """Compute the slow parts with the kernels called `name` (see kernels/choose.py); the weights stay as they are."""
-        chosen = kernels(name, next(self.parameters()).device.type)
+    def use_kernels(self, name: str | Kernels) -> Self:
+        """Compute the slow parts with the kernels called `name` (see kernels/choose.py), or those given; the weights stay as they are."""
+        chosen = kernels(name, next(self.parameters()).device.type, self.config) if isinstance(name, str) else name
         for module in self.modules():
             if isinstance(module, _UsesKernels):
                 module.kernels = chosen
@@ -104,7 +104,9 @@ class LamModel(nn.Module):
         """Atoms of a batch's chunks that suit the kernels, and a GPU."""
         if isinstance(self.descriptor, TabulatedDpa1) and self.kernels.tabulated is not None:
             return 4096
-        return self.kernels.chunk_atoms if next(self.parameters()).device.type == "cpu" else 4096
+        if self.kernels.descriptor is not None or next(self.parameters()).device.type == "cpu":
+            return self.kernels.chunk_atoms
+        return 4096
 
     def _evaluate_heads(self, features: Features) -> dict[str, Tensor]:
         """Outputs of the heads that have atoms here, kind by kind."""

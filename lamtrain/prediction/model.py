@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Structure: TypeAlias = Atoms | Frame
 
 Precision = Literal["float64", "float32"]
-Kernels = Literal["plain", "closed", "cpp", "auto"]
+Kernels = Literal["plain", "closed", "cpp", "triton", "auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

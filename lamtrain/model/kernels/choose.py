@@ -3,15 +3,21 @@
 plain    PyTorch's own operators: what the others are measured against
 closed   the gated softmax with its derivatives written out in PyTorch: any device, less memory
 cpp      C++ operators for CPU tensors, compiled for each kind of processor when the package was installed
-auto     cpp on a CPU where they were compiled, else plain, which is said once on stderr
+triton   kernels for a GPU, compiled when first used, for DPA-2 with the options of its presets; where torch's own products are exact (`matmul: ieee`),
+         each is made of three of TF32, which keep the digits of single precision
+auto     cpp on a CPU where they were compiled, triton on CUDA where it is installed and the model has what it covers, else plain, which is said
+         once on stderr
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -56,32 +62,66 @@ class Kernels:
     tabulated: Callable[..., tuple[Tensor, Tensor]] | None = None
     edge_sums: One | None = None
     step: Callable[..., step.StepResult] | None = None
+    descriptor: Callable[..., Any] | None = None
+    """All of DPA-2, in place of its parts."""
+    energies: Callable[..., tuple[Tensor, Tensor]] | None = None
+    """All energy heads."""
 
 
 PLAIN = Kernels(name="plain")
+EVERY_ATOM = 1 << 30  # one chunk
 
 
-def kernels(name: str, device: str = "cpu") -> Kernels:
-    """The kernels called `name`, for tensors on that type of device; ValueError for another name, RuntimeError where there are none."""
+def kernels(name: str, device: str = "cpu", config: Any = None) -> Kernels:
+    """The kernels called `name`, for tensors on that type of device; ValueError for another name, RuntimeError where there are none.
+
+    `config` is of the model that they are for; without one, triton's are taken to cover it.
+    """
     if name == "auto":
-        return _best(device)
+        return _best(device, config)
     if name == "cpp":
         return _compiled()
+    if name == "triton":
+        return _tiled(device, config)
     named = {"plain": PLAIN, "closed": Kernels(name="closed", gate_softmax=closed_form.gate_softmax)}
     if name not in named:
-        raise ValueError(f"no kernels called {name!r}; there are auto, plain, closed and cpp")
+        raise ValueError(f"no kernels called {name!r}; there are auto, plain, closed, cpp and triton")
     return named[name]
 
 
-@functools.cache
-def _best(device: str) -> Kernels:
-    if device != "cpu":
+def _best(device: str, config: Any) -> Kernels:
+    if device not in ("cpu", "cuda"):
         return PLAIN
     try:
-        return _compiled()
+        return _compiled() if device == "cpu" else _tiled(device, config)
     except RuntimeError as err:
-        print(f"kernels: plain, several times slower, since {err}", file=sys.stderr)
+        _say_once(f"kernels: plain, {'several times slower, ' if device == 'cpu' else ''}since {err}")
         return PLAIN
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _tiled(device: str, config: Any) -> Kernels:
+    """Triton's kernels; on a CPU under its interpreter alone, as the tests run them."""
+    if importlib.util.find_spec("triton") is None:
+        raise RuntimeError("triton is not installed; pip install lam[triton]")
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError("the triton kernels are for a GPU, and this is a CPU")
+    from .tiled.dpa2 import uncovered
+
+    if config is not None and (option := uncovered(config)) is not None:
+        raise RuntimeError(f"the triton kernels do not cover `{option}`")
+    return tiled()
+
+
+def tiled() -> Kernels:
+    """Triton's kernels wherever they are asked to run; steps on tensors without numbers need no triton."""
+    from .tiled import dpa2, fitting
+
+    return Kernels(name="triton", chunk_atoms=EVERY_ATOM, descriptor=dpa2.descriptor, energies=fitting.energies)
 
 
 @functools.cache

@@ -1,0 +1,236 @@
+"""Repinit's moment, M = R^T G with G_j = net(R_j0; types), a net of widths n, 2n, 4n. One program an atom, a tile of edges at a time.
+
+    h1 = tanh(x w + A[t_j] + B[t_i])      h2 = tanh(h1 W2 + b2) + [h1, h1]      G = tanh(h2 W3 + b3) + [h2, h2]      x = R_j0
+
+In tiles, h2 is two of n columns, and G four. With t the slopes of the layers by x, c the cotangent of M:
+
+    R_j = G_j c^T + [R_j . (t3_j c^T), 0, 0, 0]      M' = R'^T G + (x' R)^T t3
+
+and jointly u = R c_ + R' c^, v = x' R c^ are the cotangents of G and t3, which go back through the net: of y = tanh z, with z' the slope of z,
+z = u s - 2 y s z' v and z' = v s, s = 1 - y^2. The source of the first derivative is cpp/moment.h.
+"""
+
+import triton
+import triton.language as tl
+
+from .maths import add_to, dot, rows_of, tanh
+
+
+@triton.jit
+def first_layer(x, w, first, second, own, other, k, mk, N1: tl.constexpr):
+    """y and the slope of z, a row."""
+    weight = tl.load(w + k, mask=mk, other=0.0)
+    z = (
+        x[:, None] * weight[None, :]
+        + rows_of(first, 0, other, k, N1, mk[None, :])
+        + tl.load(second + own * N1 + k, mask=mk, other=0.0)[None, :]
+    )
+    return tanh(z), weight
+
+
+@triton.jit
+def matrix_of(W, row, column, k, mk, WIDTH: tl.constexpr):
+    """A square of n rows and columns."""
+    return tl.load(W + (row + k)[:, None] * WIDTH + (column + k)[None, :], mask=mk[:, None] & mk[None, :], other=0.0)
+
+
+@triton.jit
+def later(ha, hb, ta, tb, wa, wb, b, TWO: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr):
+    """y and the slope of z of some columns, of one input or two."""
+    z = dot(ha, wa, PRECISION)
+    zt = z
+    if TWO:
+        z += dot(hb, wb, PRECISION)
+    if SLOPE:
+        zt = dot(ta, wa, PRECISION)
+        if TWO:
+            zt += dot(tb, wb, PRECISION)
+    return tanh(z + b[None, :]), zt
+
+
+@triton.jit
+def moment_forward(
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, Rd, out, W,
+    N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, TANGENT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write M (N, 4, 4n), or its tangent."""
+    n = tl.program_id(0).to(tl.int64)
+    k, a = tl.arange(0, NP), tl.arange(0, 16)
+    mk = k < N1
+    own = tl.load(own_types + n)
+    for quarter in range(4):
+        total = tl.zeros([16, NP], dtype=R.dtype.element_ty)
+        wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
+        bias = tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0)
+        for begin in range(0, W, BW):
+            j = begin + tl.arange(0, BW)
+            mj = j < W
+            e = n * W + j
+            x = tl.load(R + e * 4, mask=mj, other=0.0)
+            h, t = first_layer(x, w, first, second, own, tl.load(other_types + e, mask=mj, other=0), k, mk, N1)
+            t = (1.0 - h * h) * t[None, :]
+            w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
+            y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, TANGENT, PRECISION)
+            ha, ta = y + h, (1.0 - y * y) * zt + t
+            w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
+            y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, TANGENT, PRECISION)
+            hb, tb = y + h, (1.0 - y * y) * zt + t
+            y, zt = later(ha, hb, ta, tb, wa, wb, bias, True, TANGENT, PRECISION)
+            even = quarter % 2 == 0
+            g = y + tl.where(even, ha, hb)
+            turned = tl.load(R + e[None, :] * 4 + a[:, None], mask=mj[None, :] & (a < 4)[:, None], other=0.0)
+            if TANGENT:
+                along = tl.load(Rd + e[None, :] * 4 + a[:, None], mask=mj[None, :] & (a < 4)[:, None], other=0.0)
+                slope = ((1.0 - y * y) * zt + tl.where(even, ta, tb)) * tl.load(Rd + e * 4, mask=mj, other=0.0)[:, None]
+                total += dot(along, g, PRECISION) + dot(turned, slope, PRECISION)
+            else:
+                total += dot(turned, g, PRECISION)
+        place = out + n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :]
+        tl.store(place, total, mask=(a < 4)[:, None] & mk[None, :])
+
+
+@triton.jit
+def moment_slopes(
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, by_R, W,
+    N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write the cotangent of R."""
+    n = tl.program_id(0).to(tl.int64)
+    k, a = tl.arange(0, NP), tl.arange(0, 16)
+    mk = k < N1
+    own = tl.load(own_types + n)
+    for begin in range(0, W, BW):
+        j = begin + tl.arange(0, BW)
+        mj = j < W
+        e = n * W + j
+        x = tl.load(R + e * 4, mask=mj, other=0.0)
+        h, t = first_layer(x, w, first, second, own, tl.load(other_types + e, mask=mj, other=0), k, mk, N1)
+        t = (1.0 - h * h) * t[None, :]
+        w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
+        y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, True, PRECISION)
+        ha, ta = y + h, (1.0 - y * y) * zt + t
+        w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
+        y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, True, PRECISION)
+        hb, tb = y + h, (1.0 - y * y) * zt + t
+        ea = mj[:, None] & (a < 4)[None, :]
+        rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
+        total, more = rows * 0.0, x * 0.0
+        for quarter in range(4):
+            wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
+            y, zt = later(ha, hb, ta, tb, wa, wb, tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0), True, True, PRECISION)
+            even = quarter % 2 == 0
+            part = tl.load(
+                c + n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :], mask=(a < 4)[:, None] & mk[None, :], other=0.0
+            )
+            total += dot(y + tl.where(even, ha, hb), tl.trans(part), PRECISION)
+            more += tl.sum(((1.0 - y * y) * zt + tl.where(even, ta, tb)) * dot(rows, part, PRECISION), 1)
+        total += tl.where((a == 0)[None, :], more[:, None], 0.0)
+        tl.store(by_R + e[:, None] * 4 + a[None, :], total, mask=ea)
+
+
+@triton.jit
+def back(y, zt, u, v, JOINT: tl.constexpr):
+    """Cotangents of z and of its slope from those of y and of y's."""
+    s = 1.0 - y * y
+    z = u * s
+    if JOINT:
+        z -= 2.0 * y * s * zt * v
+        v = v * s
+    return z, v
+
+
+@triton.jit
+def moment_gradients(
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N,
+    N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, T: tl.constexpr, TP: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add to this program's sums: of w, first, second, W2, b2, W3, b3."""
+    k, a, types = tl.arange(0, NP), tl.arange(0, 16), tl.arange(0, TP)
+    mk, mt = k < N1, types < T
+    kk = mk[:, None] & mk[None, :]
+    sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE
+    sum_first = sum_w + N1
+    sum_second = sum_first + T * N1
+    sum_w2 = sum_second + T * N1
+    sum_b2 = sum_w2 + 2 * N1 * N1
+    sum_w3 = sum_b2 + 2 * N1
+    sum_b3 = sum_w3 + 8 * N1 * N1
+    for atom in range(tl.program_id(0), N, tl.num_programs(0)):
+        n = tl.cast(atom, tl.int64)
+        own = tl.load(own_types + n)
+        for begin in range(0, W, BW):
+            j = begin + tl.arange(0, BW)
+            mj = j < W
+            e = n * W + j
+            x, other = tl.load(R + e * 4, mask=mj, other=0.0), tl.load(other_types + e, mask=mj, other=0)
+            h, weight = first_layer(x, w, first, second, own, other, k, mk, N1)
+            t = (1.0 - h * h) * weight[None, :]
+            w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
+            ya, za = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, JOINT, PRECISION)
+            ha, ta = ya + h, (1.0 - ya * ya) * za + t
+            w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
+            yb, zb = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, JOINT, PRECISION)
+            hb, tb = yb + h, (1.0 - yb * yb) * zb + t
+            ea = mj[:, None] & (a < 4)[None, :]
+            rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
+            if JOINT:
+                along, xd = tl.load(Rd + e[:, None] * 4 + a[None, :], mask=ea, other=0.0), tl.load(Rd + e * 4, mask=mj, other=0.0)
+            ua, ub, va, vb = h * 0.0, h * 0.0, h * 0.0, h * 0.0
+            for quarter in range(4):
+                wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
+                y, zt = later(ha, hb, ta, tb, wa, wb, tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0), True, JOINT, PRECISION)
+                place = n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :]
+                four = (a < 4)[:, None] & mk[None, :]
+                u = dot(rows, tl.load(c + place, mask=four, other=0.0), PRECISION)
+                v = u
+                if JOINT:
+                    hat = tl.load(ch + place, mask=four, other=0.0)
+                    u += dot(along, hat, PRECISION)
+                    v = dot(rows, hat, PRECISION) * xd[:, None]
+                even = quarter % 2 == 0
+                ua += tl.where(even, u, 0.0)
+                ub += tl.where(even, 0.0, u)
+                if JOINT:
+                    va += tl.where(even, v, 0.0)
+                    vb += tl.where(even, 0.0, v)
+                u, v = back(y, zt, u, v, JOINT)
+                ua += dot(u, tl.trans(wa), PRECISION)
+                ub += dot(u, tl.trans(wb), PRECISION)
+                by_a, by_b = dot(tl.trans(ha), u, PRECISION), dot(tl.trans(hb), u, PRECISION)
+                if JOINT:
+                    va += dot(v, tl.trans(wa), PRECISION)
+                    vb += dot(v, tl.trans(wb), PRECISION)
+                    by_a += dot(tl.trans(ta), v, PRECISION)
+                    by_b += dot(tl.trans(tb), v, PRECISION)
+                column = sum_w3 + k[:, None] * (4 * N1) + quarter * N1 + k[None, :]
+                add_to(column, by_a, kk)
+                add_to(column + 4 * N1 * N1, by_b, kk)
+                add_to(sum_b3 + quarter * N1 + k, tl.sum(u, 0), mk)
+            u, v = ua + ub, va + vb
+            za, va = back(ya, za, ua, va, JOINT)
+            zb, vb = back(yb, zb, ub, vb, JOINT)
+            w2 = tl.trans(matrix_of(W2, 0, 0, k, mk, 2 * N1))
+            u += dot(za, w2, PRECISION)
+            by_a, by_b = dot(tl.trans(h), za, PRECISION), dot(tl.trans(h), zb, PRECISION)
+            if JOINT:
+                v += dot(va, w2, PRECISION)
+                by_a += dot(tl.trans(t), va, PRECISION)
+                by_b += dot(tl.trans(t), vb, PRECISION)
+            w2 = tl.trans(matrix_of(W2, 0, N1, k, mk, 2 * N1))
+            u += dot(zb, w2, PRECISION)
+            if JOINT:
+                v += dot(vb, w2, PRECISION)
+            add_to(sum_w2 + k[:, None] * (2 * N1) + k[None, :], by_a, kk)
+            add_to(sum_w2 + k[:, None] * (2 * N1) + N1 + k[None, :], by_b, kk)
+            add_to(sum_b2 + k, tl.sum(za, 0), mk)
+            add_to(sum_b2 + N1 + k, tl.sum(zb, 0), mk)
+            u, v = back(h, weight[None, :], u, v, JOINT)
+            u = tl.where(mj[:, None], u, 0.0)
+            by_w = x[:, None] * u
+            if JOINT:
+                by_w += tl.where(mj[:, None], v, 0.0)
+            add_to(sum_w + k, tl.sum(by_w, 0), mk)
+            add_to(sum_second + own * N1 + k, tl.sum(u, 0), mk)
+            chosen = (types[:, None] == other[None, :]).to(u.dtype)
+            add_to(sum_first + types[:, None] * N1 + k[None, :], dot(chosen, u, "ieee"), mt[:, None] & mk[None, :])
