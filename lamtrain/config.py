@@ -221,7 +221,7 @@ class TrainConfig(Spec):
     matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
     """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
     kernels: Literal["auto", "plain", "closed", "cpp", "triton"] = "auto"
-    """Operators in C++ on a CPU for which they were compiled at installation, triton's on CUDA where it is installed, else plain (auto); plain PyTorch;
+    """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch;
     the gated softmax with its derivatives in closed form; or the operators in C++ (cpp), or the kernels for CUDA (triton), and nothing else."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of a process on a CPU; null for a trial in the first seconds of the run, or OMP_NUM_THREADS where it is set."""

@@ -97,7 +97,9 @@ def test_dp_compress_takes_what_we_wrote(folder):
         pytest.skip("DeePMD-kit compresses tebd_input_mode strip only")
     if "operators True" not in run_python("-c", OPERATORS, cwd=folder):
         pytest.skip("DeePMD-kit is built without its PyTorch operators, which a compressed model needs (tests/parity/build_deepmd.sh)")
-    write_input(folder / "data.json", single_task(DPA1, tebd_input_mode="strip"), systems=folder / "metal", steps=2)  # it looks for the shortest distance
+    write_input(
+        folder / "data.json", single_task(DPA1, tebd_input_mode="strip"), systems=folder / "metal", steps=2
+    )  # it looks for the shortest distance
     run_dp("compress", "-i", "alone.pth", "-o", "small.pth", "-t", "data.json", cwd=folder)
     log = run_dp("test", "-m", "small.pth", "-s", "metal", "-n", "100", cwd=folder)
     found = [float(re.search(rf"{name}\s+RMSE\s*:\s*(\S+)", log)[1]) for name in ("Energy", "Force", "Virial")]

@@ -5,8 +5,7 @@ closed   the gated softmax with its derivatives written out in PyTorch: any devi
 cpp      C++ operators for CPU tensors, compiled for each kind of processor when the package was installed
 triton   kernels for a GPU, compiled when first used, for DPA-2 with the options of its presets; where torch's own products are exact (`matmul: ieee`),
          each is made of three of TF32, which keep the digits of single precision
-auto     cpp on a CPU where they were compiled, triton on CUDA where it is installed and the model has what it covers, else plain, which is said
-         once on stderr
+auto     cpp on a CPU where they were compiled, else plain, which is said once on stderr; plain on a GPU, until one has run triton's
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ def kernels(name: str, device: str = "cpu", config: Any = None) -> Kernels:
     `config` is of the model that they are for; without one, triton's are taken to cover it.
     """
     if name == "auto":
-        return _best(device, config)
+        return _best(device)
     if name == "cpp":
         return _compiled()
     if name == "triton":
@@ -89,19 +88,15 @@ def kernels(name: str, device: str = "cpu", config: Any = None) -> Kernels:
     return named[name]
 
 
-def _best(device: str, config: Any) -> Kernels:
-    if device not in ("cpu", "cuda"):
-        return PLAIN
-    try:
-        return _compiled() if device == "cpu" else _tiled(device, config)
-    except RuntimeError as err:
-        _say_once(f"kernels: plain, {'several times slower, ' if device == 'cpu' else ''}since {err}")
-        return PLAIN
-
-
 @functools.cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
+def _best(device: str) -> Kernels:
+    if device != "cpu":
+        return PLAIN  # until a GPU has run triton's
+    try:
+        return _compiled()
+    except RuntimeError as err:
+        print(f"kernels: plain, several times slower, since {err}", file=sys.stderr)
+        return PLAIN
 
 
 def _tiled(device: str, config: Any) -> Kernels:

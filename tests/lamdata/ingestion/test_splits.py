@@ -12,7 +12,7 @@ from tests.conftest import tree
 
 from .carbon_monoxide import frame, origins, run, source, stored, write
 
-GOLDEN = "co/b3130206f2a2750f", "a3d3e1bc0d87754c26fde47146601ad99de75a098ca258672e22381d74e33cfe"
+GOLDEN = "co/e2406e8af782462c", "a3d3e1bc0d87754c26fde47146601ad99de75a098ca258672e22381d74e33cfe"
 
 
 def test_a_card_with_validation_alone_gives_the_bytes_that_it_always_gave(tmp_path: Path) -> None:

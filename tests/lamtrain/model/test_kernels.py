@@ -265,17 +265,17 @@ def _gradients(model, batch) -> list[torch.Tensor]:
 
 
 def test_auto_takes_the_compiled_kernels_where_there_are_some_and_says_once_where_there_are_none(monkeypatch, capsys):
-    assert kernels("auto", "meta") is kernels("plain")
+    assert kernels("auto", "cuda") is kernels("plain")
     if available():
         assert kernels("auto") is kernels("cpp")
     monkeypatch.setattr("lamtrain.model.kernels.native._load", lambda kind: None)
-    for cached in (native, choose._compiled, choose._say_once):
+    for cached in (native, choose._compiled, choose._best):
         cached.cache_clear()
     assert kernels("auto") is kernels("auto") is kernels("plain")
     assert capsys.readouterr().err.count("were not compiled when lam was installed") == 1
     with pytest.raises(RuntimeError, match="reinstall with one, or use plain"):
         kernels("cpp")
-    for cached in (native, choose._compiled, choose._say_once):
+    for cached in (native, choose._compiled, choose._best):
         cached.cache_clear()
 
 
@@ -337,7 +337,7 @@ def test_compiled_kernels_say_what_they_cannot_do():
         torch.autograd.grad(model(batch, forces=False, virial=False).energy.sum(), weights, create_graph=True)
 
 
-def test_kernels_for_a_gpu_say_in_a_line_why_there_are_none(monkeypatch, capsys):
+def test_kernels_for_a_gpu_say_in_a_line_why_there_are_none(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     covered = ModelConfig.medium(["H"])
     for present, named, config, line in [
@@ -350,10 +350,7 @@ def test_kernels_for_a_gpu_say_in_a_line_why_there_are_none(monkeypatch, capsys)
         with pytest.raises(RuntimeError) as said:
             kernels("triton", named, config)
         assert str(said.value) == line
-        if named == "cuda":
-            assert kernels("auto", "cuda", config) is kernels("plain")
-            assert capsys.readouterr().err == f"kernels: plain, since {line}\n"
-    assert kernels("auto", "cuda", covered).name == "triton"
+    assert kernels("triton", "cuda", covered).name == "triton"
 
 
 def test_unknown_kernels_are_an_error_that_lists_the_known_ones():

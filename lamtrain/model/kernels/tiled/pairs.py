@@ -72,8 +72,9 @@ class PairUpdate:
             [kept[0], zd, cotangents[0], *more],
             {"JOINT": joint, "GEOMETRY": False, "WEIGHTS": True, "SIZE": sums.shape[1], "ADD": add},
         )
-        products = [out.new_empty(edges, width) for width in (k, wide, wide, k)] if self.heads else [None] * 4
-        self._reverse(x, given, [out, None, None, sums, *products], programs, flags)
+        products = [out.new_empty(edges, width) for width in (k, wide, wide, k)] if self.heads else []
+        kept: list[Tensor | None] = [*products] or [None] * 4
+        self._reverse(x, given, [out, None, None, sums, *kept], programs, flags)
         w, *vectors = torch.split(sums.sum(0), [k * k, *[k] * rows])
         if not self.heads:
             return [w.view(k, k), *vectors]

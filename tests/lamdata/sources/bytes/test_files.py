@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lamdata.catalog import SourceSpec
-from lamdata.errors import SetupError, SourceError
+from lamdata.errors import SourceError
 from lamdata.sources import expand
-from lamdata.sources.bytes import archives, digests, lines, scan, source_file, tar_archive
+from lamdata.sources.bytes import archives, lines, scan, source_file, tar_archive
 from lamdata.sources.bytes.digests import kind_like
 from lamdata.sources.bytes.files import SourceFile
 from lamdata.sources.bytes.lines import Lines
@@ -349,11 +349,3 @@ def test_a_digest_says_how_it_was_made(tmp_path):
     blake3 = pytest.importorskip("blake3").blake3
     assert file.digest("blake3") == f"blake3:{blake3(path.read_bytes()).hexdigest()}"
     assert kind_like([]) == kind_like([file.digest("blake3")]) == "blake3"
-
-
-def test_blake3_that_is_asked_for_and_not_there_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(digests, "blake3", None)
-    (tmp_path / "data").write_bytes(b"1")
-    assert kind_like([]) == "sha256"
-    with pytest.raises(SetupError, match="BLAKE3"):
-        SourceFile(name="data", path=str(tmp_path / "data")).digest("blake3")
