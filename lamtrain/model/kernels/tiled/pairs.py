@@ -73,8 +73,8 @@ class PairUpdate:
             {"JOINT": joint, "GEOMETRY": False, "WEIGHTS": True, "SIZE": sums.shape[1], "ADD": add},
         )
         products = [out.new_empty(edges, width) for width in (k, wide, wide, k)] if self.heads else []
-        kept: list[Tensor | None] = [*products] or [None] * 4
-        self._reverse(x, given, [out, None, None, sums, *kept], programs, flags)
+        factors: list[Tensor | None] = [*products] or [None] * 4
+        self._reverse(x, given, [out, None, None, sums, *factors], programs, flags)
         w, *vectors = torch.split(sums.sum(0), [k * k, *[k] * rows])
         if not self.heads:
             return [w.view(k, k), *vectors]
