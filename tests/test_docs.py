@@ -115,6 +115,7 @@ def test_every_page_of_the_documentation_is_there(pages: dict[str, Page]) -> Non
         "distil",
         "properties",
         "process",
+        "water",
         "design",
         "benchmarks",
         "parity",
