@@ -80,7 +80,9 @@ def main() -> int:
         net: LamModel = load_model(ours, dtype="float64").net
         to_deepmd(net, folder / "plain.pt")
         for command in (["-m", "deepmd", "--pt", "freeze", "-c", "plain.pt", "-o", "plain.pth"], ["-c", PREPARE, str(SHORTEST)]):
-            done = subprocess.run([python, *command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            done = subprocess.run(
+                [python, *command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
             if done.returncode:
                 sys.exit(done.stdout[-2000:])
         models = {"ours": ours, "ours, compressed": compressed(ours, None)}

@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Frames that were taken, valid until the next are; F = frames, A = all their atoms."""
+    """Frames that were taken; F = frames, A = all their atoms."""
 
     natoms: NDArray[np.int64]  # (F,)
     values: F64  # (F, numbers of a frame), in the order of the template
@@ -80,9 +80,9 @@ class Template:
         if not frames:
             return None, at, bool(ended)
         found = Alike(
-            self._natoms[:frames], self._values[:frames], self._table[:atoms], self._numbers[:atoms], self._places[:frames] + base,
-            self._texts[:frames], buffer,
-        )  # fmt: skip
+            self._natoms[:frames].copy(), self._values[:frames].copy(), self._table[:atoms].copy(), self._numbers[:atoms].copy(),
+            self._places[:frames] + base, self._texts[:frames].copy(), buffer,
+        )  # fmt: skip  # copies: whoever has them may hold on to them when the next are taken
         return found, behind, bool(ended)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from writers import emt_frames, extxyz_text
 
-from lamdata import units
+from lamdata import read_frames, units
 from lamdata.catalog import SourceSpec
 from lamdata.errors import ConfigError, LamError, SourceError
 from lamdata.frame import Frame, Rejection
@@ -448,3 +448,18 @@ def test_a_weight_that_the_card_names_goes_along_and_one_that_is_none_refuses_it
             assert "weight" in str(err)
         else:
             assert isinstance(item, Rejection)
+
+
+def test_frames_of_positions_alone_stay_what_they_are_when_the_next_are_taken(tmp_path):
+    """A table with no other column than them is not copied on the way, and the room for it is used again."""
+    rng = np.random.default_rng(0)
+    places, sides = rng.uniform(0, 9, (2500, 2, 3)).round(6), rng.uniform(9, 12, 2500).round(6)
+    text = "".join(
+        f'2\nLattice="{a} 0 0 0 {a} 0 0 0 {a}" Properties=species:S:1:pos:R:3 pbc="T T T"\n'
+        + "".join(f"C {x} {y} {z}\n" for x, y, z in xyz)
+        for a, xyz in zip(sides.tolist(), places.tolist())
+    )
+    (tmp_path / "many.xyz").write_text(text)
+    found = list(read_frames(tmp_path / "many.xyz"))
+    assert np.array_equal([frame.positions for frame in found], places)
+    assert np.array_equal([frame.cell[0, 0] for frame in found], sides)
