@@ -1,6 +1,6 @@
 """Digests of raw files, which say how they were made: `blake3:HEX`, or HEX alone for sha256, as older stores have them.
 
-Of many gigabytes BLAKE3 takes a tenth of the time, and it uses several cores. A dataset keeps the kind that its store has, so that doing an ingest again does nothing.
+BLAKE3 uses several cores and wide registers, where sha256 is one long chain. A dataset keeps the kind that its store has, so that doing an ingest again does nothing.
 """
 
 from __future__ import annotations

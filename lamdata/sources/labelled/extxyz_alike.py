@@ -147,7 +147,7 @@ def _frames(
     if "stress" in labels and cell is not None:
         virial = -np.abs(np.linalg.det(cell[:count]))[:, None, None] * labels["stress"][:count]
     frames = Frames.from_arrays(
-        numbers=found.numbers[:atoms].copy(),
+        numbers=found.numbers[:atoms],
         positions=_scaled(found.table[:atoms, plain.positions], factors["length"]),
         natoms=natoms,
         cell=None if cell is None else np.where(np.reshape(pbc.any(axis=1), (count, 1, 1)), cell[:count], 0.0),

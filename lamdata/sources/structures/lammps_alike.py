@@ -111,7 +111,7 @@ def _sorted(found: Alike, pattern: Pattern) -> tuple[NDArray[np.int64] | None, N
     """The order of all atoms by their ids in each step, None as they are; their atomic numbers in it; (F,) which steps have good ids and types."""
     columns, fine = pattern.columns, np.ones(len(found), bool)
     starts = np.cumsum(found.natoms) - found.natoms
-    numbers = found.numbers.copy()
+    numbers = found.numbers
     if columns.type is not None:
         kinds = found.table[:, columns.type]
         good = (kinds >= 1) & (kinds < len(pattern.types))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,10 @@ from ...layers import SkipDense
 from .operators import Second, Tensors, evaluate
 
 if TYPE_CHECKING:
-    from ...fitting import EnergyHead
     from ...heads import Features
     from ...inputs import HeadRows, Tiles
+
+EnergyHead: TypeAlias = Any  # its file imports what chooses the kernels
 
 slope = torch.ops.aten.tanh_backward
 Layers = tuple[tuple[int, int, int, bool], ...]  # width in and out, repeats of the skip, whether it has a step

@@ -49,6 +49,14 @@ def later(ha, hb, ta, tb, wa, wb, b, TWO: tl.constexpr, SLOPE: tl.constexpr, PRE
 
 
 @triton.jit
+def half_of_second(h, t, W2, b2, begin, k, mk, N1: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr):
+    """The n columns from `begin` on of the second layer: y, the slope of z, and both with what skips the layer."""
+    w2 = matrix_of(W2, 0, begin, k, mk, 2 * N1)
+    y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + begin + k, mask=mk, other=0.0), False, SLOPE, PRECISION)
+    return y, zt, y + h, (1.0 - y * y) * zt + t
+
+
+@triton.jit
 def moment_forward(
     R, own_types, other_types, w, first, second, W2, b2, W3, b3, Rd, out, W,
     N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, TANGENT: tl.constexpr, PRECISION: tl.constexpr,
@@ -69,12 +77,8 @@ def moment_forward(
             x = tl.load(R + e * 4, mask=mj, other=0.0)
             h, t = first_layer(x, w, first, second, own, tl.load(other_types + e, mask=mj, other=0), k, mk, N1)
             t = (1.0 - h * h) * t[None, :]
-            w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
-            y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, TANGENT, PRECISION)
-            ha, ta = y + h, (1.0 - y * y) * zt + t
-            w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
-            y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, TANGENT, PRECISION)
-            hb, tb = y + h, (1.0 - y * y) * zt + t
+            y, zt, ha, ta = half_of_second(h, t, W2, b2, 0, k, mk, N1, TANGENT, PRECISION)
+            y, zt, hb, tb = half_of_second(h, t, W2, b2, N1, k, mk, N1, TANGENT, PRECISION)
             y, zt = later(ha, hb, ta, tb, wa, wb, bias, True, TANGENT, PRECISION)
             even = quarter % 2 == 0
             g = y + tl.where(even, ha, hb)
@@ -106,12 +110,8 @@ def moment_slopes(
         x = tl.load(R + e * 4, mask=mj, other=0.0)
         h, t = first_layer(x, w, first, second, own, tl.load(other_types + e, mask=mj, other=0), k, mk, N1)
         t = (1.0 - h * h) * t[None, :]
-        w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
-        y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, True, PRECISION)
-        ha, ta = y + h, (1.0 - y * y) * zt + t
-        w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
-        y, zt = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, True, PRECISION)
-        hb, tb = y + h, (1.0 - y * y) * zt + t
+        y, zt, ha, ta = half_of_second(h, t, W2, b2, 0, k, mk, N1, True, PRECISION)
+        y, zt, hb, tb = half_of_second(h, t, W2, b2, N1, k, mk, N1, True, PRECISION)
         ea = mj[:, None] & (a < 4)[None, :]
         rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
         total, more = rows * 0.0, x * 0.0
@@ -137,6 +137,23 @@ def back(y, zt, u, v, JOINT: tl.constexpr):
         z -= 2.0 * y * s * zt * v
         v = v * s
     return z, v
+
+
+@triton.jit
+def through_half(
+    h, t, y, zt, by_y, by_slope, u, v, W2, sum_w2, sum_b2, begin, k, mk, N1: tl.constexpr, JOINT: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """`u` and `v`, the cotangents of h and t, with what the columns of the second layer from `begin` on give to them; its weights' own are added to their sums."""
+    z, slope = back(y, zt, by_y, by_slope, JOINT)
+    w2 = tl.trans(matrix_of(W2, 0, begin, k, mk, 2 * N1))
+    u += dot(z, w2, PRECISION)
+    by_w = dot(tl.trans(h), z, PRECISION)
+    if JOINT:
+        v += dot(slope, w2, PRECISION)
+        by_w += dot(tl.trans(t), slope, PRECISION)
+    add_to(sum_w2 + k[:, None] * (2 * N1) + begin + k[None, :], by_w, mk[:, None] & mk[None, :])
+    add_to(sum_b2 + begin + k, tl.sum(z, 0), mk)
+    return u, v
 
 
 @triton.jit
@@ -166,12 +183,8 @@ def moment_gradients(
             x, other = tl.load(R + e * 4, mask=mj, other=0.0), tl.load(other_types + e, mask=mj, other=0)
             h, weight = first_layer(x, w, first, second, own, other, k, mk, N1)
             t = (1.0 - h * h) * weight[None, :]
-            w2 = matrix_of(W2, 0, 0, k, mk, 2 * N1)
-            ya, za = later(h, h, t, t, w2, w2, tl.load(b2 + k, mask=mk, other=0.0), False, JOINT, PRECISION)
-            ha, ta = ya + h, (1.0 - ya * ya) * za + t
-            w2 = matrix_of(W2, 0, N1, k, mk, 2 * N1)
-            yb, zb = later(h, h, t, t, w2, w2, tl.load(b2 + N1 + k, mask=mk, other=0.0), False, JOINT, PRECISION)
-            hb, tb = yb + h, (1.0 - yb * yb) * zb + t
+            ya, za, ha, ta = half_of_second(h, t, W2, b2, 0, k, mk, N1, JOINT, PRECISION)
+            yb, zb, hb, tb = half_of_second(h, t, W2, b2, N1, k, mk, N1, JOINT, PRECISION)
             ea = mj[:, None] & (a < 4)[None, :]
             rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
             if JOINT:
@@ -208,23 +221,8 @@ def moment_gradients(
                 add_to(column + 4 * N1 * N1, by_b, kk)
                 add_to(sum_b3 + quarter * N1 + k, tl.sum(u, 0), mk)
             u, v = ua + ub, va + vb
-            za, va = back(ya, za, ua, va, JOINT)
-            zb, vb = back(yb, zb, ub, vb, JOINT)
-            w2 = tl.trans(matrix_of(W2, 0, 0, k, mk, 2 * N1))
-            u += dot(za, w2, PRECISION)
-            by_a, by_b = dot(tl.trans(h), za, PRECISION), dot(tl.trans(h), zb, PRECISION)
-            if JOINT:
-                v += dot(va, w2, PRECISION)
-                by_a += dot(tl.trans(t), va, PRECISION)
-                by_b += dot(tl.trans(t), vb, PRECISION)
-            w2 = tl.trans(matrix_of(W2, 0, N1, k, mk, 2 * N1))
-            u += dot(zb, w2, PRECISION)
-            if JOINT:
-                v += dot(vb, w2, PRECISION)
-            add_to(sum_w2 + k[:, None] * (2 * N1) + k[None, :], by_a, kk)
-            add_to(sum_w2 + k[:, None] * (2 * N1) + N1 + k[None, :], by_b, kk)
-            add_to(sum_b2 + k, tl.sum(za, 0), mk)
-            add_to(sum_b2 + N1 + k, tl.sum(zb, 0), mk)
+            u, v = through_half(h, t, ya, za, ua, va, u, v, W2, sum_w2, sum_b2, 0, k, mk, N1, JOINT, PRECISION)
+            u, v = through_half(h, t, yb, zb, ub, vb, u, v, W2, sum_w2, sum_b2, N1, k, mk, N1, JOINT, PRECISION)
             u, v = back(h, weight[None, :], u, v, JOINT)
             u = tl.where(mj[:, None], u, 0.0)
             by_w = x[:, None] * u

@@ -69,6 +69,20 @@ def project(h, n, rho, mask, K: tl.constexpr):
 
 
 @triton.jit
+def gates(bx, by, bz, si, ax, ay, az, sj, bxd, byd, bzd, sid, axd, ayd, azd, sjd, GATED: tl.constexpr, DOTS: tl.constexpr):
+    """h2_i . h2_j, k, f and the gate of all pairs; with DOTS the tangents of k, f and the gate."""
+    inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
+    f = inner * both
+    gate = f if GATED else both
+    bothd, fd = both, f
+    if DOTS:
+        bothd = sid[:, None] * sj[None, :] + si[:, None] * sjd[None, :]
+        fd = (products(bxd, byd, bzd, ax, ay, az) + products(bx, by, bz, axd, ayd, azd)) * both + inner * bothd
+    gated = fd if GATED else bothd
+    return inner, both, f, gate, bothd, fd, gated
+
+
+@triton.jit
 def pairs_forward(
     x, h, s, M, Z, bias, W, b, r, w, c, xd, hd, sd, z, to, out, V, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
@@ -98,16 +112,14 @@ def pairs_forward(
             xj = rows_of(x, n * V, j, k, K, jk)
             hx, hy, hz, si = vectors_of(h, s, n, V, i, mi)
             gx, gy, gz, sj = vectors_of(h, s, n, V, j, mj)
-            inner, both = products(hx, hy, hz, gx, gy, gz), si[:, None] * sj[None, :]
-            f = inner * both
-            gate = f if GATED else both
+            xdj, hxd, hyd, hzd, sid, gxd, gyd, gzd, sjd = xj, hx, hy, hz, si, gx, gy, gz, sj
             if TANGENT:
                 xdj = rows_of(xd, n * V, j, k, K, jk)
                 hxd, hyd, hzd, sid = vectors_of(hd, sd, n, V, i, mi)
                 gxd, gyd, gzd, sjd = vectors_of(hd, sd, n, V, j, mj)
-                bothd = sid[:, None] * sj[None, :] + si[:, None] * sjd[None, :]
-                fd = (products(hxd, hyd, hzd, gx, gy, gz) + products(hx, hy, hz, gxd, gyd, gzd)) * both + inner * bothd
-                gated = fd if GATED else bothd
+            inner, both, f, gate, bothd, fd, gated = gates(
+                hx, hy, hz, si, gx, gy, gz, sj, hxd, hyd, hzd, sid, gxd, gyd, gzd, sjd, GATED, TANGENT
+            )
             taken = tl.zeros([BI, KP], dtype=xi.dtype)
             for head in range(heads):
                 m = rows_of(M, 0, k, head * K + k, H * K, kk)
@@ -154,6 +166,131 @@ def through_norm(z, zd, up, hat, factor, mask, K: tl.constexpr, EPS: tl.constexp
 
 
 @triton.jit
+def add_vectors(gv, gs, rows, x, y, z, s, mask):
+    """Add to the cotangents of the vectors and switches of some edges."""
+    place = gv + rows * 3
+    add_to(place, x, mask)
+    add_to(place + 1, y, mask)
+    add_to(place + 2, z, mask)
+    add_to(gs + rows, s, mask)
+
+
+@triton.jit
+def joint_head(
+    xdi, xj, xdj, q, logit, p, u, z_hat, m, zm, f, gate, bothd, fd, gated, C: tl.constexpr, D: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """Of a head: S, u c and T, and q' and o^."""
+    qd, o_hat = dot(xdi, m, PRECISION), dot(z_hat, tl.trans(zm), PRECISION)
+    turn = dot(qd, tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
+    v = C * (turn * gate + logit * gated) + 20.0 * bothd
+    drift = tl.sum(p * v, 1)
+    v -= drift[:, None]
+    w_hat = dot(o_hat, tl.trans(xj), PRECISION)
+    above = w_hat * (D * f)
+    mean = tl.sum(p * above, 1)
+    above -= mean[:, None]
+    yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * dot(o_hat, tl.trans(xdj), PRECISION))
+    u += p * (yy - tl.sum(p * yy, 1)[:, None])
+    bent = C * p * above
+    return C * u * gate + bent * gated, bent * gate, p * D * (f * v + fd), qd, o_hat
+
+
+@triton.jit
+def reverse_heads(
+    xi, xj, xdi, xdj, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, back, across, n, i, mi, mj, k, mk, V, N, heads,
+    K: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr, C: tl.constexpr, D: tl.constexpr, JOINT: tl.constexpr,
+    GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """`back` and `across`, the cotangents of the rows and of all edges, with what every head gives to them, and the cotangents of f and of k; with WEIGHTS the rows of M's
+    and Z's products are written."""
+    kk = mk[:, None] & mk[None, :]
+    ik = mi[:, None] & mk[None, :]
+    by_f, by_k = f * 0.0, f * 0.0
+    for head in range(heads):
+        m = rows_of(M, 0, k, head * K + k, H * K, kk)
+        zm = rows_of(Z, head * K, k, k, K, kk)
+        q = dot(xi, m, PRECISION)
+        logit = dot(q, tl.trans(xj), PRECISION)
+        p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
+        p = tl.where(mi[:, None], p, 0.0)
+        o = dot(by_z, tl.trans(zm), PRECISION)
+        raw = dot(o, tl.trans(xj), PRECISION)
+        weight = raw * (D * f)
+        u = p * (weight - tl.sum(p * weight, 1)[:, None])
+        if GEOMETRY:
+            by_k += 20.0 * u + (0.0 if GATED else C) * u * logit
+            by_f += (C if GATED else 0.0) * u * logit + D * p * raw
+        across += dot(tl.trans(p * D * f), o, PRECISION)
+        if JOINT:
+            slope, bent, turned, qd, o_hat = joint_head(
+                xdi, xj, xdj, q, logit, p, u, z_hat, m, zm, f, gate, bothd, fd, gated, C, D, PRECISION
+            )
+            by_q = dot(slope, xj, PRECISION) + dot(bent, xdj, PRECISION)
+            across += dot(tl.trans(turned), o_hat, PRECISION) + dot(tl.trans(bent), qd, PRECISION)
+        else:
+            slope = C * u * gate
+            by_q = dot(slope, xj, PRECISION)
+        across += dot(tl.trans(slope), q, PRECISION)
+        back += dot(by_q, tl.trans(m), PRECISION)
+        if WEIGHTS:
+            columns = head * K + k
+            store_rows(turns, n * V, i, columns, H * K, by_q, ik)
+            store_rows(taken, n * V, i, columns, H * K, dot(p * D * f, xj, PRECISION), ik)
+            if JOINT:
+                store_rows(turns, (N + n) * V, i, columns, H * K, dot(bent, xj, PRECISION), ik)
+                od = dot(turned, xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
+                store_rows(taken, (N + n) * V, i, columns, H * K, od, ik)
+    return back, across, by_f, by_k
+
+
+@triton.jit
+def reverse_self(
+    xi, up, xdi, hat, matrix, shift, scale, own, k, mk, ik, again, K: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """The cotangent of x by x + r tanh(x W + b); with WEIGHTS those of W, b and r are added to this program's sums, which begin with them."""
+    y = tanh(dot(xi, matrix, PRECISION) + shift[None, :])
+    bend = tl.where(ik, 1.0 - y * y, 0.0)
+    t = up * scale[None, :] * bend
+    if JOINT:
+        along = dot(xdi, matrix, PRECISION)
+        t -= 2.0 * y * bend * along * scale[None, :] * hat
+        t_hat = hat * scale[None, :] * bend
+    if WEIGHTS:
+        by_w = dot(tl.trans(xi), t, PRECISION)
+        by_r = up * y
+        if JOINT:
+            by_w += dot(tl.trans(xdi), t_hat, PRECISION)
+            by_r += hat * bend * along
+        gather_to(own + k[:, None] * K + k[None, :], by_w, mk[:, None] & mk[None, :], again)
+        gather_to(own + K * K + k, tl.sum(t, 0), mk, again)
+        gather_to(own + K * K + K + k, tl.sum(by_r, 0), mk, again)
+    return up + dot(t, tl.trans(matrix), PRECISION)
+
+
+@triton.jit
+def reverse_last(
+    xi, up, xdi, hat, z, zd, w, left, right, own, n, i, k, mk, ik, again, V, N, K: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr,
+    WEIGHTS: tl.constexpr,
+):  # fmt: skip
+    """z_ and z^ of the norm that the heads end in; with WEIGHTS the rows of M's and Z's products are written, and bias's, w's and c's are added to sums that begin at `own`."""
+    zi = rows_of(z, n * V, i, k, K, ik)
+    zdi = zi
+    if JOINT:
+        zdi = rows_of(zd, n * V, i, k, K, ik)
+    by_z, z_hat, by_s = through_norm(zi, zdi, up, hat, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
+    if WEIGHTS:
+        store_rows(left, n * V, i, k, K, xi, ik)
+        store_rows(right, n * V, i, k, K, by_z, ik)
+        if JOINT:
+            store_rows(left, (N + n) * V, i, k, K, xdi, ik)
+            store_rows(right, (N + n) * V, i, k, K, z_hat, ik)
+        gather_to(own + k, tl.sum(by_z, 0), mk, again)
+        gather_to(own + K + k, tl.sum(by_s, 0), mk, again)
+        gather_to(own + 2 * K + k, tl.sum(up, 0), mk, again)
+    return by_z, z_hat
+
+
+@triton.jit
 def pairs_reverse(
     x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, left, turns, taken, right, V, N, heads,
     K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
@@ -162,22 +299,18 @@ def pairs_reverse(
 ):  # fmt: skip
     """From g (and, joint, its hat gh and the tangents) write, or add to, x's cotangent gx; add those of h2 and s to gv, gs; with WEIGHTS add W's, b's, r's, bias's, w's and c's
     to this program's sums, and write the rows whose products are M's and Z's: left^T turns and taken^T right; joint, those of tangents behind."""
-    k = tl.arange(0, KP)
-    j = tl.arange(0, VP)
+    k, j = tl.arange(0, KP), tl.arange(0, VP)
     mk, mj = k < K, j < V
-    kk = mk[:, None] & mk[None, :]
     jk = mj[:, None] & mk[None, :]
-    matrix = rows_of(W, 0, k, k, K, kk)
+    matrix = rows_of(W, 0, k, k, K, mk[:, None] & mk[None, :])
     shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    own_w = own
-    own_b = own_w + K * K
-    own_r, own_bias, own_s, own_c = own_b + K, own_b + 2 * K, own_b + 3 * K, own_b + 4 * K
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
         n = tl.cast(atom, tl.int64)
         if H > 0:
             xj = rows_of(x, n * V, j, k, K, jk)
             ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
+            xdj, axd, ayd, azd, sjd = xj, ax, ay, az, sj
             across = tl.zeros([VP, KP], dtype=xj.dtype)
             if JOINT:
                 xdj = rows_of(xd, n * V, j, k, K, jk)
@@ -190,105 +323,32 @@ def pairs_reverse(
             mi = i < V
             ik = mi[:, None] & mk[None, :]
             xi, up = rows_of(x, n * V, i, k, K, ik), rows_of(g, n * V, i, k, K, ik)
-            y = tanh(dot(xi, matrix, PRECISION) + shift[None, :])
-            bend = tl.where(ik, 1.0 - y * y, 0.0)
-            t = up * scale[None, :] * bend
+            xdi, hat = xi, up
             if JOINT:
                 xdi, hat = rows_of(xd, n * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
-                along = dot(xdi, matrix, PRECISION)
-                t -= 2.0 * y * bend * along * scale[None, :] * hat
-                t_hat = hat * scale[None, :] * bend
-            back = up + dot(t, tl.trans(matrix), PRECISION)
+            back = reverse_self(xi, up, xdi, hat, matrix, shift, scale, own, k, mk, ik, again, K, JOINT, WEIGHTS, PRECISION)
             if ADD:
                 back += rows_of(gx, n * V, i, k, K, ik)
-            if WEIGHTS:
-                by_w = dot(tl.trans(xi), t, PRECISION)
-                by_r = up * y
-                if JOINT:
-                    by_w += dot(tl.trans(xdi), t_hat, PRECISION)
-                    by_r += hat * bend * along
-                gather_to(own_w + k[:, None] * K + k[None, :], by_w, kk, again)
-                gather_to(own_b + k, tl.sum(t, 0), mk, again)
-                gather_to(own_r + k, tl.sum(by_r, 0), mk, again)
             if H > 0:
-                zi = rows_of(z, n * V, i, k, K, ik)
-                zdi, hi = zi, up
-                if JOINT:
-                    zdi, hi = rows_of(zd, n * V, i, k, K, ik), hat
-                by_z, z_hat, by_s = through_norm(zi, zdi, up, hi, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
-                if WEIGHTS:
-                    store_rows(left, n * V, i, k, K, xi, ik)
-                    store_rows(right, n * V, i, k, K, by_z, ik)
-                    if JOINT:
-                        store_rows(left, (N + n) * V, i, k, K, xdi, ik)
-                        store_rows(right, (N + n) * V, i, k, K, z_hat, ik)
-                    gather_to(own_bias + k, tl.sum(by_z, 0), mk, again)
-                    gather_to(own_s + k, tl.sum(by_s, 0), mk, again)
-                    gather_to(own_c + k, tl.sum(up, 0), mk, again)
+                by_z, z_hat = reverse_last(
+                    xi, up, xdi, hat, z, zd, w, left, right, own + K * K + 2 * K, n, i, k, mk, ik, again, V, N, K, EPS, JOINT, WEIGHTS
+                )
                 bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
-                inner, both = products(bx, by, bz, ax, ay, az), si[:, None] * sj[None, :]
-                f = inner * both
-                gate = f if GATED else both
+                bxd, byd, bzd, sid = bx, by, bz, si
                 if JOINT:
                     bxd, byd, bzd, sid = vectors_of(hd, sd, n, V, i, mi)
-                    bothd = sid[:, None] * sj[None, :] + si[:, None] * sjd[None, :]
-                    fd = (products(bxd, byd, bzd, ax, ay, az) + products(bx, by, bz, axd, ayd, azd)) * both + inner * bothd
-                    gated = fd if GATED else bothd
-                if GEOMETRY:
-                    by_f, by_k = f * 0.0, f * 0.0
-                for head in range(heads):
-                    m = rows_of(M, 0, k, head * K + k, H * K, kk)
-                    zm = rows_of(Z, head * K, k, k, K, kk)
-                    q = dot(xi, m, PRECISION)
-                    logit = dot(q, tl.trans(xj), PRECISION)
-                    p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
-                    p = tl.where(mi[:, None], p, 0.0)
-                    o = dot(by_z, tl.trans(zm), PRECISION)
-                    raw = dot(o, tl.trans(xj), PRECISION)
-                    weight = raw * (D * f)
-                    u = p * (weight - tl.sum(p * weight, 1)[:, None])
-                    if GEOMETRY:
-                        by_k += 20.0 * u + (0.0 if GATED else C) * u * logit
-                        by_f += (C if GATED else 0.0) * u * logit + D * p * raw
-                    across += dot(tl.trans(p * D * f), o, PRECISION)
-                    if JOINT:
-                        qd, o_hat = dot(xdi, m, PRECISION), dot(z_hat, tl.trans(zm), PRECISION)
-                        turn = dot(qd, tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
-                        v = C * (turn * gate + logit * gated) + 20.0 * bothd
-                        drift = tl.sum(p * v, 1)
-                        v -= drift[:, None]
-                        w_hat = dot(o_hat, tl.trans(xj), PRECISION)
-                        above = w_hat * (D * f)
-                        mean = tl.sum(p * above, 1)
-                        above -= mean[:, None]
-                        yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * dot(o_hat, tl.trans(xdj), PRECISION))
-                        u += p * (yy - tl.sum(p * yy, 1)[:, None])
-                        bent = C * p * above
-                        slope = C * u * gate + bent * gated
-                        bent *= gate
-                        turned = p * D * (f * v + fd)
-                        by_q = dot(slope, xj, PRECISION) + dot(bent, xdj, PRECISION)
-                        across += dot(tl.trans(turned), o_hat, PRECISION) + dot(tl.trans(bent), qd, PRECISION)
-                    else:
-                        slope = C * u * gate
-                        by_q = dot(slope, xj, PRECISION)
-                    across += dot(tl.trans(slope), q, PRECISION)
-                    back += dot(by_q, tl.trans(m), PRECISION)
-                    if WEIGHTS:
-                        columns = head * K + k
-                        store_rows(turns, n * V, i, columns, H * K, by_q, ik)
-                        store_rows(taken, n * V, i, columns, H * K, dot(p * D * f, xj, PRECISION), ik)
-                        if JOINT:
-                            store_rows(turns, (N + n) * V, i, columns, H * K, dot(bent, xj, PRECISION), ik)
-                            od = dot(turned, xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
-                            store_rows(taken, (N + n) * V, i, columns, H * K, od, ik)
+                inner, both, f, gate, bothd, fd, gated = gates(
+                    bx, by, bz, si, ax, ay, az, sj, bxd, byd, bzd, sid, axd, ayd, azd, sjd, GATED, JOINT
+                )
+                back, across, by_f, by_k = reverse_heads(
+                    xi, xj, xdi, xdj, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, back, across, n, i, mi, mj, k, mk, V, N, heads,
+                    K, H, GATED, PHANTOM, C, D, JOINT, GEOMETRY, WEIGHTS, PRECISION,
+                )  # fmt: skip
                 if GEOMETRY:
                     by_inner, by_both = by_f * both, by_k + by_f * inner
-                    place = gv + (n * V + i) * 3
-                    add_to(place, tl.sum(by_inner * ax[None, :], 1), mi)
-                    add_to(place + 1, tl.sum(by_inner * ay[None, :], 1), mi)
-                    add_to(place + 2, tl.sum(by_inner * az[None, :], 1), mi)
-                    add_to(gs + n * V + i, tl.sum(by_both * sj[None, :], 1), mi)
+                    of_x, of_y = tl.sum(by_inner * ax[None, :], 1), tl.sum(by_inner * ay[None, :], 1)
+                    of_z, of_s = tl.sum(by_inner * az[None, :], 1), tl.sum(by_both * sj[None, :], 1)
+                    add_vectors(gv, gs, n * V + i, of_x, of_y, of_z, of_s, mi)
                     to_x += tl.sum(by_inner * bx[:, None], 0)
                     to_y += tl.sum(by_inner * by[:, None], 0)
                     to_z += tl.sum(by_inner * bz[:, None], 0)
@@ -298,8 +358,4 @@ def pairs_reverse(
             tl.debug_barrier()
             add_to(gx + (n * V + j)[:, None] * K + k[None, :], across, jk)
             if GEOMETRY:
-                place = gv + (n * V + j) * 3
-                add_to(place, to_x, mj)
-                add_to(place + 1, to_y, mj)
-                add_to(place + 2, to_z, mj)
-                add_to(gs + n * V + j, to_s, mj)
+                add_vectors(gv, gs, n * V + j, to_x, to_y, to_z, to_s, mj)
