@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import signal
-import sys
 import tempfile
 import warnings
 from collections import Counter
@@ -175,4 +174,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
