@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from open_mini import stairs
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 MIXTURE = ROOT / "catalogs/openlam-2024q0/openlam-2024q0-29.yaml"
@@ -71,14 +73,13 @@ def measure(folder: Path, name: str, *, steps: int) -> dict[str, float]:
     """Head -> share / weight over a run of one recipe."""
     from lamdata import open_mixture
     from lamtrain.config import read_config
-    from lamtrain.proposed import schedule_for
     from lamtrain.runlog import read_metrics
     from lamtrain.training.trainer import train
 
     steps *= LONGER.get(name, 1)
-    rate, _ = schedule_for(steps, "tiny")
+    rate = stairs(steps, "tiny")
     looks = [f"log_every={steps}", f"validation={{every: {steps}, frames: 1}}", f"checkpoint_every={steps}"]
-    common = [f"steps={steps}", f"learning_rate={{start: {rate.start}, stop: {rate.stop}}}", "threads=1", *looks]
+    common = [f"steps={steps}", f"learning_rate={{start: {rate['start']}, stop: {rate['stop']}}}", "threads=1", *looks]
     config = read_config(folder / "train.yaml", overrides=[f"train={name}", *common, *RECIPES[name]])
     out = train(config, out=folder / f"{name}-{steps}", device="cpu")
     row = read_metrics(out / "metrics.csv")[-1]

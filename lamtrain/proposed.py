@@ -10,10 +10,10 @@ from pathlib import Path
 from lamdata.errors import ConfigError
 
 from .config import LossSpec, Size
-from .recipe import LearningRateSpec
+from .recipe import LearningRateSpec, OptimizerSpec
 from .tasks import Pair
 
-FINE = 0.3  # rate of a fine-tune by that of a new model of as many steps: of 0.1, 0.3 and 1, best for forces or within 3% of it (docs/fine-tune.md)
+OPTIMIZER = OptimizerSpec(kind="muon")  # of all that were tried the lowest errors after as many steps (docs/concepts/steps.md)
 
 
 def write_config(
@@ -29,14 +29,13 @@ def write_config(
 ) -> None:
     """Write a config that holds only what differs from the defaults; paths become relative to it.
 
-    With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason), and the rate is a fine-tune's.
+    With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason).
     """
     refuse_written(path)
     rate, loss = schedule_for(steps, size)
     if model is None:
         network = {"model": f"{{size: {size}}}"}
     else:
-        rate = rate.model_copy(update={"start": FINE * rate.start, "stop": FINE * rate.stop})
         heads = "".join(f"\n    {head}: {source}  # {reason}" for head, (source, reason) in (start or {}).items())
         network = {"start": f"\n  model: {_from(model, path.parent)}\n  heads:{heads}\n  references: change\n  train: all"}
     lines = {
@@ -45,7 +44,8 @@ def write_config(
         "store": store if "://" in store else _from(Path(store), path.parent),
         **network,
         "steps": steps,
-        "learning_rate": f"{{start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
+        "optimizer": f"{{kind: {OPTIMIZER.kind}}}",
+        "learning_rate": f"{{kind: {rate.kind}, start: {rate.start:.1e}, stop: {rate.stop:.1e}}}  # for so many steps: change them together",
         "loss": f"{{energy: {_pair(loss.energy)}, force: {_pair(loss.force)}}}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,14 +59,15 @@ def refuse_written(path: Path) -> None:
 
 
 def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
-    """A schedule that learns within `steps`: that of DPA-2's pre-training at a million, a higher rate that falls less for a short run.
+    """A schedule that learns within `steps`: half a cosine from a rate that is the higher, the shorter the run, and goes as steps^-0.4.
 
-    The rate goes as steps^-0.4 and falls by 2 to 3.8 decades; energies weigh more in a short run, which never sees small rates for long.
+    A fine-tune has the rates of a new model: of 0.1, 0.3 and 1 of them, the last was the best in a trial (docs/fine-tune.md).
+    Energies weigh more in a short run, which never sees small rates for long; at a million steps prefactors are those of DPA-2's pre-training.
     Larger networks than `tiny` take half the rate.
     """
     long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
-    start = min(2e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") or long == 1.0 else 0.5)
-    rate = LearningRateSpec(start=start, stop=start * 10 ** -(2 + 1.756 * long))
+    start = min(4e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") else 0.5)
+    rate = LearningRateSpec(kind="cosine", start=start, stop=start / 300)
     energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
     return rate, LossSpec(energy=energy, force=force)
 

@@ -14,6 +14,7 @@ from ..config import TrainConfig
 from ..model.lam import LamModel
 from ..recipe import OptimizerSpec
 from .lora import Lora
+from .muon import Muon
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # DeePMD-kit's
 
@@ -53,11 +54,9 @@ def _of_kind(spec: OptimizerSpec, groups: dict[float, dict[str, Parameter]], *, 
         return optimizer
     if spec.kind == "adamw":
         return torch.optim.AdamW(_decayed(groups, spec.decay), lr=rate, betas=BETAS, eps=EPS, fused=True)
-    if not hasattr(torch.optim, "Muon"):
-        raise SetupError(f"torch {torch.__version__} has no Muon", where="optimizer.kind", hint="it has from 2.9 on; or set adamw")
     hidden = [{"params": [p for name, p in named.items() if _is_hidden(name, p)], "scale": scale} for scale, named in groups.items()]
     rest = {scale: {name: p for name, p in named.items() if not _is_hidden(name, p)} for scale, named in groups.items()}
-    muon = torch.optim.Muon([part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay, adjust_lr_fn="match_rms_adamw")
+    muon = Muon([part for part in hidden if part["params"]], lr=rate, weight_decay=spec.decay)
     return Both(muon, torch.optim.AdamW(_decayed(rest, spec.decay), lr=rate, betas=BETAS, eps=EPS, fused=True))
 
 
@@ -90,12 +89,15 @@ class Both(torch.optim.Optimizer):
 
     def __init__(self, *parts: torch.optim.Optimizer):
         self.parts = parts
-        super().__init__([group for part in parts for group in part.param_groups], {})
+        fused = all(isinstance(part, Muon) or part.defaults.get("fused") for part in parts)
+        super().__init__([group for part in parts for group in part.param_groups], {"fused": fused})
         self.param_groups = [group for part in parts for group in part.param_groups]  # theirs, and no copies
 
     def step(self, closure: Any = None) -> Any:
-        """One step of each."""
+        """One step of each; `found_inf`, where it is set, is for all."""
         for part in self.parts:
+            if hasattr(self, "found_inf"):
+                part.found_inf = self.found_inf  # type: ignore[attr-defined]
             part.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from lamdata import open_dataset
 
 from ...config import read_config
 from ...files import replace_yaml
-from ...proposed import FINE, schedule_for
+from ...proposed import schedule_for
 from ...training.trainer import train
 from .config import DistilConfig
 
 LOOKS = 10  # of a short training
+FURTHER = 0.3  # rate of a later training by that of the first: it moves a student that fits already
 
 
 def train_student(
@@ -81,10 +82,10 @@ def _write(
 
 
 def _schedule(config: DistilConfig, steps: int, *, further: bool) -> dict[str, Any]:
-    """Optimizer, rate and prefactors; a later training has the rate of a fine-tune."""
+    """Optimizer, rate and prefactors; a later training has a lower rate."""
     student, rate = config.student, config.student.learning_rate
     loss = student.loss or schedule_for(steps, student.model.size)[1]
-    scale = FINE if further else 1.0
+    scale = FURTHER if further else 1.0
     values = rate.model_dump(mode="json", exclude_defaults=True)
     own = {"start": scale * rate.start, "stop": scale * rate.stop}
     stairs = {"decay_steps": max(steps // 50, 1)} if rate.kind == "exp" and "decay_steps" not in values else {}

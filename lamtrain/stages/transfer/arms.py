@@ -12,7 +12,7 @@ from lamdata.errors import ConfigError
 
 from ...config import Size, read_config
 from ...files import replace_yaml
-from ...proposed import FINE, schedule_for
+from ...proposed import OPTIMIZER, schedule_for
 
 ARMS = ("fine-tuned", "scratch")
 OURS = ("train", "mixture", "store", "model", "start", "steps", "seed")  # keys that the stage sets by itself
@@ -39,14 +39,14 @@ def arm_config(
 ) -> dict[str, Any]:
     """What decides how an arm learns: `model` or `start`, the steps, and a schedule for so many.
 
-    Prefactors and schedule are those that `lamtrain init` writes for a new model, and for a fine-tune `init --from`: FINE of that rate.
+    Optimizer, prefactors and schedule are those that `lamtrain init` writes, and `init --from`.
     """
     rate, loss = schedule_for(steps, size)
-    scale = FINE if arm == "fine-tuned" else 1.0
     own: dict[str, Any] = {"start": dict(start)} if arm == "fine-tuned" else {"model": dict(network)}
     return own | {
         "steps": steps,
-        "learning_rate": {"start": scale * rate.start, "stop": scale * rate.stop, "decay_steps": max(steps // 50, 1)},
+        "optimizer": {"kind": OPTIMIZER.kind},
+        "learning_rate": {"kind": rate.kind, "start": rate.start, "stop": rate.stop},
         "loss": {"energy": list(loss.energy), "force": list(loss.force)},
     }
 

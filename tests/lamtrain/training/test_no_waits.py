@@ -109,11 +109,11 @@ HEADS = "heads={bulk: {loss: {force: [10, 1]}}, cluster: {loss: {energy: [1, 2]}
         (),
         ("clip_norm=5.0", "average={}", "optimizer={kind: adamw}"),
         ("step={clip: per_head}", "clip_norm=0.01"),
-        (HEADS, "learning_rate={kind: cosine}"),
+        (HEADS, "learning_rate={kind: cosine}", "optimizer={kind: muon}"),
         ("loss={virial: [1, 1], force_norm: [1, 1], force_huber: [1, 1], displacement_vector: [1, 1]}",),
         ("triton", COVERED, "clip_norm=5.0", "average={}"),
     ],
-    ids=["plain", "average", "per_head", "own_prefactors", "terms", "triton"],
+    ids=["plain", "average", "per_head", "own_prefactors_muon", "terms", "triton"],
 )
 def test_a_step_of_all_kinds_of_tasks_waits_for_nothing(small: Path, tmp_path: Path, changes: tuple[str, ...]) -> None:
     args = [sys.executable, "-c", STEPS, str(small), str(tmp_path / "run"), *changes]

@@ -17,7 +17,7 @@ from lamtrain.checkpoint import load, save
 from lamtrain.cli import app
 from lamtrain.config import read_config
 from lamtrain.data.mixture import open_training_data
-from lamtrain.proposed import FINE, schedule_for
+from lamtrain.proposed import schedule_for
 from lamtrain.training.adapt import adapted_model
 from lamtrain.training.proposal import _free
 
@@ -179,7 +179,7 @@ def test_a_start_needs_a_mixture_and_a_model(folder: Path, monkeypatch: pytest.M
     assert not (folder / "train.yaml").exists()
 
 
-def test_the_rate_is_a_share_of_that_of_a_new_model_of_its_size(small: Path, parent: Path, folder: Path) -> None:
+def test_the_rate_is_that_of_a_new_model_of_its_size(small: Path, parent: Path, folder: Path) -> None:
     init(folder / "mixture.yaml", "--store", small / "small.zarr", "--from", parent, "-o", folder / "tiny.yaml", "--steps", 5000)
     checkpoint = load(parent)
     save(replace(checkpoint, model=checkpoint.model | {"more": torch.zeros(100_000)}), folder / "large.pt")
@@ -197,4 +197,4 @@ def test_the_rate_is_a_share_of_that_of_a_new_model_of_its_size(small: Path, par
     )
     for size in ("tiny", "small"):
         rate = read_config(folder / f"{size.replace('small', 'large')}.yaml").learning_rate
-        assert rate.start == pytest.approx(FINE * schedule_for(5000, size)[0].start, rel=0.05)
+        assert rate.start == pytest.approx(schedule_for(5000, size)[0].start, rel=0.05)

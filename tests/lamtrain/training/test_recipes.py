@@ -56,8 +56,6 @@ def bits(checkpoint: Checkpoint) -> dict[str, bytes]:
 def test_a_run_killed_goes_on_with_the_same_bits(small: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if recipe == "schedule_free":
         pytest.importorskip("schedulefree", reason="the extra `schedulefree` is not installed")
-    if recipe == "muon" and not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch has no Muon")
     whole = run(small, tmp_path / "whole", *RECIPES[recipe])
     real, done = step_module.train_step, []
 
@@ -116,8 +114,6 @@ def test_only_matrices_decay_and_muon_takes_those_between_layers() -> None:
     decays = {p: group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
     assert len(decays) == len(list(model.parameters()))
     assert all(decay == (0.5 if p.ndim == 2 else 0.0) for p, decay in decays.items()) and set(decays.values()) == {0.0, 0.5}
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch has no Muon")
     both = build_optimizer(model, TrainConfig(**values, optimizer={"kind": "muon"}))
     assert isinstance(both, Both)
     hidden = {p for group in both.parts[0].param_groups for p in group["params"]}
@@ -125,13 +121,6 @@ def test_only_matrices_decay_and_muon_takes_those_between_layers() -> None:
     assert "heads.energy.layers.1.weight" in names and "descriptor.repformer.layers.0.linear1.weight" in names
     assert not names & {"heads.energy.last.weight", "descriptor.type_embedding.weight"}
     assert {p for group in both.param_groups for p in group["params"]} == set(model.parameters())
-
-
-def test_a_torch_without_muon_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    config = TrainConfig(train="x", mixture="m", store="s", steps=10, optimizer={"kind": "muon"})
-    with pytest.raises(SetupError, match=f"torch {torch.__version__.replace('+', '.')} has no Muon.*2.9"):
-        build_optimizer(build_model(model_config()), config)
 
 
 def test_schedule_free_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
