@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step of all matrices that have a gradient."""
         for group in self.param_groups:
             alike: dict[tuple[torch.Size, torch.device], list[Tensor]] = {}
