@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Calculator(ase_calculator.Calculator):
         self.neighbors = SkinList(cutoff=longest.rcut, most=longest.nsel, skin=skin)
         self.moving = Moving.of(self.model.net, head=self.head, neighbors=self.neighbors)
         self._copy: Any = None  # of the last structure that was asked about
-        self._taken: Frame | None = None  # the last one that was not refused
+        self._taken: Frame | None = None  # the last structure, if it was not refused
         self.truncated = 0  # atoms of the last structure with more neighbours than the model keeps
         self.outside = 0  # edges of all structures so far that were shorter than a compressed model's tables reach
         if threads is not None:
@@ -72,11 +73,11 @@ class Calculator(ase_calculator.Calculator):
     ) -> None:
         """Fill `results`; the stress where there is a cell with a volume and a periodic direction."""
         given: Any = self.atoms if atoms is None else atoms
+        moved_only = atoms is not None and list(system_changes) == ["positions"]
         if atoms is not None:
-            self._keep(given, moved_only=list(system_changes) == ["positions"])
+            self._keep(given, moved_only=moved_only)
         self.results = {}  # of an earlier structure, should this one be refused
-        frame = as_frame(given)
-        self._refuse(frame)
+        frame = self._take(given, moved_only=moved_only)
         if self.moving is not None:
             one = self.moving.answer(frame)
             energies, forces, virial = one.energies.numpy(), one.forces.double().numpy(), one.virial.numpy()
@@ -115,19 +116,17 @@ class Calculator(ase_calculator.Calculator):
         pairs |= {"cell": (last.cell.array, atoms.cell.array), "pbc": (last.pbc, atoms.pbc)}
         return [name for name, (a, b) in pairs.items() if a is not b and not _same(a, b)]
 
-    def _refuse(self, frame: Frame) -> None:
-        """Before a search, which takes any cell; of a structure that only moved, no more than its positions can be wrong."""
-        before = self._taken
-        moved = (
-            before is not None
-            and np.array_equal(before.numbers, frame.numbers)
-            and before.pbc == frame.pbc
-            and (before.cell is None) == (frame.cell is None)
-            and (before.cell is None or frame.cell is None or np.array_equal(before.cell, frame.cell))
-        )
-        if not moved or not np.isfinite(frame.positions).all():
+    def _take(self, atoms: Any, *, moved_only: bool) -> Frame:
+        """The structure, or DataError before a search, which takes any cell; where atoms of one that was taken have only moved, their places alone are asked."""
+        before, self._taken = self._taken, None
+        if moved_only and before is not None:
+            frame = replace(before, positions=np.array(atoms.positions, np.float64))
+        else:
+            before, frame = None, as_frame(atoms)
+        if before is None or not np.isfinite(frame.positions).all():
             refuse(Frames.from_list([frame]), elements=self.model.elements[self.head])
         self._taken = frame
+        return frame
 
     def _count(self, outside: int) -> None:
         """Edges that a compressed model has no table for; said once."""

@@ -32,8 +32,8 @@ class Moving:
 
     def answer(self, frame: Frame) -> StepResult:
         """As the model would say it of the frame."""
-        if self._numbers is None or not np.array_equal(self._numbers, frame.numbers):
-            self._numbers, self._types = frame.numbers.copy(), torch.from_numpy(type_indices(frame.numbers, self.config))
+        if self._numbers is not frame.numbers:
+            self._numbers, self._types = frame.numbers, torch.from_numpy(type_indices(frame.numbers, self.config))
         cell, points = np.zeros((3, 3)) if frame.cell is None else frame.cell, np.ascontiguousarray(frame.positions, np.float64)
         neighbors, offsets = self.neighbors.table(points, cell=cell, pbc=np.array(frame.pbc))
         return step(self.model, self._types, *map(torch.from_numpy, (points, neighbors, offsets)))

@@ -2,6 +2,7 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { DONE = 0, REFUSED = 1, FULL = 2 }; /* refused: for vesin, which says what is wrong, or knows what to do */
 enum { MAX_CELLS = 100000, MAX_CANDIDATES = 1 << 22, BUCKETS = 256, FEW = 32, ALIGNED = 64 };

@@ -12,24 +12,30 @@ namespace lam::edges {
 class Near {
  public:
   Near(const Array& points, const Array& list, const Array& offsets, double cutoff, int64_t most)
-      : at(data<double>(points)), list(data<int64_t>(list)), off(data<double>(offsets)), N(list.size(0)), M(list.size(1)), most(most), square_of_cutoff(cutoff * cutoff), way(3 * M), squares(M), found(M) {}
+      : at(data<double>(points)), list(data<int64_t>(list)), off(data<double>(offsets)), N(list.size(0)), M(list.size(1)), most(most), square_of_cutoff(cutoff * cutoff), square(M) {}
 
-  int64_t count = 0;  // before any is left out
-  int64_t kept() const { return std::min(count, most); }
-  int64_t neighbor(int64_t k) const { return found[number(k)]; }
-  const double* vector(int64_t k) const { return &way[3 * number(k)]; }
-
-  void find(int64_t i) {
+  // Writes vectors by component and the numbers of the neighbours, each with room for a row of the list; returns how many there were before any was
+  // left out.
+  template <class T>
+  int64_t find(int64_t i, T* X, T* Y, T* Z, int64_t* neighbors) {
     const int64_t* j = list + i * M;
-    count = 0;
+    const double *from = at + 3 * i, *ox = off + i * M, *oy = off + (N + i) * M, *oz = off + (2 * N + i) * M, px = from[0], py = from[1], pz = from[2], near = square_of_cutoff;
+    double* squares = square.data();
+    int64_t count = 0;
     for (int64_t k = 0; k < M; ++k) {
-      const double *to = at + 3 * j[k], *from = at + 3 * i;
-      const double x = to[0] - from[0] + off[i * M + k], y = to[1] - from[1] + off[(N + i) * M + k], z = to[2] - from[2] + off[(2 * N + i) * M + k];
-      const double square = x * x + y * y + z * z;
-      found[count] = j[k], squares[count] = square, way[3 * count] = x, way[3 * count + 1] = y, way[3 * count + 2] = z;
-      count += square < square_of_cutoff;
+      const double* other = at + 3 * j[k];
+      const double x = other[0] - px + ox[k], y = other[1] - py + oy[k], z = other[2] - pz + oz[k], r2 = x * x + y * y + z * z;
+      neighbors[count] = j[k], squares[count] = r2, X[count] = T(x), Y[count] = T(y), Z[count] = T(z);
+      count += r2 < near;
     }
-    if (count > most) cut();
+    if (count > most) {  // the farthest go; the others keep their order
+      place.resize(count);
+      for (int64_t k = 0; k < count; ++k) place[k] = k;
+      std::nth_element(place.begin(), place.begin() + most, place.end(), [&](int64_t a, int64_t b) { return square[a] < square[b] || (square[a] == square[b] && a < b); });
+      std::sort(place.begin(), place.begin() + most);
+      for (int64_t k = 0; k < most; ++k) X[k] = X[place[k]], Y[k] = Y[place[k]], Z[k] = Z[place[k]], neighbors[k] = neighbors[place[k]];
+    }
+    return count;
   }
 
  private:
@@ -38,16 +44,8 @@ class Near {
   const double* off;
   const int64_t N, M, most;
   const double square_of_cutoff;
-  std::vector<double> way, squares;
-  std::vector<int64_t> found, place;
-
-  int64_t number(int64_t k) const { return count > most ? place[k] : k; }
-  void cut() {  // the farthest go; the others keep their order
-    place.resize(count);
-    for (int64_t k = 0; k < count; ++k) place[k] = k;
-    std::nth_element(place.begin(), place.begin() + most, place.end(), [&](int64_t a, int64_t b) { return squares[a] < squares[b] || (squares[a] == squares[b] && a < b); });
-    std::sort(place.begin(), place.begin() + most);
-  }
+  std::vector<double> square;
+  std::vector<int64_t> place;
 };
 
 template <class T>

@@ -12,36 +12,34 @@
 namespace lam::step {
 constexpr int64_t ATOMS = 12;  // at once: whole blocks of a product (tile.h)
 
-// Rows of edges from their nets, each with its slope: a table whose nodes are the edges.
+// Those whose rows of G come from nets, each with its slope.
 template <class T>
 struct NetEdges : tabulated::Edges<T> {
   using Base = tabulated::Edges<T>;
-  WideTile<T> tile;
-  Buffer<T> scalars, last;
-  std::vector<int64_t> table;
+  using Vec = typename Lane<T>::Vec;
 
   NetEdges(const tabulated::Block& in, int64_t most, const WideNet<T>* net) : Base(in, most), tile(*net), scalars(4 * TILE), last(TILE * in.M), table(TILE) {}
 
   // rows = h of all edges, then t of all.
   void collect() {
     const int64_t M = this->in.M;
-    this->find_kinds(), this->make_room(2 * this->count);
+    this->line_up();
+    if (int64_t(rows.size()) < 2 * this->count * M) rows.resize(2 * this->count * M);
     for (int64_t from = 0; from < this->count; from += TILE) {
       const int64_t some = std::min(TILE, this->count - from);
       for (int64_t e = 0; e < some; ++e) scalars[4 * e] = this->at(this->R)[from + e], table[e] = this->in.factors ? 0 : this->row(this->type[from + e]);
       tile.evaluate(scalars.data(), table.data(), some, last.data(), false, true);
-      std::copy_n(tile.last_h(), some * M, this->rows.data() + from * M);
-      std::copy_n(tile.last_t(some), some * M, this->rows.data() + (this->count + from) * M);
+      std::copy_n(tile.last_h(), some * M, rows.data() + from * M);
+      std::copy_n(tile.last_t(some), some * M, rows.data() + (this->count + from) * M);
     }
   }
-  void sum(T* out) {
-    this->set_lines();
-    this->multiply_factors(this->lines.data(), this->count, out);
-  }
-  void reverse(const T* c) {
-    this->multiply_cotangent(c, 2 * this->count);
-    this->keep(this->spread.data());
-  }
+  Vec value(int64_t e, int64_t o) const { return vec(&rows[e * this->in.M + o]); }
+  void both(int64_t e, int64_t o, Vec& value, Vec& slope) const { value = this->value(e, o), slope = this->value(this->count + e, o); }
+
+ private:
+  WideTile<T> tile;
+  Buffer<T> scalars, last, rows;
+  std::vector<int64_t> table;
 };
 
 // The net of an energy head: y_k = tanh(x_k W_k + b_k), x_{k+1} = dt_k y_k + what skips, E = x w + b. Rows of all arrays are whole vectors.
@@ -139,11 +137,13 @@ struct Sums {
       own[a] = sum, turned[a] = by_x, turned[3 + a] = by_y, turned[6 + a] = by_z;
     }
     const T *x = edges.at(E::BY_X), *y = edges.at(E::BY_Y), *z = edges.at(E::BY_Z);
+    const int64_t* slot = edges.slot.data();
+    T* all = forces.data();
     for (int64_t k = 0; k < edges.count; ++k) {
-      T* other = &forces[3 * edges.slot[k]];
+      T* other = all + 3 * slot[k];
       other[0] -= x[k], other[1] -= y[k], other[2] -= z[k];
     }
-    for (int a = 0; a < 3; ++a) forces[3 * atom + a] += own[a];
+    for (int a = 0; a < 3; ++a) all[3 * atom + a] += own[a];
     for (int k = 0; k < 9; ++k) virial[k] -= turned[k];
     outside += edges.outside;
   }
@@ -171,34 +171,31 @@ struct Inputs {
 
 template <class T, class Kind, class... More>
 void over_atoms(const Inputs<T>& at, int64_t first, int64_t last, Sums<T>& sums, More... more) {
+  using Passes = tabulated::Passes<T, Kind>;
   const tabulated::Block& in = at.block;
+  const int64_t* types = data<int64_t>(at.types);
   edges::Near near(at.points, at.list, at.offsets, in.cutoff, in.nsel);
   std::vector<Kind> edges;
   edges.reserve(ATOMS);
-  for (int64_t k = 0; k < std::min(ATOMS, last - first); ++k) edges.emplace_back(in, std::min(at.L, in.nsel), more...);
+  for (int64_t k = 0; k < std::min(ATOMS, last - first); ++k) edges.emplace_back(in, at.L, more...);
   FittingTile<T> tile(at.fitting);
-  Buffer<T> moments(ATOMS * 4 * in.M), flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M), energies(ATOMS);
+  Buffer<T> moments(ATOMS * 4 * in.M), turned(in.axis * in.M), c(4 * in.M), energies(ATOMS);
   for (int64_t n = first; n < last; n += ATOMS) {
     const int64_t some = std::min(ATOMS, last - n);
     for (int64_t k = 0; k < some; ++k) {
-      near.find(n + k);
-      sums.truncated += near.count > in.nsel;
-      edges[k].begin(data<int64_t>(at.types)[n + k]);
-      for (int64_t e = 0; e < near.kept(); ++e) {
-        const double* d = near.vector(e);
-        const T x = T(d[0]), y = T(d[1]), z = T(d[2]);
-        const int64_t other = near.neighbor(e);
-        edges[k].take(other, data<int64_t>(at.types)[other], x, y, z, std::sqrt(x * x + y * y + z * z));
-      }
-      edges[k].evaluate(), edges[k].collect(), edges[k].sum(&moments[4 * in.M * k]);
+      const int64_t found = near.find(n + k, edges[k].at(Kind::X), edges[k].at(Kind::Y), edges[k].at(Kind::Z), edges[k].slot.data()), given = std::min(found, in.nsel);
+      sums.truncated += found > given;
+      for (int64_t e = 0; e < given; ++e) edges[k].type[e] = types[edges[k].slot[e]];
+      edges[k].begin(types[n + k], given);
+      edges[k].evaluate(), edges[k].collect(), Passes::sum(edges[k], &moments[4 * in.M * k]);
       tabulated::complete_moment<T>(in, edges[k], at.lead, &moments[4 * in.M * k]);
-      tabulated::set_invariants<T>(in, &moments[4 * in.M * k], edges[k].own, tile.input(k));
+      tabulated::set_invariants<T>(in, &moments[4 * in.M * k], edges[k].own, turned, tile.input(k));
     }
     tile.evaluate(some, energies.data());
     for (int64_t k = 0; k < some; ++k) {
       into<double>(at.energies)[n + k] = double(energies[k]) + at.fitting.reference[edges[k].own];
-      tabulated::by_moment<T>(in, &moments[4 * in.M * k], &tile.g[k * at.fitting.cols[0]], flat, turned, c.data());
-      edges[k].reverse(c.data()), edges[k].finish();
+      tabulated::by_moment<T>(in, &moments[4 * in.M * k], &tile.g[k * at.fitting.cols[0]], turned, c.data());
+      Passes::reverse(edges[k], c.data()), edges[k].finish();
       sums.add(edges[k], n + k);
     }
   }
@@ -210,7 +207,7 @@ void value(Call in) {
   const int64_t parts = parts_of(at.N / ATOMS, at.threads);
   std::vector<Sums<T>> sums(parts, Sums<T>(at.N));
   if (at.block.tables) {
-    over_parts(parts, at.threads, [&](int64_t p) { over_atoms<T, tabulated::Edges<T>>(at, at.N * p / parts, at.N * (p + 1) / parts, sums[p]); });
+    over_parts(parts, at.threads, [&](int64_t p) { over_atoms<T, tabulated::TableEdges<T>>(at, at.N * p / parts, at.N * (p + 1) / parts, sums[p]); });
   } else {
     const WideNet<T> net(at.weights);
     over_parts(parts, at.threads, [&](int64_t p) { over_atoms<T, NetEdges<T>>(at, at.N * p / parts, at.N * (p + 1) / parts, sums[p], &net); });

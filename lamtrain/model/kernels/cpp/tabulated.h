@@ -3,9 +3,8 @@
 //   x = (s / (r + p) - mean) / std_0      G = sum_k H_k(u) node_k      F = 1 + fade P      M = R^T (G F) / nsel      D = M^T M[:, :axis]
 //
 // One atom at a time: what is within the cutoff is gathered, so that empty slots and those beyond it cost a distance; the radial functions and the
-// polynomials of all its edges are computed side by side. G is never formed: as it is linear in the nodes, of which the edges of an atom are between few,
-// what multiplies each node is summed over edges first, and M is one product. With c the cotangent of M, so is every node times c, and an edge takes
-// six numbers of it:
+// polynomials of all its edges are computed side by side. No row of G is kept: a few columns of it are read from the nodes, weighted, and added to M in
+// registers. With c the cotangent of M, they are read again, and an edge takes five numbers of them:
 //
 //   R'_j = (G F)_j c^T + [(dG/dx F)_j . R_j c, 0, 0, 0]      fade'_j = (G P)_j . R_j c
 //
@@ -51,36 +50,37 @@ struct Edges {
   enum { X, Y, Z, DISTANCE, SWITCH, SWITCH_SLOPE, RADIAL_SLOPE, FACTOR, FACTOR_SLOPE, R, W = R + 4, SLOPE = W + 6, COTANGENT = SLOPE + 6, BY_X = COTANGENT + 1, BY_Y, BY_Z, COLUMNS = COTANGENT + 5 };
   const Block& in;
   const int64_t room;
-  Buffer<T> all, distance;
+  Buffer<T> all;
   std::vector<int64_t> slot, type;
-  std::vector<int32_t> interval;
   int64_t count = 0, within = 0, outside = 0, own = 0;
 
-  Edges(const Block& in, int64_t most)
-      : in(in), room(Lane<T>::padded(most)), all(COLUMNS * room), distance(room), slot(room), type(room), interval(room), kind(room), kind_of(in.T, -1),
-        place(in.tables * (in.K + 1), -1), node(2 * room), between(2 * room) {}
+  Edges(const Block& in, int64_t most) : in(in), room(Lane<T>::padded(most)), all(COLUMNS * room), slot(room), type(room), lines(LINE * room), unfactored(in.M), factors(room) {}
   T* at(int column) { return all.data() + column * room; }
   const T* at(int column) const { return all.data() + column * room; }
 
-  void begin(int64_t its_type) { own = its_type, count = within = 0; }
-  // An edge by its components and their length, if it is within the cutoff and seen; `where` is for the caller to know it again.
-  void take(int64_t where, int64_t its_type, T x, T y, T z, T r) {
-    if (!(r < T(in.cutoff))) return;
-    ++within;
-    const T* seen = data<T>(in.seen);
-    if (seen && seen[own * in.T + its_type] == 0) return;
-    slot[count] = where, type[count] = its_type;
-    at(X)[count] = x, at(Y)[count] = y, at(Z)[count] = z, at(DISTANCE)[count++] = r;
+  // Those of an atom of a type: of as many as are given by X, Y, Z, slot and type, in which a slot is for the caller to know it again, those within
+  // the cutoff and seen.
+  void begin(int64_t its_type, int64_t given) {
+    const T *seen = data<T>(in.seen), cutoff = T(in.cutoff);
+    T *x = at(X), *y = at(Y), *z = at(Z), *r = at(DISTANCE);
+    own = its_type, within = 0;
+#pragma omp simd reduction(+ : within)
+    for (int64_t e = 0; e < given; ++e) r[e] = std::sqrt(x[e] * x[e] + y[e] * y[e] + z[e] * z[e]), within += r[e] < cutoff;
+    count = given;
+    if (within == given && !seen) return;
+    count = 0;
+    for (int64_t e = 0; e < given; ++e) {
+      if (!(r[e] < cutoff) || (seen && seen[own * in.T + type[e]] == 0)) continue;
+      slot[count] = slot[e], type[count] = type[e], x[count] = x[e], y[count] = y[e], z[count] = z[e], r[count++] = r[e];
+    }
   }
   // Those of row n of a batch.
   void gather(const Model& of, int64_t n) {
     const T* d = data<T>(of.vectors) + 3 * of.W * n;
     const int64_t *near = data<int64_t>(of.neighbors) + of.W * n, *types = data<int64_t>(of.types);
-    begin(types[of.start + n]);
-    T* r = distance.data();
-#pragma omp simd
-    for (int64_t j = 0; j < of.W; ++j) r[j] = std::sqrt(d[3 * j] * d[3 * j] + d[3 * j + 1] * d[3 * j + 1] + d[3 * j + 2] * d[3 * j + 2]);
-    for (int64_t j = 0; j < of.W; ++j) take(j, types[near[j]], d[3 * j], d[3 * j + 1], d[3 * j + 2], r[j]);
+    T *x = at(X), *y = at(Y), *z = at(Z);
+    for (int64_t j = 0; j < of.W; ++j) slot[j] = j, type[j] = types[near[j]], x[j] = d[3 * j], y[j] = d[3 * j + 1], z[j] = d[3 * j + 2];
+    begin(types[of.start + n], of.W);
   }
 
   // The environment matrix with its slopes.
@@ -100,73 +100,6 @@ struct Edges {
       q[e] = u * v, q1[e] = (slope - q[e]) * v;
       R0[e] = (u - mean) * scale, R1[e] = q[e] * x[e] * sx, R2[e] = q[e] * y[e] * sy, R3[e] = q[e] * z[e] * sz;
     }
-  }
-
-  // The place of each edge in the table, and the weights of the six numbers of its interval, each with its slope.
-  void weigh() {
-    const T first = T(in.first), per = T(1 / in.step), last = T(in.K - 1), end = T(in.first + in.step * in.K), *R0 = at(R);
-    T *w = at(W), *dw = at(SLOPE);
-    int32_t* k = interval.data();
-    int64_t beyond = 0;
-#pragma omp simd reduction(+ : beyond)
-    for (int64_t e = 0; e < count; ++e) {
-      const T place = (R0[e] - first) * per;
-      T left = place > 0 ? place : T(0);
-      left = left < last ? left : last;
-      k[e] = int32_t(left);
-      const T over = place - T(k[e]), more = over > 1 ? over - 1 : T(0), f = over > 1 ? T(1) : over, f2 = f * f, f3 = f2 * f;
-      beyond += R0[e] > end;
-      const T rise = f3 * (10 + f * (6 * f - 15)), steep = 30 * f2 * (1 - f) * (1 - f) * per;
-      w[e] = 1 - rise, w[room + e] = f + f3 * (-6 + f * (8 - 3 * f)), w[2 * room + e] = T(0.5) * f2 + f3 * (T(-1.5) + f * (T(1.5) - T(0.5) * f));
-      w[3 * room + e] = rise, w[4 * room + e] = f3 * (-4 + f * (7 - 3 * f)) + more, w[5 * room + e] = f3 * (T(0.5) + f * (T(0.5) * f - 1));
-      dw[e] = -steep, dw[room + e] = (1 + f2 * (-18 + f * (32 - 15 * f))) * per, dw[2 * room + e] = f * (1 + f * (T(-4.5) + f * (6 - T(2.5) * f))) * per;
-      dw[3 * room + e] = steep, dw[4 * room + e] = f2 * (-12 + f * (28 - 15 * f)) * per, dw[5 * room + e] = f2 * (T(1.5) + f * (-4 + T(2.5) * f)) * per;
-    }
-    outside = beyond;
-  }
-
-  // Lists the nodes that these edges are between, each once, and copies them into rows of their own.
-  void collect() {
-    weigh(), find_kinds();
-    used = 0;
-    for (int64_t e = 0; e < count; ++e) {
-      const int64_t first = (in.tables > 1 ? row(type[e]) : 0) * (in.K + 1) + interval[e];
-      for (int64_t side = 0; side < 2; ++side) {
-        if (place[first + side] < 0) place[first + side] = used, node[used++] = first + side;
-        between[2 * e + side] = place[first + side];
-      }
-    }
-    make_room(3 * used);
-    for (int64_t k = 0; k < used; ++k) std::copy_n(data<T>(in.nodes) + node[k] * 3 * in.M, 3 * in.M, rows.data() + k * 3 * in.M), place[node[k]] = -1;
-  }
-
-  // out (4, M) = R^T (G F): sums of R over the edges at each node, then one product with the nodes.
-  void sum(T* out) {
-    set_lines();
-    std::fill_n(spread.data(), 3 * used * cols, T(0));
-    const T* w = at(W);
-    for (int64_t e = 0; e < count; ++e)
-      for (int64_t o = 0; o < cols; o += Lane<T>::COUNT) {
-        const Vec line = vec(&lines[e * cols + o]);
-        for (int64_t k = 0; k < 6; ++k) vec(&spread[(3 * between[2 * e + k / 3] + k % 3) * cols + o]) += w[k * room + e] * line;
-      }
-    multiply_factors(spread.data(), 3 * used, out);
-  }
-
-  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M): products of all nodes with c, then six numbers an edge.
-  void reverse(const T* c) {
-    multiply_cotangent(c, 3 * used);
-    const T *w = at(W), *dw = at(SLOPE);
-    for (int64_t e = 0; e < count; ++e)
-      for (int64_t o = 0; o < cols; o += Lane<T>::COUNT) {
-        Vec value{}, slope{};
-        for (int64_t k = 0; k < 6; ++k) {
-          const Vec from = vec(&spread[(3 * between[2 * e + k / 3] + k % 3) * cols + o]);
-          value += w[k * room + e] * from, slope += dw[k * room + e] * from;
-        }
-        vec(&lines[e * cols + o]) = value, vec(&lines[(count + e) * cols + o]) = slope;
-      }
-    keep(lines.data());
   }
 
   // What all these come to by the components of every edge.
@@ -189,88 +122,148 @@ struct Edges {
   }
 
  protected:
-  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-  std::vector<int64_t> kind, kind_of, kinds;  // of an edge and of a type its factor, of a factor its type
-  Buffer<T> rows, spread, parts, turned;      // (rows, M), (rows, cols), (cols, M) and its transpose
-  Buffer<T> lines;                            // (2 count, cols) of edges
-  int64_t groups = 1, cols = 0;               // of four columns: without a factor, then with each kind of it
+  static constexpr int64_t LINE = 16;  // columns from R to the end of SLOPE
+  Buffer<T> lines, unfactored;         // of a model without factors: 1 + 0
+  std::vector<const T*> factors;
 
-  using Vec = typename Lane<T>::Vec;
-
-  static Four& four(T* at) { return *reinterpret_cast<Four*>(at); }
-  static const Four& four(const T* at) { return *reinterpret_cast<const Four*>(at); }
-  static Vec& vec(T* at) { return *reinterpret_cast<Vec*>(at); }
   int64_t row(int64_t its_type) const { return in.one_sided ? its_type : its_type + in.T * own; }
+  // What both passes read of an edge, side by side: R, and what a table has behind it.
+  void line_up() {
+    for (int64_t first = 0; first < count; first += Lane<T>::COUNT) transpose_block(at(R) + first, LINE, room, lines.data() + LINE * first);
+    const T *all = data<T>(in.factors), *none = unfactored.data(), **to = factors.data();
+    for (int64_t e = 0; e < count; ++e) to[e] = all ? all + row(type[e]) * in.M : none;
+  }
+  const T* line(int64_t e) const { return lines.data() + LINE * e; }
   T fade(int64_t e) const { return in.smooth ? at(SWITCH)[e] : T(1); }
-  Four matrix(int64_t e) const { return Four{at(R)[e], at(R + 1)[e], at(R + 2)[e], at(R + 3)[e]}; }
 
-  void find_kinds() {
-    kinds.clear();
-    for (int64_t e = 0; e < count; ++e) {
-      if (kind_of[type[e]] < 0) kind_of[type[e]] = kinds.size(), kinds.push_back(type[e]);
-      kind[e] = in.factors ? kind_of[type[e]] : 0;
-    }
-    for (const int64_t t : kinds) kind_of[t] = -1;
-    groups = in.factors ? 1 + kinds.size() : 1, cols = Lane<T>::padded(4 * groups);
+  template <class, class>
+  friend struct Passes;
+};
+
+// Those whose rows of G are read from a table.
+template <class T>
+struct TableEdges : Edges<T> {
+  using Vec = typename Lane<T>::Vec;
+  using Base = Edges<T>;
+  using Base::at, Base::count, Base::in, Base::room, Base::W, Base::SLOPE, Base::R;
+
+  TableEdges(const Block& in, int64_t most) : Base(in, most), interval(room), nodes(room) {}
+
+  void collect() {
+    weigh(), this->line_up();
+    for (int64_t e = 0; e < count; ++e) nodes[e] = data<T>(in.nodes) + ((in.tables > 1 ? this->row(this->type[e]) : 0) * (in.K + 1) + interval[e]) * 3 * in.M;
   }
-  // For so many rows, and for lines of all edges.
-  void make_room(int64_t most) {
-    if (int64_t(rows.size()) < most * in.M) rows.resize(most * in.M);
-    if (int64_t(spread.size()) < most * cols) spread.resize(most * cols);
-    if (int64_t(lines.size()) < 2 * count * cols) lines.resize(2 * count * cols);
-    if (int64_t(parts.size()) < cols * in.M) parts.resize(cols * in.M), turned.resize(cols * in.M);
+  // The vector of G of an edge from column `o` on, and that of dG/dx.
+  Vec value(int64_t e, int64_t o) const {
+    const T *node = nodes[e] + o, *w = this->line(e) + W - R;
+    Vec sum = w[0] * vec(node);
+    for (int64_t k = 1; k < 6; ++k) sum += w[k] * vec(node + k * in.M);
+    return sum;
   }
-  // A line of an edge: its R without a factor, and faded where its kind is.
-  void set_lines() {
-    std::fill_n(lines.data(), count * cols, T(0));
-    for (int64_t e = 0; e < count; ++e) {
-      T* to = &lines[e * cols];
-      four(to) = matrix(e);
-      if (in.factors) four(to + 4 + 4 * kind[e]) = fade(e) * matrix(e);
-    }
-  }
-  // out (4, M) = the sum over groups of their factor times left^T rows, left (count, cols).
-  void multiply_factors(const T* left, int64_t count, T* out) {
-    multiply(Left<T>{left, 1, cols}, 4 * groups, count, rows.data(), in.M, parts.data());
-    std::copy_n(parts.data(), 4 * in.M, out);
-    for (int64_t g = 1; g < groups; ++g)
-      for (int64_t a = 0; a < 4; ++a) {
-        const T *factor = factors(g), *part = parts.data() + (4 * g + a) * in.M;
-#pragma omp simd
-        for (int64_t o = 0; o < in.M; ++o) out[a * in.M + o] += factor[o] * part[o];
-      }
-  }
-  // spread = rows (factor c)^T of every group.
-  void multiply_cotangent(const T* c, int64_t count) {
-    std::fill_n(parts.data(), cols * in.M, T(0));
-    std::copy_n(c, 4 * in.M, parts.data());
-    for (int64_t g = 1; g < groups; ++g)
-      for (int64_t a = 0; a < 4; ++a) {
-        const T *factor = factors(g), *from = c + a * in.M;
-        T* part = parts.data() + (4 * g + a) * in.M;
-#pragma omp simd
-        for (int64_t o = 0; o < in.M; ++o) part[o] = factor[o] * from[o];
-      }
-    transpose(parts.data(), cols, in.M, turned.data());
-    multiply(rows_of(rows.data(), in.M), count, in.M, turned.data(), cols, spread.data());
-  }
-  // The cotangents of all edges, from lines of G (factor c)^T and then of dG/dx (factor c)^T.
-  void keep(const T* from) {
-    for (int64_t e = 0; e < count; ++e) {
-      const T *value = from + e * cols, *slope = value + count * cols;
-      const int64_t own = 4 + 4 * kind[e];
-      const Four R4 = matrix(e), factored = in.factors ? four(value + own) : Four{}, f = R4 * factored;
-      const Four plain = four(value) + fade(e) * factored, x = R4 * (in.factors ? four(slope) + fade(e) * four(slope + own) : four(slope));
-      for (int a = 0; a < 4; ++a) at(COTANGENT + a)[e] = plain[a];
-      at(COTANGENT)[e] += x[0] + x[1] + x[2] + x[3], at(COTANGENT + 4)[e] = f[0] + f[1] + f[2] + f[3];
+  void both(int64_t e, int64_t o, Vec& value, Vec& slope) const {
+    const T *node = nodes[e] + o, *w = this->line(e) + W - R, *dw = this->line(e) + SLOPE - R;
+    value = w[0] * vec(node), slope = dw[0] * vec(node);
+    for (int64_t k = 1; k < 6; ++k) {
+      const Vec number = vec(node + k * in.M);
+      value += w[k] * number, slope += dw[k] * number;
     }
   }
 
  private:
-  std::vector<int64_t> place, node, between;  // of a node its row, of a row its node, of an edge its rows
-  int64_t used = 0;
+  std::vector<int32_t> interval;
+  std::vector<const T*> nodes;  // of an edge, three numbers of the node before it and three of the one behind it
 
-  const T* factors(int64_t group) const { return data<T>(in.factors) + row(kinds[group - 1]) * in.M; }
+  // The place of each edge in the table, and the weights of the six numbers of its interval, each with its slope.
+  void weigh() {
+    const T first = T(in.first), per = T(1 / in.step), last = T(in.K - 1), end = T(in.first + in.step * in.K), *R0 = at(R);
+    T *w = at(W), *dw = at(SLOPE);
+    int32_t* k = interval.data();
+    int64_t beyond = 0;
+#pragma omp simd reduction(+ : beyond)
+    for (int64_t e = 0; e < count; ++e) {
+      const T place = (R0[e] - first) * per;
+      T left = place > 0 ? place : T(0);
+      left = left < last ? left : last;
+      k[e] = int32_t(left);
+      const T over = place - T(k[e]), more = over > 1 ? over - 1 : T(0), f = over > 1 ? T(1) : over, f2 = f * f, f3 = f2 * f;
+      beyond += R0[e] > end;
+      const T rise = f3 * (10 + f * (6 * f - 15)), steep = 30 * f2 * (1 - f) * (1 - f) * per;
+      w[e] = 1 - rise, w[room + e] = f + f3 * (-6 + f * (8 - 3 * f)), w[2 * room + e] = T(0.5) * f2 + f3 * (T(-1.5) + f * (T(1.5) - T(0.5) * f));
+      w[3 * room + e] = rise, w[4 * room + e] = f3 * (-4 + f * (7 - 3 * f)) + more, w[5 * room + e] = f3 * (T(0.5) + f * (T(0.5) * f - 1));
+      dw[e] = -steep, dw[room + e] = (1 + f2 * (-18 + f * (32 - 15 * f))) * per, dw[2 * room + e] = f * (1 + f * (T(-4.5) + f * (6 - T(2.5) * f))) * per;
+      dw[3 * room + e] = steep, dw[4 * room + e] = f2 * (-12 + f * (28 - 15 * f)) * per, dw[5 * room + e] = f2 * (T(1.5) + f * (-4 + T(2.5) * f)) * per;
+    }
+    this->outside = beyond;
+  }
+};
+
+// From edges to their moment and back, each pass in registers. `Rows` are edges that give vectors of their rows of G.
+template <class T, class Rows>
+struct Passes {
+  using Vec = typename Lane<T>::Vec;
+  static constexpr int64_t L = Lane<T>::COUNT;
+  static constexpr int MOST = REGISTERS == 16 ? 2 : 4;  // vectors of columns at once: each has four sums
+
+  // out (4, M) = R^T (G F).
+  static void sum(const Rows& edges, T* out) {
+    for (int64_t o = 0, left = edges.in.M / L; left > 0; o += MOST * L, left -= MOST) {
+      if (left >= MOST) columns<MOST>(edges, o, out);
+      if constexpr (MOST > 2)
+        if (left == 3) columns<3>(edges, o, out);
+      if constexpr (MOST > 2)
+        if (left == 2) columns<2>(edges, o, out);
+      if (left == 1) columns<1>(edges, o, out);
+    }
+  }
+
+  // Cotangents of R and of the fading of every edge, from that of the moment, c (4, M).
+  static void reverse(Rows& edges, const T* c) {
+    if (edges.in.M == 2 * L)
+      back(edges, c, std::integral_constant<int64_t, 2 * L>{});  // that of the size `student` in single precision
+    else
+      back(edges, c, edges.in.M);
+  }
+
+ private:
+  template <class Size>
+  static void back(Rows& edges, const T* c, Size size) {
+    const int64_t M = size;
+    Vec parts[5][L]{};  // of the sums of as many edges as a vector has values
+    for (int64_t first = 0; first < edges.count; first += L) {
+      const int64_t some = std::min(L, edges.count - first);
+      for (int64_t k = 0; k < some; ++k) {
+        const int64_t e = first + k;
+        const T *factor = edges.factors[e], fade = edges.fade(e), *R = edges.line(e);
+        Vec by_R[4]{}, by_fade{};
+        for (int64_t o = 0; o < M; o += L) {
+          Vec G, slope;
+          edges.both(e, o, G, slope);
+          const Vec P = vec(factor + o), F = 1 + fade * P, GF = G * F;
+          const Vec along = R[0] * vec(c + o) + R[1] * vec(c + M + o) + R[2] * vec(c + 2 * M + o) + R[3] * vec(c + 3 * M + o);
+          by_R[0] += slope * F * along + GF * vec(c + o);
+          for (int64_t a = 1; a < 4; ++a) by_R[a] += GF * vec(c + a * M + o);
+          by_fade += G * P * along;
+        }
+        for (int64_t a = 0; a < 4; ++a) parts[a][k] = by_R[a];
+        parts[4][k] = by_fade;
+      }
+      for (int64_t a = 0; a < 5; ++a) vec(edges.at(Rows::COTANGENT + a) + first) = totals(parts[a]);
+    }
+  }
+
+  template <int B>
+  static void columns(const Rows& edges, int64_t o, T* out) {
+    Vec sum[4][B]{};
+    for (int64_t e = 0; e < edges.count; ++e) {
+      const T *factor = edges.factors[e] + o, fade = edges.fade(e), *R = edges.line(e);
+      for (int b = 0; b < B; ++b) {
+        const Vec G = edges.value(e, o + b * L), GF = G + fade * vec(factor + b * L) * G;
+        for (int64_t a = 0; a < 4; ++a) sum[a][b] += R[a] * GF;
+      }
+    }
+    for (int64_t a = 0; a < 4; ++a)
+      for (int b = 0; b < B; ++b) vec(out + a * edges.in.M + o + b * L) = sum[a][b];
+  }
 };
 
 // What the padded slots of an atom add to its moment (4, M), if means are subtracted, and the division by their number; see repinit.py.
@@ -283,14 +276,17 @@ void complete_moment(const Block& in, const Edges<T>& edges, int64_t lead, T* mo
   for (int64_t k = 0; k < 4 * in.M; ++k) moment[k] *= T(1.0 / in.nsel);
 }
 
-// d (m * axis + extra,) of a moment, the embedding of a type behind it.
+// d (m * axis + extra,) of a moment, the embedding of a type behind it; `turned` has room for (axis, M).
 template <class T>
-void set_invariants(const Block& in, const T* moment, int64_t type, T* d) {
-  for (int64_t o = 0; o < in.m; ++o) {
-    const T *right = moment, p = moment[o], x = moment[in.M + o], y = moment[2 * in.M + o], z = moment[3 * in.M + o];
-#pragma omp simd
-    for (int64_t a = 0; a < in.axis; ++a) d[o * in.axis + a] = p * right[a] + x * right[in.M + a] + y * right[2 * in.M + a] + z * right[3 * in.M + a];
-  }
+void set_invariants(const Block& in, const T* moment, int64_t type, Buffer<T>& turned, T* d) {
+  constexpr int64_t L = Lane<T>::COUNT;
+  for (int64_t a = 0; a < in.axis; ++a)
+    for (int64_t o = 0; o < in.M; o += L) {
+      const T *right = moment + a, *left = moment + o;
+      vec(&turned[a * in.M + o]) = right[0] * vec(left) + right[in.M] * vec(left + in.M) + right[2 * in.M] * vec(left + 2 * in.M) + right[3 * in.M] * vec(left + 3 * in.M);
+    }
+  for (int64_t a = 0; a < in.axis; ++a)
+    for (int64_t o = 0; o < in.m; ++o) d[o * in.axis + a] = turned[a * in.M + o];
   std::copy_n(data<T>(in.tebd) + in.extra * type, in.extra, d + in.m * in.axis);
 }
 
@@ -298,30 +294,32 @@ template <class T>
 void evaluate(const Model& of, const Array& D, const Array& M, const Array& outside) {
   const Block& in = of.block;
   over_ranges(of.N, 4, of.threads, [&](int64_t first, int64_t last) {
-    Edges<T> edges(in, of.W);
+    TableEdges<T> edges(in, of.W);
+    Buffer<T> turned(in.axis * in.M);
     for (int64_t n = first; n < last; ++n) {
       edges.gather(of, n), edges.evaluate(), edges.collect();
       T* moment = into<T>(M) + 4 * in.M * n;
-      edges.sum(moment);
+      Passes<T, TableEdges<T>>::sum(edges, moment);
       complete_moment(in, edges, data<int64_t>(of.lead)[of.start + n], moment);
-      set_invariants(in, moment, edges.own, into<T>(D) + in.width() * n);
+      set_invariants(in, moment, edges.own, turned, into<T>(D) + in.width() * n);
       into<int64_t>(outside)[n] = edges.outside;
     }
   });
 }
 
-// c (4, M) = the cotangent of M from g (m, axis), that of the invariants; `turned` and `flat` have room for it with rows of whole vectors.
+// c (4, M) = the cotangent of M from g (m, axis), that of the invariants.
 template <class T>
-void by_moment(const Block& in, const T* moment, const T* g, Buffer<T>& flat, Buffer<T>& turned, T* c) {
-  const int64_t wide = Lane<T>::padded(in.axis);
-  fill_rows(g, in.axis, in.m, in.axis, flat.data(), in.M, wide);
-  transpose(flat.data(), in.M, wide, turned.data());
+void by_moment(const Block& in, const T* moment, const T* g, Buffer<T>& turned, T* c) {
+  constexpr int64_t L = Lane<T>::COUNT;
+  for (int64_t a = 0; a < in.axis; ++a)
+    for (int64_t o = 0; o < in.m; ++o) turned[a * in.M + o] = g[o * in.axis + a];
   multiply(Left<T>{moment, in.M, 1}, 4, in.axis, turned.data(), in.M, c);
   for (int64_t x = 0; x < 4; ++x)
-    for (int64_t o = 0; o < in.m; ++o) {
-      const T its = moment[x * in.M + o];
-#pragma omp simd
-      for (int64_t a = 0; a < in.axis; ++a) c[x * in.M + a] += its * g[o * in.axis + a];
+    for (int64_t first = 0; first < in.axis; first += L) {
+      typename Lane<T>::Vec parts[L]{};
+      for (int64_t a = first; a < std::min(first + L, in.axis); ++a)
+        for (int64_t o = 0; o < in.M; o += L) parts[a - first] += vec(moment + x * in.M + o) * vec(&turned[a * in.M + o]);
+      vec(c + x * in.M + first) += totals(parts);
     }
   for (int64_t k = 0; k < 4 * in.M; ++k) c[k] *= T(1.0 / in.nsel);
 }
@@ -330,13 +328,13 @@ template <class T>
 void reverse(const Model& of, const Array& M, const Array& g, const Array& out) {
   const Block& in = of.block;
   over_ranges(of.N, 4, of.threads, [&](int64_t first, int64_t last) {
-    Edges<T> edges(in, of.W);
-    Buffer<T> flat(in.M * Lane<T>::padded(in.axis)), turned(flat), c(4 * in.M);
+    TableEdges<T> edges(in, of.W);
+    Buffer<T> turned(in.axis * in.M), c(4 * in.M);
     zero_rows<T>(out, first, last);
     for (int64_t n = first; n < last; ++n) {
       edges.gather(of, n), edges.evaluate(), edges.collect();
-      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, flat, turned, c.data());
-      edges.reverse(c.data()), edges.finish();
+      by_moment(in, data<T>(M) + 4 * in.M * n, data<T>(g) + in.width() * n, turned, c.data());
+      Passes<T, TableEdges<T>>::reverse(edges, c.data()), edges.finish();
       edges.scatter(into<T>(out) + 3 * of.W * n);
     }
   });

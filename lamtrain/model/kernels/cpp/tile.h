@@ -26,6 +26,15 @@ struct Lane {
 };
 
 template <class T>
+typename Lane<T>::Vec& vec(T* at) {
+  return *reinterpret_cast<typename Lane<T>::Vec*>(at);
+}
+template <class T>
+const typename Lane<T>::Vec& vec(const T* at) {
+  return *reinterpret_cast<const typename Lane<T>::Vec*>(at);
+}
+
+template <class T>
 struct Aligned {  // a vector that straddles two cache lines costs two loads
   using value_type = T;
   T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
@@ -164,17 +173,42 @@ inline __attribute__((always_inline)) void swap_blocks(Vec* rows, std::index_seq
   }
 }
 
+template <int HALF, class Vec, size_t... I>
+inline __attribute__((always_inline)) Vec fold(Vec* rows, std::index_sequence<I...> lanes) {
+  constexpr int L = sizeof...(I);
+  if constexpr (HALF < L) {
+    for (int r = 0; r < L; r += 2 * HALF) {
+      const Vec a = rows[r], b = rows[r + HALF];
+      rows[r] = __builtin_shufflevector(a, b, (I & HALF ? int(I) + L - HALF : int(I))...) + __builtin_shufflevector(a, b, (I & HALF ? int(I) + L : int(I) + HALF)...);
+    }
+    fold<2 * HALF>(rows, lanes);
+  }
+  return rows[0];
+}
+
+// The total of each of L rows of L values: pairs of rows become one whose values alternate between theirs, each the sum of two.
+template <class Vec, size_t L>
+inline __attribute__((always_inline)) Vec totals(const Vec (&given)[L]) {
+  Vec rows[L];
+  std::copy_n(given, L, rows);
+  return fold<1>(rows, std::make_index_sequence<L>());
+}
+
+// L columns of (rows, stride) -> (L, rows), with rows of whole vectors.
+template <class T>
+inline void transpose_block(const T* from, int64_t rows, int64_t stride, T* to) {
+  constexpr int64_t L = Lane<T>::COUNT;
+  for (int64_t r = 0; r < rows; r += L) {
+    typename Lane<T>::Vec block[L];
+    for (int64_t k = 0; k < L; ++k) block[k] = vec(from + (r + k) * stride);
+    swap_blocks<1>(block, std::make_index_sequence<L>());
+    for (int64_t k = 0; k < L; ++k) vec(to + k * rows + r) = block[k];
+  }
+}
+
 // (rows, cols) -> (cols, rows), both of whole vectors.
 template <class T>
 __attribute__((noinline)) void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
-  using Vec = typename Lane<T>::Vec;
-  constexpr int64_t L = Lane<T>::COUNT;
-  for (int64_t r = 0; r < rows; r += L)
-    for (int64_t c = 0; c < cols; c += L) {
-      Vec block[L];
-      for (int64_t k = 0; k < L; ++k) block[k] = *reinterpret_cast<const Vec*>(from + (r + k) * cols + c);
-      swap_blocks<1>(block, std::make_index_sequence<L>());
-      for (int64_t k = 0; k < L; ++k) *reinterpret_cast<Vec*>(to + (c + k) * rows + r) = block[k];
-    }
+  for (int64_t c = 0; c < cols; c += Lane<T>::COUNT) transpose_block(from + c, rows, cols, to + c * rows);
 }
 }  // namespace lam
