@@ -104,7 +104,7 @@ def config_of(name: str, mixture: Path, store: str, scale: Scale, *, steps: int,
     """A training config."""
     from lamtrain.proposed import schedule_for
 
-    _, loss = schedule_for(steps, scale.size)  # type: ignore[arg-type]
+    _, loss = schedule_for(steps)
     return {
         "train": name, "mixture": str(mixture), "store": store, "steps": steps, "model": {"size": scale.size}, "seed": seed,
         "batch": {"frames": frames}, "step": {"clip": "per_head"}, "clip_norm": 0.01,

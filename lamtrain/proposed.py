@@ -22,17 +22,17 @@ def write_config(
     name: str,
     mixture: Path,
     store: str,
-    size: Size,
     steps: int,
+    size: Size | None = None,
     start: Mapping[str, tuple[str, str]] | None = None,
     model: Path | None = None,
 ) -> None:
     """Write a config that holds only what differs from the defaults; paths become relative to it.
 
-    With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason).
+    A new model has a `size`. With `model` it starts from that one: `start` is head -> (the model's head, or `new`; the reason).
     """
     refuse_written(path)
-    rate, loss = schedule_for(steps, size)
+    rate, loss = schedule_for(steps)
     if model is None:
         network = {"model": f"{{size: {size}}}"}
     else:
@@ -58,15 +58,14 @@ def refuse_written(path: Path) -> None:
         raise ConfigError("there is such a file already", where=str(path), hint="choose another with -o")
 
 
-def schedule_for(steps: int, size: Size) -> tuple[LearningRateSpec, LossSpec]:
+def schedule_for(steps: int) -> tuple[LearningRateSpec, LossSpec]:
     """A schedule that learns within `steps`: half a cosine from a rate that is the higher, the shorter the run, and goes as steps^-0.4.
 
     A fine-tune has the rates of a new model: of 0.1, 0.3 and 1 of them, the last was the best in a trial (docs/fine-tune.md).
     Energies weigh more in a short run, which never sees small rates for long; at a million steps prefactors are those of DPA-2's pre-training.
-    Larger networks than `tiny` take half the rate.
     """
     long = min(max((math.log10(steps) - 3) / 3, 0.0), 1.0)  # 0 up to 1,000 steps, 1 from a million on
-    start = min(4e-4 * max(1e6 / steps, 1.0) ** 0.4, 1e-2) * (1.0 if size in ("tiny", "student") else 0.5)
+    start = min(8e-4 * max(1e6 / steps, 1.0) ** 0.4, 2e-2)
     rate = LearningRateSpec(kind="cosine", start=start, stop=start / 300)
     energy, force = (0.02**long, 20 ** (1 - long)), (100 * 10**long, 1.0)
     return rate, LossSpec(energy=energy, force=force)

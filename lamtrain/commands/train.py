@@ -111,7 +111,7 @@ def fine_tune(mixture: Path, store: str, model: Path, replay: str | None, output
     heads = {head: (source, found.reasons[head]) for head, source in found.heads.items()}
     along = {row.head: (found.olds[row.head], "goes on with the frames that it was trained on") for row in found.replay}
     used = files[0] if files else mixture
-    write_config(output, name=opened.mixture, mixture=used, store=store, size=found.size, steps=steps, start=heads | along, model=model)
+    write_config(output, name=opened.mixture, mixture=used, store=store, steps=steps, start=heads | along, model=model)
     if json:
         replayed = {row.head: row.weight for row in found.replay}
         starts = {head: {"from": source, "why": reason} for head, (source, reason) in heads.items()}

@@ -15,7 +15,6 @@ from lamdata.store import Dataset, Store, open_store
 from lamdata.theory import Theory
 
 from ..checkpoint import Checkpoint, load
-from ..config import Size
 from ..files import replace_yaml
 from .adapt import has_seen
 
@@ -29,7 +28,6 @@ class Proposal:
     replay: list[TaskSpec]
     olds: dict[str, str]  # head of a row of `replay` -> head of the model
     notes: list[str]  # what was not put in, and why
-    size: Size  # whose schedule suits the net
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,7 @@ def propose(mixture: Mixture, catalog: Catalog, *, store: str, model: Path, repl
         raise ConfigError(
             f"nothing that the model was trained on: {'; '.join(notes) or 'the model does not say what that was'}", where=replay
         )
-    return Proposal(heads=heads, reasons=reasons, replay=rows, olds=olds, notes=notes, size=size_of(parent))
-
-
-def size_of(parent: Checkpoint) -> Size:
-    """Larger networks than `tiny` take half the rate."""
-    return "tiny" if sum(value.numel() for value in parent.model.values()) < 100_000 else "small"
+    return Proposal(heads=heads, reasons=reasons, replay=rows, olds=olds, notes=notes)
 
 
 def _opened(store: str) -> Store | None:

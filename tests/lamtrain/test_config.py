@@ -180,25 +180,23 @@ def test_a_term_has_the_prefactors_that_are_said_else_its_kind_s() -> None:
         spec.pair("dipole", KINDS)
 
 
-@given(st.integers(1, 10_000_000), st.sampled_from(["tiny", "small", "medium", "large", "student"]))
-def test_a_schedule_for_any_length_falls_and_can_be_trained_by(steps: int, size: str) -> None:
-    rate, loss = schedule_for(steps, size)
-    assert 0 < rate.stop < rate.start <= 1e-2
-    assert rate.kind == "cosine" and rate.start >= 4e-4 * (1.0 if size in ("tiny", "student") else 0.5)
+@given(st.integers(1, 10_000_000))
+def test_a_schedule_for_any_length_falls_and_can_be_trained_by(steps: int) -> None:
+    rate, loss = schedule_for(steps)
+    assert 0 < rate.stop < rate.start <= 2e-2
+    assert rate.kind == "cosine" and rate.start >= 8e-4
     assert loss.force[0] >= 100 and loss.force[1] == 1.0 and 0 < loss.energy[0] <= 1.0 <= loss.energy[1] <= 20.0
 
 
 def test_the_prefactors_of_a_million_steps_are_those_of_dpa2() -> None:
-    for size in ("tiny", "large"):
-        loss = schedule_for(1_000_000, size)[1]
-        assert loss.energy == pytest.approx((0.02, 1.0)) and loss.force == pytest.approx((1000.0, 1.0))
-    assert schedule_for(1_000_001, "large") == schedule_for(5_000_000, "large")
+    loss = schedule_for(1_000_000)[1]
+    assert loss.energy == pytest.approx((0.02, 1.0)) and loss.force == pytest.approx((1000.0, 1.0))
+    assert schedule_for(1_000_001) == schedule_for(5_000_000)
 
 
 def test_a_longer_run_never_begins_at_a_higher_rate() -> None:
-    for size in ("tiny", "small"):
-        starts = [schedule_for(steps, size)[0].start for steps in (10, 100, 1000, 10_000, 100_000, 999_999)]
-        assert starts == sorted(starts, reverse=True)
+    starts = [schedule_for(steps)[0].start for steps in (10, 100, 1000, 10_000, 100_000, 999_999)]
+    assert starts == sorted(starts, reverse=True)
 
 
 def test_a_written_config_can_be_read_and_says_only_what_differs(tmp_path: Path) -> None:
@@ -207,7 +205,7 @@ def test_a_written_config_can_be_read_and_says_only_what_differs(tmp_path: Path)
     config = read_config(path)
     assert (Path(config.mixture).resolve(), Path(config.store).resolve()) == (tmp_path / "mix/m.yaml", tmp_path / "s.zarr")
     assert (config.train, config.steps, config.model.size) == ("water", 2000, "tiny")
-    rate, loss = schedule_for(2000, "tiny")
+    rate, loss = schedule_for(2000)
     assert (config.optimizer.kind, config.learning_rate.kind) == ("muon", "cosine")
     assert config.learning_rate.start == pytest.approx(rate.start, rel=0.05) and config.loss.force == pytest.approx(loss.force, rel=0.01)
     assert set(path.read_text().replace(":", " ").split()) >= {"train", "mixture", "store", "model", "steps"}

@@ -84,7 +84,7 @@ def _write(
 def _schedule(config: DistilConfig, steps: int, *, further: bool) -> dict[str, Any]:
     """Optimizer, rate and prefactors; a later training has a lower rate."""
     student, rate = config.student, config.student.learning_rate
-    loss = student.loss or schedule_for(steps, student.model.size)[1]
+    loss = student.loss or schedule_for(steps)[1]
     scale = FURTHER if further else 1.0
     values = rate.model_dump(mode="json", exclude_defaults=True)
     own = {"start": scale * rate.start, "stop": scale * rate.stop}

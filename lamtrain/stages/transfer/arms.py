@@ -10,7 +10,7 @@ from typing import Any
 from lamdata import Card
 from lamdata.errors import ConfigError
 
-from ...config import Size, read_config
+from ...config import read_config
 from ...files import replace_yaml
 from ...proposed import OPTIMIZER, schedule_for
 
@@ -33,7 +33,6 @@ def arm_config(
     arm: str,
     *,
     steps: int,
-    size: Size,
     network: Mapping[str, Any],
     start: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def arm_config(
 
     Optimizer, prefactors and schedule are those that `lamtrain init` writes, and `init --from`.
     """
-    rate, loss = schedule_for(steps, size)
+    rate, loss = schedule_for(steps)
     own: dict[str, Any] = {"start": dict(start)} if arm == "fine-tuned" else {"model": dict(network)}
     return own | {
         "steps": steps,

@@ -13,7 +13,6 @@ from lamdata.progress import Progress
 
 from ...checkpoint import Checkpoint
 from ...config import read_config
-from ...training.proposal import size_of
 from ...training.stop import Interrupted, Stop
 from .arms import ARMS, arm_config, network_of, write_run
 from .ladder import Exam, climb, do_run, read_found, rungs_of
@@ -97,7 +96,7 @@ class Part:
         parent = self.parent
         start = {"model": str(parent.path.resolve()), "heads": {self.target.name: parent.source}}
         network = network_of(parent.checkpoint.model_config, self.target.elements)
-        return arm_config(self.arm, steps=steps, size=size_of(parent.checkpoint), network=network, start=start) | {
+        return arm_config(self.arm, steps=steps, network=network, start=start) | {
             "seed": self.seed,
             "validation": {"every": steps, "frames": VALIDATION},
             "checkpoint_every": min(max(steps // 4, 25), 1000),

@@ -43,7 +43,7 @@ def test_converged_is_said_only_where_two_doublings_gain_little(errors: tuple, r
 def test_both_arms_have_the_same_net_steps_rates_and_prefactors(away: Path, tmp_path: Path) -> None:
     checkpoint = load(away / "model.pt")
     start, network = {"model": str(away / "model.pt"), "heads": {"mine": "bulk"}}, network_of(checkpoint.model_config, ["Cu"])
-    tuned, scratch = (arm_config(arm, steps=200, size="tiny", network=network, start=start) for arm in ("fine-tuned", "scratch"))
+    tuned, scratch = (arm_config(arm, steps=200, network=network, start=start) for arm in ("fine-tuned", "scratch"))
     assert tuned["loss"] == scratch["loss"] and tuned["steps"] == scratch["steps"] == 200
     assert tuned["learning_rate"] == scratch["learning_rate"] and tuned["optimizer"] == scratch["optimizer"] == {"kind": "muon"}
     assert "model" not in tuned and "start" not in scratch
