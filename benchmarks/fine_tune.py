@@ -33,6 +33,7 @@ SETS = {  # new head: frames to draw from, test frames, the head of the parent t
 }
 OLD = {"mptrj": "mattersim/mptrj-random-1k", "ge": "mlearn/Ge-training", "bpa": "botnet/3BPA-train_mixedT"}
 MOST_TEST, VALIDATION, LOOK = 40, 20, 8
+FINE = 0.3  # rate of a fine-tune by that from scratch
 
 
 def frames_of(file: Path) -> list[str]:
@@ -97,13 +98,18 @@ def write_mixture(folder: Path, name: str, rows: list[tuple[str, str, float]]) -
 def config_of(
     folder: Path, store: str, name: str, rows: list[tuple[str, str, float]], arm: str, *, steps: int, frames: int, seed: int, **start: Any
 ) -> dict[str, Any]:
-    """A training config of an arm of `lamtrain transfer`; `start` is that of a fine-tune."""
-    from lamtrain.stages.transfer.arms import arm_config
+    """A training config of an arm: Adam in stairs; `start` is that of a fine-tune, whose rate is FINE of that from scratch."""
+    from open_mini import stairs  # beside this file
 
+    from lamtrain.proposed import schedule_for
+
+    loss, rate, scale = schedule_for(steps)[1], stairs(steps, "tiny"), FINE if arm == "fine-tuned" else 1.0
     return {
         "train": name, "mixture": str(write_mixture(folder, name, rows)), "store": store, "batch": {"frames": frames}, "seed": seed,
-        "validation": {"every": steps, "frames": LOOK}, "checkpoint_every": steps, "log_every": steps, "threads": 1,
-    } | arm_config(arm, steps=steps, size="tiny", network={"size": "tiny"}, start=start)  # fmt: skip
+        "validation": {"every": steps, "frames": LOOK}, "checkpoint_every": steps, "log_every": steps, "threads": 1, "steps": steps,
+        "learning_rate": {"start": scale * rate["start"], "stop": scale * rate["stop"], "decay_steps": max(steps // 50, 1)},
+        "loss": {"energy": list(loss.energy), "force": list(loss.force)},
+    } | ({"start": dict(start)} if arm == "fine-tuned" else {"model": {"size": "tiny"}})  # fmt: skip
 
 
 def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -62,6 +62,7 @@ def _page(path: Path) -> str:
     from markdown_it import MarkdownIt
 
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)\s*", "", path.read_text(encoding="utf-8", errors="replace"))
+    text = re.sub(r"\[([^\]]*)\]\((?![a-z]+://)[^)]*\)", r"\1", text)  # of a file that stood beside this one, and stands below on this page
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
