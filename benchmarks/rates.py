@@ -26,7 +26,12 @@ from lamtrain.files import replace_file
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/rates.json"
 POOL = ("mlearn-Si", "water", "mptrj-1k", "AcAc")
-NEW = (("mlearn-Si", "tiny", 400, 2), ("pool", "tiny", 400, 4), ("mlearn-Si", "small", 300, 2), ("mlearn-Si", "tiny", 1600, 2))  # of the last, Adam and 0.01 were run
+NEW = (
+    ("mlearn-Si", "tiny", 400, 2),
+    ("pool", "tiny", 400, 4),
+    ("mlearn-Si", "small", 300, 2),
+    ("mlearn-Si", "tiny", 1600, 2),
+)  # of the last, Adam and 0.01 were run
 MUON = (5e-3, 1e-2, 2e-2)
 TUNED, TUNED_STEPS, TUNED_RATES = (("mlearn-Ge", "mlearn-Si"), ("mlearn-Mo", "mptrj-1k")), 150, (1e-3, 3e-3, 1e-2)
 PARENT = "pool, tiny, 400 steps: muon 0.01"
