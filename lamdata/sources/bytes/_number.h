@@ -103,23 +103,84 @@ static int is_digit(char c) { return (unsigned char)(c - '0') < 10; }
 
 static int is_sign(char c) { return c == '-' || c == '+'; }
 
-/* Eight digits at once, or 0: `*more` becomes their value. Bytes are taken in the order of little-endian machines. */
-static int eight_digits(const char *p, uint64_t *more)
+/* Where eight bytes are taken at once: in the order of little-endian machines. */
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define EIGHT_AT_ONCE 1
+#else
+#define EIGHT_AT_ONCE 0
+#endif
+
+static uint64_t eight_bytes(const char *p)
 {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t eight;
     memcpy(&eight, p, sizeof eight);
-    if (((eight & 0xF0F0F0F0F0F0F0F0) | (((eight + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) >> 4)) != 0x3333333333333333)
-        return 0;
+    return eight;
+}
+
+/* The number that eight digits are, or values of digits, the first in the lowest byte. */
+static uint64_t value_of_eight(uint64_t eight)
+{
     eight = (eight & 0x0F0F0F0F0F0F0F0F) * 2561 >> 8;
     eight = (eight & 0x00FF00FF00FF00FF) * 6553601 >> 16;
-    *more = (eight & 0x0000FFFF0000FFFF) * 42949672960001 >> 32;
-    return 1;
-#else
-    (void)p, (void)more;
-    return 0;
-#endif
+    return (eight & 0x0000FFFF0000FFFF) * 42949672960001 >> 32;
 }
+
+/* Eight digits at once, or 0: `*more` becomes their value. */
+static int eight_digits(const char *p, uint64_t *more)
+{
+    const uint64_t eight = EIGHT_AT_ONCE ? eight_bytes(p) : 0;
+    if (((eight & 0xF0F0F0F0F0F0F0F0) | (((eight + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) >> 4)) != 0x3333333333333333)
+        return 0;
+    *more = value_of_eight(eight);
+    return 1;
+}
+
+#if EIGHT_AT_ONCE
+
+/* How many of the next eight bytes are digits before one that is none, and what they are as a number. */
+static int digits_of_eight(const char *p, uint64_t *value)
+{
+    const uint64_t eight = eight_bytes(p) ^ 0x3030303030303030;
+    const uint64_t other = ((eight + 0x7676767676767676) | eight) & 0x8080808080808080; /* right up to the first that is none */
+    const int count = other ? __builtin_ctzll(other) >> 3 : 8;
+    *value = count ? value_of_eight(eight << (64 - 8 * count)) : 0;
+    return count;
+}
+
+/* A number as most are written, `-12.345` or `12`, and with it a blank or the line's end; up to `READS` bytes of it are looked at.
+   0 where it is not so, or is not decided: then it has to be read in the other way. */
+enum { READS = 40 };
+
+static int is_easily_read(const char **at, const char *end, double *out)
+{
+    const char *p = *at;
+    const int negative = *p == '-';
+    uint64_t digits, more;
+    p += negative;
+    const int whole = digits_of_eight(p, &digits);
+    int fraction = 0;
+    if (whole == 0 || whole == 8)
+        return 0;
+    p += whole;
+    if (*p == '.')
+        for (int count = 8; count == 8 && fraction < 24; fraction += count) {
+            count = digits_of_eight(p + 1 + fraction, &more);
+            digits = digits * (uint64_t)TENS[count] + more;
+        }
+    p += *p == '.' ? 1 + fraction : 0;
+    if (p > end || whole + fraction > MOST_DIGITS || (p < end && *p != ' '))
+        return 0;
+    if (FLT_EVAL_METHOD == 0 && digits <= (uint64_t)1 << 53)
+        *out = (double)digits / TENS[fraction];
+    else if (!multiply(digits, -fraction, out))
+        return 0;
+    if (negative)
+        *out = -*out;
+    *at = p;
+    return 1;
+}
+
+#endif
 
 /* The digits from `*at` on, appended to `digits`; leading zeros count for nothing in `*count`. */
 static uint64_t take_digits(const char **at, const char *end, uint64_t digits, int *count)

@@ -117,6 +117,7 @@ static PyObject *rows(PyObject *self, PyObject *args)
         t.table = out.buf;
         t.numbers = numbers.buf;
         t.elements = elements.buf;
+        t.stop = begin + text.len;
         t.thread = PyEval_SaveThread();
         done = take_lines(&t, &p, begin + text.len, count, width);
         PyEval_RestoreThread(t.thread);
@@ -276,7 +277,7 @@ static PyObject *frames(PyObject *self, PyObject *args)
     Outcome outcome = TAKEN;
     const char *const begin = text.buf, *p = begin + (bad ? 0 : at);
     if (!bad) {
-        Table t = {.until = -1, .style = (Style)style, .elements = elements.buf};
+        Table t = {.stop = begin + text.len, .until = -1, .style = (Style)style, .elements = elements.buf};
         t.thread = PyEval_SaveThread();
         while (taken.frames < most && outcome == TAKEN)
             outcome = take_frame(all, &t, &taken, begin, &p, begin + text.len);

@@ -15,6 +15,7 @@ enum { LONGEST = 400 };     /* characters of a number */
 static const double HUGE_NUMBER = 1e100; /* beyond it a number may overflow when a unit is put to it: it is no plain one */
 
 typedef struct {
+    const char *stop;            /* the end of the text */
     const char *pattern, *after; /* after: bytes before the first word of a line, or NULL */
     Py_ssize_t after_size;
     int until;             /* the byte that ends a line before its end, or -1 */
@@ -58,8 +59,8 @@ static int read_slowly(Table *t, const char *p, const char *end, double *value)
     return !bad;
 }
 
-/* One number from `*at`; 0 where there is none. Stars are nan in `COLUMNS`. */
-static int take_number(Table *t, const char **at, const char *end, double *value)
+/* One number from `*at`, read one character after the other; 0 where there is none. Stars are nan in `COLUMNS`. */
+static int take_any_number(Table *t, const char **at, const char *end, double *value)
 {
     double number;
     const char *p = *at;
@@ -87,6 +88,31 @@ static int ends_well(const Table *t, const char *p, const char *end)
     for (p++; p < end && is_digit(*p); p++)
         ;
     return p < end && *p == '.';
+}
+
+/* A number, and with it what ends it. */
+static int take_number(Table *t, const char **at, const char *end, double *value)
+{
+#if EIGHT_AT_ONCE
+    if (t->stop - *at >= READS && is_easily_read(at, end, value))
+        return 1;
+#endif
+    return take_any_number(t, at, end, value) && ends_well(t, *at, end);
+}
+
+/* Where the blanks from `p` on end. */
+static const char *skip_blanks(const char *p, const char *end)
+{
+#if EIGHT_AT_ONCE
+    uint64_t others = 0;
+    while (end - p >= 8 && *p == ' ' && others == 0) {
+        others = eight_bytes(p) ^ 0x2020202020202020;
+        p += others ? __builtin_ctzll(others) >> 3 : 8;
+    }
+#endif
+    while (p < end && is_blank(*p))
+        p++;
+    return p;
 }
 
 static int take_integer(const char **at, const char *end, double *value)
@@ -134,17 +160,16 @@ static int take_line(Table *t, const char *p, const char *end, Py_ssize_t row, P
     double *to = t->table + row * width, spare;
     const char *kind = t->pattern;
     for (;;) {
-        while (p < end && is_blank(*p))
-            p++;
+        p = skip_blanks(p, end);
         if (p == end)
             return *kind == 0 || *kind == '+' || *kind == '*';
         switch (*kind) {
         case 'n':
-            if (!take_number(t, &p, end, to++) || !ends_well(t, p, end))
+            if (!take_number(t, &p, end, to++))
                 return 0;
             break;
         case '+':
-            if (!take_number(t, &p, end, &spare) || !ends_well(t, p, end))
+            if (!take_number(t, &p, end, &spare))
                 return 0;
             continue;
         case 'i':
