@@ -106,15 +106,20 @@ class Counted(io.RawIOBase):
         return self.inner.tell() if self.can_seek else self.count
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
         try:
-            data = self.inner.read(len(view)) or b""
+            count = self.inner.readinto(buffer) if isinstance(self.inner, io.BufferedIOBase) else self._read_and_copy(buffer)
         except SourceError:
             raise
         except Exception as err:
             raise SourceError(f"cannot be read ({_say(err)})", where=self.where) from err
+        self.count += count
+        return count
+
+    def _read_and_copy(self, buffer: WriteableBuffer) -> int:
+        """What not every remote file does itself."""
+        view = memoryview(buffer).cast("B")
+        data = self.inner.read(len(view)) or b""
         view[: len(data)] = data
-        self.count += len(data)
         return len(data)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from .extxyz_layout import Layout
 CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 SIZES = {"energy": "n", "weight": "n", "charge": "i", "multiplicity": "i", "virial": 9 * "n", "stress": 9 * "n"}
 WHOLE = 32_000  # of a charge or multiplicity that is plain
+MOST = 1 << 24  # more atoms than a frame has
 ALPHABETICAL = sorted(range(1, 119), key=elements.SYMBOLS.__getitem__)  # atomic numbers
 
 
@@ -170,9 +172,13 @@ def formulas_of(frames: Frames) -> list[str]:
     places = np.repeat(np.arange(len(frames)) * 128, frames.natoms) + frames.numbers
     counts = np.bincount(places, minlength=128 * len(frames)).reshape(-1, 128)[:, ALPHABETICAL]
     rows, columns = np.nonzero(counts)
-    words = [
-        f"{elements.SYMBOLS[ALPHABETICAL[column]]}{count}"
-        for column, count in zip(columns.tolist(), counts[rows, columns].tolist(), strict=True)
-    ]
+    words = list(map(_word, (columns * MOST + counts[rows, columns]).tolist()))
     ends = np.cumsum(np.bincount(rows, minlength=len(frames))).tolist()
     return ["".join(words[begin:end]) for begin, end in zip([0, *ends], ends)]
+
+
+@lru_cache(maxsize=1 << 14)
+def _word(part: int) -> str:
+    """An element and how often it is there, as "H2"; of which most frames have some that others had."""
+    place, count = divmod(part, MOST)
+    return f"{elements.SYMBOLS[ALPHABETICAL[place]]}{count}"

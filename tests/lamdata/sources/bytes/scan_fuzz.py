@@ -1,14 +1,22 @@
-"""Damaged texts under the scanner: `python tests/lamdata/sources/bytes/scan_fuzz.py SEED N [MODULE]`, MODULE another build of `_scan.c`.
+"""Damaged texts under the scanner: `python tests/lamdata/sources/bytes/scan_fuzz.py SEED INPUTS [--sanitized]`.
 
-N texts of each format are cut, flipped, spliced and renumbered, and read: frames, rejections or one line of error, and what comes out is what
-Python alone reads. Each function also gets bytes of all kinds in a buffer that ends with them, so that a sanitizer sees a step beyond.
+So many texts of all formats are cut, flipped, spliced and renumbered, and read: frames, rejections or one line of error, and what comes out is
+what Python alone reads. Each function also gets bytes of all kinds in a buffer that ends with them. `--sanitized` does so with a build of
+`_scan.c` under gcc's sanitizers of addresses and of undefined behaviour, which see each step beyond. What ends the process, or hangs, leaves its input.
 """
 
 from __future__ import annotations
 
+import argparse
+import faulthandler
 import importlib.util
+import lzma
+import os
 import random
+import subprocess
 import sys
+import sysconfig
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +35,9 @@ from tests.lamdata.sources.codes import outcars  # noqa: E402
 from tests.lamdata.sources.test_cut_files import FILES, labels  # noqa: E402
 
 DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, flip, renumber, renumber, splice, lines)
+INPUT = Path(tempfile.gettempdir()) / f"scan-fuzz-{os.getpid()}.input"
+LONGEST = 300  # seconds; a text takes some thousandths
+DATA = ROOT / "tests" / "lamdata" / "sources" / "data"
 VASPRUN = '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n{head}{steps}</modeling>\n'
 HEAD = """ <generator><i name="program" type="string">vasp </i><i name="version" type="string">5.4.4 </i></generator>
  <atominfo><array name="atoms"><set><rc><c>H </c><c>1</c></rc><rc><c>O </c><c>2</c></rc></set></array></atominfo>
@@ -50,6 +61,8 @@ STEP = """ <calculation>
 """
 TEXTS = FILES | {
     "vasp/xml": ("vasprun.xml", "vasp/xml", lambda: VASPRUN.format(head=HEAD, steps=3 * STEP), {}),
+    "cp2k/output": ("cp2k.out", "cp2k/output", lambda: lzma.decompress((DATA / "cp2k-one.out.xz").read_bytes()).decode(), {}),
+    "cp2k/aimd": ("h2-pos-1.xyz", "cp2k/aimd", lambda: (DATA / "cp2k-md-pos-1.xyz").read_text(), {}),
     "vasp/outcar of many": ("OUTCAR", "vasp/outcar", lambda: outcars.HEAD + "".join(outcars.step(n) for n in range(1, 9)), {}),
 }  # file, reader, text, choices
 for alike in ("extxyz", "lammps/dump", "n2p2"):  # many frames that are written alike, of which most of a damaged text still are
@@ -80,7 +93,7 @@ def read(data: bytes, basename: str, name: str, choices: dict) -> list[tuple] | 
 
 
 def damaged(seed: int, count: int, names: list[str]) -> int:
-    """Read damaged texts with the scanner and without; return how many gave frames."""
+    """Read damaged texts with the scanner and without; return how many gave frames. The one that is read lies in `INPUT` meanwhile."""
     rng, compiled, good = random.Random(seed), scan.compiled, 0
     for name in names:
         basename, reader_name, text, choices = TEXTS[name]
@@ -88,12 +101,16 @@ def damaged(seed: int, count: int, names: list[str]) -> int:
             data = text().encode()
             for _ in range(rng.choice((1, 1, 2))):
                 data = rng.choice(DAMAGES)(data, rng)
+            INPUT.write_bytes(data)
+            faulthandler.dump_traceback_later(LONGEST, exit=True)
             found = read(data, basename, reader_name, choices)
             scan.compiled = None
             plain = read(data, basename, reader_name, choices)
             scan.compiled = compiled
             assert found == plain, f"{name}, seed {seed}: {str(found)[:300]} instead of {str(plain)[:300]} of {data!r}"
             good += not isinstance(found, str)
+    faulthandler.cancel_dump_traceback_later()
+    INPUT.unlink(missing_ok=True)
     return good
 
 
@@ -122,17 +139,56 @@ def any_bytes(seed: int, count: int) -> None:
         scan.compiled.elements(data, at, len(data), (b"/a", b"/a@b", b"/v/a@"))
 
 
-def main(seed: int, count: int, module: str | None = None) -> None:
-    """Fuzz, under another build where one is named."""
-    if module is not None:
-        spec = importlib.util.spec_from_file_location("_scan", module)
-        assert spec is not None and spec.loader is not None
-        scan.compiled = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(scan.compiled)
-        scan.titles_of.cache_clear()
-    any_bytes(seed, 100 * count)
-    print(damaged(seed, count, list(TEXTS)), "texts gave frames")
+def sanitizer() -> str | None:
+    """The library that a process with a sanitized build must begin with; None where gcc has none."""
+    try:
+        found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found if Path(found).is_file() else None
+
+
+def run_sanitized(seed: int, inputs: int) -> int:
+    """Build the scanner with sanitizers, and fuzz that in a process of its own; its exit code."""
+    library = sanitizer()
+    if library is None:
+        raise SystemExit("`gcc -print-file-name=libasan.so` finds no sanitizer of addresses")
+    with tempfile.TemporaryDirectory(prefix="scan-fuzz-") as folder:
+        module = Path(folder) / "_scan.abi3.so"
+        build = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        source = Path(scan.__file__).with_name("_scan.c")
+        subprocess.run([*build, f"-I{sysconfig.get_path('include')}", str(source), "-o", str(module)], check=True)
+        sanitized = os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
+        again = [sys.executable, __file__, str(seed), str(inputs), "--module", str(module)]
+        return subprocess.run(again, env=sanitized).returncode
+
+
+def use(module: Path) -> None:
+    """Take another build of the scanner."""
+    spec = importlib.util.spec_from_file_location("_scan", module)
+    assert spec is not None and spec.loader is not None
+    scan.compiled = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scan.compiled)
+    scan.titles_of.cache_clear()
+
+
+def main() -> int:
+    """Fuzz, and say how many texts gave frames."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seed", type=int)
+    parser.add_argument("inputs", type=int, help="damaged texts, of all formats alike")
+    parser.add_argument("--sanitized", action="store_true", help="under a build of the scanner that sees each step beyond its buffers")
+    parser.add_argument("--module", type=Path, help="another build of the scanner")
+    given = parser.parse_args()
+    if given.sanitized:
+        return run_sanitized(given.seed, given.inputs)
+    if given.module:
+        use(given.module)
+    each = -(-given.inputs // len(TEXTS))
+    any_bytes(given.seed, 10 * given.inputs)
+    print(f"{each * len(TEXTS)} texts, {damaged(given.seed, each, list(TEXTS))} gave frames")
+    return 0
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    sys.exit(main())

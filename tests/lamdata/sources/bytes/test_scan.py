@@ -62,15 +62,16 @@ def test_numbers_are_those_of_python_to_the_bit():
 @example("1_0 2")
 @example("1e400")
 def test_a_line_is_what_python_reads_of_it_or_left_to_python(line):
-    text = f"{line}\n".encode()
-    for width in range(1, 5):
-        out = np.empty((1, width))
-        done, at = take_rows(text, 0, "n" * width + "+", out)
-        if done:
-            assert at == len(text) and out[0].tobytes() == np.array(columns(line, count=width)[:width]).tobytes()
-        exact = np.empty((1, width))
-        if take_rows(text, 0, "n" * width, exact, style="plain")[0]:
-            assert exact[0].tolist() == [float(word) for word in line.split()]
+    for behind in ("", 50 * "\n"):  # where little follows, numbers are read one character after the other
+        text = f"{line}\n{behind}".encode()
+        for width in range(1, 5):
+            out = np.empty((1, width))
+            done, at = take_rows(text, 0, "n" * width + "+", out)
+            if done:
+                assert at == len(line) + 1 and out[0].tobytes() == np.array(columns(line, count=width)[:width]).tobytes()
+            exact = np.empty((1, width))
+            if take_rows(text, 0, "n" * width, exact, style="plain")[0]:
+                assert exact[0].tolist() == [float(word) for word in line.split()]
 
 
 @compiled

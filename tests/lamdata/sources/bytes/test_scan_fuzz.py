@@ -1,19 +1,10 @@
 """Damaged texts give what Python alone gives, and the scanner never steps outside a buffer."""
 
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
-
 import pytest
 
 from lamdata.sources.bytes import scan
-from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged, read
+from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged, read, run_sanitized, sanitizer
 
-SOURCE = Path(scan.__file__).with_name("_scan.c")
-FUZZ = Path(__file__).with_name("scan_fuzz.py")
 compiled = pytest.mark.skipif(scan.compiled is None, reason="_scan.c could not be compiled at installation")
 
 
@@ -56,14 +47,6 @@ def test_any_bytes_are_answered():
 
 
 @pytest.mark.slow  # builds the scanner with a sanitizer, and reads thousands of texts under it
-@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
-def test_the_scanner_reads_and_writes_nothing_outside_its_buffers(tmp_path):
-    library = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
-    if not Path(library).is_file():
-        pytest.skip("gcc has no address sanitizer here")
-    module = tmp_path / "_scan.abi3.so"
-    build = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([*build, f"-I{sysconfig.get_path('include')}", str(SOURCE), "-o", str(module)], check=True)
-    sanitized = os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(FUZZ), "7", "200", str(module)], env=sanitized, capture_output=True, text=True)
-    assert done.returncode == 0 and "gave frames" in done.stdout, done.stdout + done.stderr[-5000:]
+@pytest.mark.skipif(sanitizer() is None, reason="needs gcc and its sanitizer of addresses")
+def test_the_scanner_reads_and_writes_nothing_outside_its_buffers():
+    assert run_sanitized(7, 3000) == 0
