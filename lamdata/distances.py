@@ -3,11 +3,14 @@
 Small frames are taken together: every pair of every frame in one sweep of arrays, which costs some nanoseconds a pair and no call a
 frame. In a cell, the nearest image of a pair is the one with rounded differences of fractional coordinates wherever it is nearer than
 half the least height of the cell; a cell lower than that is repeated first. Large frames go one by one to cell lists.
+
+`_distances.c` measures the pairs where it could be compiled at installation; where it could not, arrays do, to the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,8 +20,14 @@ from .frame import F64, Frame
 from .frames import Frames
 from .images import pairs_over_images
 
+compiled: ModuleType | None
+try:
+    from . import _distances as compiled
+except ImportError:
+    compiled = None
+
 Real = NDArray[np.floating]  # of either width
-MANY = 96  # atoms; above it cell lists are quicker than all pairs
+MANY = 320  # atoms; above it cell lists are quicker than all pairs in arrays
 SWEEP = 16_384  # values of the arrays of a sweep: they stay in the processor's cache
 FIRST_LOOK = 3.0  # Å; molecules in a wide cell have few pairs this close, and all but a few crystals have one
 CROWDED = 24.0  # Å; where neighbours are further than this, images of the others are further still
@@ -89,9 +98,13 @@ def _all_pairs(points: Real, natoms: NDArray[np.int32], cell: Real | None) -> F6
 
     `points` (A, 3) are fractions of `cell` (F, 3, 3), or Å where there is none.
     """
-    out, starts = np.empty(len(natoms)), np.concatenate([[0], np.cumsum(natoms)])
     # An orthonormal change of axes keeps lengths and leaves a lower triangle of the cell.
     lower = None if cell is None else _triangles(cell)
+    out, starts = np.empty(len(natoms)), np.concatenate([[0], np.cumsum(natoms)])
+    if compiled is not None:
+        compiled.shortest(np.ascontiguousarray(points, np.float64), natoms.astype(np.int64), b"" if lower is None else lower, out)
+        if not np.isnan(out).any():  # none lies so far out that it is rounded otherwise
+            return out
     for rows, width in _alike(natoms):
         padded = np.full((len(rows), width, 3), np.nan)
         inside = np.arange(width) < natoms[rows][:, None]
@@ -103,7 +116,7 @@ def _all_pairs(points: Real, natoms: NDArray[np.int32], cell: Real | None) -> F6
 def _triangles(cell: Real) -> F64:
     """(F, 3, 3) the lower triangular cells that are those of `cell`, turned."""
     upper: F64 = np.asarray(np.linalg.qr(cell.transpose(0, 2, 1), mode="r"))
-    return upper.transpose(0, 2, 1)
+    return np.ascontiguousarray(upper.transpose(0, 2, 1))
 
 
 def _alike(natoms: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.intp], int]]:

@@ -22,6 +22,7 @@ from tests.kill import run
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILED = {
+    "lamdata/_distances",
     "lamdata/store/_rows",
     "lamdata/sources/bytes/_scan",
     "lamtrain/data/_edges",

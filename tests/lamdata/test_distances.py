@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from lamdata import distances
 from lamdata.distances import CROWDED, MANY, heights, shortest_distance, shortest_distances
 from lamdata.frame import Frame
 from lamdata.frames import Frames
@@ -79,7 +80,7 @@ def test_another_cell_of_the_same_lattice_changes_nothing(seed: int, mixed: tupl
     assert shortest_distance(changed(frame, cell=unimodular @ frame.cell)) == pytest.approx(shortest_distance(frame), rel=1e-9)
 
 
-@pytest.mark.parametrize("natoms", [MANY - 1, MANY, MANY + 1, 3 * MANY])
+@pytest.mark.parametrize("natoms", [95, MANY, MANY + 1])
 @pytest.mark.parametrize("pbc", PERIODS)
 def test_large_and_small_frames_are_measured_alike(natoms: int, pbc: tuple[bool, bool, bool]) -> None:
     """Two ways on either side of a number of atoms; brute force tells both."""
@@ -92,6 +93,28 @@ def test_large_and_small_frames_are_measured_alike(natoms: int, pbc: tuple[bool,
         d = np.linalg.norm(home[None] - home[:, None] + shift, axis=-1)
         least = min(least, d[d > 1e-9].min())
     assert shortest_distance(frame) == pytest.approx(least, rel=1e-9)
+
+
+@pytest.mark.skipif(distances.compiled is None, reason="_distances.c could not be compiled at installation")
+@pytest.mark.parametrize("pbc", [PERIODS[0], PERIODS[-1]])
+@pytest.mark.parametrize("scale", [1.0, 1e15])  # so far out that fractions are rounded in the plain way
+def test_distances_have_the_same_bits_where_nothing_is_compiled(
+    pbc: tuple[bool, bool, bool], scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ragged = [structure(n, n, pbc, length=2.0 * n ** (1 / 3)) for n in (*range(1, 40), 95, 96, 97, 200)]
+    ragged.append(changed(ragged[5], positions=ragged[5].positions * scale))
+    frames = Frames.from_list(ragged)
+    found = shortest_distances(frames)
+    monkeypatch.setattr(distances, "compiled", None)
+    assert found.tobytes() == shortest_distances(frames).tobytes() and np.isfinite(found[1:]).all()
+
+
+@pytest.mark.skipif(distances.compiled is None, reason="_distances.c could not be compiled at installation")
+def test_arrays_that_do_not_fit_are_an_error() -> None:
+    points, out = np.zeros((3, 3)), np.zeros(1)
+    for natoms, cells in (([4], b""), ([-1], b""), ([2, 1], b""), ([3], np.zeros((2, 3, 3)))):
+        with pytest.raises(ValueError, match="do not fit together"):
+            distances.compiled.shortest(points, np.array(natoms, np.int64), cells, out)
 
 
 @pytest.mark.parametrize(("length", "natoms"), [(0.5, 1), (3.0, 1), (CROWDED + 5, 1), (CROWDED * 4, 2), (500.0, 2)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lamdata import ingest
+from lamdata import distances, ingest
 from lamdata.catalog import Card, CheckSpec, SourceSpec
 from lamdata.sources.bytes import alike, scan
 from lamdata.store import rows
@@ -17,7 +17,7 @@ from tests.lamdata.sources.bytes.scan_fuzz import TEXTS
 TOGETHER = ("extxyz of many", "lammps/dump of many", "n2p2 of many", "vasp/outcar of many", "vasp/xml")
 
 
-@pytest.mark.skipif(scan.compiled is None or rows.compiled is None, reason="the C files could not be compiled at installation")
+@pytest.mark.skipif(None in (scan.compiled, rows.compiled, distances.compiled), reason="the C files could not be compiled at installation")
 def test_a_store_has_the_same_bytes_without_the_compiled_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources, taken = [], []
     for name in TOGETHER:
@@ -33,8 +33,8 @@ def test_a_store_has_the_same_bytes_without_the_compiled_files(tmp_path: Path, m
     assert sum(len(found) for found, *_ in taken if found is not None) > 20, "frames were taken many at once"
     compiled = tree(tmp_path / "s.zarr")
     shutil.rmtree(tmp_path / "s.zarr")
-    monkeypatch.setattr(scan, "compiled", None)
-    monkeypatch.setattr(rows, "compiled", None)
+    for module in (scan, rows, distances):
+        monkeypatch.setattr(module, "compiled", None)
     taken.clear()
     assert ingest(card, str(tmp_path / "s.zarr"), base=tmp_path, quiet=True).frames == frames > 40
     assert all(found is None for found, *_ in taken) and tree(tmp_path / "s.zarr") == compiled
