@@ -73,7 +73,7 @@ def _options() -> argparse.Namespace:
 def run(source: Path, store: Path, *, format: str = "auto", members: str | None = None, workers: int = 1) -> int:
     """Ingest one source into a fresh store; return the number of frames that were stored or refused."""
     shutil.rmtree(store, ignore_errors=True)
-    spec = SourceSpec(path=str(source), members=members, format=format)
+    spec = SourceSpec(path=str(source), members=members, format=format, group="frame")  # else one system may be held out whole
     card = Card(dataset="bench", title="bench", sources=[spec])
     report = ingest(card, str(store), base=source.parent, quiet=True, workers=workers)
     return report.frames + sum(report.rejected.values())
