@@ -18,6 +18,8 @@ from pathlib import Path
 
 from peers import data, ours
 
+from lamdata.catalog import Card
+from lamdata.elements import SYMBOLS
 from lamdata.places import open_place
 from lamdata.statistics import Statistics
 from lamdata.store.commits import DatasetEntry, Index, commit, read_index
@@ -78,10 +80,11 @@ def main() -> None:
 
 def _write_many(folder: Path, entry, count: int, *, segment: Path) -> None:
     """A first commit of many datasets, all with the one segment."""
-    elements = {str(z): 1000 * z for z in range(1, 31)}
+    elements = {symbol: 1000 * z for z, symbol in enumerate(SYMBOLS[1:31], 1)}
+    card = Card(dataset="d", title="x" * 200, notes=["y" * 1000], license="CC0-1.0", theory={"functional": "PBE"})
     statistics = Statistics(frames=SEGMENT, atoms=entry.atoms, smallest=2, largest=200, element_atoms=elements, element_frames=elements)
     meta = {
-        "card": {"dataset": "d", "title": "x" * 200, "notes": "y" * 1000, "license": "CC0-1.0", "theory": {"functional": "PBE"}},
+        "card": card.model_dump(mode="json"),
         "statistics": dict.fromkeys(("train", "validation"), statistics.to_json()),
         "sources": "sources/0123456789abcdef.json",
         "rejected": {},
