@@ -3,8 +3,8 @@
     python benchmarks/at_scale.py [--frames 1000000000] [--datasets 1000,10000,100000] [--json FILE]
 
 A segment of 200,000 frames is written once. A dataset of 10^9 frames names it again and again, as often as it takes: the reader cannot tell, and the disk stays
-small; so caches of the disk are kinder than they would be. Datasets are cards of a usual size with statistics of 30 elements, each with that one segment. Each
-row is a process of its own.
+small; so caches of the disk are kinder than they would be. Datasets are cards of a usual size with statistics of 30 elements, each with that one segment; a first
+commit of them is made at once, as if it were merged by a writer of the last. Each row is a process of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 
 from peers import data, ours
 
+from lamdata.catalog import Card
+from lamdata.elements import SYMBOLS
 from lamdata.places import open_place
 from lamdata.statistics import Statistics
 from lamdata.store.commits import DatasetEntry, Index, commit, read_index
+from lamdata.store.pages import with_entry
 
 SEGMENT = 200_000
 STEPS = {  # name -> what is timed; `url`, `name` and `clock` are given, `said` is told beside
@@ -66,19 +69,22 @@ def main() -> None:
         for count in options.datasets:
             many = Path(folder) / f"many-{count}"
             _write_many(many, entry, count, segment=Path(folder) / entry.path)
-            print(f"{count:,} datasets, a commit of {_size(many) / 1e6:.2f} MB")
-            steps = ("open", "open one", "first batch", "list", "commit")
+            before = _pages(many)
+            print(f"{count:,} datasets, a commit of {_size(many) / 1e6:.2f} MB, pages of {before / 1e6:.2f} MB")
+            steps = ("open", "open one", "plan", "first batch", "list", "commit")
             rows += [_row(step, str(many), "d0000007", 0, datasets=count) for step in steps]
+            print(f"  the last step wrote {_size(many) / 1e6:.2f} MB, and {(_pages(many) - before) / 1e6:.2f} MB of pages")
     if options.json:
         Path(options.json).write_text(json.dumps(rows, indent=1))
 
 
 def _write_many(folder: Path, entry, count: int, *, segment: Path) -> None:
     """A first commit of many datasets, all with the one segment."""
-    elements = {str(z): 1000 * z for z in range(1, 31)}
+    elements = {symbol: 1000 * z for z, symbol in enumerate(SYMBOLS[1:31], 1)}
+    card = Card(dataset="d", title="x" * 200, notes=["y" * 1000], license="CC0-1.0", theory={"functional": "PBE"})
     statistics = Statistics(frames=SEGMENT, atoms=entry.atoms, smallest=2, largest=200, element_atoms=elements, element_frames=elements)
     meta = {
-        "card": {"dataset": "d", "title": "x" * 200, "notes": "y" * 1000, "license": "CC0-1.0", "theory": {"functional": "PBE"}},
+        "card": card.model_dump(mode="json"),
         "statistics": dict.fromkeys(("train", "validation"), statistics.to_json()),
         "sources": "sources/0123456789abcdef.json",
         "rejected": {},
@@ -89,11 +95,16 @@ def _write_many(folder: Path, entry, count: int, *, segment: Path) -> None:
     (folder / entry.path).parent.mkdir(parents=True)
     (folder / entry.path).symlink_to(segment)
     (folder / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
-    (folder / "commits/00000001.json").write_bytes(Index(number=1, datasets={f"d{i:07d}": one for i in range(count)}).to_bytes())
+    datasets = with_entry(open_place(folder), {f"d{i:07d}": one for i in range(count - 1)}, f"d{count - 1:07d}", one)
+    (folder / "commits/00000001.json").write_bytes(Index(number=1, datasets=datasets).to_bytes())
 
 
 def _size(folder: Path) -> int:
     return max(folder.glob("commits/*.json")).stat().st_size
+
+
+def _pages(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("pages/*.json"))
 
 
 def _row(step: str, url: str, name: str, middle: int, **of: int) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from . import ingestion
 from .catalog import open_catalog
 from .errors import StoreError
 from .progress import track
-from .store import Store, open_store
-from .store.verify import Damage, verify
-from .store.views import FOLDER
+from .store import Store, open_store, pages, views
+from .store.verify import Damage, verify_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,11 @@ class ValidationReport:
 
 def validate(store: str, *, quiet: bool = False) -> ValidationReport:
     """Read and hash every object of every dataset and every view again."""
-    opened = open_store(store)
-    frames = {name: len(opened[name]) for name in opened}
-    findings = [
-        found for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet) for found in verify(store, name)
-    ]
+    opened, frames, findings = open_store(store), dict[str, int](), list[Damage]()
+    for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet):
+        with suppress(StoreError):  # which is found next
+            frames[name] = sum(segment.frames for segment in opened.entry(name).segments)
+        findings += verify_dataset(opened, name)
     return ValidationReport(store=store, frames=frames, findings=(*findings, *_of_views(opened)))
 
 
@@ -74,7 +74,8 @@ def _of_views(opened: Store) -> Iterator[Damage]:
 def repair(report: ValidationReport, catalog: Path, *, workers: int = 1, quiet: bool = False) -> ValidationReport:
     """Write what is damaged again, from the raw files of the cards in `catalog`, and look once more."""
     cards, store, repaired = open_catalog(catalog), report.store, []
-    for dataset in dict.fromkeys(found.dataset for found in report.findings if found.segment != FOLDER):  # a view is chosen again
+    lost = (views.FOLDER, pages.FOLDER)  # a view is chosen again; a page holds what was said of other datasets too
+    for dataset in dict.fromkeys(found.dataset for found in report.findings if found.segment not in lost):
         damaged = [found for found in report.findings if found.dataset == dataset]
         card = cards.card(dataset)
         repaired += ingestion.repair(card, store, base=cards.files[dataset].parent, damaged=damaged, workers=workers, quiet=quiet)

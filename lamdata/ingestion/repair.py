@@ -11,10 +11,11 @@ from ..catalog import Card
 from ..energies import Energies
 from ..errors import DataError, StoreError
 from ..places import Place, open_place
-from ..store.commits import DatasetEntry, read_index
+from ..store.commits import DatasetEntry
 from ..store.named import ENERGIES, FOLDERS, SOURCES, object_of, sources_in
 from ..store.shard import MANIFEST, SegmentEntry, digest, seal_segment
 from ..store.verify import Damage
+from .replacement import committed
 from .run import (
     Crew,
     attributes_of,
@@ -48,12 +49,12 @@ def repair(
     metadata are. Nothing is replaced before its new bytes have the hash that was committed.
     """
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
-    index = read_index(open_place(store))
-    if index is None or card.dataset not in index.datasets:
+    entry = committed(store, card.dataset)
+    if entry is None:
         raise StoreError(f"there is no dataset {card.dataset} to repair", where=store, hint="`lamdata ls STORE` lists what is there")
-    committed, files, splitter = index.entry(card.dataset), source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew, like=committed_sources(store, card.dataset))
-    segment = _segment_of(committed, card, hashes, splitter, where=store)
+    files, splitter = source_files(card, base), read_splitter(card, base)
+    hashes = hash_files(files, crew, like=committed_sources(store, entry))
+    segment = _segment_of(entry, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)
         _, energies, survey = facts_of(card, pieces)
@@ -72,13 +73,13 @@ def repair(
         return again + _replace(scratch, store, segment, None if everything else {found.object for found in damaged})
 
 
-def _segment_of(committed: DatasetEntry, card: Card, hashes: dict[str, str], splitter: Splitter, *, where: str) -> SegmentEntry:
+def _segment_of(entry: DatasetEntry, card: Card, hashes: dict[str, str], splitter: Splitter, *, where: str) -> SegmentEntry:
     """The segment that these files gave when they were ingested."""
-    for segment in committed.segments:
+    for segment in entry.segments:
         if segment.path == f"{card.dataset}/{segment_name(card, hashes, segment.plan.profile, splitter)}":
             return segment
     try:
-        changed = sorted(name for name, digest in sources_in(open_place(where), committed.meta).items() if hashes.get(name) != digest)
+        changed = sorted(name for name, digest in sources_in(open_place(where), entry.meta).items() if hashes.get(name) != digest)
     except StoreError:  # damaged itself
         changed = []
     what = f"source files changed or are gone: {', '.join(changed[:5])}" if changed else "it was ingested with another card"

@@ -36,12 +36,14 @@ def _is_of_a_store(names: list[str]) -> bool:
     return bool(names) and all(OURS.fullmatch(name) for name in names)
 
 
-def refuse_to_replace(card: Card, store: str, segment: str, hashes: Mapping[str, str], profile: str) -> None:
-    """Show how a dataset of this name differs from the one that the store has, if it has one."""
+def committed(store: str, dataset: str) -> DatasetEntry | None:
+    """What the store says of a dataset, if it has one of this name."""
     index = read_index(open_place(store))
-    if index is None or card.dataset not in index.datasets:
-        return
-    entry = index.entry(card.dataset)
+    return index.entry(dataset) if index is not None and dataset in index.datasets else None
+
+
+def refuse_to_replace(card: Card, entry: DatasetEntry, store: str, segment: str, hashes: Mapping[str, str], profile: str) -> None:
+    """Show how a dataset differs from the one of this name that the store has."""
     frames = sum(Statistics.from_json(part).frames for part in entry.meta["statistics"].values())
     paths = ", ".join(part.path for part in entry.segments)
     raise ConfigError(
@@ -54,10 +56,9 @@ def refuse_to_replace(card: Card, store: str, segment: str, hashes: Mapping[str,
 
 def replaced_by(store: str, dataset: str, segment: str) -> dict[str, int]:
     """Segments that a new one takes the place of -> their bytes."""
-    place = open_place(store)
-    index = read_index(place)
-    old = index.entry(dataset).segments if index is not None and dataset in index.datasets else ()
-    return {part.path: sum(found.size for found in place.objects(part.path)) for part in old if part.path != segment}
+    place, old = open_place(store), committed(store, dataset)
+    parts = () if old is None else old.segments
+    return {part.path: sum(found.size for found in place.objects(part.path)) for part in parts if part.path != segment}
 
 
 def said_otherwise(card: Card, entry: DatasetEntry) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from ..sources import SourceFile, expand
 from ..sources.bytes.digests import Kind, kind_like
 from ..sources.bytes.group_files import hash_with_group
 from ..statistics import Statistics, merge
-from ..store.commits import commit, read_index
+from ..store.commits import DatasetEntry, commit
 from ..store.energies import write_energies
 from ..store.layout import SPLITS, SegmentPlan
 from ..store.named import sources_in, write_sources
@@ -51,7 +51,7 @@ from .findings import (
     merge_left_out,
 )
 from .parse import parse_part, parts_of
-from .replacement import refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
+from .replacement import committed, refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
 from .staging import Piece, Staging
 from .theories import Theories, check_theories
@@ -105,7 +105,7 @@ def ingest(
     crew = Crew(title=card.dataset, workers=workers, scheduler=scheduler, quiet=quiet)
     refuse_foreign_folder(store)
     files, splitter = source_files(card, base), read_splitter(card, base)
-    hashes = hash_files(files, crew, like=committed_sources(store, card.dataset))
+    hashes = hash_files(files, crew, like=committed_sources(store, committed(store, card.dataset)))
     segment, done = begin(card, store, hashes, splitter=splitter, profile=profile, replace=replace, staging=staging)
     if done is not None:
         return done
@@ -119,11 +119,12 @@ def begin(
 ) -> tuple[str, IngestReport | None]:
     """The path of the segment that is to be written, and the report where it is there; refuse to take another's place unasked."""
     segment = f"{card.dataset}/{segment_name(card, hashes, profile, splitter)}"
-    done = _already_there(card, store, segment)
+    entry = committed(store, card.dataset)  # once more: many files were hashed meanwhile
+    done = None if entry is None else _already_there(card, entry, store, segment)
     if done is not None:
         _remove(_staging_folder(store, segment, staging))  # of a run that was killed between its commit and its end
-    elif not replace:
-        refuse_to_replace(card, store, segment, hashes, profile)
+    elif entry is not None and not replace:
+        refuse_to_replace(card, entry, store, segment, hashes, profile)
     return segment, done
 
 
@@ -172,14 +173,10 @@ def source_files(card: Card, base: Path) -> Files:
     return [(file, spec) for spec in card.sources for file in expand(spec, base=base)]
 
 
-def committed_sources(store: str, dataset: str) -> Mapping[str, str]:
+def committed_sources(store: str, entry: DatasetEntry | None) -> Mapping[str, str]:
     """The digests of the raw files of a dataset, as its store has them; {} where it has none that can be read."""
-    place = open_place(store)
-    index = read_index(place)
-    if index is None or dataset not in index.datasets:
-        return {}
     try:
-        return sources_in(place, index.entry(dataset).meta)
+        return {} if entry is None else sources_in(open_place(store), entry.meta)
     except StoreError:  # damaged, which whoever needs them says
         return {}
 
@@ -222,12 +219,8 @@ def segment_name(card: Card, hashes: Mapping[str, str], profile: str, splitter: 
     return hashlib.sha256(json.dumps([decides, dict(hashes), profile], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _already_there(card: Card, store: str, segment: str) -> IngestReport | None:
+def _already_there(card: Card, entry: DatasetEntry, store: str, segment: str) -> IngestReport | None:
     """The report of what is there, where it is exactly this; a card that changed in its words only is committed anew."""
-    index = read_index(open_place(store))
-    if index is None or card.dataset not in index.datasets:
-        return None
-    entry = index.entry(card.dataset)
     if [part.path for part in entry.segments] != [segment]:
         return None
     meta, changed = dict(entry.meta), said_otherwise(card, entry)

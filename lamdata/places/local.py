@@ -97,8 +97,9 @@ class LocalPlace:
 
     def objects(self, path: str) -> Sequence[Object]:
         """An empty folder, which a kill may leave, is an object of no bytes."""
-        found = []
-        for folder, folders, names in os.walk(self._root / path):
+        found, start = [], str(self._root / path)
+        one = [(os.path.dirname(start), list[str](), [os.path.basename(start)])]
+        for folder, folders, names in one if os.path.isfile(start) else os.walk(start):
             for name in names if names or folders else ("",):
                 file = Path(folder, name)
                 with suppress(FileNotFoundError):  # renamed or deleted meanwhile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +38,7 @@ class ObjectReader(Protocol):
         """Bytes of an object."""
 
     def objects(self, path: str) -> Sequence[Object]:
-        """All below a path."""
+        """All below a path, or the one that it names."""
 
 
 def object_reader(url: str, files: FsspecFiles) -> ObjectReader:
@@ -142,6 +143,9 @@ class ObstoreObjects:
 
     def objects(self, path: str) -> Sequence[Object]:
         entries = [entry for some in self._api.list(self._store, self._at(path)) for entry in some]
+        if path and not entries:
+            with suppress(self._missing):
+                entries = [self._api.head(self._store, self._at(path))]
         skip = len(self._prefix) + 1 if self._prefix else 0
         return [Object(entry["path"][skip:], int(entry["size"]), entry["last_modified"].timestamp()) for entry in entries]
 

@@ -43,7 +43,7 @@ class Place(Protocol):
         """Bytes of the object, or `None`."""
 
     def objects(self, path: str) -> Sequence[Object]:
-        """All objects below `path`, sorted; empty if there is no such folder."""
+        """All objects below `path`, sorted, or the one that it names; empty if there is none."""
 
     def remove(self, path: str) -> None:
         """Delete one object or folder; nothing if there is none."""

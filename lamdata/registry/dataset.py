@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..catalog import Card
 from ..errors import ConfigError, StoreError
+from ..notebook import listed
 from ..places import Place, open_place
 from ..places.published import STORE, check_name, check_version
 from ..statistics import Statistics, merge
@@ -28,7 +29,7 @@ def draft_dataset(store: str, dataset: str | None, *, version: str, name: str | 
     if dataset is None and len(opened) == 1:
         (dataset,) = opened
     if dataset is None:
-        raise ConfigError(f"the store holds {len(opened)} datasets", where=store, hint=f"name one of {', '.join(opened)}")
+        raise ConfigError(f"the store holds {len(opened)} datasets", where=store, hint=f"name one of {listed(list(opened))}")
     if dataset in opened.views:
         hint = f"publish {opened.views[dataset]['of']}, and give the view's name beside it; or `lamdata export` it"
         raise ConfigError(f"{dataset} is a view, and only datasets are published", where=store, hint=hint)

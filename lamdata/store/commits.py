@@ -1,6 +1,6 @@
 """Commits: the index of a store, one small object each, created once and never changed.
 
-`commits/00000042.json` holds everything that a reader needs to list the store and to find its segments. A writer adds a dataset by
+`commits/00000042.json` holds everything that a reader needs to list the store and to find its segments; of many datasets it names `pages` that do. A writer adds a dataset by
 creating the next number; where another writer took it first, it merges and tries again. Old commits are pruned, the newest kept.
 """
 
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from ..errors import ConfigError, StoreError
+from ..notebook import listed
 from ..places import Place, open_place
 from .metadata import group_document
 from .named import named_objects
+from .pages import Pages, read_page, with_entry
 from .shard import MANIFEST, SegmentEntry
 
 FORMAT, VERSION, OLDEST = "lamdata", 3, 2  # version 2 has energies by composition inside the commit
+PAGED = 4  # is 3 with pages, and written where there are some
 KEPT = 8  # commits left for readers that listed before newer ones came
 ATTEMPTS = 50
 HINT = "commits/latest"  # for places that cannot list, such as plain http; listing decides where it works
@@ -48,7 +51,7 @@ class DatasetEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """One commit. Entries stay plain JSON until they are asked for: a store of 1,000 datasets opens by parsing one document."""
+    """One commit. Entries stay plain JSON until they are asked for, and those of many datasets unread."""
 
     number: int = 0
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -62,17 +65,20 @@ class Index:
         if name not in self.datasets:
             names = [*self.datasets, *self.views]
             close = get_close_matches(name, names, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else f"it holds {', '.join(names) or 'none'}"
+            hint = f"did you mean `{close[0]}`?" if close else f"it holds {listed(names)}"
             raise StoreError(f"no dataset `{name}`", where=where, hint=hint)
         return self.datasets[name]
 
     def to_bytes(self) -> bytes:
-        body = {"format": FORMAT, "version": VERSION, "commit": self.number, "datasets": dict(sorted(self.datasets.items()))}
+        pages = self.datasets.names if isinstance(self.datasets, Pages) else None
+        body: dict[str, Any] = {"format": FORMAT, "version": VERSION if pages is None else PAGED, "commit": self.number}
+        body |= {"datasets": dict(sorted(self.datasets.items()))} if pages is None else {"pages": pages}
         body |= {"views": dict(sorted(self.views.items()))} if self.views else {}
         return json.dumps(body, separators=(",", ":")).encode()
 
     @staticmethod
-    def from_bytes(data: bytes, *, where: str) -> Index:
+    def from_bytes(data: bytes, *, place: Place, where: str) -> Index:
+        """Back from `to_bytes`; `place` is where the pages are."""
         try:
             body = json.loads(data)
             found, version = body["format"], int(body["version"])
@@ -84,12 +90,13 @@ class Index:
                 where=where,
                 hint="ingest into a new store",
             )
-        if found != FORMAT or version > VERSION:
+        if found != FORMAT or version > PAGED:
             raise StoreError(
-                f"format {found} version {version}, this program reads {FORMAT} up to version {VERSION}", where=where, hint="upgrade lam"
+                f"format {found} version {version}, this program reads {FORMAT} up to version {PAGED}", where=where, hint="upgrade lam"
             )
-        number, datasets, views = body.get("commit"), body.get("datasets"), body.get("views", {})
-        if not isinstance(number, int) or not isinstance(datasets, dict) or not isinstance(views, dict):
+        number, views = body.get("commit"), body.get("views", {})
+        datasets = Pages.from_json(place, body["pages"]) if "pages" in body else body.get("datasets")
+        if not isinstance(number, int) or not isinstance(datasets, dict | Pages) or not isinstance(views, dict):
             raise StoreError("this is not a commit of a lamdata store", where=where)
         return Index(number=number, datasets=datasets, views=views)
 
@@ -101,7 +108,7 @@ def read_index(place: Place) -> Index | None:
         if number is None:
             return None
         try:
-            return Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
+            return _read(place, number)
         except FileNotFoundError:
             continue  # pruned between listing and reading: there are newer ones
     raise StoreError("commits vanish faster than they can be read", where=place.url)
@@ -110,7 +117,7 @@ def read_index(place: Place) -> Index | None:
 def read_commit(place: Place, number: int) -> Index:
     """Return an old commit, as long as it is kept."""
     try:
-        return Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
+        return _read(place, number)
     except FileNotFoundError as err:
         newest = _newest(place)
         if newest is None:
@@ -168,16 +175,35 @@ def remove(store_url: str, name: str) -> int:
     return _land(store_url, "datasets", name, lambda old: None)
 
 
-def named_paths(place: Place, numbers: Iterable[int]) -> set[str]:
-    """Paths of all segments, views and objects by name that some commits name; a commit that is pruned meanwhile names none."""
-    found: set[str] = set()
+def named_paths(place: Place, numbers: Sequence[int], known: dict[str, set[str]]) -> set[str]:
+    """Paths of all pages, segments, views and objects by name that some commits name; a commit that is pruned meanwhile names none.
+
+    `known` keeps what each commit and each page names, for neither ever changes. A page of the newest commit that cannot be read is an error, for what it names is not to
+    be taken for garbage; one of an older commit may be gone, where its writer came so late that its number had been pruned.
+    """
     for number in numbers:
-        with suppress(FileNotFoundError):
-            index = Index.from_bytes(place.read(_path(number)), where=f"{place.url}/{_path(number)}")
-            found |= {segment["path"] for entry in index.datasets.values() for segment in entry["segments"]}
-            found |= {path for entry in index.datasets.values() for path in named_objects(entry["meta"])}
-            found |= {entry["object"] for entry in index.views.values()}
+        if _path(number) not in known:
+            with suppress(FileNotFoundError):
+                known[_path(number)] = _named_by(place, _read(place, number), known, newest=number == max(numbers))
+    return set().union(*(known.get(_path(number), ()) for number in numbers))
+
+
+def _named_by(place: Place, index: Index, known: dict[str, set[str]], *, newest: bool) -> set[str]:
+    found = {entry["object"] for entry in index.views.values()}
+    if not isinstance(index.datasets, Pages):
+        return found | _named_in(index.datasets)
+    for path in index.datasets.names:
+        if path not in known:
+            if not newest and place.size(path) is None:
+                continue
+            known[path] = {path} | _named_in(read_page(place, path))
+        found |= known[path]
     return found
+
+
+def _named_in(entries: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    segments = {segment["path"] for entry in entries.values() for segment in entry["segments"]}
+    return segments.union(*(named_objects(entry["meta"]) for entry in entries.values()))
 
 
 def prune(place: Place, *, keep: int) -> None:
@@ -197,7 +223,7 @@ def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, 
     wanted = change(based_on)
     for _ in range(ATTEMPTS):
         index = read_index(place) or Index()
-        entries = getattr(index, kind)
+        entries: Mapping[str, Mapping[str, Any]] = getattr(index, kind)
         current = entries.get(name)
         if current == wanted:
             _tidy(place, index.number)
@@ -206,9 +232,11 @@ def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, 
             raise StoreError(f"another writer changed {kind[:-1]} `{name}` meanwhile", where=store_url, hint="run the command again")
         if wanted is not None and name in getattr(index, OTHER[kind]):
             raise ConfigError(f"`{name}` is the name of a {OTHER[kind][:-1]} here", where=store_url, hint="choose another name")
-        others = {other: entry for other, entry in entries.items() if other != name}
-        changed = {kind: others if wanted is None else others | {name: wanted}}
-        new = replace(index, number=index.number + 1, **changed)
+        if kind == "datasets":
+            new = replace(index, number=index.number + 1, datasets=with_entry(place, entries, name, wanted))
+        else:
+            others = {other: entry for other, entry in entries.items() if other != name}
+            new = replace(index, number=index.number + 1, views=others if wanted is None else others | {name: wanted})
         if place.size("zarr.json") is None:
             place.write("zarr.json", json.dumps(group_document({"format": FORMAT, "version": VERSION})).encode())
         if place.create(_path(new.number), new.to_bytes()) and _newest(place) == new.number:
@@ -219,10 +247,12 @@ def _land(store_url: str, kind: Kind, name: str, change: Callable[[Mapping[str, 
 
 
 def _tidy(place: Place, newest: int) -> None:
-    """Prune old commits and refresh the hint; a kill before or in here leaves a valid store, and the next writer goes on."""
-    for number in kept_commits(place):
-        if number <= newest - KEPT:
-            place.remove(_path(number))
+    """Prune old commits and refresh the hint; a kill before or in here leaves a valid store, and the next writer goes on.
+
+    Of many old ones it takes the newest: where 200 writers land at once, each would otherwise remove what all of them left.
+    """
+    for number in [number for number in kept_commits(place) if number <= newest - KEPT][-KEPT:]:
+        place.remove(_path(number))
     place.write(HINT, str(newest).encode())
 
 
@@ -242,6 +272,11 @@ def _newest(place: Place) -> int | None:
 def kept_commits(place: Place) -> list[int]:
     """Numbers of the commits that can still be opened, ascending; none where a place cannot list."""
     return sorted(int(name.removesuffix(".json")) for name in place.list("commits") if name.endswith(".json"))
+
+
+def _read(place: Place, number: int) -> Index:
+    """A commit; FileNotFoundError where it was pruned."""
+    return Index.from_bytes(place.read(_path(number)), place=place, where=f"{place.url}/{_path(number)}")
 
 
 def _path(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Garbage: segments, views and objects by name (energies, sources) that no kept commit names -> gone, and how many bytes that frees.
+"""Garbage: segments, views, pages and objects by name (energies, sources) that no kept commit names -> gone, and how many bytes that frees.
 
 A segment that is being written has no name yet either. Three rules keep it: one with an object younger than `grace` stays, a writer
 makes what it finds finished young again, and names are read once more before a segment goes. A writer would have to stand still for
@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ConfigError, StoreError
 from ..notebook import size_of
 from ..places import Place, open_place
-from . import named, views
+from . import named, pages, views
 from .commits import KEPT, kept_commits, named_paths, prune, read_index
 from .layout import COLUMNS
 from .metadata import block_arrays
@@ -31,7 +31,7 @@ _bytes = partial(size_of, smallest="bytes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A folder of a segment, or one object by name or of a view: its path below the store, what it takes, and when it was last written to."""
+    """A folder of a segment, or one object by name, of a view or of a page: its path below the store, what it takes, and when it was last written to."""
 
     path: str
     size: int  # bytes
@@ -81,8 +81,8 @@ def gc(store_url: str, *, keep: int = KEPT, grace: float = GRACE, dry_run: bool 
     place = open_place(store_url)
     if read_index(place) is None:
         raise StoreError("there is no store here", where=place.url)
-    numbers = kept_commits(place)
-    named, newest = named_paths(place, numbers[-keep:]), named_paths(place, numbers[-1:])
+    numbers, known = kept_commits(place), dict[str, set[str]]()
+    named, newest = named_paths(place, numbers[-keep:], known), named_paths(place, numbers[-1:], known)
     if not dry_run:
         prune(place, keep=keep)
     freed, young, held = [], [], []
@@ -93,7 +93,7 @@ def gc(store_url: str, *, keep: int = KEPT, grace: float = GRACE, dry_run: bool 
             held.append(segment)
         elif time.time() - segment.modified < grace:
             young.append(segment)
-        elif dry_run or _remove(place, segment, grace=grace):
+        elif dry_run or _remove(place, segment, known, grace=grace):
             freed.append(segment)
     return GarbageReport(store=store_url, dry_run=dry_run, freed=tuple(freed), young=tuple(young), held=tuple(held))
 
@@ -112,7 +112,8 @@ def _segments(place: Place) -> Iterator[Segment]:
 
 def _objects(place: Place) -> Iterator[Segment]:
     """What is one object."""
-    for folder, pattern in ((named.ENERGIES, named.OBJECT), (named.SOURCES, named.OBJECT), (views.FOLDER, views.OBJECT)):
+    patterns = dict.fromkeys(named.FOLDERS, named.OBJECT) | {views.FOLDER: views.OBJECT, pages.FOLDER: pages.OBJECT}
+    for folder, pattern in patterns.items():
         for found in place.objects(folder):
             if pattern.fullmatch(found.path):
                 yield Segment(path=found.path, size=found.size, objects=1, modified=found.modified)
@@ -125,12 +126,12 @@ def _look(place: Place, path: str) -> Segment | None:
     return Segment(path=path, size=sum(x.size for x in objects), objects=len(objects), modified=max(x.modified for x in objects))
 
 
-def _remove(place: Place, segment: Segment, *, grace: float) -> bool:
+def _remove(place: Place, segment: Segment, known: dict[str, set[str]], *, grace: float) -> bool:
     """Delete a segment that is still nobody's: first what says that it, or a shard of it, is finished, then the rest."""
-    single = next((found for found in _objects(place) if found.path == segment.path), None)
-    again = single or _look(place, segment.path)
-    if again is None or time.time() - again.modified < grace or segment.path in named_paths(place, kept_commits(place)):
+    again = place.objects(segment.path)
+    if not again or time.time() - max(x.modified for x in again) < grace or segment.path in named_paths(place, kept_commits(place), known):
         return False
+    single = again[0].path == segment.path and again[0].size
     parts = () if single else (f"{segment.path}/{MANIFEST}", f"{segment.path}/{RECEIPTS}")
     for path in (*parts, segment.path):
         place.remove(path)

@@ -49,7 +49,7 @@ def open_dataset(
     store = open_store(url, commit=commit)
     if name is None:
         if len(store) != 1:
-            raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {', '.join(store)}")
+            raise ConfigError(f"the store holds {len(store)} datasets", where=store.url, hint=f"name one of {listed(list(store))}")
         name = next(iter(store))
     return store.open(name, split=split, elements=elements, natoms=natoms, max_force=max_force, where=where)
 
@@ -79,12 +79,12 @@ class Store(Mapping[str, "Dataset"]):
         return {name: {**entry, "stale": stale(self._index, entry)} for name, entry in self._index.views.items()}
 
     def meta(self, name: str) -> Mapping[str, Any]:
-        """The plain JSON that was committed with a dataset; nothing is read for it."""
+        """The plain JSON that was committed with a dataset; one object is read for it, in a store of many datasets."""
         meta: Mapping[str, Any] = self._known(name)["meta"]
         return meta
 
     def entry(self, name: str) -> DatasetEntry:
-        """What the commit says of a dataset: its segments and its `meta`; nothing is read for it."""
+        """What the commit says of a dataset: its segments and its `meta`, read as `meta` has it."""
         return DatasetEntry.from_json(self._known(name))
 
     def open(

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from ..errors import StoreError
 from ..places import Place, open_place
 from .codec import CRC, ChecksumError, check, index_bytes, unpack_index
-from .commits import read_index
 from .layout import COLUMNS
 from .named import is_whole, named_objects
 from .shard import MANIFEST, SegmentEntry, digest
+from .store import Store, open_store
 
 WORKERS = 4  # objects hashed at a time; each is held in memory
 
@@ -40,18 +40,26 @@ class Damage:
         return f"{self.segment}/{self.object}{block}: {self.problem}"
 
 
-def verify(store_url: str, dataset: str | None = None) -> Iterator[Damage]:
-    """Hash everything that the newest commit makes visible, of one dataset or of all, and yield what is damaged."""
-    place = open_place(store_url)
-    index = read_index(place)
-    if index is None:
-        raise StoreError("there is no store here", where=place.url)
-    for name in [dataset] if dataset else index.datasets:
-        found = index.entry(name)
-        for entry in found.segments:
-            yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
-        for path in named_objects(found.meta):
-            yield from _verify_named(place, name, path)
+def verify(store_url: str) -> Iterator[Damage]:
+    """Hash everything that the newest commit makes visible, and yield what is damaged."""
+    opened = open_store(store_url)
+    for name in opened:
+        yield from verify_dataset(opened, name)
+
+
+def verify_dataset(opened: Store, name: str) -> Iterator[Damage]:
+    """The same of one dataset; where the page is damaged that tells of it, that is all."""
+    place = open_place(opened.url)
+    try:
+        found = opened.entry(name)
+    except StoreError as err:
+        folder, _, page = str(err.where).removeprefix(f"{place.url}/").rpartition("/")
+        yield Damage(dataset=name, segment=folder, object=page, problem=err.message)
+        return
+    for entry in found.segments:
+        yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
+    for path in named_objects(found.meta):
+        yield from _verify_named(place, name, path)
 
 
 def _verify_named(place: Place, dataset: str, path: str) -> Iterator[Damage]:

@@ -87,6 +87,10 @@ def stale(index: Index, entry: Mapping[str, Any]) -> str | None:
     """Why a view no longer opens; None where it does."""
     if entry["of"] not in index.datasets:
         return f"{entry['of']}, of which it is, is no longer here"
-    if index.entry(entry["of"]).content_hash != entry["content_hash"]:
+    try:
+        content_hash = index.entry(entry["of"]).content_hash
+    except StoreError as err:  # of its page
+        return err.message
+    if content_hash != entry["content_hash"]:
         return f"{entry['of']} was replaced after its frames were chosen"
     return None

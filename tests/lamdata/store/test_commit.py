@@ -8,7 +8,7 @@ import pytest
 
 from lamdata.errors import StoreError
 from lamdata.places.local import LocalPlace
-from lamdata.store import commit, commits, gc, open_dataset, open_store, remove
+from lamdata.store import commit, commits, gc, open_dataset, open_store, pages, remove
 from tests.forked import start
 from tests.lamdata.stores import make_frames, write_store
 from tests.servers import seaweed
@@ -164,8 +164,10 @@ def land_each(url, count):
         return list(pool.map(one, range(count)))
 
 
+@pytest.mark.parametrize("inline", [1000, 5])
 @pytest.mark.slow(reason="200 writers make up to 20,000 attempts: half a minute of a core")
-def test_each_of_200_writers_lands_or_is_told(tmp_path):
+def test_each_of_200_writers_lands_or_is_told(tmp_path, monkeypatch, inline):
+    monkeypatch.setattr(pages, "INLINE", inline)
     write_store(tmp_path, make_frames(5))
     check_landed(str(tmp_path), land_each(str(tmp_path), 200))
 
@@ -180,9 +182,11 @@ def test_each_of_200_writers_to_a_bucket_lands_or_is_told(tmp_path, monkeypatch)
         seaweed.use(endpoint, environment)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        url = f"s3://{seaweed.BUCKET}/store"
-        write_store(url, make_frames(5))
-        check_landed(url, land_each(url, 200))
+        for inline in (1000, 5):
+            monkeypatch.setattr(pages, "INLINE", inline)
+            url = f"s3://{seaweed.BUCKET}/store-{inline}"
+            write_store(url, make_frames(5))
+            check_landed(url, land_each(url, 200))
 
 
 def check_landed(url, told):

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from lamdata.errors import ConfigError, DataError, LamError, StoreError
 from lamdata.listing import list_datasets
+from lamdata.places import open_place
 from lamdata.store import Survey, open_store, plan_segment, write_shard
 from lamdata.store.batching import cut_batches, cut_points
 from lamdata.store.codec import ChecksumError, check, checksum, pack_shard, unpack_index
-from lamdata.store.commits import FORMAT, OLDEST, VERSION, Index
+from lamdata.store.commits import FORMAT, OLDEST, PAGED, VERSION, Index
 from tests.lamdata.stores import make_frames, make_split, make_texts, write_store
 
 
@@ -91,20 +92,24 @@ GOOD = {"format": FORMAT, "version": VERSION, "commit": 3, "datasets": {}}
         (GOOD | {"commit": None}, "this is not a commit"),
         (GOOD | {"datasets": []}, "this is not a commit"),
         (GOOD | {"format": "other"}, "format other version"),
-        (GOOD | {"version": VERSION + 1}, f"version {VERSION + 1}, this program reads .*; upgrade lam"),
+        (GOOD | {"version": PAGED + 1}, f"version {PAGED + 1}, this program reads .*; upgrade lam"),
+        (GOOD | {"pages": []}, "this is not a commit"),
+        (GOOD | {"pages": {"../secret.json": ["a"]}}, "this is not a commit"),
+        (GOOD | {"pages": {"pages/0123456789abcdef.json": "a"}}, "this is not a commit"),
+        (GOOD | {"pages": {"pages/0123456789abcdef.json": [1]}}, "this is not a commit"),
         (GOOD | {"version": OLDEST - 1}, f"version {OLDEST - 1}, this program reads version {OLDEST} and later; ingest into a new store"),
     ],
 )
 def test_a_commit_that_is_none_is_one_line_with_its_place(body: object, said: str) -> None:
     data = body if isinstance(body, str) else json.dumps(body)
     with pytest.raises(StoreError, match=f"^here: .*{said}") as caught:
-        Index.from_bytes(data.encode(), where="here")
+        Index.from_bytes(data.encode(), where="here", place=open_place("here"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_good_commit_comes_back() -> None:
-    index = Index.from_bytes(json.dumps(GOOD).encode(), where="here")
-    assert index.number == 3 and Index.from_bytes(index.to_bytes(), where="here") == index
+    index = Index.from_bytes(json.dumps(GOOD).encode(), where="here", place=open_place("here"))
+    assert index.number == 3 and Index.from_bytes(index.to_bytes(), where="here", place=open_place("here")) == index
 
 
 @settings(deadline=None, max_examples=40)

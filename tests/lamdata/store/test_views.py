@@ -212,7 +212,7 @@ def test_the_index_reads_back_what_it_wrote(store):
 
     select(store, "demo", name="calm", max_force=2.5)
     index = read_index(open_place(store))
-    assert Index.from_bytes(index.to_bytes(), where="here") == index
+    assert Index.from_bytes(index.to_bytes(), where="here", place=open_place(store)) == index
 
 
 def run(*args, code=0):
