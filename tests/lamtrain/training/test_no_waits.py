@@ -88,7 +88,7 @@ with mode:
         state.step = step
         with NoCopies():
             taken = train_step(state, parts, frames=12, ranks=Ranks("cpu"), drawn=drawn if by_head else None)
-    assert taken._told.device.type == "acc" and len(state.unread) == 3
+    assert taken.told.device.type == "acc" and len(state.unread) == 3
     try:
         taken.loss
     except Exception as err:
