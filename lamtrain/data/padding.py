@@ -66,7 +66,9 @@ def pad_edges(table: EdgeTable, natoms: int) -> EdgeTable:
     return replace(table, begins=np.concatenate([table.begins, more]), counts=counts)
 
 
-def pad_heads(heads: tuple[HeadRows, ...], cuts: NDArray[np.int64], config: ModelConfig) -> tuple[tuple[HeadRows, ...], dict[str, KindTiles]]:
+def pad_heads(
+    heads: tuple[HeadRows, ...], cuts: NDArray[np.int64], config: ModelConfig
+) -> tuple[tuple[HeadRows, ...], dict[str, KindTiles]]:
     """Rows of heads, and tiles, in shapes that follow from the rows of a kind and from which heads there are; `cuts` are those of the chunks.
 
     Where a kind has tiles, these say which rows are whose: its heads have none by themselves.

@@ -159,9 +159,7 @@ def add_gradients(
     if state.frames_of_slot is not None:
         each = state.frames_of_slot[batch.head]
         terms = {name: term / each for name, term in terms.items()}
-    loss = total_loss(
-        terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=state.own, head=batch.head, rate=rate
-    )
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=state.own, head=batch.head, rate=rate)
     if loss.requires_grad:
         torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:

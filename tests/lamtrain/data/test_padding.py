@@ -22,7 +22,7 @@ from lamtrain.training.schedule import Schedule
 from tests.lamtrain.model.test_grouped import HEADS, SIZES, frames_of
 from tests.lamtrain.model_cases import build_model, model_config
 
-ALL_TERMS = LossSpec(**{name: (1.0, 1.0) for name in (*EnergyForceLoss.model_fields, *DenoiseLoss.model_fields)})
+ALL_TERMS = LossSpec(**dict.fromkeys((*EnergyForceLoss.model_fields, *DenoiseLoss.model_fields), (1.0, 1.0)))
 PAIR = {"dft": "energy_force", "relaxed": "denoise"}
 
 

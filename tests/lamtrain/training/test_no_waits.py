@@ -22,7 +22,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 _setup_privateuseone_for_python_backend("acc")
 from lamtrain.training.ranks import Ranks
 from lamtrain.training.start import start_run
-from lamtrain.training.step import train_step
+from lamtrain.training.step import step_on_device, taken_in, train_step
+from lamtrain.training.taken import Taken
 from lamtrain.training.average import build_average
 from lamtrain.training.optimizer import build_optimizer
 from lamtrain.training.state import TrainState
@@ -68,15 +69,15 @@ class NoCopies(TorchDispatchMode):
 
 
 small, out, *changes = sys.argv[1:]
-tiled = "triton" in changes
-start = new_state(Path(small), Path(out), "kernels=plain", *(change for change in changes if change != "triton"))
+tiled, recorded = "triton" in changes, "recorded" in changes
+start = new_state(Path(small), Path(out), "kernels=plain", *(change for change in changes if change not in ("triton", "recorded")))
 if tiled:
     from lamtrain.model.kernels.choose import tiled
     start.model.use_kernels(tiled())  # whose launches are operators that compute nothing here
 frames = frames_of(start, 12)
 drawn = {head: int((frames.head == k).sum()) for k, head in enumerate(start.data.heads)}
 by_head = start.config.step.clip == "per_head"
-parts = [fake(batch_of(start, part)) for part in (split_by_head(frames, at_once=None) if by_head else [frames])]
+parts = [fake(batch_of(start, part, padded=recorded)) for part in (split_by_head(frames, at_once=None) if by_head else [frames])]
 assert all(drawn.values())
 model = to_device(start.model)
 with mode:
@@ -84,9 +85,14 @@ with mode:
     state = TrainState(config=start.config, data=start.data, model=model, optimizer=optimizer, schedule=start.schedule, metrics=start.metrics,
                        average=build_average(model, start.config, optimizer))
     assert state.reads_later
+    count, rate = (torch.zeros((), dtype=torch.float64, device="acc") for _ in range(2))
     for step in range(3):
         state.step = step
         with NoCopies():
+            if recorded:
+                told, metrics = step_on_device(state, parts, frames=count.fill_(12), rate=rate.fill_(1e-3))
+                taken = taken_in(state, parts, Taken(told), metrics)
+                continue
             taken = train_step(state, parts, frames=12, ranks=Ranks("cpu"), drawn=drawn if by_head else None)
     assert taken.told.device.type == "acc" and len(state.unread) == 3
     try:
