@@ -257,7 +257,7 @@ class TrainConfig(Spec):
             "step.clip: per_head": self.step.clip == "per_head",
             "skip_nonfinite": self.skip_nonfinite > 0,
             "shares_every": self.shares_every is not None,
-            f"optimizer.kind: {self.optimizer.kind}": self.optimizer.kind not in ("adam", "adamw"),
+            f"optimizer.kind: {self.optimizer.kind}": self.optimizer.kind == "schedule_free",
         }
         if self.graphs and (name := next((name for name, asked in others.items() if asked), None)):
             raise ValueError(f"graphs are records of steps that the host does not look into, as it must for {name}")

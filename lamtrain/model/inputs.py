@@ -124,7 +124,7 @@ class Chunk(_Movable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadRows(_Movable):
-    """Which rows a head is evaluated on."""
+    """Which rows a head is evaluated on; in a padded batch none, where tiles say it of all heads of the kind."""
 
     name: str
     rows: Tensor  # (n,) int64, increasing

@@ -122,16 +122,18 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 @contextmanager
 def rate_on_device(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
-    """The same from a number on the device, () float64, in which a step that is replayed finds the rate of its own time; of fused Adam or AdamW.
+    """The same from a number on the device, () float64, in which a step that is replayed finds the rate of its own time.
 
-    They take such a rate in single precision. What a checkpoint says of the groups stays as it was.
+    Optimizers get it in single precision, as fused ones must. What a checkpoint says of the groups stays as it was.
     """
-    before = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
+    keys = ["lr", "capturable"]
+    before = [{key: group[key] for key in keys if key in group} for group in optimizer.param_groups]
     for group in optimizer.param_groups:
         group["lr"] = (rate * group.get("scale", 1.0)).float()
-        group["capturable"] = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        if "capturable" in group:
+            group["capturable"] = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
     try:
         yield
     finally:
-        for group, (lr, capturable) in zip(optimizer.param_groups, before):
-            group |= {"lr": lr, "capturable": capturable}
+        for group, own in zip(optimizer.param_groups, before):
+            group.update(own)

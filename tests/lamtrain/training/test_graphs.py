@@ -28,7 +28,7 @@ from tests.lamtrain.training.tape import TapeRecorder
 STEPS = 9
 CASES = {
     "all": ("learning_rate={kind: cosine, start: 1.0e-2, stop: 1.0e-4, warmup_steps: 3}", "loss={virial: [0, 1]}", "average={}"),
-    "own": ("heads={bulk: {loss: {force: [10, 1]}}, cluster: {loss: {energy: [0, 2]}}}", "optimizer={kind: adamw}", "clip_norm=0.1"),
+    "own": ("heads={bulk: {loss: {force: [10, 1]}}, cluster: {loss: {energy: [0, 2]}}}", "optimizer={kind: muon}", "clip_norm=0.1"),
     "one": ("step={heads: one}", "batch={frames: 2}", "heads={bulk: {frames: 3}}"),
 }
 RATE = "learning_rate={start: 1.0e-2, stop: 1.0e-4, decay_steps: 1}"
@@ -167,7 +167,7 @@ def test_a_run_with_graphs_is_the_run_without_and_goes_on_with_the_same_bits(
         (("step={clip: per_head}",), "step.clip: per_head"),
         (("skip_nonfinite=1",), "skip_nonfinite"),
         (("shares_every=5",), "shares_every"),
-        (("optimizer={kind: muon}",), "optimizer.kind: muon"),
+        (("optimizer={kind: schedule_free}",), "optimizer.kind: schedule_free"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused_by_name(small: Path, changes: tuple[str, ...], named: str) -> None:
