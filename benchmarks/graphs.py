@@ -27,6 +27,7 @@ from processor import processor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 FRAMES = 60  # in the store
+ROUNDS = 4  # over the same batches
 WAYS = ("steps", "padded", "graphs")
 
 
@@ -47,14 +48,14 @@ def state_of(folder: Path, options: argparse.Namespace, kernels: str, frames: in
 
 
 def batches_of(state: Any, steps: int, *, padded: bool) -> list[Any]:
-    """What the stream gives, on the device."""
+    """What the stream gives, on the device, `ROUNDS` times, so that each shape is replayed."""
     from lamtrain.data.batch import collate
 
     model, count = state.model, state.config.batch.frames
     with state.data.stream(seed=1, batch_frames=count, batch_atoms=None) as stream:
-        frames = [state.data.with_model_heads(some) for some, _ in zip(stream, range(steps))]
+        frames = [state.data.with_model_heads(some) for some, _ in zip(stream, range(-(-steps // ROUNDS)))]
     options = {"dtype": state.dtype, "chunk_atoms": model.chunk_atoms, "padded": padded}
-    return [collate(some, model.config, **options).to(state.device) for some in frames]
+    return [collate(some, model.config, **options).to(state.device) for some in frames] * ROUNDS
 
 
 def stepper(state: Any, way: str, device: str) -> Callable[[Sequence[Any], int], Any]:
@@ -102,23 +103,22 @@ def measure(folder: Path, options: argparse.Namespace, kernels: str, frames: int
     """One case."""
     from lamtrain.training.trainer import arithmetic
 
-    weights, medians, peaks, seen = {}, {}, {}, []
+    weights, seconds, peaks, seen = {}, {}, {}, []
     with arithmetic():
         for way in WAYS:
             state = state_of(folder, options, kernels, frames)
             batches = batches_of(state, options.steps, padded=way != "steps")
             if state.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            seconds = seconds_of(state, way, batches, options.device)
+            seconds[way] = seconds_of(state, way, batches, options.device)
             if way == "graphs":
                 seen = [batch.shape for batch in batches]
             weights[way] = torch.cat([parameter.detach().double().flatten().cpu() for parameter in state.model.parameters()])
             peaks[way] = torch.cuda.max_memory_allocated() if state.device.type == "cuda" else 0
-            medians[way] = seconds
     again = [k for k, shape in enumerate(seen) if seen[:k].count(shape) > 1]  # neither the first of a shape nor the one that was recorded
-    medians = {way: statistics.median([found[k] for k in again] or found) for way, found in medians.items()}
+    medians = {way: statistics.median([found[k] for k in again] or found) for way, found in seconds.items()}
     return {
-        "kernels": kernels, "frames": frames, "shapes": len(set(seen)), "replayed": len(again), "steps": options.steps,
+        "kernels": kernels, "frames": frames, "shapes": len(set(seen)), "replayed": len(again), "steps": len(seen),
         "ratio": medians["steps"] / medians["graphs"], "ratio_padded": medians["padded"] / medians["graphs"], "seconds": medians,
         "apart": float((weights["graphs"] - weights["padded"]).abs().max()), "apart_plain": float((weights["graphs"] - weights["steps"]).abs().max()),
         "memory": peaks["graphs"] / peaks["steps"] if peaks["steps"] else None,
