@@ -24,14 +24,15 @@ part() { # seconds, name, command
 
 part 10 card nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv
 "$python" -c "import torch; assert torch.cuda.is_available(), 'PyTorch sees no GPU'; print(torch.__version__, torch.cuda.get_device_name())" || exit 3
-part 60 same-numbers "$python" benchmarks/gpu_same.py
+part 45 same-numbers "$python" benchmarks/gpu_same.py
 theirs=()
 [ -n "$deepmd" ] && theirs=(--deepmd "$deepmd")
-part 90 step-small "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes small --precisions float32 --cases 1x192 4x192 16x192 ragged \
+part 75 step-small "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes small --precisions float32 --cases 1x192 4x192 16x192 ragged \
     --sides ${deepmd:+pt} plain triton --repeats 7 --json "$folder/step-small.json"
-part 110 step-medium "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes medium --precisions float32 --cases 1x192 16x192 64x192 ragged \
+part 95 step-medium "$python" benchmarks/dpa2_step.py --device cuda "${theirs[@]}" --sizes medium --precisions float32 --cases 1x192 16x192 64x192 ragged \
     --sides ${deepmd:+pt} plain triton --repeats 5 --json "$folder/step-medium.json"
-part 70 whole "$python" benchmarks/end_to_end.py --device cuda --steps 200 --frames 16 --json "$folder/whole.json"
-part 70 whole-29 "$python" benchmarks/end_to_end.py --device cuda --steps 100 --frames 64 --heads 29 --stored 30 --json "$folder/whole-29.json"
-part 60 precision "$python" benchmarks/triton_precision.py --json "$folder/precision.json"
-part 60 products "$python" benchmarks/products.py --device cuda
+part 55 whole "$python" benchmarks/end_to_end.py --device cuda --steps 200 --frames 16 --json "$folder/whole.json"
+part 55 whole-29 "$python" benchmarks/end_to_end.py --device cuda --steps 100 --frames 64 --heads 29 --stored 30 --json "$folder/whole-29.json"
+part 60 graphs "$python" benchmarks/graphs.py --json "$folder/graphs.json"
+part 45 precision "$python" benchmarks/triton_precision.py --json "$folder/precision.json"
+part 35 products "$python" benchmarks/products.py --device cuda

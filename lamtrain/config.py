@@ -223,6 +223,8 @@ class TrainConfig(Spec):
     kernels: Literal["auto", "plain", "closed", "cpp", "triton"] = "auto"
     """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch;
     the gated softmax with its derivatives in closed form; or the operators in C++ (cpp), or the kernels for CUDA (triton), and nothing else."""
+    graphs: bool = False
+    """Steps on a GPU are recorded once for each shape of a batch and replayed as CUDA graphs; batches are padded, so that shapes repeat."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of a process on a CPU; null for a trial in the first seconds of the run, or OMP_NUM_THREADS where it is set."""
     seed: int = Field(default=1, ge=0)
@@ -247,6 +249,18 @@ class TrainConfig(Spec):
     def _only_float32_is_rounded(self) -> Self:
         if self.precision == "float64" and self.matmul != "ieee":
             raise ValueError(f"matmul {self.matmul} rounds float32 products, but precision is float64")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_can_be_recorded(self) -> Self:
+        others = {
+            "step.clip: per_head": self.step.clip == "per_head",
+            "skip_nonfinite": self.skip_nonfinite > 0,
+            "shares_every": self.shares_every is not None,
+            f"optimizer.kind: {self.optimizer.kind}": self.optimizer.kind == "schedule_free",
+        }
+        if self.graphs and (name := next((name for name, asked in others.items() if asked), None)):
+            raise ValueError(f"graphs are records of steps that the host does not look into, as it must for {name}")
         return self
 
     @model_validator(mode="after")

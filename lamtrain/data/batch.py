@@ -23,11 +23,9 @@ from ..model.kernels.choose import PLAIN
 from ..tasks import kinds_of
 from .edge_table import EdgeTable, find_edges, given_edges, lay_out
 from .neighbors import Edges
+from .padding import WEIGHTS_AS_ROWS, WHOLE, pad_edges, pad_frames, pad_heads, width_above
 
 __all__ = ["Batch", "Chunk", "HeadRows", "collate"]
-
-WEIGHTS_AS_ROWS = 8  # rows of a product that cost about as much as the weights of one more tile
-WIDTH_STEP = 1  # widths are rounded up to a multiple; on a GPU a larger step would save kernel variants
 
 
 def collate(
@@ -37,21 +35,28 @@ def collate(
     dtype: torch.dtype = torch.float64,
     chunk_atoms: int = PLAIN.chunk_atoms,
     edges: Sequence[Edges] | None = None,
+    padded: bool = False,
 ) -> Batch:
     """Turn frames of any size, head and periodicity into one batch for `config`'s model.
 
     `dtype` is that of edges and of atomic labels; energies stay float64. What suits a model is its `chunk_atoms`. `edges` are those of
     each frame, where somebody has them already, within the first of the descriptor's lists or further; otherwise they are found here.
+    `padded` brings the batch to one of few shapes (`padding.py`): its own frames and atoms come first, as without.
     Raises DataError for an element that the model does not have, ValueError for edges that are not those of the frames.
     """
     lists = config.descriptor.lists
+    table = find_edges(frames, lists) if edges is None else given_edges(edges, frames, lists)
+    if padded:
+        own, frames, chunk_atoms = len(frames.numbers), pad_frames(frames, config), WHOLE
+        table = pad_edges(table, len(frames.numbers))
     types = type_indices(frames.numbers, config)
     clean = types if frames.clean_numbers is None else type_indices(frames.clean_numbers, config)
     frame = np.repeat(np.arange(len(frames)), frames.natoms)
     kinds = _has_forces(frames, config)[frame]
-    table = find_edges(frames, lists) if edges is None else given_edges(edges, frames, lists)
     rows = _sorted_rows(table, kinds, lists, chunk_atoms=chunk_atoms)
-    chunks = tuple(_chunks(table, rows, lists, dtype=dtype))
+    chunks = tuple(_chunks(table, rows, lists, dtype=dtype, padded=padded))
+    heads = tuple(_head_rows(frames.head[frame][rows.order], rows.cuts, config))
+    heads, tiles = pad_heads(heads, rows.cuts, config) if padded else (heads, _tiles(heads, rows.cuts, config))
     return Batch(
         natoms=torch.from_numpy(frames.natoms.astype(np.int64)),
         frame=torch.from_numpy(frame),
@@ -63,9 +68,10 @@ def collate(
         order=torch.from_numpy(rows.order),
         rank=torch.from_numpy(rows.rank),
         chunks=chunks,
-        heads=(heads := tuple(_head_rows(frames.head[frame][rows.order], rows.cuts, config))),
-        tiles=_tiles(heads, rows.cuts, config),
+        heads=heads,
+        tiles=tiles,
         truncated=table.truncated,
+        padding=len(types) - own if padded else 0,
     )
 
 
@@ -120,10 +126,12 @@ def _runs(first: int, last: int, length: int) -> list[int]:
     return [int(end) for end in np.linspace(first, last, max(1, round((last - first) / length)) + 1)[1:]]
 
 
-def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dtype: torch.dtype) -> Iterator[Chunk]:
-    """Lay the edges of each run of rows out as a table as wide as the longest list among them."""
+def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dtype: torch.dtype, padded: bool) -> Iterator[Chunk]:
+    """Lay the edges of each run of rows out as a table as wide as the longest list among them, or `padded` to a width above it."""
     longest, first = next(iter(lists.values())), rows.cuts[:-1]
-    widths = {name: _rounded(np.maximum.reduceat(table.counts[name][rows.order], first), wanted.nsel) for name, wanted in lists.items()}
+    widths = {name: np.maximum(np.maximum.reduceat(table.counts[name][rows.order], first), 1) for name in lists}
+    if padded:
+        widths = {name: np.array([width_above(one, lists[name].nsel) for one in own.tolist()]) for name, own in widths.items()}
     (widest, *_), names = widths.values(), list(lists)
     laid = lay_out(table, rows.order, rows.rank, cuts=rows.cuts, widths=widest, far=longest.rcut + 1.0, dtype=dtype)
     of_lists = np.minimum(list(widths.values()), widest).T.tolist()
@@ -136,12 +144,6 @@ def _chunks(table: EdgeTable, rows: _Rows, lists: dict[str, NeighborList], *, dt
             widths=dict(zip(names, mine)),
             with_forces=start >= rows.border,
         )
-
-
-def _rounded(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Widths of at least one slot, in steps, never above the configured number."""
-    widths: NDArray[np.int64] = np.minimum(np.maximum(-(-counts // WIDTH_STEP), 1) * WIDTH_STEP, most)
-    return widths
 
 
 def _head_rows(head: NDArray[np.integer], cuts: NDArray[np.int64], config: ModelConfig) -> Iterator[HeadRows]:

@@ -52,7 +52,7 @@ def split_by_head(frames: Frames, *, at_once: int | None) -> Iterator[Frames]:
 class Feed:
     """Iterates `(parts, frames, position)`: a batch in parts of at most `at_once` atoms, what it was made of, where the stream then stands.
 
-    With `by_head` each part is of one head. Parts are on `device`: to a GPU they are copied ahead, beside the steps. The order is the
+    With `by_head` each part is of one head; `padded` brings parts to few shapes. Parts are on `device`: to a GPU they are copied ahead, beside the steps. The order is the
     stream's, whatever the number of `threads`.
     """
 
@@ -66,11 +66,12 @@ class Feed:
         chunk_atoms: int,
         at_once: int | None = None,
         by_head: bool = False,
+        padded: bool = False,
         device: torch.device = CPU,
         threads: int = 1,
     ):
         self.data, self.stream, self.config, self.dtype = data, stream, config, dtype
-        self.chunk_atoms, self.at_once, self.by_head = chunk_atoms, at_once, by_head
+        self.chunk_atoms, self.at_once, self.by_head, self.padded = chunk_atoms, at_once, by_head, padded
         self.device = device
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="collate")
@@ -99,7 +100,7 @@ class Feed:
         if not len(frames):  # a batch of fewer frames than ranks
             return [], None
         parts = split_by_head(frames, at_once=self.at_once) if self.by_head else split(frames, at_once=self.at_once)
-        batches = [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms) for part in parts]
+        batches = [collate(part, self.config, dtype=self.dtype, chunk_atoms=self.chunk_atoms, padded=self.padded) for part in parts]
         if self._copies is None:
             return [batch.to(self.device) for batch in batches], None
         with torch.cuda.stream(self._copies):

@@ -6,7 +6,7 @@ Two orders of atoms: the caller's (frame after frame), and rows (sorted so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -31,6 +31,20 @@ class _Movable:
             moved = iter(_sent(found, device, non_blocking=non_blocking))
         same: Self = _mapped(self, lambda _: next(moved))
         return same
+
+    def copy(self) -> Self:
+        """The same numbers elsewhere on the device."""
+        same: Self = _mapped(self, lambda tensor: tensor.clone())
+        return same
+
+    def fill(self, other: Self) -> None:
+        """Take the numbers of another of the same shape, by as few operators as there are types of them."""
+        pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for mine, its in zip(tensors_of(self), tensors_of(other), strict=True):
+            for own, tensor in zip(pairs.setdefault(mine.dtype, ([], [])), (mine, its)):
+                own.append(tensor)
+        for own, new in pairs.values():
+            torch._foreach_copy_(own, new)
 
     def used_by(self, stream: torch.Stream) -> None:
         """Keep the memory of all tensors until a stream that they were not made on is done with them."""
@@ -61,6 +75,20 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, _Movable):
         return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
     return value
+
+
+def _shape(value: Any) -> Hashable:
+    """Shapes and types of tensors, and what else there is."""
+    if isinstance(value, Tensor):
+        return value.shape, value.dtype
+    if isinstance(value, tuple):
+        return tuple(map(_shape, value))
+    if isinstance(value, dict):
+        return tuple((name, _shape(item)) for name, item in value.items())
+    if isinstance(value, _Movable):
+        return type(value), *(_shape(getattr(value, f.name)) for f in fields(value))
+    known: Hashable = value
+    return known
 
 
 def _sent(tensors: Sequence[Tensor], device: torch.device, *, non_blocking: bool) -> list[Tensor]:
@@ -96,7 +124,7 @@ class Chunk(_Movable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadRows(_Movable):
-    """Which rows a head is evaluated on."""
+    """Which rows a head is evaluated on; in a padded batch none, where tiles say it of all heads of the kind."""
 
     name: str
     rows: Tensor  # (n,) int64, increasing
@@ -147,6 +175,12 @@ class Batch(_Movable):
     heads: tuple[HeadRows, ...]  # heads that have atoms here, in the order of the config
     tiles: dict[str, KindTiles]  # for each kind of which several heads have atoms here
     truncated: dict[str, int]  # for each list, atoms that have more neighbours within its cutoff than it keeps
+    padding: int = 0  # atoms behind the others that only bring it to a shape
+
+    @property
+    def shape(self) -> Hashable:
+        """All but the numbers: batches of one shape go through a model by the same operators, on other numbers."""
+        return _shape(replace(self, truncated={}, padding=0))
 
     @property
     def nframes(self) -> int:

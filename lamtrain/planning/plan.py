@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lamdata.catalog import TaskSpec, open_mixture
 from lamdata.errors import ConfigError
 from lamdata.frames import Frames
+from lamdata.notebook import size_of
 
 from ..config import TrainConfig
 from ..cores import usable_threads
@@ -25,11 +26,12 @@ from ..training.state import TrainState
 from ..training.trainer import arithmetic, settle_threads
 from .shares import Share, in_words, published_counts, share_out
 from .survey import Survey, first_atoms, imbalance, mixed, survey
-from .trial import MOST_ATOMS, Costs, collate_parts, features, measure
+from .trial import MOST_ATOMS, Costs, collate_parts, features, measure, memory_of
 
 BUFFER_BLOCKS = 8  # of a stream: a dataset of no more blocks is read once
 LOST = 0.01  # share of atoms whose lists are cut from which on it is said
 FULLEST = 0.999  # of the batches are not larger than the one whose memory is foretold
+FILLED = 0.9  # of a GPU's memory by a step: the rest is its driver's, and what lies between allocations
 DRAWN = 2000  # batches whose sizes are dealt for it
 
 
@@ -63,7 +65,7 @@ def make_plan(config: TrainConfig, *, ranks: int = 1, device: str = "auto", tria
                 settle_threads(state, some, here, quiet=True)
             costs = measure(state, trial_batches(surveys, batch, device=here.device.type), ranks=here, quiet=quiet)
             plan |= _cost(state, batch, costs, surveys)
-    return plan | {"notes": [*in_words(shares), *_lost(shares, surveys)]}
+    return plan | {"notes": [*in_words(shares), *_lost(shares, surveys), *_too_large(plan)]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,8 @@ def _cost(state: TrainState, batch: Step, costs: Costs, surveys: list[Survey]) -
     alone = state.device.type == "cpu" and usable_threads() == 1  # the loader's thread takes its time from the step
     seconds = computing + loading if alone else max(computing, loading)
     held = mine * batch.fullest if batch.at_once is None else min(mine * batch.fullest, batch.at_once)
-    peak = costs.peak(once + per_atom * held)
+    peak, memory = costs.peak(once + per_atom * held), memory_of(state.device)
+    room = 0.0 if memory is None else FILLED * memory - costs.peak(once)
     hours = seconds * state.config.steps / 3600
     return {
         "device": str(state.device),
@@ -169,6 +172,8 @@ def _cost(state: TrainState, batch: Step, costs: Costs, surveys: list[Survey]) -
         "hours": hours,
         "device_hours": hours * batch.ranks,
         "peak_bytes": peak,
+        "device_bytes": memory,
+        "atoms_that_fit": None if memory is None else max(0, int(room / max(costs.peak(per_atom), 1.0))),
         "gradient_bytes": sum(p.numel() * p.element_size() for p in state.model.parameters() if p.requires_grad),
     }
 
@@ -202,6 +207,16 @@ def _lost(shares: Sequence[Share], surveys: Sequence[Survey]) -> list[str]:
             said = ", ".join(f"{part:.0%} in {name}" for name, part in cut.items())
             lines.append(f"{share.name}: atoms lose their farthest neighbours ({said}); raise nsel of these lists or lower their cutoffs")
     return lines
+
+
+def _too_large(plan: Mapping[str, Any]) -> list[str]:
+    """Whether a step needs more memory than its GPU has, and what would fit."""
+    memory = plan.get("device_bytes")
+    if memory is None or plan["peak_bytes"] <= FILLED * memory:
+        return []
+    atoms = plan["atoms_that_fit"]
+    what = f"set batch.at_once to {atoms:,} atoms or fewer" if atoms else "take a smaller model"
+    return [f"a step needs {size_of(plan['peak_bytes'])}, and {plan['device']} has {size_of(memory)}: {what}"]
 
 
 def _without_store(config: TrainConfig, ranks: int) -> dict[str, Any]:

@@ -44,11 +44,13 @@ def _of_run(plan: Mapping[str, Any]) -> list[str]:
     """Time, memory and bytes, as far as they are known."""
     lines = []
     if "seconds_a_step" in plan:
+        memory = plan.get("device_bytes")
         loader = "; the loader is the slower part" if plan["seconds_loading"] > plan["seconds_computing"] else ""
         lines += [
             f"a step: {plan['seconds_a_step']:.3g} s on {plan['device']} ({plan['real_steps']} real steps, off by {plan['fit_worst']:.0%} at most{loader})",
             f"the run: {hours_of(plan['hours'])} on {plan['ranks']:,} ranks, {plan['device_hours']:,.3g} device-hours; validation and checkpoints on top",
-            f"peak memory: {size_of(plan['peak_bytes'])} a rank",
+            f"peak memory: {size_of(plan['peak_bytes'])} a rank"
+            + ("" if memory is None else f", of the {size_of(memory)} of {plan['device']}"),
         ]
         if plan["ranks"] > 1:
             lines.append(

@@ -156,6 +156,11 @@ def _try(state: TrainState, frames: Frames, found: _Measured, *, ranks: Ranks, r
     found.peaks.append(max(peaks))
 
 
+def memory_of(device: torch.device) -> int | None:
+    """Bytes that a GPU has; None for a CPU, whose memory is shared with whatever else runs."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[list[float]]:
     """A list that holds, once the context is left, the peak of the memory in it, bytes."""

@@ -44,21 +44,28 @@ def total_loss(
     schedule: Schedule,
     step: int,
     *,
-    frames: int,
+    frames: int | Tensor,
     kinds: Iterable[TaskKind],
     own: Mapping[str, OwnPair] | None = None,
     head: Tensor | None = None,
+    rate: Tensor | None = None,
 ) -> Tensor:
     """Return sum_k p_k(step) sum_f term_kf / `frames`; `frames` counts the whole batch, over all ranks.
 
-    `own` are the terms of which heads have prefactors of their own; `head` (F,) is then the head of each frame.
+    `own` are the terms of which heads have prefactors of their own; `head` (F,) is then the head of each frame. Where the `rate` of the step is
+    given on the device, () float64, nothing of the step is known to the host: all terms are added that ever have a prefactor.
     """
+    now = schedule.rate(step) if rate is None else rate
     total = torch.zeros((), dtype=torch.float64, device=next(iter(terms.values())).device)
     for name, term in terms.items():
         if own is not None and head is not None and name in own:
             start, limit = own[name]
-            prefactors = (limit + (start - limit) * schedule.rate(step) / schedule.spec.start).float().double()  # as `_rounded`
+            prefactors = (limit + (start - limit) * now / schedule.spec.start).float().double()  # as `_rounded`
             total = total + (prefactors[head] * term).sum() / frames
+        elif rate is not None:
+            first, last = spec.pair(name, kinds)
+            if max(first, last) > 0:
+                total = total + (last + (first - last) * rate / schedule.spec.start).float().double() * (term.sum() / frames)
         elif (prefactor := _rounded(schedule.prefactor(spec.pair(name, kinds), step))) > 0:
             total = total + prefactor * (term.sum() / frames)
     return total

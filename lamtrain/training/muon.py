@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
             for matrices in alike.values():
                 self._move(matrices, rate=group["lr"], decay=group["weight_decay"])
 
-    def _move(self, matrices: list[Tensor], *, rate: float, decay: float) -> None:
+    def _move(self, matrices: list[Tensor], *, rate: float | Tensor, decay: float) -> None:
         """A step of matrices of one shape."""
         kept = [self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix)) for matrix in matrices]
         before, gradients = torch.stack(kept), torch.stack([matrix.grad for matrix in matrices if matrix.grad is not None])

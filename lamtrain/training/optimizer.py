@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from lamdata.errors import ConfigError, SetupError
@@ -115,3 +118,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The schedule's rate, times the scale of each group."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
+
+
+@contextmanager
+def rate_on_device(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
+    """The same from a number on the device, () float64, in which a step that is replayed finds the rate of its own time.
+
+    Optimizers get it in single precision, as fused ones must. What a checkpoint says of the groups stays as it was.
+    """
+    keys = ["lr", "capturable"]
+    before = [{key: group[key] for key in keys if key in group} for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = (rate * group.get("scale", 1.0)).float()
+        if "capturable" in group:
+            group["capturable"] = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    try:
+        yield
+    finally:
+        for group, own in zip(optimizer.param_groups, before):
+            group.update(own)

@@ -16,8 +16,8 @@ from ..data.mixture import TrainingData
 # What does not change what is trained: names and places (the data behind them are compared by content), how long, how often it is
 # looked at, and how a step is computed.
 FREE = {
-    "train", "mixture", "store", "steps", "checkpoint_every", "checkpoint_keep", "log_every", "validation", "kernels", "threads",
-    "skip_nonfinite", "shares_every",
+    "train", "mixture", "store", "steps", "checkpoint_every", "checkpoint_keep", "log_every", "validation", "kernels", "graphs",
+    "threads", "skip_nonfinite", "shares_every",
 }  # fmt: skip
 HINT = "give the new run a name with --name, or start again with --resume never"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ..tasks import Pair
 from .by_head import GradientsByHead, norm_on_descriptor
 from .loss import frame_losses, total_loss
 from .memory import OutOfMemory, find_budget, is_out_of_memory
-from .optimizer import set_rate
+from .optimizer import rate_on_device, set_rate
 from .ranks import Ranks
 from .state import TrainState
 from .taken import Taken
@@ -61,28 +62,53 @@ def train_step(
             shares = dict.fromkeys(drawn, norm_on_descriptor(model))
         norm = _norm(state, limit)
         shares = {head: share * torch.clamp(limit / (norm + 1e-6), max=1.0) for head, share in shares.items()}
-    told = torch.stack([agreed[0], norm.double(), agreed[1]])
-    taken = Taken(told)
-    if state.reads_later:
-        found_inf = 1.0 - torch.isfinite(told[:2]).all().float()
-        state.optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # the fused step then leaves all as it was
-    elif not taken.finite:
+    taken = Taken(torch.stack([agreed[0], norm.double(), agreed[1]]))
+    if not state.reads_later and not taken.finite:
         return taken
+    update(state, taken.told if state.reads_later else None)
+    if state.measures_shares:
+        state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
+    return taken_in(state, parts, taken, metrics)
+
+
+def update(state: TrainState, told: torch.Tensor | None) -> None:
+    """The optimizer's step; with what the step `told` so far, one that leaves all as it was where this is not finite."""
+    if told is not None:
+        state.optimizer.found_inf = 1.0 - torch.isfinite(told[:2]).all().float()  # type: ignore[attr-defined]  # of fused ones
     state.optimizer.step()
     if state.lora is not None:
         state.lora.merge()
+
+
+def taken_in(state: TrainState, parts: Sequence[Batch], taken: Taken, metrics: Metrics) -> Taken:
+    """What came of a step, once the state knows of it."""
     if state.average is not None:
-        state.average.update(model)
+        state.average.update(state.model)
     state.metrics.merge(metrics)
     state.unread.append(taken)
     if not state.reads_later:
         state.read()
-    if state.measures_shares:
-        state.shares = {head: state.shares.get(head, 0.0) + float(shares.get(head, 0.0)) for head in {**state.shares, **shares}}
     for part in parts:
         state.truncated[0] += max(part.truncated.values())
-        state.truncated[1] += part.natoms_total
+        state.truncated[1] += part.natoms_total - part.padding
     return taken
+
+
+def step_on_device(state: TrainState, parts: Sequence[Batch], *, frames: torch.Tensor, rate: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+    """A step of which the host learns nothing and knows no number but what `TrainState` and the shapes of `parts` say.
+
+    `frames` and `rate` are () float64, of the batch and the step. Returns what `Taken` is made of, and errors to be added to the state's.
+    """
+    state.forget_gradients()
+    metrics = Metrics(state.metrics.heads)
+    loss = torch.zeros((), dtype=torch.float64, device=state.device)
+    for part in parts:
+        loss = loss + add_gradients(state, part, frames=frames, metrics=metrics, rate=rate)
+    norm = _norm(state, math.inf if state.config.clip_norm is None else state.config.clip_norm)
+    told = torch.stack([loss, norm.double(), torch.zeros_like(loss)])
+    with rate_on_device(state.optimizer, rate):
+        update(state, told)
+    return told, metrics
 
 
 def _norm(state: TrainState, limit: float) -> torch.Tensor:
@@ -117,8 +143,13 @@ def _measure(state: TrainState, whole: Frames, *, drawn: Mapping[str, int], rank
     return shares
 
 
-def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metrics | None = None) -> torch.Tensor:
-    """Add the gradient of a part's share of the loss to the parameters', and its errors to `metrics`; return that share."""
+def add_gradients(
+    state: TrainState, batch: Batch, *, frames: int | torch.Tensor, metrics: Metrics | None = None, rate: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Add the gradient of a part's share of the loss to the parameters', and its errors to `metrics`; return that share.
+
+    `rate` is that of the step where it is on the device, as `frames` is then.
+    """
     config, model = state.config, state.model
     batch = batch.to(state.device, non_blocking=True)
     model.train()
@@ -128,7 +159,7 @@ def add_gradients(state: TrainState, batch: Batch, *, frames: int, metrics: Metr
     if state.frames_of_slot is not None:
         each = state.frames_of_slot[batch.head]
         terms = {name: term / each for name, term in terms.items()}
-    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=state.own, head=batch.head)
+    loss = total_loss(terms, config.loss, state.schedule, state.step, frames=frames, kinds=kinds, own=state.own, head=batch.head, rate=rate)
     if loss.requires_grad:
         torch.autograd.backward(loss, inputs=[p for p in model.parameters() if p.requires_grad])  # and not by the coordinates a second time
     if metrics is not None:
@@ -140,11 +171,29 @@ def _of_virials(config: TrainConfig) -> list[Pair]:
     return [config.loss.virial, *(spec.loss["virial"] for spec in config.heads.values() if "virial" in spec.loss)]
 
 
+class Replays(Protocol):
+    """What may do the steps in place of `train_step` (`graphs.py`)."""
+
+    def step(self, parts: Sequence[Batch], *, frames: int, stop: bool = False) -> Taken:
+        """As `train_step` of one rank."""
+        ...
+
+
 def step_in_memory(
-    state: TrainState, parts: list[Batch], frames: Frames, *, count: int, ranks: Ranks, stop: bool, drawn: Mapping[str, int] | None = None
+    state: TrainState,
+    parts: list[Batch],
+    frames: Frames,
+    *,
+    count: int,
+    ranks: Ranks,
+    stop: bool,
+    drawn: Mapping[str, int] | None = None,
+    graphs: Replays | None = None,
 ) -> Taken:
-    """`train_step`; if a part of the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
+    """`train_step`, or one of `graphs`; if a part of the batch, made of `frames`, is too large, raise OutOfMemory with a number of atoms that is not."""
     try:
+        if graphs is not None:
+            return graphs.step(parts, frames=count, stop=stop)
         whole = frames if state.measures_shares else None
         return train_step(state, parts, frames=count, ranks=ranks, stop=stop, drawn=drawn, whole=whole)
     except (RuntimeError, MemoryError) as err:

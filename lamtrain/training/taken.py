@@ -11,12 +11,12 @@ class Taken:
     """What came of a step, the same on all ranks; it stays where it was computed until somebody looks."""
 
     def __init__(self, told: torch.Tensor):
-        self._told = told  # (3,) float64: loss, norm, how many ranks were told to stop
+        self.told = told  # (3,) float64: loss, norm, how many ranks were told to stop
         self._numbers: list[float] | None = None
 
     def _number(self, k: int) -> float:
         if self._numbers is None:
-            self._numbers = self._told.tolist()
+            self._numbers = self.told.tolist()
         return self._numbers[k]
 
     @property

@@ -31,6 +31,7 @@ from ..runlog import MetricsFile, flatten, read_metrics
 from .before import measure_before, say_after, validation_before
 from .blame import find_culprits
 from .board import Board
+from .graphs import Graphs, graphs_of
 from .observers import Checkpoints, Look, Observer
 from .products import set_products
 from .ranks import Ranks
@@ -105,6 +106,7 @@ def _go_on(
     state: TrainState, stream: Stream, out: Path, *, fresh: bool, ranks: Ranks, stop: Stop, quiet: bool, observers: Sequence[Observer]
 ) -> None:
     """Do the steps that are left, in the run's folder; `fresh` removes what an earlier run left there."""
+    graphs = graphs_of(state, ranks)
     if ranks.first:
         if fresh:
             clear(out)
@@ -120,7 +122,7 @@ def _go_on(
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
-    _loop(state, stream, [checkpoints, look, *observers], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board)
+    _loop(state, stream, [checkpoints, look, *observers], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board, graphs=graphs)
     if ranks.first and not quiet:
         say_after(state, look.table)
 
@@ -154,6 +156,7 @@ def _loop(
     quiet: bool,
     save: Checkpoints,
     board: Board,
+    graphs: Graphs | None,
 ) -> None:
     config, model = state.config, state.model
     title = f"training {config.train}"
@@ -167,6 +170,7 @@ def _loop(
             chunk_atoms=model.chunk_atoms,
             at_once=config.batch.at_once,
             by_head=by_head,
+            padded=graphs is not None,
             device=state.device,
             threads=feeding_threads(state.device, sharing=ranks.on_this_machine),
         ) as feed,
@@ -177,7 +181,8 @@ def _loop(
             if state.threads is None:
                 state.threads = settle_threads(state, parts, ranks, quiet=quiet)
             drawn = state.data.slots_of_heads(stream, state.position, position) if by_head or state.measures_shares else None
-            taken = step_in_memory(state, parts, frames, count=position - state.position, ranks=ranks, stop=stop.asked, drawn=drawn)
+            count = position - state.position
+            taken = step_in_memory(state, parts, frames, count=count, ranks=ranks, stop=stop.asked, drawn=drawn, graphs=graphs)
             state.step, state.position = state.step + 1, position
             ahead.append((taken, frames))
             if state.reads_later and len(ahead) < READ_EVERY and not any(observe.due(state) for observe in observers):

@@ -13,6 +13,7 @@ import torch
 from lamdata.errors import ConfigError
 from lamtrain.config import read_config
 from lamtrain.data.mixture import open_training_data
+from lamtrain.planning import plan as module
 from lamtrain.planning.plan import Step, frames_a_step, make_plan
 from lamtrain.planning.shares import share_out
 from lamtrain.planning.shown import hours_of, size_of
@@ -184,6 +185,21 @@ def test_few_frames_a_rank_are_dealt_unevenly(surveys: list[Survey], frames: int
 def test_a_step_in_parts_holds_a_part_only(small: Path, surveys: list[Survey]) -> None:
     assert step(small, surveys, "batch={frames: 400, at_once: 20}").at_once == 20
     assert step(small, surveys, "batch={frames: 2}").fullest > step(small, surveys, "batch={frames: 400}").fullest > 1.0
+
+
+def test_a_gpu_that_is_too_small_is_named_with_the_atoms_that_fit(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(small / "train.yaml", overrides=["batch={frames: 16}"])
+    monkeypatch.setattr(module, "memory_of", lambda device: 1_000_000)
+    monkeypatch.setattr(
+        module,
+        "measure",
+        lambda *_, **__: Costs(time=np.ones(7), memory=np.array([1e5, 1e5, 0, 0, 1e5, 0, 0]), collate=0.0, steps=1, worst=0.0),
+    )
+    plan = make_plan(config, device="cpu", quiet=True)
+    assert plan["device_bytes"] == 1_000_000 and plan["atoms_that_fit"] == 8  # (0.9 - 0.1) MB for 0.1 MB an atom
+    assert plan["notes"][-1].endswith("set batch.at_once to 8 atoms or fewer")
+    monkeypatch.setattr(module, "memory_of", lambda device: 10**9)
+    assert not any("at_once" in note for note in make_plan(config, device="cpu", quiet=True)["notes"])
 
 
 def test_a_fit_finds_the_costs_that_made_the_numbers() -> None:

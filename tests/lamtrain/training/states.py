@@ -35,9 +35,9 @@ def frames_of(state: TrainState, count: int, **options: Any) -> Frames:
         return state.data.with_model_heads(next(iter(stream)))
 
 
-def batch_of(state: TrainState, frames: Frames) -> Batch:
+def batch_of(state: TrainState, frames: Frames, *, padded: bool = False) -> Batch:
     """As its model takes them."""
-    return collate(frames, state.model.config, dtype=state.dtype, chunk_atoms=state.model.chunk_atoms)
+    return collate(frames, state.model.config, dtype=state.dtype, chunk_atoms=state.model.chunk_atoms, padded=padded)
 
 
 @contextmanager

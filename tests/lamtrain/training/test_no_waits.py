@@ -22,7 +22,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 _setup_privateuseone_for_python_backend("acc")
 from lamtrain.training.ranks import Ranks
 from lamtrain.training.start import start_run
-from lamtrain.training.step import train_step
+from lamtrain.training.step import step_on_device, train_step
 from lamtrain.training.average import build_average
 from lamtrain.training.optimizer import build_optimizer
 from lamtrain.training.state import TrainState
@@ -30,6 +30,9 @@ from lamtrain.data.feed import split_by_head
 from tests.lamtrain.training.states import batch_of, frames_of, new_state
 
 mode = FakeTensorMode(allow_non_fake_inputs=False)
+more = torch.library.Library("aten", "IMPL", "Meta")  # what torch lacks for tensors without numbers: a rate on the device
+for name in ("_fused_adam_", "_fused_adamw_"):
+    more.impl(f"{name}.tensor_lr", lambda *args, **options: None)
 FakeTensorMode.__deepcopy__ = lambda self, memo: self  # of the copy of a model that averages its weights
 
 
@@ -88,7 +91,12 @@ with mode:
         state.step = step
         with NoCopies():
             taken = train_step(state, parts, frames=12, ranks=Ranks("cpu"), drawn=drawn if by_head else None)
-    assert taken._told.device.type == "acc" and len(state.unread) == 3
+    assert taken.told.device.type == "acc" and len(state.unread) == 3
+    if not by_head:  # the same as it is recorded for a graph
+        count, rate = (torch.ones((), dtype=torch.float64, device="acc") for _ in range(2))
+        with NoCopies():
+            told, _ = step_on_device(state, parts, frames=count, rate=rate)
+        assert told.device.type == "acc"
     try:
         taken.loss
     except Exception as err:
