@@ -62,8 +62,7 @@ class Share:
             return natoms
         told = np.ascontiguousarray(natoms, np.int32).view(np.uint8)
         all_natoms = np.empty(len(owner), np.int32)
-        for rank, data in enumerate(self._exchange([told] * self._world)):
-            all_natoms[owner == rank] = np.frombuffer(data.tobytes(), np.int32)
+        all_natoms[np.argsort(owner, kind="stable")] = np.concatenate(self._exchange([told] * self._world)).view(np.int32)
         return all_natoms
 
     def _swap(self, frames: Frames, owner: NDArray[np.int32], ranks: NDArray[np.int32]) -> Frames:
