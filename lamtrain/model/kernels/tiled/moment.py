@@ -9,7 +9,7 @@ from .launch import power
 from .operators import Tensors
 from .typed_net import TypedNet
 
-TILE = 32  # edges that a program has before it at once
+TILE = 16  # edges that a program has before it at once: with fewer rows than columns the four warps share the columns, and none computes what another does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +18,8 @@ class Moment(TypedNet):
 
     source: ClassVar[str] = "moment"
     kernels: ClassVar[str] = "moment"
-    warps: ClassVar[int] = 8
     rows: ClassVar[tuple[int, ...]] = (4,)
+    sizes: ClassVar[tuple[int, ...]] = (4,)  # blocks of n columns that a net ends in
     precision: str
 
     def _constants(self, x: Tensors) -> dict[str, Any]:

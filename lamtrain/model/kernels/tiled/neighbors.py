@@ -11,8 +11,8 @@ from torch import Tensor
 from .launch import PROGRAMS, launch, power
 from .operators import Second, Tensors
 
-COLUMNS = 32  # of g1 that are in registers at once
-EDGES, WARPS = 32, 8  # that end in an atom, likewise; the warps that share either
+EDGES, COLUMNS = 16, 32
+"""That are in registers at once, of g1 the columns: with fewer rows than columns the four warps of a program share the columns, and none computes what another does."""
 
 
 def ending(neighbors: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,16 @@ class NeighborSums:
 
     def _constants(self, x: Tensors) -> dict[str, Any]:
         d, k = x[0].shape[1], x[1].shape[2]
-        return {"d": d, "BD": COLUMNS, "K": k, "KP": power(k), "SCALE": self.scale, "TURN": self.turn, "PRECISION": self.precision}
+        return {
+            "d": d,
+            "BD": COLUMNS,
+            "K": k,
+            "KP": power(k),
+            "BE": EDGES,
+            "SCALE": self.scale,
+            "TURN": self.turn,
+            "PRECISION": self.precision,
+        }
 
     def write(self, x: Tensors, dots: Tensors | None, out: Tensors) -> None:
         """conv, H and I of the chunk's rows, or their tangents."""
@@ -92,8 +101,6 @@ class NeighborSums:
             [*x[:6], *more],
             out,
             [v, self.start],
-            warps=WARPS,
-            VP=power(v),
             TANGENT=dots is not None,
             **self._constants(x),
         )
@@ -110,8 +117,6 @@ class NeighborSums:
             given,
             out,
             [v, self.start, n],
-            warps=WARPS,
-            VP=power(v),
             **flags,
             **self._constants(x),
         )
@@ -122,7 +127,7 @@ class NeighborSums:
         _, g2, h, s, w, _, order, ends = x
         tangents: list[Any] = [None] * 7 if more is None else [*more]
         _, *dots, ph, qh, _ = tangents
-        flags = {"JOINT": more is not None, "ADD": add, "BE": EDGES}
+        flags = {"JOINT": more is not None, "ADD": add}
         given = [g2, h, s, w, order, ends, *cotangents[:2], *dots, ph, qh]
         launch(
             "neighbors", "neighbors_atoms", [a, -(-d // COLUMNS)], given, [by_g1], [g2.shape[1], self.start], **flags, **self._constants(x)

@@ -11,7 +11,12 @@ from torch import Tensor
 from .launch import PROGRAMS, launch, power
 from .operators import Second, Tensors
 
-ROWS, WARPS = 16, 8  # edges whose attention to all others is in registers at once, and the warps that share them
+ROWS = 16  # edges whose attention to all others is in registers at once
+
+
+def warps(width: int) -> int:
+    """Of a program: they share the columns of its tiles, eight or sixteen each."""
+    return max(4, power(width) // 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,7 @@ class PairUpdate:
     def _constants(self, x: Tensor) -> dict[str, Any]:
         _, v, k = x.shape
         return {
-            "K": k, "KP": power(k), "VP": power(v), "BI": ROWS, "H": self.heads, "GATED": self.gated, "PHANTOM": self.phantom,
+            "K": k, "KP": power(k), "VP": power(v), "BI": ROWS, "H": self.heads, "GATED": self.gated,
             "C": self.logit, "D": self.weight, "EPS": self.eps, "PRECISION": self.precision,
         }  # fmt: skip
 
@@ -101,12 +106,12 @@ class PairUpdate:
             [len(out)],
             [*self._given(x), *dots],
             [z, out],
-            [out.shape[1], self.heads],
-            warps=WARPS,
+            [out.shape[1], self.heads, self.phantom],
+            warps=warps(out.shape[1]),
             **constants,
             TANGENT=tangent,
         )
 
     def _reverse(self, x: Tensors, given: list[Any], out: list[Any], programs: int, flags: dict[str, Any]) -> None:
-        sizes, inputs = [x[0].shape[1], len(x[0]), self.heads], [*self._given(x), *given]
-        launch("pairs", "pairs_reverse", [programs], inputs, out, sizes, warps=WARPS, **self._constants(x[0]), **flags)
+        sizes, inputs = [x[0].shape[1], len(x[0]), self.heads, self.phantom], [*self._given(x), *given]
+        launch("pairs", "pairs_reverse", [programs], inputs, out, sizes, warps=warps(sizes[0]), **self._constants(x[0]), **flags)

@@ -2,7 +2,7 @@
 
     h1 = tanh(x w + A[t_j] + B[t_i])      h2 = tanh(h1 W2 + b2) + [h1, h1]      G = tanh(h2 W3 + b3) + [h2, h2]      x = R_j0
 
-In tiles, h2 is two of n columns, and G four. With t the slopes of the layers by x, c the cotangent of M:
+In tiles, h2 is two of n columns, and G four, `quarters`: told at launch, so that the loop over them is not unrolled, for which there are no registers. With t the slopes of the layers by x, c the cotangent of M:
 
     R_j = G_j c^T + [R_j . (t3_j c^T), 0, 0, 0]      M' = R'^T G + (x' R)^T t3
 
@@ -58,7 +58,7 @@ def half_of_second(h, t, W2, b2, begin, k, mk, N1: tl.constexpr, SLOPE: tl.const
 
 @triton.jit
 def moment_forward(
-    R, own_types, other_types, w, first, second, W2, b2, W3, b3, Rd, out, W,
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, Rd, out, W, quarters,
     N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, TANGENT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write M (N, 4, 4n), or its tangent."""
@@ -66,7 +66,7 @@ def moment_forward(
     k, a = tl.arange(0, NP), tl.arange(0, 16)
     mk = k < N1
     own = tl.load(own_types + n)
-    for quarter in range(4):
+    for quarter in range(quarters):
         total = tl.zeros([16, NP], dtype=R.dtype.element_ty)
         wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
         bias = tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0)
@@ -95,7 +95,7 @@ def moment_forward(
 
 @triton.jit
 def moment_slopes(
-    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, by_R, W,
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, by_R, W, quarters,
     N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write the cotangent of R."""
@@ -115,7 +115,7 @@ def moment_slopes(
         ea = mj[:, None] & (a < 4)[None, :]
         rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
         total, more = rows * 0.0, x * 0.0
-        for quarter in range(4):
+        for quarter in range(quarters):
             wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
             y, zt = later(ha, hb, ta, tb, wa, wb, tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0), True, True, PRECISION)
             even = quarter % 2 == 0
@@ -157,14 +157,26 @@ def through_half(
 
 
 @triton.jit
+def two_layers(
+    R, other_types, w, first, second, W2, b2, own, e, mj, k, mk, N1: tl.constexpr, JOINT: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """The first two layers of edges e, from memory: where a loop needs them it calls this, as registers to keep them through it there are not."""
+    x, other = tl.load(R + e * 4, mask=mj, other=0.0), tl.load(other_types + e, mask=mj, other=0)
+    h, weight = first_layer(x, w, first, second, own, other, k, mk, N1)
+    t = (1.0 - h * h) * weight[None, :]
+    ya, za, ha, ta = half_of_second(h, t, W2, b2, 0, k, mk, N1, JOINT, PRECISION)
+    yb, zb, hb, tb = half_of_second(h, t, W2, b2, N1, k, mk, N1, JOINT, PRECISION)
+    return x, other, h, weight, t, ya, za, ha, ta, yb, zb, hb, tb
+
+
+@triton.jit
 def moment_gradients(
-    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N,
-    N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, T: tl.constexpr, TP: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N, quarters,
+    N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, T: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add to this program's sums: of w, first, second, W2, b2, W3, b3."""
-    k, a, types = tl.arange(0, NP), tl.arange(0, 16), tl.arange(0, TP)
-    mk, mt = k < N1, types < T
+    k, a = tl.arange(0, NP), tl.arange(0, 16)
+    mk = k < N1
     kk = mk[:, None] & mk[None, :]
     sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE
     sum_first = sum_w + N1
@@ -180,27 +192,24 @@ def moment_gradients(
             j = begin + tl.arange(0, BW)
             mj = j < W
             e = n * W + j
-            x, other = tl.load(R + e * 4, mask=mj, other=0.0), tl.load(other_types + e, mask=mj, other=0)
-            h, weight = first_layer(x, w, first, second, own, other, k, mk, N1)
-            t = (1.0 - h * h) * weight[None, :]
-            ya, za, ha, ta = half_of_second(h, t, W2, b2, 0, k, mk, N1, JOINT, PRECISION)
-            yb, zb, hb, tb = half_of_second(h, t, W2, b2, N1, k, mk, N1, JOINT, PRECISION)
             ea = mj[:, None] & (a < 4)[None, :]
-            rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
-            if JOINT:
-                along, xd = tl.load(Rd + e[:, None] * 4 + a[None, :], mask=ea, other=0.0), tl.load(Rd + e * 4, mask=mj, other=0.0)
-            ua, ub, va, vb = h * 0.0, h * 0.0, h * 0.0, h * 0.0
-            for quarter in range(4):
+            ua = tl.zeros([BW, NP], dtype=R.dtype.element_ty)
+            ub, va, vb = ua, ua, ua
+            for quarter in range(quarters):
+                x, other, h, weight, t, ya, za, ha, ta, yb, zb, hb, tb = two_layers(
+                    R, other_types, w, first, second, W2, b2, own, e, mj, k, mk, N1, JOINT, PRECISION
+                )
                 wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
                 y, zt = later(ha, hb, ta, tb, wa, wb, tl.load(b3 + quarter * N1 + k, mask=mk, other=0.0), True, JOINT, PRECISION)
                 place = n * 16 * N1 + a[:, None] * (4 * N1) + quarter * N1 + k[None, :]
                 four = (a < 4)[:, None] & mk[None, :]
+                rows = tl.load(R + e[:, None] * 4 + a[None, :], mask=ea, other=0.0)
                 u = dot(rows, tl.load(c + place, mask=four, other=0.0), PRECISION)
                 v = u
                 if JOINT:
                     hat = tl.load(ch + place, mask=four, other=0.0)
-                    u += dot(along, hat, PRECISION)
-                    v = dot(rows, hat, PRECISION) * xd[:, None]
+                    u += dot(tl.load(Rd + e[:, None] * 4 + a[None, :], mask=ea, other=0.0), hat, PRECISION)
+                    v = dot(rows, hat, PRECISION) * tl.load(Rd + e * 4, mask=mj, other=0.0)[:, None]
                 even = quarter % 2 == 0
                 ua += tl.where(even, u, 0.0)
                 ub += tl.where(even, 0.0, u)
@@ -208,18 +217,24 @@ def moment_gradients(
                     va += tl.where(even, v, 0.0)
                     vb += tl.where(even, 0.0, v)
                 u, v = back(y, zt, u, v, JOINT)
-                ua += dot(u, tl.trans(wa), PRECISION)
-                ub += dot(u, tl.trans(wb), PRECISION)
-                by_a, by_b = dot(tl.trans(ha), u, PRECISION), dot(tl.trans(hb), u, PRECISION)
+                column = sum_w3 + k[:, None] * (4 * N1) + quarter * N1 + k[None, :]
+                by_w = dot(tl.trans(ha), u, PRECISION)
+                if JOINT:
+                    by_w += dot(tl.trans(ta), v, PRECISION)
+                add_to(column, by_w, kk)
+                by_w = dot(tl.trans(hb), u, PRECISION)
+                if JOINT:
+                    by_w += dot(tl.trans(tb), v, PRECISION)
+                add_to(column + 4 * N1 * N1, by_w, kk)
+                add_to(sum_b3 + quarter * N1 + k, tl.sum(u, 0), mk)
                 if JOINT:
                     va += dot(v, tl.trans(wa), PRECISION)
                     vb += dot(v, tl.trans(wb), PRECISION)
-                    by_a += dot(tl.trans(ta), v, PRECISION)
-                    by_b += dot(tl.trans(tb), v, PRECISION)
-                column = sum_w3 + k[:, None] * (4 * N1) + quarter * N1 + k[None, :]
-                add_to(column, by_a, kk)
-                add_to(column + 4 * N1 * N1, by_b, kk)
-                add_to(sum_b3 + quarter * N1 + k, tl.sum(u, 0), mk)
+                ua += dot(u, tl.trans(wa), PRECISION)  # last, as the compiler lays out the loop's other products as it lays out the last
+                ub += dot(u, tl.trans(wb), PRECISION)
+            x, other, h, weight, t, ya, za, ha, ta, yb, zb, hb, tb = two_layers(
+                R, other_types, w, first, second, W2, b2, own, e, mj, k, mk, N1, JOINT, PRECISION
+            )
             u, v = ua + ub, va + vb
             u, v = through_half(h, t, ya, za, ua, va, u, v, W2, sum_w2, sum_b2, 0, k, mk, N1, JOINT, PRECISION)
             u, v = through_half(h, t, yb, zb, ub, vb, u, v, W2, sum_w2, sum_b2, N1, k, mk, N1, JOINT, PRECISION)
@@ -230,5 +245,7 @@ def moment_gradients(
                 by_w += tl.where(mj[:, None], v, 0.0)
             add_to(sum_w + k, tl.sum(by_w, 0), mk)
             add_to(sum_second + own * N1 + k, tl.sum(u, 0), mk)
-            chosen = (types[:, None] == other[None, :]).to(u.dtype)
-            add_to(sum_first + types[:, None] * N1 + k[None, :], dot(chosen, u, "ieee"), mt[:, None] & mk[None, :])
+            for some in range(0, T, 16):
+                types = some + a
+                chosen = (types[:, None] == other[None, :]).to(u.dtype)
+                add_to(sum_first + types[:, None] * N1 + k[None, :], dot(chosen, u, PRECISION), (types < T)[:, None] & mk[None, :])

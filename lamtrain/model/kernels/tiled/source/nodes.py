@@ -7,7 +7,7 @@ S is laid out as the reference has it: all a of I, then all of H. Jointly, with 
     t^ = g^ r_l bend     t_ = g_ r_l bend - 2 y bend p' g^ r_l     H_ = B(t_ W^T, H) + B(t^ W^T, H')     W = S^T t_ + S'^T t^
 
 with B(s, H)_xo = (sum_a H_xa s_ao + [o < axis] sum_p s_op H_xp) / 3. The products with transposes, S^T t and g1^T t, are left to the caller: the tiles
-of S, g1 and t are written for them. The source of the first derivative is cpp/symmetrize.h and cpp/node_update.h.
+of S, g1 and t are written for them. As t is wide, it is read back from there some columns at a time, and never whole in registers. The source of the first derivative is cpp/symmetrize.h and cpp/node_update.h.
 """
 
 import triton
@@ -80,45 +80,60 @@ def nodes_forward(
 
 
 @triton.jit
+def through_matrix(T, before, W, i, mi, rows, mr, width, BC: tl.constexpr, d: tl.constexpr, PRECISION: tl.constexpr):
+    """The tile T M^T of atoms i, for T's rows from `before` on and some rows of a matrix at W, both d wide; `width` is d, told at launch so that nothing is unrolled."""
+    total = tl.zeros([i.shape[0], rows.shape[0]], dtype=W.dtype.element_ty)
+    for first in range(0, width, BC):
+        c = first + tl.arange(0, BC)
+        mc = c < d
+        matrix = tl.trans(rows_of(W, 0, rows, c, d, mr[:, None] & mc[None, :]))
+        total += dot(rows_of(T, before, i, c, d, mi[:, None] & mc[None, :]), matrix, PRECISION)
+    return total
+
+
+@triton.jit
+def add_back(H, place, a, mi, s, x, y, z, WIDTH: tl.constexpr):
+    """x, y, z with the columns a of H times s added."""
+    x += tl.load(H + place * WIDTH + a, mask=mi, other=0.0)[:, None] * s
+    y += tl.load(H + (place + 1) * WIDTH + a, mask=mi, other=0.0)[:, None] * s
+    z += tl.load(H + (place + 2) * WIDTH + a, mask=mi, other=0.0)[:, None] * s
+    return x, y, z
+
+
+@triton.jit
+def sums_along(H, place, o, mask, s, WIDTH: tl.constexpr):
+    """Sums over o of s H_xo, x, y and z."""
+    x, y = tl.sum(s * rows_of(H, 0, place, o, WIDTH, mask), 1), tl.sum(s * rows_of(H, 0, place + 1, o, WIDTH, mask), 1)
+    return x, y, tl.sum(s * rows_of(H, 0, place + 2, o, WIDTH, mask), 1)
+
+
+@triton.jit
 def through_invariants(
-    t, t_hat, H, Hd, W, by_H, S, i, mi, c, mc, A, axes, BEFORE: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, BO: tl.constexpr,
+    T, H, Hd, W, by_H, S, i, mi, A, axes, width, BEFORE: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, BO: tl.constexpr,
     AP: tl.constexpr, AXIS: tl.constexpr, d: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write H's cotangent and, with WEIGHTS, the invariants (and behind them their tangents) as rows of `SIZE`."""
+    """Write H's cotangent and, with WEIGHTS, the invariants (and behind them their tangents) as rows of `SIZE`; T has t, then t^."""
     place, b = i * 3, tl.arange(0, AP)
-    first_x = tl.zeros([t.shape[0], AP], dtype=t.dtype)
+    first_x = tl.zeros([i.shape[0], AP], dtype=W.dtype.element_ty)
     first_y, first_z = first_x, first_x
     for first in range(0, WIDTH, BO):
         o = first + tl.arange(0, BO)
         mo = o < WIDTH
         mask = mi[:, None] & mo[None, :]
-        hx, hy, hz = (
-            rows_of(H, 0, place, o, WIDTH, mask),
-            rows_of(H, 0, place + 1, o, WIDTH, mask),
-            rows_of(H, 0, place + 2, o, WIDTH, mask),
-        )
-        by_x, by_y, by_z = hx * 0.0, hx * 0.0, hx * 0.0
+        by_x = tl.zeros([i.shape[0], BO], dtype=W.dtype.element_ty)
+        by_y, by_z = by_x, by_x
         for a in range(axes):
-            matrix = tl.trans(rows_of(W, BEFORE + a * WIDTH, o, c, d, mo[:, None] & mc[None, :]))
-            s = dot(t, matrix, PRECISION) * (1.0 / 3.0)
-            ax, ay = tl.load(H + place * WIDTH + a, mask=mi, other=0.0), tl.load(H + (place + 1) * WIDTH + a, mask=mi, other=0.0)
-            az = tl.load(H + (place + 2) * WIDTH + a, mask=mi, other=0.0)
-            by_x += ax[:, None] * s
-            by_y += ay[:, None] * s
-            by_z += az[:, None] * s
-            sx, sy, sz = tl.sum(s * hx, 1), tl.sum(s * hy, 1), tl.sum(s * hz, 1)
+            rows = W + (BEFORE + a * WIDTH) * d
+            s = through_matrix(T, 0, rows, i, mi, o, mo, width, BO, d, PRECISION) * (1.0 / 3.0)
+            by_x, by_y, by_z = add_back(H, place, a, mi, s, by_x, by_y, by_z, WIDTH)
+            sx, sy, sz = sums_along(H, place, o, mask, s, WIDTH)
             if WEIGHTS:
-                store_rows(
-                    S, 0, i, BEFORE + a * WIDTH + o, SIZE, (ax[:, None] * hx + ay[:, None] * hy + az[:, None] * hz) * (1.0 / 3.0), mask
-                )
+                store_rows(S, 0, i, BEFORE + a * WIDTH + o, SIZE, invariants(H, H, i, mi, a, o, mask, WIDTH), mask)
             if JOINT:
-                s = dot(t_hat, matrix, PRECISION) * (1.0 / 3.0)
-                by_x += tl.load(Hd + place * WIDTH + a, mask=mi, other=0.0)[:, None] * s
-                by_y += tl.load(Hd + (place + 1) * WIDTH + a, mask=mi, other=0.0)[:, None] * s
-                by_z += tl.load(Hd + (place + 2) * WIDTH + a, mask=mi, other=0.0)[:, None] * s
-                sx += tl.sum(s * rows_of(Hd, 0, place, o, WIDTH, mask), 1)
-                sy += tl.sum(s * rows_of(Hd, 0, place + 1, o, WIDTH, mask), 1)
-                sz += tl.sum(s * rows_of(Hd, 0, place + 2, o, WIDTH, mask), 1)
+                s = through_matrix(T, A, rows, i, mi, o, mo, width, BO, d, PRECISION) * (1.0 / 3.0)
+                by_x, by_y, by_z = add_back(Hd, place, a, mi, s, by_x, by_y, by_z, WIDTH)
+                ux, uy, uz = sums_along(Hd, place, o, mask, s, WIDTH)
+                sx, sy, sz = sx + ux, sy + uy, sz + uz
                 if WEIGHTS:
                     along = invariants(H, Hd, i, mi, a, o, mask, WIDTH) + invariants(Hd, H, i, mi, a, o, mask, WIDTH)
                     store_rows(S, A, i, BEFORE + a * WIDTH + o, SIZE, along, mask)
@@ -137,57 +152,88 @@ def through_invariants(
 
 
 @triton.jit
-def nodes_reverse(
-    g1, conv, H, narrow, W, V, r_s, r_c, r_l, kept, along, g, g1d, convd, Hd, narrow_d, gh, by_g1, by_conv, by_H, by_narrow, S, left, right, sums, A, axes,
-    AXIS: tl.constexpr, AP: tl.constexpr, d: tl.constexpr, DP: tl.constexpr, K: tl.constexpr, BA: tl.constexpr, BO: tl.constexpr, JOINT: tl.constexpr,
-    WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
+def through_tanh(
+    g1, conv, r_s, r_c, r_l, kept, along, g, g1d, convd, gh, by_conv, left, right, own, i, mi, c, A, d: tl.constexpr, JOINT: tl.constexpr,
+    WEIGHTS: tl.constexpr,
 ):  # fmt: skip
-    """Write all cotangents; with WEIGHTS the rows whose products are W's and V's, and the tile's sums of b, bias, r_s, r_c, r_l, (5, d)."""
-    tile = tl.program_id(0).to(tl.int64)
-    i = tile * BA + tl.arange(0, BA)
-    c = tl.arange(0, DP)
-    mi, mc = i < A, c < d
+    """Of some columns: write t and u and their hats to `right`, conv's cotangent; with WEIGHTS g1 and its tangent to `left`, and the tile's sums."""
+    mc = c < d
     ic = mi[:, None] & mc[None, :]
     s_s, s_c, s_l = tl.load(r_s + c, mask=mc, other=0.0), tl.load(r_c + c, mask=mc, other=0.0), tl.load(r_l + c, mask=mc, other=0.0)
     y, z, up = rows_of(kept, 0, i, c, d, ic), rows_of(kept, A, i, c, d, ic), rows_of(g, 0, i, c, d, ic)
     bend_y, bend_z = 1.0 - y * y, 1.0 - z * z
     t, u = up * s_l[None, :] * bend_y, up * s_s[None, :] * bend_z
-    t_hat = t
     if JOINT:
         hat, along_p, along_q = rows_of(gh, 0, i, c, d, ic), rows_of(along, 0, i, c, d, ic), rows_of(along, A, i, c, d, ic)
         t_hat, u_hat = hat * s_l[None, :] * bend_y, hat * s_s[None, :] * bend_z
         t -= 2.0 * y * along_p * t_hat
         u -= 2.0 * z * along_q * u_hat
+        store_rows(right, A, i, c, d, t_hat, ic)
+        store_rows(right, 3 * A, i, c, d, u_hat, ic)
+    store_rows(right, 0, i, c, d, t, ic)
+    store_rows(right, 2 * A if JOINT else A, i, c, d, u, ic)
     store_rows(by_conv, 0, i, c, d, up * s_c[None, :], ic)
     if WEIGHTS:
         by_s, by_c, by_l = up * z, up * rows_of(conv, 0, i, c, d, ic), up * y
-        store_rows(right, 0, i, c, d, t, ic)
         store_rows(left, 0, i, c, d, rows_of(g1, 0, i, c, d, ic), ic)
         if JOINT:
             by_s += hat * bend_z * along_q
             by_c += hat * rows_of(convd, 0, i, c, d, ic)
             by_l += hat * bend_y * along_p
-            store_rows(right, A, i, c, d, t_hat, ic)
             store_rows(left, A, i, c, d, rows_of(g1d, 0, i, c, d, ic), ic)
-            store_rows(right, 2 * A, i, c, d, u, ic)
-            store_rows(right, 3 * A, i, c, d, u_hat, ic)
-        else:
-            store_rows(right, A, i, c, d, u, ic)
-        own = sums + tile * 5 * d + c
-        tl.store(own, tl.sum(t, 0), mask=mc)
-        tl.store(own + d, tl.sum(u, 0), mask=mc)
-        tl.store(own + 2 * d, tl.sum(by_s, 0), mask=mc)
-        tl.store(own + 3 * d, tl.sum(by_c, 0), mask=mc)
-        tl.store(own + 4 * d, tl.sum(by_l, 0), mask=mc)
+        tl.store(own + c, tl.sum(t, 0), mask=mc)
+        tl.store(own + d + c, tl.sum(u, 0), mask=mc)
+        tl.store(own + 2 * d + c, tl.sum(by_s, 0), mask=mc)
+        tl.store(own + 3 * d + c, tl.sum(by_c, 0), mask=mc)
+        tl.store(own + 4 * d + c, tl.sum(by_l, 0), mask=mc)
+
+
+@triton.jit
+def nodes_reverse(
+    g1, conv, H, narrow, W, V, r_s, r_c, r_l, kept, along, g, g1d, convd, Hd, narrow_d, gh, by_g1, by_conv, by_H, by_narrow, right, S, left, sums, A, axes, width,
+    AXIS: tl.constexpr, AP: tl.constexpr, d: tl.constexpr, K: tl.constexpr, BA: tl.constexpr, BO: tl.constexpr, JOINT: tl.constexpr,
+    WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write all cotangents, t and u to `right`; with WEIGHTS the other rows whose products are W's and V's, and the tile's sums of b, bias, r_s, r_c, r_l, (5, d)."""
+    tile = tl.program_id(0).to(tl.int64)
+    i = tile * BA + tl.arange(0, BA)
+    mi = i < A
+    for first in range(0, d, BO):
+        c = first + tl.arange(0, BO)
+        through_tanh(
+            g1,
+            conv,
+            r_s,
+            r_c,
+            r_l,
+            kept,
+            along,
+            g,
+            g1d,
+            convd,
+            gh,
+            by_conv,
+            left,
+            right,
+            sums + tile * 5 * d,
+            i,
+            mi,
+            c,
+            A,
+            d,
+            JOINT,
+            WEIGHTS,
+        )
+    tl.debug_barrier()
     for first in range(0, d, BO):
         o = first + tl.arange(0, BO)
         mo = o < d
         mask = mi[:, None] & mo[None, :]
-        matrix = tl.trans(rows_of(V, 0, o, c, d, mo[:, None] & mc[None, :]))
-        store_rows(by_g1, 0, i, o, d, rows_of(g, 0, i, o, d, mask) + dot(u, matrix, PRECISION), mask)
+        own = through_matrix(right, 2 * A if JOINT else A, V, i, mi, o, mo, width, BO, d, PRECISION)
+        store_rows(by_g1, 0, i, o, d, rows_of(g, 0, i, o, d, mask) + own, mask)
     through_invariants(
-        t, t_hat, narrow, narrow_d, W, by_narrow, S, i, mi, c, mc, A, axes, 0, AXIS * (K + d), K, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
+        right, narrow, narrow_d, W, by_narrow, S, i, mi, A, axes, width, 0, AXIS * (K + d), K, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
     )
     through_invariants(
-        t, t_hat, H, Hd, W, by_H, S, i, mi, c, mc, A, axes, AXIS * K, AXIS * (K + d), d, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
+        right, H, Hd, W, by_H, S, i, mi, A, axes, width, AXIS * K, AXIS * (K + d), d, BO, AP, AXIS, d, JOINT, WEIGHTS, PRECISION
     )

@@ -41,16 +41,13 @@ def products(ax, ay, az, bx, by, bz):
 
 
 @triton.jit
-def softmax(u, column, PHANTOM: tl.constexpr):
-    """Over the columns that there are."""
+def softmax(u, column, phantom):
+    """Over the columns that there are, and `phantom` ones of -20."""
     u = tl.where(column, u, float("-inf"))
     top = tl.max(u, 1)
-    if PHANTOM > 0:
-        top = tl.maximum(top, -20.0)
+    top = tl.where(phantom > 0, tl.maximum(top, -20.0), top)
     e = tl.exp(u - top[:, None])
-    total = tl.sum(e, 1)
-    if PHANTOM > 0:
-        total += PHANTOM * tl.exp(-20.0 - top)
+    total = tl.sum(e, 1) + tl.where(phantom > 0, phantom * tl.exp(-20.0 - top), 0.0)
     return e / total[:, None]
 
 
@@ -84,8 +81,8 @@ def gates(bx, by, bz, si, ax, ay, az, sj, bxd, byd, bzd, sid, axd, ayd, azd, sjd
 
 @triton.jit
 def pairs_forward(
-    x, h, s, M, Z, bias, W, b, r, w, c, xd, hd, sd, z, to, out, V, heads,
-    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
+    x, h, s, M, Z, bias, W, b, r, w, c, xd, hd, sd, z, to, out, V, heads, phantom,
+    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, TANGENT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write out and, where attended (H > 0), z to `to`; or, with TANGENT, read z, and write out' and z' to `to`."""
@@ -126,7 +123,7 @@ def pairs_forward(
                 zm = rows_of(Z, head * K, k, k, K, kk)
                 q = dot(xi, m, PRECISION)
                 logit = dot(q, tl.trans(xj), PRECISION)
-                p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
+                p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], phantom)
                 if TANGENT:
                     t = dot(dot(xdi, m, PRECISION), tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
                     v = C * (t * gate + logit * gated) + 20.0 * bothd
@@ -197,23 +194,32 @@ def joint_head(
 
 @triton.jit
 def reverse_heads(
-    xi, xj, xdi, xdj, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, back, across, n, i, mi, mj, k, mk, V, N, heads,
-    K: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr, C: tl.constexpr, D: tl.constexpr, JOINT: tl.constexpr,
+    x, xd, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, back, across, n, i, mi, j, mj, k, mk, V, N, heads, phantom,
+    K: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, C: tl.constexpr, D: tl.constexpr, JOINT: tl.constexpr,
     GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """`back` and `across`, the cotangents of the rows and of all edges, with what every head gives to them, and the cotangents of f and of k; with WEIGHTS the rows of M's
     and Z's products are written."""
     kk = mk[:, None] & mk[None, :]
-    ik = mi[:, None] & mk[None, :]
+    ik, jk = mi[:, None] & mk[None, :], mj[:, None] & mk[None, :]
     by_f, by_k = f * 0.0, f * 0.0
     for head in range(heads):
+        xi, xj = rows_of(x, n * V, i, k, K, ik), rows_of(x, n * V, j, k, K, jk)  # read for each head: to keep them there are no registers
+        xdi, xdj = xi, xj
+        if JOINT:
+            xdi, xdj = rows_of(xd, n * V, i, k, K, ik), rows_of(xd, n * V, j, k, K, jk)
+        bar, hat = by_z, z_hat
+        if WEIGHTS:
+            bar = rows_of(right, n * V, i, k, K, ik)
+            if JOINT:
+                hat = rows_of(right, (N + n) * V, i, k, K, ik)
         m = rows_of(M, 0, k, head * K + k, H * K, kk)
         zm = rows_of(Z, head * K, k, k, K, kk)
         q = dot(xi, m, PRECISION)
         logit = dot(q, tl.trans(xj), PRECISION)
-        p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], PHANTOM)
+        p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], phantom)
         p = tl.where(mi[:, None], p, 0.0)
-        o = dot(by_z, tl.trans(zm), PRECISION)
+        o = dot(bar, tl.trans(zm), PRECISION)
         raw = dot(o, tl.trans(xj), PRECISION)
         weight = raw * (D * f)
         u = p * (weight - tl.sum(p * weight, 1)[:, None])
@@ -223,7 +229,7 @@ def reverse_heads(
         across += dot(tl.trans(p * D * f), o, PRECISION)
         if JOINT:
             slope, bent, turned, qd, o_hat = joint_head(
-                xdi, xj, xdj, q, logit, p, u, z_hat, m, zm, f, gate, bothd, fd, gated, C, D, PRECISION
+                xdi, xj, xdj, q, logit, p, u, hat, m, zm, f, gate, bothd, fd, gated, C, D, PRECISION
             )
             by_q = dot(slope, xj, PRECISION) + dot(bent, xdj, PRECISION)
             across += dot(tl.trans(turned), o_hat, PRECISION) + dot(tl.trans(bent), qd, PRECISION)
@@ -292,8 +298,8 @@ def reverse_last(
 
 @triton.jit
 def pairs_reverse(
-    x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, left, turns, taken, right, V, N, heads,
-    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, PHANTOM: tl.constexpr,
+    x, h, s, M, Z, bias, W, b, r, w, c, z, zd, g, xd, hd, sd, gh, gx, gv, gs, sums, left, turns, taken, right, V, N, heads, phantom,
+    K: tl.constexpr, KP: tl.constexpr, VP: tl.constexpr, BI: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr,
     C: tl.constexpr, D: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, SIZE: tl.constexpr,
     ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -308,12 +314,10 @@ def pairs_reverse(
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
         n = tl.cast(atom, tl.int64)
         if H > 0:
-            xj = rows_of(x, n * V, j, k, K, jk)
             ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
-            xdj, axd, ayd, azd, sjd = xj, ax, ay, az, sj
-            across = tl.zeros([VP, KP], dtype=xj.dtype)
+            axd, ayd, azd, sjd = ax, ay, az, sj
+            across = tl.zeros([VP, KP], dtype=x.dtype.element_ty)
             if JOINT:
-                xdj = rows_of(xd, n * V, j, k, K, jk)
                 axd, ayd, azd, sjd = vectors_of(hd, sd, n, V, j, mj)
             if GEOMETRY:
                 to_x, to_y, to_z, to_s = sj * 0.0, sj * 0.0, sj * 0.0, sj * 0.0
@@ -333,6 +337,8 @@ def pairs_reverse(
                 by_z, z_hat = reverse_last(
                     xi, up, xdi, hat, z, zd, w, left, right, own + K * K + 2 * K, n, i, k, mk, ik, again, V, N, K, EPS, JOINT, WEIGHTS
                 )
+                if WEIGHTS:
+                    tl.debug_barrier()  # the heads read them back
                 bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
                 bxd, byd, bzd, sid = bx, by, bz, si
                 if JOINT:
@@ -341,8 +347,8 @@ def pairs_reverse(
                     bx, by, bz, si, ax, ay, az, sj, bxd, byd, bzd, sid, axd, ayd, azd, sjd, GATED, JOINT
                 )
                 back, across, by_f, by_k = reverse_heads(
-                    xi, xj, xdi, xdj, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, back, across, n, i, mi, mj, k, mk, V, N, heads,
-                    K, H, GATED, PHANTOM, C, D, JOINT, GEOMETRY, WEIGHTS, PRECISION,
+                    x, xd, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, back, across, n, i, mi, j, mj, k, mk, V, N, heads,
+                    phantom, K, H, GATED, C, D, JOINT, GEOMETRY, WEIGHTS, PRECISION,
                 )  # fmt: skip
                 if GEOMETRY:
                     by_inner, by_both = by_f * both, by_k + by_f * inner

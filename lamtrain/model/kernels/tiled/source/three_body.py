@@ -157,10 +157,10 @@ def dense_back(us, vs, ys, zs, hs, ts, W, sum_w, sum_b, WIDTH: tl.constexpr, IN:
 @triton.jit
 def three_gradients(
     d, types, w, first, second, W2, b2, W3, b3, c, dd, ch, sums, V, N,
-    M: tl.constexpr, VP: tl.constexpr, BJ: tl.constexpr, SCALE: tl.constexpr, T: tl.constexpr, TP: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
+    M: tl.constexpr, VP: tl.constexpr, BJ: tl.constexpr, SCALE: tl.constexpr, T: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
     """Add to this program's sums: of w, first, second, W2, b2, W3, b3."""
-    k, kinds = tl.arange(0, VP), tl.arange(0, TP)
+    k = tl.arange(0, VP)
     mk = k < V
     sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE
     sum_first = sum_w + M
@@ -202,7 +202,9 @@ def three_gradients(
                     product += zt
                 add_sum(sum_w + o, product)
                 rows, columns = tl.sum(z, 1), tl.sum(z, 0)
-                by_row = tl.sum(tl.where(kinds[:, None] == own[None, :], rows[None, :], 0.0), 1)
-                by_column = tl.sum(tl.where(kinds[:, None] == other[None, :], columns[None, :], 0.0), 1)
-                add_to(sum_first + kinds * M + o, by_row, kinds < T)
-                add_to(sum_second + kinds * M + o, by_column, kinds < T)
+                for some in range(0, T, 16):
+                    kinds = some + tl.arange(0, 16)
+                    by_row = tl.sum(tl.where(kinds[:, None] == own[None, :], rows[None, :], 0.0), 1)
+                    by_column = tl.sum(tl.where(kinds[:, None] == other[None, :], columns[None, :], 0.0), 1)
+                    add_to(sum_first + kinds * M + o, by_row, kinds < T)
+                    add_to(sum_second + kinds * M + o, by_column, kinds < T)
