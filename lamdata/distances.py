@@ -101,8 +101,8 @@ def _all_pairs(points: Real, natoms: NDArray[np.int32], cell: Real | None) -> F6
     # An orthonormal change of axes keeps lengths and leaves a lower triangle of the cell.
     lower = None if cell is None else _triangles(cell)
     out, starts = np.empty(len(natoms)), np.concatenate([[0], np.cumsum(natoms)])
-    if compiled is not None:
-        compiled.shortest(np.ascontiguousarray(points, np.float64), natoms.astype(np.int64), b"" if lower is None else lower, out)
+    if compiled is not None and points.dtype == np.float64 and (lower is None or lower.dtype == np.float64):
+        compiled.shortest(np.ascontiguousarray(points), natoms.astype(np.int64), b"" if lower is None else lower, out)
         if not np.isnan(out).any():  # none lies so far out that it is rounded otherwise
             return out
     for rows, width in _alike(natoms):
