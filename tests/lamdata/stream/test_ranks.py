@@ -177,10 +177,10 @@ def test_one_of_1024_ranks_plans_reads_and_balances_its_share() -> None:
     assert loads.max() / loads.mean() < 1.1
 
 
-def test_1024_ranks_share_a_stream(tmp_path: Path) -> None:
+def test_256_ranks_share_a_stream(tmp_path: Path) -> None:
     """All of them, as threads: each gets its frames of a batch of 4,096, and reads its blocks."""
     write_store(tmp_path, make_frames(4096, seed=1, largest=9), name="d0", block_frames=4)
-    dataset, world = open_dataset(tmp_path, "d0"), 1024
+    dataset, world = open_dataset(tmp_path, "d0"), 256
     heads = [StreamHead(name="h", dataset=dataset)]
     with Stream(heads, seed=1, batch_frames=4096, threads=0, buffer_blocks=1024) as stream:
         batch = next(iter(stream))
