@@ -9,9 +9,6 @@ is not done again. Parent: three heads, 1,000 random MPtrj frames, Ge of mlearn 
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import json
 import lzma
 import random
 import sys
@@ -19,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lamtrain.files import replace_file
+import kept_runs  # beside this file
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/fine_tune.json"
@@ -112,7 +109,7 @@ def config_of(
     } | ({"start": dict(start)} if arm == "fine-tuned" else {"model": {"size": "tiny"}})  # fmt: skip
 
 
-def runs(folder: Path, store: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def runs(folder: Path, store: str, results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and config of every run, the ones that all else needs first."""
     yield "parent", config_of(
         folder, store, "parent", [(h, h, 1.0) for h in OLD], "scratch", steps=PARENT, frames=6, seed=1
@@ -166,33 +163,12 @@ def run(folder: Path, store: str, name: str, values: dict[str, Any]) -> dict[str
     return {"steps": values["steps"], "batch": values["batch"]["frames"], "heads": kept}
 
 
-def main() -> int:
-    """Parse, do what is missing, or draw."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("datasets", type=Path, nargs="?")
-    parser.add_argument("--only", default="*", help="runs by pattern of name")
-    parser.add_argument("--show", action="store_true", help="draw what there is")
-    options = parser.parse_args()
-    if options.show:
-        from fine_tune_shown import show  # beside this file
+def show(results: dict[str, Any]) -> None:
+    """Tables and a picture, into docs/."""
+    from fine_tune_shown import show as put  # beside this file
 
-        show(json.loads(RESULTS.read_text()), ROOT / "docs")
-        return 0
-    if options.datasets is None or not options.datasets.is_dir():
-        print("name a folder to work in, and the folder of the datasets", file=sys.stderr)
-        return 2
-    store = prepare(options.folder.resolve(), options.datasets)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name, values in runs(options.folder.resolve(), store):
-        if name in results or not fnmatch.fnmatch(name, options.only):
-            continue
-        results[name] = run(options.folder.resolve(), store, name, values)
-        text = json.dumps(results, indent=1) + "\n"
-        replace_file(RESULTS, text.encode())
-        print(name, results[name]["heads"], flush=True)
-    return 0
+    put(results, ROOT / "docs")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kept_runs.main(__doc__, RESULTS, prepare=prepare, runs=runs, run=run, show=show, brief=lambda found: found["heads"]))

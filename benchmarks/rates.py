@@ -9,9 +9,6 @@ of equal weight: Si of mlearn, water, MPtrj and acetylacetone. A run that was st
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import json
 import os
 import shutil
 import sys
@@ -19,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from open_mini import stairs  # beside this file
-
-from lamtrain.files import replace_file
+import kept_runs  # beside this file
+from kept_runs import slug
+from open_mini import stairs
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/rates.json"
@@ -55,7 +52,7 @@ def prepare(folder: Path, datasets: Path) -> str:
     return str(store)
 
 
-def runs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def runs(folder: Path, store: str, results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each run, and what its config has of its own."""
     for mixture, size, steps, frames in NEW:
         title, common = f"{mixture}, {size}, {steps} steps", {"steps": steps, "model": {"size": size}, "batch": {"frames": frames}}
@@ -73,11 +70,6 @@ def runs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def muon(rate: float) -> dict[str, Any]:
     """Muon under a cosine."""
     return {"optimizer": {"kind": "muon"}, "learning_rate": {"kind": "cosine", "start": rate, "stop": rate / 300}}
-
-
-def slug(name: str) -> str:
-    """A folder's name."""
-    return "".join(c if c.isalnum() else "-" for c in name)
 
 
 def run(folder: Path, store: str, name: str, own: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -112,30 +104,5 @@ def show(results: dict[str, Any]) -> None:
             print(f"{title:28} {head:10} {' | '.join(cells)}")
 
 
-def main() -> int:
-    """Parse, do what is missing, or show."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("datasets", type=Path, nargs="?")
-    parser.add_argument("--only", default="*", help="runs by pattern of name")
-    parser.add_argument("--show", action="store_true", help="print what there is")
-    options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not options.show:
-        if options.datasets is None or not options.datasets.is_dir():
-            print("name a folder to work in, and the folder of the datasets", file=sys.stderr)
-            return 2
-        folder = options.folder.resolve()
-        store = prepare(folder, options.datasets)
-        for name, own in runs(folder):
-            if name in results or not fnmatch.fnmatch(name, options.only):
-                continue
-            results[name] = run(folder, store, name, own)
-            replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-            print(name, results[name], flush=True)
-    show(results)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kept_runs.main(__doc__, RESULTS, prepare=prepare, runs=runs, run=run, show=show, shown_after=True))

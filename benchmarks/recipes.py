@@ -9,9 +9,6 @@ validation after a fifth of the steps with seed 1; learning curves are of valida
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import json
 import os
 import shutil
 import statistics
@@ -20,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lamtrain.files import replace_file
+import kept_runs  # beside this file
+from kept_runs import slug
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG, RESULTS = ROOT / "catalogs/open-mini", ROOT / "benchmarks/recipes.json"
@@ -47,7 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(folder: Path, store: str, name: str, recipe: dict[str, Any], *, rate: float, seed: int, steps: int) -> dict[str, Any]:
+def config_of(folder: Path, store: str, name: str, *, recipe: dict[str, Any], rate: float, seed: int, steps: int) -> dict[str, Any]:
     """A training config; `rate` times 3e-3 is where the learning rate begins."""
     start = 3e-3 * rate
     learning = {"start": start, "stop": start / 300} | recipe.get("learning_rate", {})
@@ -79,7 +77,7 @@ def prepare(folder: Path, datasets: Path) -> str:
     return str(store)
 
 
-def curve(folder: Path, values: dict[str, Any]) -> list[dict[str, float]]:
+def run(folder: Path, store: str, name: str, what: dict[str, Any]) -> list[dict[str, float]]:
     """Train one; validation errors at each look, and behind them those of the test frames."""
     from lamtrain.checkpoint import load
     from lamtrain.config import TrainConfig
@@ -88,8 +86,8 @@ def curve(folder: Path, values: dict[str, Any]) -> list[dict[str, float]]:
     from lamtrain.runlog import read_metrics
     from lamtrain.training.trainer import train
 
-    config = TrainConfig.model_validate(values)
-    out = train(config, out=folder / "runs" / values["train"], device="cpu", quiet=True)
+    config = TrainConfig.model_validate(config_of(folder, store, slug(name), **what))
+    out = train(config, out=folder / "runs" / config.train, device="cpu", quiet=True)
     rows = [
         {"step": float(row["step"]), ENERGY: float(row[f"Si.validation.{ENERGY}"]), FORCE: float(row[f"Si.validation.{FORCE}"])}
         for row in read_metrics(out / "metrics.csv")
@@ -100,15 +98,15 @@ def curve(folder: Path, values: dict[str, Any]) -> list[dict[str, float]]:
     return [*rows, {"step": -1.0, ENERGY: found[ENERGY], FORCE: found[FORCE]}]
 
 
-def runs(results: dict[str, Any]) -> Iterator[tuple[str, str, float, int, int]]:
-    """Name, recipe, rate, seed and steps: trials of the rates first, then the best of them in full."""
+def runs(folder: Path, store: str, results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name; recipe, rate, seed and steps: trials of the rates first, then the best of them in full."""
     for recipe in RECIPES:
         tried = {rate: f"{recipe} / rate {rate:g}" for rate in RATES}
         for rate, name in tried.items():
-            yield name, recipe, rate, 1, STEPS // 5
+            yield name, {"recipe": RECIPES[recipe], "rate": rate, "seed": 1, "steps": STEPS // 5}
         best = min(RATES, key=lambda rate: results[tried[rate]][-2][FORCE] if tried[rate] in results else float("inf"))
         for seed in SEEDS:
-            yield f"{recipe} / seed {seed}", recipe, best, seed, STEPS
+            yield f"{recipe} / seed {seed}", {"recipe": RECIPES[recipe], "rate": best, "seed": seed, "steps": STEPS}
 
 
 def show(results: dict[str, Any]) -> None:
@@ -138,32 +136,5 @@ def show(results: dict[str, Any]) -> None:
     figure.savefig(ROOT / "docs/assets/recipes.png", dpi=110)
 
 
-def main() -> int:
-    """Parse, do what is missing, or draw."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("datasets", type=Path, nargs="?")
-    parser.add_argument("--only", default="*", help="runs by pattern of name")
-    parser.add_argument("--show", action="store_true", help="print and draw what there is")
-    options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if options.show:
-        show(results)
-        return 0
-    if options.datasets is None or not options.datasets.is_dir():
-        print("name a folder to work in, and the folder of the datasets", file=sys.stderr)
-        return 2
-    folder = options.folder.resolve()
-    store = prepare(folder, options.datasets)
-    for name, recipe, rate, seed, steps in runs(results):
-        if name in results or not fnmatch.fnmatch(name, options.only):
-            continue
-        slug = "".join(c if c.isalnum() else "-" for c in name)
-        results[name] = curve(folder, config_of(folder, store, slug, RECIPES[recipe], rate=rate, seed=seed, steps=steps))
-        replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-        print(name, results[name][-1], flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kept_runs.main(__doc__, RESULTS, prepare=prepare, runs=runs, run=run, show=show, brief=lambda rows: rows[-1]))

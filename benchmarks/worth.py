@@ -10,18 +10,14 @@ extended XYZ files, xz-compressed. A run that was stopped goes on; one that is i
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import json
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fine_tune import config_of, frames_of, write_card  # beside this file
-
-from lamtrain.files import replace_file
+import kept_runs  # beside this file
+from fine_tune import config_of, frames_of, write_card
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/worth.json"
@@ -90,21 +86,22 @@ def view(folder: Path, store: str, model: Path, how: str, count: int, seed: int)
     return name
 
 
-def runs() -> Iterator[tuple[str, str, int, int]]:
-    """Name, how frames are chosen, how many, seed."""
+def runs(folder: Path, store: str, results: dict[str, Any]) -> Iterator[tuple[str, tuple[str, int, int]]]:
+    """Name; how frames are chosen, how many, seed."""
     for seed in SEEDS:
-        yield f"none-0-{seed}", "none", 0, seed
+        yield f"none-0-{seed}", ("none", 0, seed)
         for count in COUNTS:
             for how in ("select", "random"):
-                yield f"{how}-{count}-{seed}", how, count, seed
+                yield f"{how}-{count}-{seed}", (how, count, seed)
 
 
-def run(folder: Path, store: str, name: str, how: str, count: int, seed: int) -> dict[str, Any]:
+def run(folder: Path, store: str, name: str, what: tuple[str, int, int]) -> dict[str, Any]:
     """Train on, and test on both temperatures."""
     from lamtrain.config import TrainConfig
     from lamtrain.evaluation.report import test_model
     from lamtrain.training.trainer import train
 
+    how, count, seed = what
     model = parent(folder, store, seed)
     if count:
         chosen = view(folder, store, model, how, count, seed)
@@ -131,31 +128,5 @@ def show(results: dict[str, Any]) -> None:
             print(f"{count:>8}{seed:>6}{cells[0]:>10}{cells[1]:>10}")
 
 
-def main() -> int:
-    """Parse, do what is missing, or show."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("datasets", type=Path, nargs="?")
-    parser.add_argument("--only", default="*", help="runs by pattern of name")
-    parser.add_argument("--show", action="store_true", help="print what there is")
-    options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not options.show:
-        if options.datasets is None or not options.datasets.is_dir():
-            print("name a folder to work in, and the folder of the datasets", file=sys.stderr)
-            return 2
-        folder = options.folder.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        store = prepare(folder, options.datasets)
-        for name, how, count, seed in runs():
-            if name in results or not fnmatch.fnmatch(name, options.only):
-                continue
-            results[name] = run(folder, store, name, how, count, seed)
-            replace_file(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-            print(name, results[name], flush=True)
-    show(results)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kept_runs.main(__doc__, RESULTS, prepare=prepare, runs=runs, run=run, show=show, shown_after=True))
