@@ -70,6 +70,15 @@ def fake(value: Any, mode: FakeTensorMode) -> Any:
     return value
 
 
+def without_numbers(model: torch.nn.Module, mode: FakeTensorMode) -> None:
+    """Put fake tensors in place of the weights and buffers of a model."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            module._parameters[name] = torch.nn.Parameter(mode.from_tensor(parameter.detach()))
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = mode.from_tensor(buffer)
+
+
 def count(size: str, case: str, heads: int, kernels: str) -> dict[str, Any]:
     """Phase -> operators, bytes and FLOPs of one step in float32, with as many atoms in a chunk as a GPU takes."""
     import numpy as np
@@ -87,11 +96,7 @@ def count(size: str, case: str, heads: int, kernels: str) -> dict[str, Any]:
     batch = collate(frames, config, dtype=torch.float32, chunk_atoms=model.chunk_atoms if kernels == "triton" else 4096)
     mode = FakeTensorMode()
     out: dict[str, Any] = {"atoms": len(frames.numbers), "phases": {}}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            module._parameters[name] = torch.nn.Parameter(mode.from_tensor(parameter.detach()))
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = mode.from_tensor(buffer)
+    without_numbers(model, mode)
     batch = fake(batch, mode)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, fused=True)

@@ -56,7 +56,7 @@ def step(size: str, case: str) -> None:
     import numpy as np
     import torch
     from dpa2_step import frames_of
-    from gpu_model import fake
+    from gpu_model import fake, without_numbers
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from lamdata.frame import Frame
@@ -77,11 +77,7 @@ def step(size: str, case: str) -> None:
         frames = frames_of(case)
     model, mode = LamModel(config).use_kernels(tiled()), FakeTensorMode()
     batch = fake(collate(frames, config, dtype=torch.float32, chunk_atoms=model.chunk_atoms), mode)
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            module._parameters[name] = torch.nn.Parameter(mode.from_tensor(parameter.detach()))
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = mode.from_tensor(buffer)
+    without_numbers(model, mode)
     with mode:
         out = model(batch, virial=False, create_graph=True)
         torch.autograd.backward(out.energy.sum() + out.forces.square().sum(), inputs=list(model.parameters()))

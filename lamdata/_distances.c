@@ -31,47 +31,37 @@ typedef struct {
     Py_ssize_t count;
 } Points;
 
-/* The least square of a distance, inf where there is no pair. `nan` is never less. */
-FOR_EACH_LEVEL static double least_in_crystal(const Points *of)
+/* The least square of a distance, inf where there is no pair, of the nearest images in a `crystal`. `nan` is never less. */
+static inline double least(const Points *of, const int crystal)
 {
     const double *restrict x = of->x, *restrict y = of->y, *restrict z = of->z, *const cell = of->cell;
-    const double xx = cell[0], yx = cell[3], yy = cell[4], zx = cell[6], zy = cell[7], zz = cell[8];
-    double least[LANES], best = INFINITY;
+    const double xx = crystal ? cell[0] : 0, yx = crystal ? cell[3] : 0, yy = crystal ? cell[4] : 0;
+    const double zx = crystal ? cell[6] : 0, zy = crystal ? cell[7] : 0, zz = crystal ? cell[8] : 0;
+    double lanes[LANES], best = INFINITY;
     for (int l = 0; l < LANES; l++)
-        least[l] = INFINITY;
+        lanes[l] = INFINITY;
     for (Py_ssize_t i = 0; i + 1 < of->count; i++)
         for (Py_ssize_t j = i + 1; j < of->count; j += LANES)
             for (int l = 0; l < LANES; l++) {
                 double a = x[j + l] - x[i], b = y[j + l] - y[i], c = z[j + l] - z[i];
-                a -= a + HALVES - HALVES;
-                b -= b + HALVES - HALVES;
-                c -= c + HALVES - HALVES;
-                const double p = a * xx + b * yx + c * zx, q = b * yy + c * zy, r = c * zz;
-                const double square = p * p + q * q + r * r;
-                least[l] = square < least[l] ? square : least[l];
+                if (crystal) {
+                    a -= a + HALVES - HALVES;
+                    b -= b + HALVES - HALVES;
+                    c -= c + HALVES - HALVES;
+                    a = a * xx + b * yx + c * zx;
+                    b = b * yy + c * zy;
+                    c = c * zz;
+                }
+                const double square = a * a + b * b + c * c;
+                lanes[l] = square < lanes[l] ? square : lanes[l];
             }
     for (int l = 0; l < LANES; l++)
-        best = least[l] < best ? least[l] : best;
+        best = lanes[l] < best ? lanes[l] : best;
     return best;
 }
 
-FOR_EACH_LEVEL static double least_in_space(const Points *of)
-{
-    const double *restrict x = of->x, *restrict y = of->y, *restrict z = of->z;
-    double least[LANES], best = INFINITY;
-    for (int l = 0; l < LANES; l++)
-        least[l] = INFINITY;
-    for (Py_ssize_t i = 0; i + 1 < of->count; i++)
-        for (Py_ssize_t j = i + 1; j < of->count; j += LANES)
-            for (int l = 0; l < LANES; l++) {
-                const double a = x[j + l] - x[i], b = y[j + l] - y[i], c = z[j + l] - z[i];
-                const double square = a * a + b * b + c * c;
-                least[l] = square < least[l] ? square : least[l];
-            }
-    for (int l = 0; l < LANES; l++)
-        best = least[l] < best ? least[l] : best;
-    return best;
-}
+FOR_EACH_LEVEL static double least_in_crystal(const Points *of) { return least(of, 1); }
+FOR_EACH_LEVEL static double least_in_space(const Points *of) { return least(of, 0); }
 
 /* One frame of `count` points (N, 3); nan where one lies too far out to be rounded so. */
 static double shortest_of(const double *from, Py_ssize_t count, const double *cell, double *room)

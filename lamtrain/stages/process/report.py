@@ -43,7 +43,7 @@ def _stage(one: Mapping[str, Any], folder: Path) -> Iterator[str]:
     files = [path for path in sorted(out.rglob("*")) if path.is_file() and not _inside_store(path, out)]
     for path in files:
         if path.suffix == ".md":
-            yield _page(path)
+            yield page_of(path)
     for path in files:
         if path.suffix == ".png":
             yield picture(path, path.relative_to(out).as_posix())
@@ -57,7 +57,7 @@ def _inside_store(path: Path, out: Path) -> bool:
     return any((folder / "commits").is_dir() for folder in path.parents if folder == out or out in folder.parents)
 
 
-def _page(path: Path) -> str:
+def page_of(path: Path) -> str:
     """A page of Markdown; its pictures follow with all others, and nothing in it is taken as HTML."""
     from markdown_it import MarkdownIt
 

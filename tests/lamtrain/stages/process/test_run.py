@@ -14,6 +14,7 @@ import pytest
 
 from lamdata.errors import ConfigError, DataError
 from lamtrain.stages.process.plan import make_plan
+from lamtrain.stages.process.report import page_of
 from lamtrain.stages.process.run import contents_of, run_process
 from lamtrain.stages.process.spec import read_process
 from tests.conftest import command, tree
@@ -159,6 +160,13 @@ def test_the_report_has_every_picture_and_needs_no_other_file(ran: Path) -> None
     assert not re.findall(r"(?:src|href)=\"(?!data:)", text) and "<script" not in text
     tested = json.loads((ran / "runs/tiny/errors/out/test.json").read_text())["heads"]["bulk"]
     assert f"{tested['force_rmse_mev_per_angstrom']:.5g}" in text and all(f'id="{name}"' in text for name in STAGES)
+
+
+def test_a_page_in_the_report_names_the_file_that_stood_beside_it_and_links_to_what_is_elsewhere(tmp_path: Path) -> None:
+    page = tmp_path / "integrate.md"
+    page.write_text("Coverage: [not](cover-water/cover.md), see [the paper](https://example.org/a).\n\n![map](map.png)\n")
+    text = page_of(page)
+    assert 'Coverage: not, see <a href="https://example.org/a">the paper</a>.' in text and "cover.md" not in text and "map.png" not in text
 
 
 def test_a_template_starts_the_command(copied: Copied) -> None:
