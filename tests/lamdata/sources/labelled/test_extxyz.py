@@ -1,4 +1,4 @@
-"""Extended XYZ: keys, units, signs, and what is refused."""
+"""Extended XYZ: keys, signs, and what is refused; units have a file of their own."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ import numpy as np
 import pytest
 from writers import emt_frames, extxyz_text
 
-from lamdata import read_frames, units
+from lamdata import read_frames
 from lamdata.catalog import SourceSpec
 from lamdata.errors import ConfigError, LamError, SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.sources import SourceFile, read_all, reader
 
-CELL = 'Lattice="2 0 0 0 2 0 0 0 2"'
-COLUMNS = "Properties=species:S:1:pos:R:3:forces:R:3"
-
-
-def read(tmp_path, text, **spec):
-    path = tmp_path / "a.xyz"
-    path.write_text(text)
-    return list(read_all(SourceFile(name="a.xyz", path=str(path)), SourceSpec(path="a.xyz", **spec), use=reader("extxyz")))
-
-
-def one(tmp_path, comment, *, forces="1 2 3", **spec):
-    return read(tmp_path, f"1\n{comment}\nH 0 0 0 {forces}\n", **spec)[0]
+from .extxyz_lines import CELL, COLUMNS, one, read
 
 
 @pytest.mark.parametrize("key", ["energy", "Energy", "free_energy", "REF_energy", "energies", "dft_energy"])
@@ -88,45 +77,6 @@ def test_stress_has_the_sign_of_ase_and_virial_wins(tmp_path):
 def test_voigt_is_xx_yy_zz_yz_xz_xy(tmp_path):
     virial = one(tmp_path, f'{CELL} {COLUMNS} virial="1 2 3 4 5 6"').virial
     np.testing.assert_allclose(virial, [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
-
-
-@pytest.mark.parametrize("unit", ["hartree", "Ha", "au", "a.u."])
-def test_units_in_the_comment_are_heeded(tmp_path, unit):
-    frame = one(tmp_path, f'{CELL} {COLUMNS} energy=-0.5 energy-unit={unit} force-unit=hartree/bohr virial="1 0 0 0 1 0 0 0 1"')
-    assert frame.energy == pytest.approx(-0.5 * units.HARTREE)
-    np.testing.assert_allclose(frame.forces[0], np.array([1, 2, 3]) * units.HARTREE / units.BOHR)
-    np.testing.assert_allclose(frame.virial, np.eye(3) * units.HARTREE)
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("GPa", units.GPA), ("kbar", units.KBAR), ("eV/A^3", 1.0)])
-def test_stress_units(tmp_path, unit, factor):
-    frame = one(tmp_path, f'{CELL} {COLUMNS} stress="1 0 0 0 1 0 0 0 1" stress_unit={unit}')
-    np.testing.assert_allclose(frame.virial, -8 * factor * np.eye(3))
-
-
-def test_units_of_the_card(tmp_path):
-    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=1", units={"energy": "kcal/mol", "force": "kcal/mol/Angstrom"})
-    assert frame.energy == pytest.approx(units.KCAL_PER_MOL) and frame.forces[0, 0] == pytest.approx(units.KCAL_PER_MOL)
-
-
-@pytest.mark.parametrize(
-    ("comment", "spec", "match"),
-    [
-        (f"{COLUMNS} energy=1 energy-unit=nonsense", {}, "unknown energy unit"),
-        (f"{COLUMNS} energy=1 energy-unit=Ha", {}, "energies have a unit, forces have none"),
-        (f"{COLUMNS} energy=1 energy-unit=Ha force-unit=Ha/bohr", {"units": {"energy": "eV"}}, "the file says energy in Hartree"),
-        ("Properties=species:S:1:pos:R:2 energy=1", {}, "no pos:R:3"),
-        ("Properties=pos:R:3:forces:R:3 energy=1", {}, "neither species nor Z"),
-    ],
-)
-def test_doubtful_units_and_columns_are_refused(tmp_path, comment, spec, match):
-    with pytest.raises(SourceError, match=match):
-        one(tmp_path, comment, **spec)
-
-
-def test_a_guessed_unit_must_be_confirmed():
-    with pytest.raises(ValueError, match="a guess to be confirmed"):
-        SourceSpec(path="a", units={"energy": "eV?"})
 
 
 @pytest.mark.parametrize("pbc", ["F F F", "[False, False, False]", "0 0 0"])
@@ -339,52 +289,6 @@ def test_a_virial_and_a_stress_that_disagree_are_refused(tmp_path, stress, reaso
 def test_a_pressure_agrees_with_its_virial_once_the_card_says_so(tmp_path):
     comment = f'{CELL} {COLUMNS} stress="0.1 0 0 0 0.2 0 0 0 0.3" virial="0.8 0 0 0 1.6 0 0 0 2.4"'
     np.testing.assert_allclose(one(tmp_path, comment, options={"stress": "pressure"}).virial, np.diag([0.8, 1.6, 2.4]))
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "energy_units=kcal/mol force_units=kcal/mol/A",
-        'units="kcal/mol Angstrom kcal/mol/Ang"',
-        "units=real",
-        "EnergyUnit=kcal/mol forces_unit=kcal/mol/angstrom",
-    ],
-)
-def test_every_way_to_state_units_is_heeded(tmp_path, statement):
-    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=-2 {statement}")
-    assert frame.energy == pytest.approx(-2 * units.KCAL_PER_MOL)
-    np.testing.assert_allclose(frame.forces[0], np.array([1, 2, 3]) * units.KCAL_PER_MOL)
-
-
-def test_lengths_in_bohr_are_heeded(tmp_path):
-    frame = one(tmp_path, f"{CELL} {COLUMNS} energy=-2 length_unit=bohr")
-    np.testing.assert_allclose(frame.cell, 2 * units.BOHR * np.eye(3))
-
-
-def test_the_unit_in_the_name_of_a_key_is_heeded(tmp_path):
-    frame = one(
-        tmp_path, "Properties=species:S:1:pos:R:3:forces_Ha_bohr:R:3 energy_Ha=-2", keys={"energy": "energy_Ha", "forces": "forces_Ha_bohr"}
-    )
-    assert frame.energy == pytest.approx(-2 * units.HARTREE)
-    assert frame.forces[0, 2] == pytest.approx(3 * units.HARTREE / units.BOHR)
-
-
-@pytest.mark.parametrize(
-    ("comment", "match"),
-    [
-        (f"{COLUMNS} energy=1 units=furlong", "units is 'furlong'"),
-        (f"{CELL} {COLUMNS} energy=1 energy_unit=eV/atom", "unknown energy unit 'eV/atom'"),
-        (f'{CELL} {COLUMNS} stress="1 0 0 0 1 0 0 0 1" units=metal', "unknown stress unit 'bar'"),
-        (f'{CELL} Properties=species:S:1:pos:R:3:x:R:3 energy=1 energy_unit=Ha stress="1 0 0 0 1 0 0 0 1"', "stresses have none"),
-    ],
-)
-def test_units_that_are_not_understood_are_refused(tmp_path, comment, match):
-    with pytest.raises(SourceError, match=match):
-        one(tmp_path, comment)
-
-
-def test_numbers_about_units_are_no_units(tmp_path):
-    assert one(tmp_path, f"{CELL} {COLUMNS} energy=1 formula_units=4 n_units=2 unit_cell=primitive").energy == 1.0
 
 
 @pytest.mark.parametrize(
