@@ -122,7 +122,11 @@ def _go_on(
         torch.set_num_threads(state.threads)
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
-    _loop(state, stream, [checkpoints, look, *observers], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board, graphs=graphs)
+    if state.step < state.config.steps:  # all are done where it was killed in its last look
+        _loop(state, stream, [checkpoints, look, *observers], ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board, graphs=graphs)
+    checkpoints.save(state)
+    checkpoints.finish()
+    ranks.wait()
     if ranks.first and not quiet:
         say_after(state, look.table)
 
@@ -205,9 +209,6 @@ def _loop(
                 save.finish()
                 ranks.wait()
                 raise Interrupted(f"{stop.reason or 'stopped'} after step {state.step}", hint="the same command goes on from there")
-        save.save(state)
-        save.finish()
-        ranks.wait()
 
 
 def settle_threads(state: TrainState, parts: list[Batch], ranks: Ranks, *, quiet: bool) -> int:

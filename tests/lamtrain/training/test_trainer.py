@@ -14,7 +14,9 @@ from lamtrain.checkpoint import load, save
 from lamtrain.config import TrainConfig, read_config
 from lamtrain.evaluation.report import test_model as measure
 from lamtrain.runlog import read_metrics
+from lamtrain.training.observers import Look
 from lamtrain.training.products import set_products
+from lamtrain.training.state import TrainState
 from lamtrain.training.trainer import train
 
 
@@ -108,6 +110,31 @@ def test_a_run_stopped_after_any_step_ends_the_same_to_the_last_bit(
     run(small, tmp_path / "run")
     assert (tmp_path / "run/metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
     assert same_weights(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_killed_beside_any_of_its_looks_ends_the_same(small: Path, whole: Path, tmp_path: Path, when: str, monkeypatch) -> None:
+    """Also beside the last, where all steps are done and saved and none may be taken any more."""
+    real, dies_at = Look.look, {int(row["step"]) for row in read_metrics(whole / "metrics.csv")}
+    assert max(dies_at) == 12, "the last step has a look"
+
+    def dying(look: Look, state: TrainState, row: dict) -> None:
+        due = state.step in dies_at
+        dies_at.discard(state.step)
+        if not (due and when == "before"):
+            real(look, state, row)
+        if due:
+            look.checkpoints.finish()
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Look, "look", dying)
+    while dies_at:
+        with pytest.raises(RuntimeError, match="killed"):
+            run(small, tmp_path / "run")
+    run(small, tmp_path / "run")
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert same_weights(tmp_path / "run", whole)
+    assert load(tmp_path / "run/last.pt").step == load(whole / "last.pt").step == 12
 
 
 def test_a_finished_run_is_left_alone(small: Path, whole: Path) -> None:
