@@ -108,7 +108,8 @@ def fingerprint(plan: Any) -> str:
         if (file, name) not in code:
             code[file, name] = ast.dump(node)
             open_ += [(file, one.id) for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in functions(file)]
-    whole = [sorted(code.items()), sorted(map(str, plan.constants)), list(map(str, plan.types)), plan.warps]
+    bounds = [plan.warps, *([plan.registers] if plan.registers else [])]
+    whole = [sorted(code.items()), sorted(map(str, plan.constants)), list(map(str, plan.types)), *bounds]
     return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
 
 
@@ -130,7 +131,7 @@ def compiled(plan: Any, target: int) -> dict[str, int]:
         else:
             signature[name] = "i32"
     source = ASTSource(fn=kernel, signature=signature, constexprs=known, attrs=hints)
-    done = triton.compile(source, target=GPUTarget("cuda", target, 32), options={"num_warps": plan.warps})
+    done = triton.compile(source, target=GPUTarget("cuda", target, 32), options={"num_warps": plan.warps, "maxnreg": plan.registers})
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(done.asm["cubin"])
         file.flush()

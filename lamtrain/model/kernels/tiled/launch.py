@@ -29,6 +29,8 @@ class Plan:
     source: str
     kernel: str
     warps: int
+    registers: int | None
+    """Of a thread, at most; None where the compiler may aim at what it likes."""
     constants: tuple[tuple[str, Any], ...]
     types: tuple[torch.dtype | None, ...]
     """Of its tensors; None where it gets none."""
@@ -47,7 +49,7 @@ def kernel_of(plan: int) -> Any:
 def _launch(plan: int, grid: Sequence[int], given: Sequence[Tensor | None], written: Sequence[Tensor], sizes: Sequence[int]) -> None:
     of = PLANS[plan]
     if 0 not in grid:
-        kernel_of(plan)[tuple(grid)](*given, *written, *sizes, **dict(of.constants), num_warps=of.warps)
+        kernel_of(plan)[tuple(grid)](*given, *written, *sizes, **dict(of.constants), num_warps=of.warps, maxnreg=of.registers)
 
 
 _LIBRARY.impl("launch", _launch, "CompositeExplicitAutograd")
@@ -69,13 +71,14 @@ def launch(
     sizes: Sequence[int] = (),
     *,
     warps: int = 4,
+    registers: int | None = None,
     **constants: Any,
 ) -> None:
     """Launch it on contiguous tensors of one precision; a tensor to be written that is None must not be by those constants."""
     some = next(tensor for tensor in written if tensor is not None)
     places = [some if tensor is None else tensor for tensor in written]
     types = tuple(None if tensor is None else tensor.dtype for tensor in (*given, *places))
-    number = _number(Plan(source, kernel, warps, tuple(constants.items()), types))
+    number = _number(Plan(source, kernel, warps, registers, tuple(constants.items()), types))
     torch.ops.lamtrain.launch(number, list(grid), list(given), places, list(sizes))
 
 

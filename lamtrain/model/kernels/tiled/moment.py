@@ -20,6 +20,7 @@ class Moment(TypedNet):
     kernels: ClassVar[str] = "moment"
     rows: ClassVar[tuple[int, ...]] = (4,)
     sizes: ClassVar[tuple[int, ...]] = (4,)  # blocks of n columns that a net ends in
+    registers: ClassVar[int | None] = 255  # left alone, the compiler aims at 128, and spills
     precision: str
 
     def _constants(self, x: Tensors) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class NeighborSums:
             given,
             out,
             [v, self.start, n],
+            registers=255,  # left alone, the compiler aims at 128, and spills
             **flags,
             **self._constants(x),
         )

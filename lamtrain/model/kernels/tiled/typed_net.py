@@ -16,13 +16,14 @@ from .operators import Second, Tensors
 class TypedNet:
     """x (N, W, ...) of edges; w (n,), A and B (ntypes, n), W2 (n, 2n), b2, W3 (2n, 4n), b3; then types.
 
-    A kind names its file of kernels, what their names begin with, how many rows the sum has, and what sizes else its kernels are told.
+    A kind names its file of kernels, what their names begin with, how many rows the sum has, what sizes else its kernels are told, and how many registers a thread may have.
     """
 
     source: ClassVar[str]
     kernels: ClassVar[str]
     rows: ClassVar[tuple[int, ...]] = ()
     sizes: ClassVar[tuple[int, ...]] = ()
+    registers: ClassVar[int | None] = None
     moving: int = 1
     weights: int = 7
     bent: tuple[bool, ...] = (False,)
@@ -48,7 +49,7 @@ class TypedNet:
         sums = x[0].new_zeros(programs, sum(one.numel() for one in weights))
         more: list[Any] = [None, None] if second is None else [second.dots[0], second.hats[0]]
         flags = {"T": types, "JOINT": second is not None, "SIZE": sums.shape[1]}
-        self._launch("gradients", x, programs, [*cotangents, *more], sums, [width, n], **flags)
+        self._launch("gradients", x, programs, [*cotangents, *more], sums, [width, n, types], **flags)
         parts = torch.split(sums.sum(0), [of.numel() for of in weights])
         return [None], [part.view_as(of) for part, of in zip(parts, weights)]
 
@@ -60,7 +61,17 @@ class TypedNet:
 
     def _launch(self, what: str, x: Tensors, programs: int, more: Any, out: Tensor, sizes: list[int], **flags: Any) -> None:
         given = [x[0], *x[8:], *x[1:8], *more]
-        launch(self.source, f"{self.kernels}_{what}", [programs], given, [out], [*sizes, *self.sizes], **self._constants(x), **flags)
+        launch(
+            self.source,
+            f"{self.kernels}_{what}",
+            [programs],
+            given,
+            [out],
+            [*sizes, *self.sizes],
+            registers=self.registers,
+            **self._constants(x),
+            **flags,
+        )
 
     def _constants(self, x: Tensors) -> dict[str, Any]:
         """Sizes that its kernels are compiled for."""

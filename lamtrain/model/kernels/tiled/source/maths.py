@@ -14,6 +14,15 @@ def dot(a, b, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def apart(x):
+    """x, which the compiler takes for another: what it was made into for one product is not kept for the next, for which there may be no registers. Double precision, which only
+    tests have, is as it was."""
+    if x.dtype == tl.float64:
+        return x
+    return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=x.dtype, is_pure=False, pack=1)
+
+
+@triton.jit
 def tanh(x):
     """Of any type; near 0 by its series where single precision would lose digits in the difference."""
     e = tl.exp(-2.0 * tl.abs(x))
@@ -40,10 +49,16 @@ def gather_to(place, value, mask, again):
 @triton.jit
 def rows_of(pointer, first, rows, columns, WIDTH: tl.constexpr, mask):
     """The tile of a matrix `WIDTH` wide: its rows `first + rows`, its `columns`; 0 where the mask is off."""
-    return tl.load(pointer + (first + rows)[:, None] * WIDTH + columns[None, :], mask=mask, other=0.0)
+    return tl.load(pointer + first * WIDTH + (rows[:, None] * WIDTH + columns[None, :]), mask=mask, other=0.0)
 
 
 @triton.jit
 def store_rows(pointer, first, rows, columns, WIDTH: tl.constexpr, value, mask):
     """As `rows_of`, to be written."""
-    tl.store(pointer + (first + rows)[:, None] * WIDTH + columns[None, :], value, mask=mask)
+    tl.store(pointer + first * WIDTH + (rows[:, None] * WIDTH + columns[None, :]), value, mask=mask)
+
+
+@triton.jit
+def add_rows(pointer, first, rows, columns, WIDTH: tl.constexpr, value, mask):
+    """As `rows_of`, to be added to."""
+    store_rows(pointer, first, rows, columns, WIDTH, rows_of(pointer, first, rows, columns, WIDTH, mask) + value, mask)

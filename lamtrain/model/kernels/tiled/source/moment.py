@@ -13,7 +13,7 @@ z = u s - 2 y s z' v and z' = v s, s = 1 - y^2. The source of the first derivati
 import triton
 import triton.language as tl
 
-from .maths import add_to, dot, rows_of, tanh
+from .maths import add_to, apart, dot, rows_of, tanh
 
 
 @triton.jit
@@ -145,14 +145,16 @@ def through_half(
 ):  # fmt: skip
     """`u` and `v`, the cotangents of h and t, with what the columns of the second layer from `begin` on give to them; its weights' own are added to their sums."""
     z, slope = back(y, zt, by_y, by_slope, JOINT)
-    w2 = tl.trans(matrix_of(W2, 0, begin, k, mk, 2 * N1))
-    u += dot(z, w2, PRECISION)
     by_w = dot(tl.trans(h), z, PRECISION)
     if JOINT:
-        v += dot(slope, w2, PRECISION)
         by_w += dot(tl.trans(t), slope, PRECISION)
     add_to(sum_w2 + k[:, None] * (2 * N1) + begin + k[None, :], by_w, mk[:, None] & mk[None, :])
     add_to(sum_b2 + begin + k, tl.sum(z, 0), mk)
+    tl.debug_barrier()
+    w2 = tl.trans(matrix_of(W2, 0, begin, k, mk, 2 * N1))
+    if JOINT:
+        v += dot(apart(slope), w2, PRECISION)
+    u += dot(apart(z), w2, PRECISION)  # last, see `moment_gradients`
     return u, v
 
 
@@ -171,31 +173,32 @@ def two_layers(
 
 @triton.jit
 def moment_gradients(
-    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N, quarters,
+    R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N, kinds, quarters,
     N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, T: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add to this program's sums: of w, first, second, W2, b2, W3, b3."""
     k, a = tl.arange(0, NP), tl.arange(0, 16)
     mk = k < N1
     kk = mk[:, None] & mk[None, :]
-    sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE
-    sum_first = sum_w + N1
-    sum_second = sum_first + T * N1
-    sum_w2 = sum_second + T * N1
-    sum_b2 = sum_w2 + 2 * N1 * N1
-    sum_w3 = sum_b2 + 2 * N1
-    sum_b3 = sum_w3 + 8 * N1 * N1
     for atom in range(tl.program_id(0), N, tl.num_programs(0)):
         n = tl.cast(atom, tl.int64)
         own = tl.load(own_types + n)
         for begin in range(0, W, BW):
+            # quarters - 4 is 0, which the compiler does not know: so it keeps no places through the loop
+            sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE + begin * (quarters - 4)
+            sum_first = sum_w + N1
+            sum_second = sum_first + T * N1
+            sum_w2 = sum_second + T * N1
+            sum_b2 = sum_w2 + 2 * N1 * N1
+            sum_w3 = sum_b2 + 2 * N1
+            sum_b3 = sum_w3 + 8 * N1 * N1
             j = begin + tl.arange(0, BW)
             mj = j < W
             e = n * W + j
             ea = mj[:, None] & (a < 4)[None, :]
             ua = tl.zeros([BW, NP], dtype=R.dtype.element_ty)
             ub, va, vb = ua, ua, ua
-            for quarter in range(quarters):
+            for quarter in tl.range(quarters, disable_licm=True):
                 x, other, h, weight, t, ya, za, ha, ta, yb, zb, hb, tb = two_layers(
                     R, other_types, w, first, second, W2, b2, own, e, mj, k, mk, N1, JOINT, PRECISION
                 )
@@ -227,7 +230,11 @@ def moment_gradients(
                     by_w += dot(tl.trans(tb), v, PRECISION)
                 add_to(column + 4 * N1 * N1, by_w, kk)
                 add_to(sum_b3 + quarter * N1 + k, tl.sum(u, 0), mk)
+                tl.debug_barrier()
+                u = apart(u)
+                wa, wb = matrix_of(W3, 0, quarter * N1, k, mk, 4 * N1), matrix_of(W3, N1, quarter * N1, k, mk, 4 * N1)
                 if JOINT:
+                    v = apart(v)
                     va += dot(v, tl.trans(wa), PRECISION)
                     vb += dot(v, tl.trans(wb), PRECISION)
                 ua += dot(u, tl.trans(wa), PRECISION)  # last, as the compiler lays out the loop's other products as it lays out the last
@@ -245,7 +252,7 @@ def moment_gradients(
                 by_w += tl.where(mj[:, None], v, 0.0)
             add_to(sum_w + k, tl.sum(by_w, 0), mk)
             add_to(sum_second + own * N1 + k, tl.sum(u, 0), mk)
-            for some in range(0, T, 16):
-                types = some + a
-                chosen = (types[:, None] == other[None, :]).to(u.dtype)
-                add_to(sum_first + types[:, None] * N1 + k[None, :], dot(chosen, u, PRECISION), (types < T)[:, None] & mk[None, :])
+            for some in range(0, kinds, 16):
+                kind = some + a
+                chosen = (kind[:, None] == other[None, :]).to(u.dtype)
+                add_to(sum_first + kind[:, None] * N1 + k[None, :], dot(chosen, u, PRECISION), (kind < T)[:, None] & mk[None, :])

@@ -23,7 +23,7 @@ The source of the second derivative is cpp/pair_attention.h and cpp/pair_update.
 import triton
 import triton.language as tl
 
-from .maths import add_to, dot, gather_to, rows_of, store_rows, tanh
+from .maths import add_rows, add_to, apart, dot, gather_to, rows_of, store_rows, tanh
 
 
 @triton.jit
@@ -94,7 +94,7 @@ def pairs_forward(
     jk = mj[:, None] & mk[None, :]
     matrix = rows_of(W, 0, k, k, K, kk)
     shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
-    for first in range(0, V, BI):
+    for first in tl.range(0, V, BI, disable_licm=True):
         i = first + tl.arange(0, BI)
         mi = i < V
         ik = mi[:, None] & mk[None, :]
@@ -173,87 +173,134 @@ def add_vectors(gv, gs, rows, x, y, z, s, mask):
 
 
 @triton.jit
-def joint_head(
-    xdi, xj, xdj, q, logit, p, u, z_hat, m, zm, f, gate, bothd, fd, gated, C: tl.constexpr, D: tl.constexpr, PRECISION: tl.constexpr
+def queries(
+    x, xd, by_z, right, M, Z, head, at, behind, i, k, ik, K: tl.constexpr, H: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr
 ):  # fmt: skip
-    """Of a head: S, u c and T, and q' and o^."""
-    qd, o_hat = dot(xdi, m, PRECISION), dot(z_hat, tl.trans(zm), PRECISION)
-    turn = dot(qd, tl.trans(xj), PRECISION) + dot(q, tl.trans(xdj), PRECISION)
-    v = C * (turn * gate + logit * gated) + 20.0 * bothd
-    drift = tl.sum(p * v, 1)
-    v -= drift[:, None]
-    w_hat = dot(o_hat, tl.trans(xj), PRECISION)
-    above = w_hat * (D * f)
-    mean = tl.sum(p * above, 1)
-    above -= mean[:, None]
-    yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * dot(o_hat, tl.trans(xdj), PRECISION))
-    u += p * (yy - tl.sum(p * yy, 1)[:, None])
-    bent = C * p * above
-    return C * u * gate + bent * gated, bent * gate, p * D * (f * v + fd), qd, o_hat
+    """q, q', o = z_ Z^T and o^ of a head."""
+    kk = (k < K)[:, None] & (k < K)[None, :]
+    m = rows_of(M, 0, k, head * K + k, H * K, kk)
+    q = dot(rows_of(x, at, i, k, K, ik), m, PRECISION)
+    qd = q
+    if JOINT:
+        tl.debug_barrier()
+        qd = dot(rows_of(xd, at, i, k, K, ik), m, PRECISION)
+    tl.debug_barrier()
+    if WEIGHTS:
+        by_z = rows_of(right, at, i, k, K, ik)
+    zm = rows_of(Z, head * K, k, k, K, kk)
+    o = dot(by_z, tl.trans(zm), PRECISION)
+    o_hat = o
+    if JOINT:
+        tl.debug_barrier()
+        o_hat = dot(rows_of(right, behind, i, k, K, ik), tl.trans(zm), PRECISION)
+    tl.debug_barrier()
+    return q, qd, o, o_hat
+
+
+@triton.jit
+def pulls(
+    x, xd, q, qd, o, o_hat, by_f, by_k, f, gate, both, bothd, fd, gated, at, i, j, k, jk, V, phantom,
+    K: tl.constexpr, GATED: tl.constexpr, C: tl.constexpr, D: tl.constexpr, JOINT: tl.constexpr, GEOMETRY: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """S, u c, T and A of a head; and the cotangents of f and of k, with what it gives to them."""
+    xj = rows_of(x, at, j, k, K, jk)
+    logit = dot(q, tl.trans(xj), PRECISION)
+    p = softmax(C * logit * gate + 20.0 * (both - 1.0), (j < V)[None, :], phantom)
+    p = tl.where((i < V)[:, None], p, 0.0)
+    raw = dot(o, tl.trans(xj), PRECISION)
+    weight = raw * (D * f)
+    u = p * (weight - tl.sum(p * weight, 1)[:, None])
+    if GEOMETRY:
+        by_k += 20.0 * u + (0.0 if GATED else C) * u * logit
+        by_f += (C if GATED else 0.0) * u * logit + D * p * raw
+    a = p * D * f
+    slope, bent, turned = C * u * gate, a, a
+    if JOINT:
+        w_hat = dot(o_hat, tl.trans(xj), PRECISION)
+        above = w_hat * (D * f)
+        mean = tl.sum(p * above, 1)
+        above -= mean[:, None]
+        turn = dot(apart(qd), tl.trans(xj), PRECISION)
+        tl.debug_barrier()
+        xdj = rows_of(xd, at, j, k, K, jk)
+        turn += dot(apart(q), tl.trans(xdj), PRECISION)
+        v = C * (turn * gate + logit * gated) + 20.0 * bothd
+        drift = tl.sum(p * v, 1)
+        v -= drift[:, None]
+        more = dot(apart(o_hat), tl.trans(xdj), PRECISION)
+        yy = above * v - (mean * drift)[:, None] + D * (fd * w_hat + f * more)
+        u += p * (yy - tl.sum(p * yy, 1)[:, None])
+        bent = C * p * above
+        slope, bent, turned = C * u * gate + bent * gated, bent * gate, p * D * (f * v + fd)
+    tl.debug_barrier()
+    return slope, bent, turned, a, by_f, by_k
+
+
+@triton.jit
+def add_across(gx, q, qd, o, o_hat, slope, bent, turned, a, at, j, k, jk, K: tl.constexpr, JOINT: tl.constexpr, PRECISION: tl.constexpr):
+    """What a head gives to the cotangents of all edges of the atom. Product by product: the compiler puts off what goes into a sum, and has no registers for the factors of four."""
+    add_rows(gx, at, j, k, K, dot(tl.trans(a), apart(o), PRECISION), jk)
+    tl.debug_barrier()
+    if JOINT:
+        add_rows(gx, at, j, k, K, dot(tl.trans(turned), apart(o_hat), PRECISION), jk)
+        tl.debug_barrier()
+        add_rows(gx, at, j, k, K, dot(tl.trans(bent), apart(qd), PRECISION), jk)
+        tl.debug_barrier()
+    add_rows(gx, at, j, k, K, dot(tl.trans(slope), apart(q), PRECISION), jk)
+    tl.debug_barrier()
 
 
 @triton.jit
 def reverse_heads(
-    x, xd, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, back, across, n, i, mi, j, mj, k, mk, V, N, heads, phantom,
+    x, xd, by_z, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, gx, n, i, j, k, V, N, heads, phantom,
     K: tl.constexpr, H: tl.constexpr, GATED: tl.constexpr, C: tl.constexpr, D: tl.constexpr, JOINT: tl.constexpr,
     GEOMETRY: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """`back` and `across`, the cotangents of the rows and of all edges, with what every head gives to them, and the cotangents of f and of k; with WEIGHTS the rows of M's
-    and Z's products are written."""
-    kk = mk[:, None] & mk[None, :]
-    ik, jk = mi[:, None] & mk[None, :], mj[:, None] & mk[None, :]
+    """The cotangents of f and of k; what every head gives to those of the rows and of all edges is added to gx, and with WEIGHTS the rows of M's and Z's products are written.
+
+    There are no registers for all that a head needs: between barriers a part of it is read, again where need be. For that, places of rows are made to depend on the head.
+    """
+    mk = k < K
+    kk, ik, jk = mk[:, None] & mk[None, :], (i < V)[:, None] & mk[None, :], (j < V)[:, None] & mk[None, :]
     by_f, by_k = f * 0.0, f * 0.0
     for head in range(heads):
-        xi, xj = rows_of(x, n * V, i, k, K, ik), rows_of(x, n * V, j, k, K, jk)  # read for each head: to keep them there are no registers
-        xdi, xdj = xi, xj
-        if JOINT:
-            xdi, xdj = rows_of(xd, n * V, i, k, K, ik), rows_of(xd, n * V, j, k, K, jk)
-        bar, hat = by_z, z_hat
+        at = n * V + head * (heads - H)  # n V, as H is the number of heads
+        behind, columns = at + N * V, head * K + k
+        q, qd, o, o_hat = queries(x, xd, by_z, right, M, Z, head, at, behind, i, k, ik, K, H, JOINT, WEIGHTS, PRECISION)
+        slope, bent, turned, a, by_f, by_k = pulls(
+            x, xd, q, qd, o, o_hat, by_f, by_k, f, gate, both, bothd, fd, gated, at, i, j, k, jk, V, phantom,
+            K, GATED, C, D, JOINT, GEOMETRY, PRECISION,
+        )  # fmt: skip
+        add_across(gx, q, qd, o, o_hat, slope, bent, turned, a, at, j, k, jk, K, JOINT, PRECISION)
+        xj = rows_of(x, at, j, k, K, jk)
+        taking = a
         if WEIGHTS:
-            bar = rows_of(right, n * V, i, k, K, ik)
+            store_rows(taken, at, i, columns, H * K, dot(apart(a), xj, PRECISION), ik)
             if JOINT:
-                hat = rows_of(right, (N + n) * V, i, k, K, ik)
-        m = rows_of(M, 0, k, head * K + k, H * K, kk)
-        zm = rows_of(Z, head * K, k, k, K, kk)
-        q = dot(xi, m, PRECISION)
-        logit = dot(q, tl.trans(xj), PRECISION)
-        p = softmax(C * logit * gate + 20.0 * (both - 1.0), mj[None, :], phantom)
-        p = tl.where(mi[:, None], p, 0.0)
-        o = dot(bar, tl.trans(zm), PRECISION)
-        raw = dot(o, tl.trans(xj), PRECISION)
-        weight = raw * (D * f)
-        u = p * (weight - tl.sum(p * weight, 1)[:, None])
-        if GEOMETRY:
-            by_k += 20.0 * u + (0.0 if GATED else C) * u * logit
-            by_f += (C if GATED else 0.0) * u * logit + D * p * raw
-        across += dot(tl.trans(p * D * f), o, PRECISION)
+                store_rows(turns, behind, i, columns, H * K, dot(apart(bent), xj, PRECISION), ik)
+                taking = dot(apart(turned), xj, PRECISION)
+        by_q = dot(slope, xj, PRECISION)
         if JOINT:
-            slope, bent, turned, qd, o_hat = joint_head(
-                xdi, xj, xdj, q, logit, p, u, hat, m, zm, f, gate, bothd, fd, gated, C, D, PRECISION
-            )
-            by_q = dot(slope, xj, PRECISION) + dot(bent, xdj, PRECISION)
-            across += dot(tl.trans(turned), o_hat, PRECISION) + dot(tl.trans(bent), qd, PRECISION)
-        else:
-            slope = C * u * gate
-            by_q = dot(slope, xj, PRECISION)
-        across += dot(tl.trans(slope), q, PRECISION)
-        back += dot(by_q, tl.trans(m), PRECISION)
+            tl.debug_barrier()
+            xdj = rows_of(xd, at, j, k, K, jk)
+            by_q += dot(apart(bent), xdj, PRECISION)
+            if WEIGHTS:
+                store_rows(taken, behind, i, columns, H * K, taking + dot(apart(a), xdj, PRECISION), ik)
         if WEIGHTS:
-            columns = head * K + k
-            store_rows(turns, n * V, i, columns, H * K, by_q, ik)
-            store_rows(taken, n * V, i, columns, H * K, dot(p * D * f, xj, PRECISION), ik)
-            if JOINT:
-                store_rows(turns, (N + n) * V, i, columns, H * K, dot(bent, xj, PRECISION), ik)
-                od = dot(turned, xj, PRECISION) + dot(p * D * f, xdj, PRECISION)
-                store_rows(taken, (N + n) * V, i, columns, H * K, od, ik)
-    return back, across, by_f, by_k
+            store_rows(turns, at, i, columns, H * K, by_q, ik)
+        tl.debug_barrier()
+        m = rows_of(M, 0, k, columns, H * K, kk)
+        add_rows(gx, at, i, k, K, dot(by_q, tl.trans(m), PRECISION), ik)
+    return by_f, by_k
 
 
 @triton.jit
 def reverse_self(
-    xi, up, xdi, hat, matrix, shift, scale, own, k, mk, ik, again, K: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr
+    xi, up, xdi, hat, W, b, r, own, k, mk, ik, again, K: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr, PRECISION: tl.constexpr
 ):  # fmt: skip
     """The cotangent of x by x + r tanh(x W + b); with WEIGHTS those of W, b and r are added to this program's sums, which begin with them."""
+    matrix = rows_of(W, 0, k, k, K, mk[:, None] & mk[None, :])
+    shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     y = tanh(dot(xi, matrix, PRECISION) + shift[None, :])
     bend = tl.where(ik, 1.0 - y * y, 0.0)
     t = up * scale[None, :] * bend
@@ -275,21 +322,15 @@ def reverse_self(
 
 @triton.jit
 def reverse_last(
-    xi, up, xdi, hat, z, zd, w, left, right, own, n, i, k, mk, ik, again, V, N, K: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr,
-    WEIGHTS: tl.constexpr,
+    up, hat, z, zd, w, own, n, i, k, mk, ik, again, V, K: tl.constexpr, EPS: tl.constexpr, JOINT: tl.constexpr, WEIGHTS: tl.constexpr
 ):  # fmt: skip
-    """z_ and z^ of the norm that the heads end in; with WEIGHTS the rows of M's and Z's products are written, and bias's, w's and c's are added to sums that begin at `own`."""
+    """z_ and z^ of the norm that the heads end in; with WEIGHTS bias's, w's and c's cotangents are added to this program's sums, which begin at `own`."""
     zi = rows_of(z, n * V, i, k, K, ik)
     zdi = zi
     if JOINT:
         zdi = rows_of(zd, n * V, i, k, K, ik)
     by_z, z_hat, by_s = through_norm(zi, zdi, up, hat, tl.load(w + k, mask=mk, other=0.0), ik, K, EPS, JOINT)
     if WEIGHTS:
-        store_rows(left, n * V, i, k, K, xi, ik)
-        store_rows(right, n * V, i, k, K, by_z, ik)
-        if JOINT:
-            store_rows(left, (N + n) * V, i, k, K, xdi, ik)
-            store_rows(right, (N + n) * V, i, k, K, z_hat, ik)
         gather_to(own + k, tl.sum(by_z, 0), mk, again)
         gather_to(own + K + k, tl.sum(by_s, 0), mk, again)
         gather_to(own + 2 * K + k, tl.sum(up, 0), mk, again)
@@ -307,48 +348,52 @@ def pairs_reverse(
     to this program's sums, and write the rows whose products are M's and Z's: left^T turns and taken^T right; joint, those of tangents behind."""
     k, j = tl.arange(0, KP), tl.arange(0, VP)
     mk, mj = k < K, j < V
-    jk = mj[:, None] & mk[None, :]
-    matrix = rows_of(W, 0, k, k, K, mk[:, None] & mk[None, :])
-    shift, scale = tl.load(b + k, mask=mk, other=0.0), tl.load(r + k, mask=mk, other=0.0)
     own = sums + tl.program_id(0).to(tl.int64) * SIZE
-    for atom in range(tl.program_id(0), N, tl.num_programs(0)):
+    for atom in tl.range(tl.program_id(0), N, tl.num_programs(0), disable_licm=True):
         n = tl.cast(atom, tl.int64)
-        if H > 0:
-            ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
-            axd, ayd, azd, sjd = ax, ay, az, sj
-            across = tl.zeros([VP, KP], dtype=x.dtype.element_ty)
-            if JOINT:
-                axd, ayd, azd, sjd = vectors_of(hd, sd, n, V, j, mj)
-            if GEOMETRY:
-                to_x, to_y, to_z, to_s = sj * 0.0, sj * 0.0, sj * 0.0, sj * 0.0
-        for first in range(0, V, BI):
+        for first in tl.range(0, V, BI, disable_licm=True):
             again = (atom > tl.program_id(0)) | (first > 0)
             i = first + tl.arange(0, BI)
-            mi = i < V
-            ik = mi[:, None] & mk[None, :]
+            ik = (i < V)[:, None] & mk[None, :]
             xi, up = rows_of(x, n * V, i, k, K, ik), rows_of(g, n * V, i, k, K, ik)
             xdi, hat = xi, up
             if JOINT:
                 xdi, hat = rows_of(xd, n * V, i, k, K, ik), rows_of(gh, n * V, i, k, K, ik)
-            back = reverse_self(xi, up, xdi, hat, matrix, shift, scale, own, k, mk, ik, again, K, JOINT, WEIGHTS, PRECISION)
+            back = reverse_self(xi, up, xdi, hat, W, b, r, own, k, mk, ik, again, K, JOINT, WEIGHTS, PRECISION)
             if ADD:
                 back += rows_of(gx, n * V, i, k, K, ik)
-            if H > 0:
-                by_z, z_hat = reverse_last(
-                    xi, up, xdi, hat, z, zd, w, left, right, own + K * K + 2 * K, n, i, k, mk, ik, again, V, N, K, EPS, JOINT, WEIGHTS
-                )
-                if WEIGHTS:
-                    tl.debug_barrier()  # the heads read them back
-                bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
-                bxd, byd, bzd, sid = bx, by, bz, si
+            store_rows(gx, n * V, i, k, K, back, ik)
+            if (H > 0) & WEIGHTS:
+                by_z, z_hat = reverse_last(up, hat, z, zd, w, own + K * K + 2 * K, n, i, k, mk, ik, again, V, K, EPS, JOINT, WEIGHTS)
+                store_rows(left, n * V, i, k, K, xi, ik)
+                store_rows(right, n * V, i, k, K, by_z, ik)
                 if JOINT:
+                    store_rows(left, (N + n) * V, i, k, K, xdi, ik)
+                    store_rows(right, (N + n) * V, i, k, K, z_hat, ik)
+        if H > 0:
+            tl.debug_barrier()  # other threads read what was written
+            if GEOMETRY:
+                sj = tl.load(s + n * V + j, mask=mj, other=0.0)
+                to_x, to_y, to_z, to_s = sj * 0.0, sj * 0.0, sj * 0.0, sj * 0.0
+            for first in tl.range(0, V, BI, disable_licm=True):
+                i = first + tl.arange(0, BI)
+                mi = i < V
+                ik = mi[:, None] & mk[None, :]
+                by_z = rows_of(g, n * V, i, k, K, ik)
+                if not WEIGHTS:  # else each head reads it
+                    by_z, z_hat = reverse_last(by_z, by_z, z, zd, w, own, n, i, k, mk, ik, False, V, K, EPS, JOINT, WEIGHTS)
+                ax, ay, az, sj = vectors_of(h, s, n, V, j, mj)
+                bx, by, bz, si = vectors_of(h, s, n, V, i, mi)
+                axd, ayd, azd, sjd, bxd, byd, bzd, sid = ax, ay, az, sj, bx, by, bz, si
+                if JOINT:
+                    axd, ayd, azd, sjd = vectors_of(hd, sd, n, V, j, mj)
                     bxd, byd, bzd, sid = vectors_of(hd, sd, n, V, i, mi)
                 inner, both, f, gate, bothd, fd, gated = gates(
                     bx, by, bz, si, ax, ay, az, sj, bxd, byd, bzd, sid, axd, ayd, azd, sjd, GATED, JOINT
                 )
-                back, across, by_f, by_k = reverse_heads(
-                    x, xd, by_z, z_hat, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, back, across, n, i, mi, j, mj, k, mk, V, N, heads,
-                    phantom, K, H, GATED, C, D, JOINT, GEOMETRY, WEIGHTS, PRECISION,
+                by_f, by_k = reverse_heads(
+                    x, xd, by_z, f, gate, both, bothd, fd, gated, M, Z, turns, taken, right, gx, n, i, j, k, V, N, heads, phantom,
+                    K, H, GATED, C, D, JOINT, GEOMETRY, WEIGHTS, PRECISION,
                 )  # fmt: skip
                 if GEOMETRY:
                     by_inner, by_both = by_f * both, by_k + by_f * inner
@@ -359,9 +404,6 @@ def pairs_reverse(
                     to_y += tl.sum(by_inner * by[:, None], 0)
                     to_z += tl.sum(by_inner * bz[:, None], 0)
                     to_s += tl.sum(by_both * si[:, None], 0)
-            store_rows(gx, n * V, i, k, K, back, ik)
-        if H > 0:
-            tl.debug_barrier()
-            add_to(gx + (n * V + j)[:, None] * K + k[None, :], across, jk)
             if GEOMETRY:
+                tl.debug_barrier()
                 add_vectors(gv, gs, n * V + j, to_x, to_y, to_z, to_s, mj)

@@ -156,7 +156,7 @@ def dense_back(us, vs, ys, zs, hs, ts, W, sum_w, sum_b, WIDTH: tl.constexpr, IN:
 
 @triton.jit
 def three_gradients(
-    d, types, w, first, second, W2, b2, W3, b3, c, dd, ch, sums, V, N,
+    d, types, w, first, second, W2, b2, W3, b3, c, dd, ch, sums, V, N, kinds,
     M: tl.constexpr, VP: tl.constexpr, BJ: tl.constexpr, SCALE: tl.constexpr, T: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
     """Add to this program's sums: of w, first, second, W2, b2, W3, b3."""
@@ -202,9 +202,9 @@ def three_gradients(
                     product += zt
                 add_sum(sum_w + o, product)
                 rows, columns = tl.sum(z, 1), tl.sum(z, 0)
-                for some in range(0, T, 16):
-                    kinds = some + tl.arange(0, 16)
-                    by_row = tl.sum(tl.where(kinds[:, None] == own[None, :], rows[None, :], 0.0), 1)
-                    by_column = tl.sum(tl.where(kinds[:, None] == other[None, :], columns[None, :], 0.0), 1)
-                    add_to(sum_first + kinds * M + o, by_row, kinds < T)
-                    add_to(sum_second + kinds * M + o, by_column, kinds < T)
+                for some in range(0, kinds, 16):
+                    kind = some + tl.arange(0, 16)
+                    by_row = tl.sum(tl.where(kind[:, None] == own[None, :], rows[None, :], 0.0), 1)
+                    by_column = tl.sum(tl.where(kind[:, None] == other[None, :], columns[None, :], 0.0), 1)
+                    add_to(sum_first + kind * M + o, by_row, kind < T)
+                    add_to(sum_second + kind * M + o, by_column, kind < T)
