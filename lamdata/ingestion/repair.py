@@ -57,7 +57,7 @@ def repair(
     segment = _segment_of(entry, card, hashes, splitter, where=store)
     with staged(store, segment.path, staging) as folder:
         pieces = parse_files(files, card, splitter, folder, "skip", crew)
-        _, energies, survey = facts_of(card, pieces)
+        _, energies, survey = facts_of(card, pieces, [piece.facts() for piece in pieces])
         lost = {f"{found.segment}/{found.object}" for found in damaged if found.segment in FOLDERS}
         damaged = [found for found in damaged if found.segment not in FOLDERS]
         again = _write_named(store, lost, energies.values(), hashes)

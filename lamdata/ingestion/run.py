@@ -53,9 +53,9 @@ from .findings import (
 from .parse import parse_part, parts_of
 from .replacement import committed, refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
-from .staging import Piece, Staging
+from .staging import Piece, PieceFacts, Staging
 from .theories import Theories, check_theories
-from .workers import run_tasks
+from .workers import one_thread, run_tasks
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -128,6 +128,7 @@ def begin(
     return segment, done
 
 
+@one_thread()
 def complete(
     card: Card,
     store: str,
@@ -141,12 +142,13 @@ def complete(
     shuffled: bool = True,
 ) -> IngestReport:
     """Pass 2: what the card asks of all frames together, then the segment, and the commit that makes it visible."""
-    check_asked(card, AskedKeys().merge(piece.facts().asked for piece in pieces))
-    meta, energies, survey = facts_of(card, pieces)
-    check_theories(card, Theories().merge(piece.facts().theories for piece in pieces))
+    facts = [piece.facts() for piece in pieces]
+    check_asked(card, AskedKeys().merge(fact.asked for fact in facts))
+    meta, energies, survey = facts_of(card, pieces, facts)
+    check_theories(card, Theories().merge(fact.theories for fact in facts))
     check_refusals(card, _ledger(pieces), kept=survey.frames)
     check_plausible(card, meta.get("implausible", []))
-    groups = check_splits(card, splitter, pieces)
+    groups = check_splits(card, splitter, pieces, met={line for fact in facts for line in fact.met})
     plan, order = plan_shards(pieces, survey, segment, profile, shuffled=shuffled)
     fill_shards(f"{store.rstrip('/')}/{segment}", plan, pieces, order, set(range(plan.shards)), crew)
     return _publish(store, card, segment, plan, pieces, meta, energies, hashes, groups)
@@ -251,9 +253,8 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def facts_of(card: Card, pieces: Sequence[Piece]) -> tuple[dict[str, Any], dict[str, Energies], Survey]:
+def facts_of(card: Card, pieces: Sequence[Piece], facts: Sequence[PieceFacts]) -> tuple[dict[str, Any], dict[str, Energies], Survey]:
     """What the store says of a dataset, with the energies of each split apart, and what the writing of its segment must know."""
-    facts = [piece.facts() for piece in pieces]
     rejected = Counter(json.loads(line)["reason"] for line in _ledger(pieces))
     surveys = [fact.survey for fact in facts if fact.survey is not None]
     if not surveys:

@@ -113,14 +113,17 @@ def _word(said: str, spec: SourceSpec, origin: str) -> SplitName:
     return found
 
 
-def check_splits(card: Card, splitter: Splitter, pieces: Sequence[Piece]) -> dict[str, int]:
-    """Return the number of groups of each split; refuse a group in two, a line that names nothing, a deal that is not what was asked."""
+def check_splits(card: Card, splitter: Splitter, pieces: Sequence[Piece], *, met: set[str]) -> dict[str, int]:
+    """Return the number of groups of each split; refuse a group in two, a line that names nothing, a deal that is not what was asked.
+
+    `met` are the lines of the lists that named a frame.
+    """
     groups = _merged(piece.groups() for piece in pieces)
     sides = groups["sides"] & (DEALT - 1)
     straddling = groups["key"][(sides & (sides - 1)) > 0]
     if len(straddling):
         raise _straddles(card, pieces, int(straddling[0]))
-    if missing := splitter.listed.keys() - {line for piece in pieces for line in piece.facts().met}:
+    if missing := splitter.listed.keys() - met:
         shown = ", ".join(sorted(missing)[:SHOWN])
         raise DataError(
             f"{len(missing)} of {len(splitter.listed)} lines of the split of {card.dataset} name no frame, file or group: {shown}",
