@@ -221,7 +221,7 @@ class TrainConfig(Spec):
     matmul: Literal["ieee", "tf32", "bf16"] = "ieee"
     """Products of float32 matrices: exact factors, or factors rounded to TF32 (CUDA) or bfloat16 (CPU); those inside `cpp` kernels stay exact."""
     kernels: Literal["auto", "plain", "closed", "cpp", "triton"] = "auto"
-    """Operators in C++ on a CPU for which they were compiled at installation, else plain (auto); plain PyTorch;
+    """Operators in C++ on a CPU for which they were compiled at installation, the kernels for CUDA on a GPU where they give what plain gives in a trial, else plain (auto); plain PyTorch;
     the gated softmax with its derivatives in closed form; or the operators in C++ (cpp), or the kernels for CUDA (triton), and nothing else."""
     graphs: bool = False
     """Steps on a GPU are recorded once for each shape of a batch and replayed as CUDA graphs; batches are padded, so that shapes repeat."""

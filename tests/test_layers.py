@@ -112,6 +112,7 @@ LEVELS = {  # the way of the data, in each package and in its rooms; a line impo
         proposed
         checkpoint runlog
         data
+        kernels
         evaluation
         prediction
         calculator simulation run

@@ -21,6 +21,7 @@ from lamdata.theory import Theory
 from ..checkpoint import Checkpoint, load, to_json
 from ..data.mixture import VALIDATION_DRAWS, Task, TrainingData, open_tasks, pick_head
 from ..files import replace_file
+from ..kernels import use_kernels
 from ..model.lam import LamModel, Output
 from ..tasks import kinds_of, task_kind
 from .evaluate import evaluate_head, weighted
@@ -45,7 +46,7 @@ def test_model(
     """
     checkpoint = load(model_path)
     data = open_tasks(what_to_test(checkpoint, model_path, head, dataset), store)
-    model = checkpoint.build(device=device).use_kernels("auto")
+    model = use_kernels(checkpoint.build(device=device), "auto")
     _refuse_other_elements(data, model.config.elements, split=split)
     frames = {task.spec.data: len(task.side(split)) * _draws(task) for task in data.tasks}
     if not all(frames.values()):

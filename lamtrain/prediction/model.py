@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamdata.errors import ConfigError, DataError, SetupError
+from lamdata.errors import ConfigError, DataError
 from lamdata.frame import Frame
 from lamdata.frames import Frames
 from lamdata.located import did_you_mean
@@ -25,6 +25,7 @@ from ..data.edge_table import edges_of
 from ..data.neighbors import Edges
 from ..device import device_of
 from ..evaluation.evaluate import BATCH_ATOMS
+from ..kernels import use_kernels
 from .structures import as_frame, is_structure, refuse
 
 if TYPE_CHECKING:
@@ -107,10 +108,7 @@ class Model:
     def __init__(self, checkpoint: Checkpoint, *, path: str, device: torch.device, dtype: Precision | None, kernels: Kernels):
         self.path, self.checkpoint = path, checkpoint
         self.net = checkpoint.build(precision=dtype, device=device)
-        try:
-            self.net.use_kernels(kernels)
-        except (RuntimeError, ValueError) as err:
-            raise SetupError(str(err).splitlines()[0], where=f"kernels: {kernels}", hint="take kernels plain") from err
+        use_kernels(self.net, kernels)
         self.config = self.net.config
         self.heads = [name for name, kind in self.config.heads.items() if kind == "energy_force"]
         self.elements = {head: self._elements(head) for head in self.heads}

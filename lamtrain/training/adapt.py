@@ -21,6 +21,7 @@ from lamdata.located import did_you_mean
 from ..checkpoint import Checkpoint, load
 from ..config import StartSpec, TrainConfig, TrainLoraSpec
 from ..data.mixture import TrainingData
+from ..kernels import use_kernels
 from ..model.config import ModelConfig
 from ..model.lam import LamModel
 from ..model.statistics import environment_statistics
@@ -58,7 +59,7 @@ def adapted_model(
         )
     adapt(model, start, data, parent)
     begin_at_references(model, [head for head in data.heads if head not in taken])
-    model = model.to(device).use_kernels("auto").eval()
+    model = use_kernels(model.to(device), "auto").eval()
     lines = _say_elements(model, before, extended)
     started: dict[str, dict[str, Any]] = {}
     freeze(model, start.train, extended=extended)

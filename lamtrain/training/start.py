@@ -6,13 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lamdata.errors import SetupError
-
 from ..checkpoint import load
 from ..config import TrainConfig
 from ..data.mixture import TrainingData
 from ..evaluation.metrics import Metrics
-from ..model.lam import LamModel
+from ..kernels import use_kernels
 from .adapt import adapted_model, trained_part
 from .average import build_average
 from .new import new_model
@@ -74,14 +72,6 @@ def start_run(
         if not ranks.first:
             state.metrics, state.truncated = Metrics(data.heads), [0, 0]  # a checkpoint holds the sums of all ranks
     return state
-
-
-def use_kernels(model: LamModel, name: str) -> None:
-    """Choose the kernels of a model; raises SetupError where there are none of that name."""
-    try:
-        model.use_kernels(name)
-    except (RuntimeError, ValueError) as err:
-        raise SetupError(str(err).splitlines()[0], where=f"kernels: {name}", hint="set kernels: plain") from err
 
 
 def clear(out: Path) -> None:

@@ -5,7 +5,7 @@ closed   the gated softmax with its derivatives written out in PyTorch: any devi
 cpp      C++ operators for CPU tensors, compiled for each kind of processor when the package was installed
 triton   kernels for a GPU, compiled when first used, for DPA-2 with the options of its presets; where torch's own products are exact (`matmul: ieee`),
          each is made of three of TF32, which keep the digits of single precision
-auto     cpp on a CPU where they were compiled, else plain, which is said once on stderr; plain on a GPU, until one has run triton's
+auto     cpp on a CPU where they were compiled, else plain, which is said once on stderr; on a GPU plain, or triton where a trial says so (lamtrain/kernels.py)
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def kernels(name: str, device: str = "cpu", config: Any = None) -> Kernels:
 @functools.cache
 def _best(device: str) -> Kernels:
     if device != "cpu":
-        return PLAIN  # until a GPU has run triton's
+        return PLAIN
     try:
         return _compiled()
     except RuntimeError as err:

@@ -1,4 +1,4 @@
-"""The pair channel of a layer: update, and attention to the other edges of the centre; see source/pairs.py."""
+"""The pair channel of a layer: update, and attention to the other edges of the centre; see source/pairs.py and source/pairs_back.py."""
 
 from __future__ import annotations
 
@@ -114,4 +114,4 @@ class PairUpdate:
 
     def _reverse(self, x: Tensors, given: list[Any], out: list[Any], programs: int, flags: dict[str, Any]) -> None:
         sizes, inputs = [x[0].shape[1], len(x[0]), self.heads, self.phantom], [*self._given(x), *given]
-        launch("pairs", "pairs_reverse", [programs], inputs, out, sizes, warps=warps(sizes[0]), **self._constants(x[0]), **flags)
+        launch("pairs_back", "pairs_reverse", [programs], inputs, out, sizes, warps=warps(sizes[0]), **self._constants(x[0]), **flags)

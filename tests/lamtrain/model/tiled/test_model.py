@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lamdata.frames import Frames
+from lamtrain import kernels as trial
 from lamtrain.data.batch import collate
 from tests.lamtrain.model_cases import build_model, model_config, structure
 
@@ -46,6 +47,13 @@ def compare(config, batch) -> None:
 def test_a_step_has_the_plain_gradients():
     config = config_of({"nlayers": 2})
     compare(config, collate(Frames.from_list([structure(2, seed=2, periodic=(False,) * 3)]), config, chunk_atoms=1 << 30))
+
+
+def test_they_pass_the_trial_by_which_auto_takes_them(monkeypatch):
+    config = config_of({"nlayers": 2})
+    monkeypatch.setattr(trial, "trial_frames", lambda model: Frames.from_list([structure(2, seed=2, periodic=(False,) * 3)]))
+    model = build_model(config)
+    assert trial.tried(model, torch.device("cpu")).name == model.descriptor.kernels.name == "triton"
 
 
 @pytest.mark.slow(reason="the interpreter takes half a minute for it")

@@ -172,6 +172,15 @@ def two_layers(
 
 
 @triton.jit
+def places_of(own, N1: tl.constexpr, T: tl.constexpr):
+    """Where the sums of a program begin: of w, first, second, W2, b2, W3, b3."""
+    second = own + N1 + T * N1
+    w2 = second + T * N1
+    w3 = w2 + 2 * N1 * N1 + 2 * N1
+    return own, own + N1, second, w2, w2 + 2 * N1 * N1, w3, w3 + 8 * N1 * N1
+
+
+@triton.jit
 def moment_gradients(
     R, own_types, other_types, w, first, second, W2, b2, W3, b3, c, Rd, ch, sums, W, N, kinds, quarters,
     N1: tl.constexpr, NP: tl.constexpr, BW: tl.constexpr, T: tl.constexpr, JOINT: tl.constexpr, SIZE: tl.constexpr, PRECISION: tl.constexpr,
@@ -185,13 +194,9 @@ def moment_gradients(
         own = tl.load(own_types + n)
         for begin in range(0, W, BW):
             # quarters - 4 is 0, which the compiler does not know: so it keeps no places through the loop
-            sum_w = sums + tl.program_id(0).to(tl.int64) * SIZE + begin * (quarters - 4)
-            sum_first = sum_w + N1
-            sum_second = sum_first + T * N1
-            sum_w2 = sum_second + T * N1
-            sum_b2 = sum_w2 + 2 * N1 * N1
-            sum_w3 = sum_b2 + 2 * N1
-            sum_b3 = sum_w3 + 8 * N1 * N1
+            sum_w, sum_first, sum_second, sum_w2, sum_b2, sum_w3, sum_b3 = places_of(
+                sums + tl.program_id(0).to(tl.int64) * SIZE + begin * (quarters - 4), N1, T
+            )
             j = begin + tl.arange(0, BW)
             mj = j < W
             e = n * W + j
