@@ -16,7 +16,7 @@ ROOMS = {
     "structures": "Collections of structures",
 }
 INTRODUCTION = """A source of a card names its format (`format: NAME`) or leaves it to be guessed (`format: auto`) from the file's name and first bytes, the
-more telling signs first. Archives (tar, zip) and compressed files (gzip, bzip2, xz) are read as they are. Numbers come out in eV, Å and eV/Å; where a
+more telling signs first. Archives (tar, zip) and compressed files (gzip, bzip2, xz, zstd) are read as they are. Numbers come out in eV, Å and eV/Å; where a
 format leaves its units open, the card states them (`units`), and where it names labels freely, the card may say which (`keys`). A file that states its own theory is
 compared with the card.
 

@@ -17,7 +17,7 @@ from .tar_archive import TarArchive
 from .zip_archive import ZipArchive
 
 KEPT = 4  # archives held open in a process
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".zip")
 
 Stamp = tuple[int, int] | None  # what changes when a local file is rewritten: its time and size
 
@@ -51,7 +51,7 @@ def member_sizes(path: str) -> dict[str, int]:
 
 
 def open_member(path: str, member: str) -> BinaryIO:
-    """Open one member, decompressed if it is itself gz, bz2 or xz."""
+    """Open one member, decompressed if it is itself gz, bz2, xz or zstd."""
     return decompressed(open_stored_member(path, member), name=member, where=f"{path}/{member}")
 
 

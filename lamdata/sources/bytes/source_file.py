@@ -61,7 +61,7 @@ class SourceFile:
 
     @property
     def basename(self) -> str:
-        """The last part of `name`, without .gz, .bz2 or .xz."""
+        """The last part of `name`, without .gz, .bz2, .xz or .zst."""
         return _unpacked_name(posixpath.basename(self.name))
 
     @property
@@ -120,7 +120,7 @@ class SourceFile:
             return digest_of(cast(BinaryIO, stream), kind)
 
     def sibling(self, name: str) -> SourceFile | None:
-        """The file `name` beside this one (plain, .gz, .bz2 or .xz), or `None`; at most one `../` up."""
+        """The file `name` beside this one (plain, .gz, .bz2, .xz or .zst), or `None`; at most one `../` up."""
         for suffix in ("", *SUFFIXES):
             found = self._beside(name + suffix)
             if found is not None and found._exists():
@@ -128,7 +128,7 @@ class SourceFile:
         return None
 
     def siblings(self, pattern: str) -> list[SourceFile]:
-        """Files beside this one, or in folders below, whose path from here matches `pattern` (plain, .gz, .bz2 or .xz); sorted."""
+        """Files beside this one, or in folders below, whose path from here matches `pattern` (plain, .gz, .bz2, .xz or .zst); sorted."""
         patterns = [pattern + suffix for suffix in ("", *SUFFIXES)]
         if self.member is not None:
             base = posixpath.dirname(self.member)

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import sys
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -15,6 +16,11 @@ from lamdata.errors import SetupError, SourceError
 
 from .ahead import Ahead
 from .decompressor import Decompressor
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd  # the same, for older Pythons
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,8 +34,9 @@ OPENERS: dict[bytes, Callable[[BinaryIO], Decompressor]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed, mode="rb"),
     b"BZh": lambda packed: Ahead(bz2.BZ2File(packed)),
     b"\xfd7zXZ\x00": lambda packed: Ahead(lzma.LZMAFile(packed)),  # noqa: SIM115 closed with it
+    b"\x28\xb5\x2f\xfd": lambda packed: Ahead(zstd.ZstdFile(packed)),  # noqa: SIM115 closed with it
 }
-SUFFIXES = (".gz", ".bz2", ".xz")
+SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 
 def is_url(path: str) -> bool:
@@ -67,7 +74,7 @@ def _open_url(url: str, ranges: bool) -> BinaryIO:
 
 
 def open_bytes(path: str) -> BinaryIO:
-    """Open a path or URL, decompressed if its first bytes say that it is gz, bz2 or xz."""
+    """Open a path or URL, decompressed if its first bytes say that it is gz, bz2, xz or zstd."""
     name = path.split("?")[0] if is_url(path) else path
     return decompressed(open_stored(path), name=name, where=path)
 
@@ -146,7 +153,7 @@ class Unpacked(io.RawIOBase):
             data = self.inner.read(len(view))
         except SourceError:
             raise
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as err:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as err:
             raise SourceError(f"damaged or truncated ({_say(err)})", where=self.counted.where) from None
         view[: len(data)] = data
         self.count += len(data)

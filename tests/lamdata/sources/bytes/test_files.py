@@ -23,16 +23,20 @@ from lamdata.sources.bytes import archives, lines, scan, source_file, tar_archiv
 from lamdata.sources.bytes.digests import kind_like
 from lamdata.sources.bytes.files import SourceFile
 from lamdata.sources.bytes.lines import Lines
+from lamdata.sources.bytes.streams import zstd
 
 TEXTS = {"a/00.in": b"deck 0\n", "a/00.out": b"output 0\n", "b/00.in": b"deck 1\n", "b/00.out": b"output 1\n" * 1000}
 
 
 def write_tar(path, texts=TEXTS, mode="w:xz"):
-    with tarfile.open(path, mode) as tar:
+    packed = zstd.ZstdFile(path, "w", options={zstd.CompressionParameter.checksum_flag: 1}) if mode == "w:zst" else None
+    with tarfile.open(path, "w" if packed else mode, packed) as tar:
         for name, data in texts.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    if packed:
+        packed.close()
     return path
 
 
@@ -54,7 +58,7 @@ def files(base, path, members="*/*.out"):
     return expand(SourceSpec(path=path, members=members), base=base)
 
 
-@pytest.fixture(params=["folder", "tar", "tar.gz", "tar.bz2", "tar.xz", "zip"])
+@pytest.fixture(params=["folder", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst", "zip"])
 def source(request, tmp_path):
     """The same four files in each kind of container."""
     name = f"raw.{request.param}"
@@ -104,7 +108,9 @@ def test_a_real_path_is_given_and_taken_back(source):
             pass
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd.compress)]
+)
 def test_a_packed_file_reads_as_the_file(tmp_path, suffix, pack):
     (tmp_path / f"run.out{suffix}").write_bytes(pack(b"energy\n"))
     (tmp_path / f"run.in{suffix}").write_bytes(pack(b"deck\n"))
@@ -211,7 +217,7 @@ def test_links_and_devices_in_a_tar_are_not_followed(tmp_path):
     assert [f.member for f in files(tmp_path, "x.tar", None)] == ["plain"]
 
 
-@pytest.mark.parametrize("kind", ["gz", "zip", "tar.xz", "zip.gz"])
+@pytest.mark.parametrize("kind", ["gz", "zip", "tar.xz", "zst", "zip.gz"])
 def test_a_bomb_is_refused(tmp_path, kind):
     zeros = bytes(100 << 20)
     path = tmp_path / f"bomb.{kind}"
@@ -219,6 +225,8 @@ def test_a_bomb_is_refused(tmp_path, kind):
         path.write_bytes(gzip.compress(zeros, 1))
     elif kind == "tar.xz":
         write_tar(path, {"zeros": zeros})
+    elif kind == "zst":
+        path.write_bytes(zstd.compress(zeros))
     else:
         path = write_zip(tmp_path / "bomb.zip", {"zeros": zeros} if kind == "zip" else {"zeros.gz": gzip.compress(zeros, 9)})
     with pytest.raises(SourceError, match="refused"):
@@ -227,11 +235,13 @@ def test_a_bomb_is_refused(tmp_path, kind):
                 pass
 
 
-@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.xz", "x.zip", "x.out.gz"])
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.zst", "x.zip", "x.out.gz", "x.out.zst"])
 def test_a_cut_or_flipped_container_is_one_clear_error(tmp_path, name):
     whole = tmp_path / name
-    if name == "x.out.gz":
-        whole.write_bytes(gzip.compress(b"line\n" * 5000))
+    if name in ("x.out.gz", "x.out.zst"):
+        options = {zstd.CompressionParameter.checksum_flag: 1}
+        pack = gzip.compress if name.endswith("gz") else partial(zstd.compress, options=options)
+        whole.write_bytes(pack(b"line\n" * 5000))
     else:
         write_zip(whole) if name.endswith("zip") else write_tar(whole, mode="w:" + name.partition(".tar")[2].strip("."))
     good = whole.read_bytes()
