@@ -224,7 +224,7 @@ def validate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read and hash everything again; name each damaged chunk and the frames in it, or write it again."""
+    """Read and hash everything again; name each damaged chunk and the frames in it, or write it again. Stopped, the same command goes on, within a day."""
     from .validation import repair as mend
     from .validation import validate as run
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from . import ingestion
+from .cache import cached
 from .catalog import open_catalog
 from .errors import StoreError
 from .progress import track
 from .store import Store, open_store, pages, views
 from .store.verify import Damage, verify_dataset
+
+STALE = 86_400  # s
+END = "."  # of a line that was written to its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +56,52 @@ class ValidationReport:
         return "\n".join([*lines, f"{sum(self.frames.values())} frames of {len(self.frames)} datasets, {len(self.findings)} findings"])
 
 
+class Journal:
+    """What a validation has found whole, kept on this machine until it ends: one that was stopped goes on, within a day, for a disk may fail later."""
+
+    def __init__(self, store: str):
+        self.path = cached("validation", store)
+        self.begun, self.found = time.time(), set[tuple[str, str]]()
+        with suppress(OSError, ValueError):  # there is none, or it is of no use
+            first, *rows = self.path.read_text().splitlines()
+            if self.begun - float(first) < STALE:
+                self.begun = float(first)
+                self.found = {(words[0], words[1]) for row in rows if len(words := row.split(" ")) == 3 and words[2] == END}
+        self._file: TextIO | None = None
+        with suppress(OSError):  # where nothing can be kept, nothing is
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a" if self.found else "w", buffering=1)  # noqa: SIM115 closed in `done`
+            self._file.write("" if self.found else f"{self.begun:.0f}\n")
+
+    def __contains__(self, item: tuple[str, str]) -> bool:
+        return item in self.found
+
+    def add(self, item: tuple[str, str]) -> None:
+        """Remember an object, by its segment's hash and its path."""
+        if self._file is not None:
+            self._file.write(f"{item[0]} {item[1]} {END}\n")
+
+    def done(self) -> None:
+        """Forget it all."""
+        if self._file is not None:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+
 def validate(store: str, *, quiet: bool = False) -> ValidationReport:
-    """Read and hash every object of every dataset and every view again."""
-    opened, frames, findings = open_store(store), dict[str, int](), list[Damage]()
+    """Read and hash every object of every dataset and every view again; one that was stopped less than a day ago goes on."""
+    opened, frames, findings, whole = open_store(store), dict[str, int](), list[Damage](), Journal(store)
+    if whole.found and not quiet:
+        at = time.strftime("%H:%M", time.localtime(whole.begun))
+        print(
+            f"note: {len(whole.found):,} objects were found whole by a validation begun at {at} and not ended; they are not read again",
+            file=sys.stderr,
+        )
     for name in track(opened, "validating", total=len(opened), unit="datasets", quiet=quiet):
         with suppress(StoreError):  # which is found next
             frames[name] = sum(segment.frames for segment in opened.entry(name).segments)
-        findings += verify_dataset(opened, name)
+        findings += verify_dataset(opened, name, whole)
+    whole.done()
     return ValidationReport(store=store, frames=frames, findings=(*findings, *_of_views(opened)))
 
 

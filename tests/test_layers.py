@@ -76,7 +76,7 @@ def test_the_model_imports_only_torch_and_itself() -> None:
 LEVELS = {  # the way of the data, in each package and in its rooms; a line imports from its own and earlier lines only
     "lamdata": """
         interrupts
-        errors units elements counter
+        errors units elements counter cache
         located progress command notebook
         frame
         frames theory images fields where

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from ..cache import cached
 from ..catalog import Card, SourceSpec
 from ..energies import Energies, fit_references, merge_energies
 from ..errors import ConfigError, DataError, LamError, StoreError
@@ -240,8 +240,7 @@ def _already_there(card: Card, entry: DatasetEntry, store: str, segment: str) ->
 def _staging_folder(store: str, segment: str, staging: Path | None) -> Path:
     """Beside a local store, hidden; for a bucket in the cache of this machine."""
     if staging is None and "://" in store:
-        cache = os.environ.get("LAM_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lam")
-        staging = Path(cache) / "staging" / hashlib.sha256(store.encode()).hexdigest()[:16]
+        staging = cached("staging", store)
     elif staging is None:
         staging = Path(store).parent / f".{Path(store).name}.staging"
     return staging / segment.replace("/", "-")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache import cached
 from ..errors import ConfigError
 from ..places import open_place
 from ..places.published import ADDRESS, SCHEME, STORE, parse_address, registry_url
@@ -112,7 +112,7 @@ def model_file(model: str | Path) -> Path:
         return Path(model)
     registry, address = registry_url(), model.removeprefix(SCHEME)
     parse_address(address)
-    folder = _cache(registry)
+    folder = cached("registry", registry)
     entry = find_entry(open_place(folder), address)
     path = folder / address / MODEL
     if entry is None or not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry.content:
@@ -120,10 +120,3 @@ def model_file(model: str | Path) -> Path:
     if entry.kind != "model":
         raise ConfigError(f"{address} is a {entry.kind}", where=registry, hint="`lamdata search --kind model` lists models")
     return path
-
-
-def _cache(registry: str) -> Path:
-    """Where models of a registry are kept on this machine; itself a registry."""
-    cache = os.environ.get("LAM_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lam")
-    place = registry if "://" in registry else os.path.abspath(registry)
-    return Path(cache, "registry", hashlib.sha256(place.encode()).hexdigest()[:16])

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ..errors import StoreError
 from ..places import Place, open_place
@@ -47,8 +48,15 @@ def verify(store_url: str) -> Iterator[Damage]:
         yield from verify_dataset(opened, name)
 
 
-def verify_dataset(opened: Store, name: str) -> Iterator[Damage]:
-    """The same of one dataset; where the page is damaged that tells of it, that is all."""
+class Whole(Protocol):
+    """Objects of segments that were found whole, each as the segment's hash and its path."""
+
+    def __contains__(self, item: tuple[str, str], /) -> bool: ...
+    def add(self, item: tuple[str, str], /) -> None: ...
+
+
+def verify_dataset(opened: Store, name: str, whole: Whole | None = None) -> Iterator[Damage]:
+    """The same of one dataset; where the page is damaged that tells of it, that is all. Objects in `whole` are not read, and those found whole added."""
     place = open_place(opened.url)
     try:
         found = opened.entry(name)
@@ -57,7 +65,7 @@ def verify_dataset(opened: Store, name: str) -> Iterator[Damage]:
         yield Damage(dataset=name, segment=folder, object=page, problem=err.message)
         return
     for entry in found.segments:
-        yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry)
+        yield from _verify_segment(open_place(f"{place.url}/{entry.path}"), name, entry, set() if whole is None else whole)
     for path in named_objects(found.meta):
         yield from _verify_named(place, name, path)
 
@@ -74,7 +82,7 @@ def _verify_named(place: Place, dataset: str, path: str) -> Iterator[Damage]:
         yield Damage(dataset=dataset, segment=folder, object=name, problem=problem)
 
 
-def _verify_segment(place: Place, dataset: str, entry: SegmentEntry) -> Iterator[Damage]:
+def _verify_segment(place: Place, dataset: str, entry: SegmentEntry, whole: Whole) -> Iterator[Damage]:
     try:
         manifest = json.loads(place.read(MANIFEST))
         objects = manifest["objects"]
@@ -86,9 +94,12 @@ def _verify_segment(place: Place, dataset: str, entry: SegmentEntry) -> Iterator
     if problem:
         yield Damage(dataset=dataset, segment=entry.path, object=MANIFEST, problem=problem)
         return
+    left = [(path, expected) for path, (_, expected) in objects.items() if (entry.hash, path) not in whole]
     with ThreadPoolExecutor(WORKERS) as pool:
-        for found in pool.map(lambda item: _verify_object(place, dataset, entry, item[0], item[1][1]), objects.items()):
+        for (path, _), found in zip(left, pool.map(lambda item: _verify_object(place, dataset, entry, *item), left)):
             yield from found
+            if not found:
+                whole.add((entry.hash, path))
 
 
 def _verify_object(place: Place, dataset: str, entry: SegmentEntry, path: str, expected: str) -> list[Damage]:
