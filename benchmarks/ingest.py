@@ -2,19 +2,22 @@
 
     python benchmarks/ingest.py [--frames 4000] [--atoms 48] [--rounds 3] [--only NAME ...] [--json FILE]
     python benchmarks/ingest.py --workers-frames 30000 [--json FILE]
+    python benchmarks/ingest.py --dask 8 [--json FILE]
     python benchmarks/ingest.py --large-gb 5 [--folder DIR] [--json FILE]
 
 Formats: the library turns the files into its own objects, our reader turns them into frames, ingest turns them into a store
 (hashes, theory, checks and statistics included), all in this process in turn; CPU time, the least of the rounds. The library is the
 one that people read the format with: dpdata for DeePMD's formats, which are arrays already, so that all that an ingest does beside
 reading stands against a copy in memory. Workers: many files and one file; wall time, the least of interleaved rounds, which other work
-on the machine lengthens; beside it CPU time along the longest way: this process, then the busiest worker. Large: peak resident memory
-of an ingest of one generated extxyz file, in a process of its own.
+on the machine lengthens; beside it CPU time along the longest way: this process, then the busiest worker. Dask: a cluster of so many
+processes of this machine on one file of 4 million atoms and on 10,000 files of 400; what the scheduler takes for a task is that of tasks that do nothing; the store must have the bytes
+of one process. Large: peak resident memory of an ingest of one generated extxyz file, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -36,6 +39,7 @@ from measure import least_cpu
 from lamdata import ingest
 from lamdata.catalog import Card, SourceSpec
 from lamdata.frames import Parsed
+from lamdata.ingestion.workers import run_tasks
 from lamdata.sources import expand, read_items
 
 
@@ -47,6 +51,8 @@ def main() -> None:
     try:
         if options.large_gb:
             report["large"] = measure_large(folder, gigabytes=options.large_gb, atoms=options.atoms)
+        elif options.dask:
+            report["dask"] = measure_dask(folder, processes=options.dask)
         elif options.workers_frames:
             report["workers"] = measure_workers(folder, frames=options.workers_frames, atoms=options.atoms, rounds=options.rounds)
         else:
@@ -64,18 +70,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--workers-frames", type=int, help="frames of the comparison of one worker with two")
+    parser.add_argument("--dask", type=int, help="processes of a cluster of Dask on this machine")
     parser.add_argument("--large-gb", type=float, help="size of the large file")
     parser.add_argument("--folder", help="where temporary files go")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
-def run(source: Path, store: Path, *, format: str = "auto", members: str | None = None, workers: int = 1) -> int:
+def run(
+    source: Path, store: Path, *, format: str = "auto", members: str | None = None, workers: int = 1, scheduler: str | None = None
+) -> int:
     """Ingest one source into a fresh store; return the number of frames that were stored or refused."""
     shutil.rmtree(store, ignore_errors=True)
     spec = SourceSpec(path=str(source), members=members, format=format, group="frame")  # else one system may be held out whole
     card = Card(dataset="bench", title="bench", sources=[spec])
-    report = ingest(card, str(store), base=source.parent, quiet=True, workers=workers)
+    report = ingest(card, str(store), base=source.parent, quiet=True, workers=workers, scheduler=scheduler)
     return report.frames + sum(report.rejected.values())
 
 
@@ -179,6 +188,53 @@ def busiest_cpu(job: Callable[[], object]) -> float:
         return time.process_time() - start + sum(workers)
     finally:
         pipeline.run_tasks = plain
+
+
+def nothing(task: int) -> int:
+    """A task that costs what the scheduler takes for it."""
+    return task
+
+
+def bytes_of(store: Path) -> dict[str, bytes]:
+    """Hashes of all files of a store."""
+    return {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).digest() for path in sorted(store.rglob("*")) if path.is_file()}
+
+
+def measure_dask(folder: Path, *, processes: int) -> list[dict]:
+    """Seconds of an ingest of one process and of the cluster, and of a task that does nothing."""
+    from distributed import Client, LocalCluster
+
+    rows = []
+    with LocalCluster(n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        Client(cluster).wait_for_workers(processes)
+        list(run_tasks(nothing, range(processes), scheduler=address))
+        start = time.perf_counter()
+        list(run_tasks(nothing, range(1000), scheduler=address))
+        overhead = (time.perf_counter() - start) / 1000
+        print(f"{processes} processes of Dask on {os.cpu_count()} cores; {1e3 * overhead:.1f} ms for a task that does nothing")
+        for files, frames, atoms in ((1, 20_000, 200), (10_000, 1, 400)):
+            source = folder / f"files-{files}"
+            source.mkdir()
+            for i in range(files):
+                (source / f"{i:05d}.extxyz").write_text(extxyz_text(frames, atoms, seed=i))
+            seconds, stores = [], []
+            for name, where in (("alone", None), ("cluster", address)):
+                start = time.perf_counter()
+                run(source, folder / name, scheduler=where)
+                seconds.append(time.perf_counter() - start)
+                stores.append(bytes_of(folder / name))
+            if stores[0] != stores[1]:
+                raise SystemExit(f"{files} files: the store of the cluster has other bytes")
+            rows.append(
+                {"files": files, "frames": files * frames, "seconds": seconds, "ratio": seconds[0] / seconds[1], "task_s": overhead}
+            )
+            print(
+                f"{files:,} files, {files * frames:,} frames: {seconds[0]:.1f} s alone, {seconds[1]:.1f} s by the cluster, the same bytes",
+                flush=True,
+            )
+            shutil.rmtree(source)
+    return rows
 
 
 def measure_large(folder: Path, *, gigabytes: float, atoms: int) -> dict:

@@ -50,12 +50,14 @@ from .findings import (
     isolated_atoms_of,
     merge_left_out,
 )
-from .parse import parse_part, parts_of
+from .parse import FILES_PER_PART, parse_part, parts_of
 from .replacement import committed, refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
 from .staging import Piece, PieceFacts, Staging
 from .theories import Theories, check_theories
 from .workers import one_thread, run_tasks
+
+BUNDLE = 64 << 20  # bytes of files that one task hashes, about
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -186,12 +188,27 @@ def committed_sources(store: str, entry: DatasetEntry | None) -> Mapping[str, st
 def hash_files(files: Files, crew: Crew, *, like: Mapping[str, str]) -> dict[str, str]:
     """The digest of each file, of the kind of those that the store has."""
     kind = kind_like(like.values())
-    return dict(sorted(crew.do(_digest_of, [(file, kind) for file, _ in files], "hashing", "files")))
+    bundles = [(bundle, kind) for bundle in bundles_of([file for file, _ in files])]
+    return dict(sorted(pair for pairs in crew.do(_digests_of, bundles, "hashing", "parts") for pair in pairs))
 
 
-def _digest_of(task: tuple[SourceFile, Kind]) -> tuple[str, str]:
-    file, kind = task
-    return file.name, hash_with_group(file, kind)
+def bundles_of(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """Files that are worth a task together, in order."""
+    bundle: list[SourceFile] = []
+    size = 0
+    for file in files:
+        bundle.append(file)
+        size += file.size
+        if len(bundle) >= FILES_PER_PART or size >= BUNDLE:
+            yield tuple(bundle)
+            bundle, size = [], 0
+    if bundle:
+        yield tuple(bundle)
+
+
+def _digests_of(task: tuple[Sequence[SourceFile], Kind]) -> list[tuple[str, str]]:
+    files, kind = task
+    return [(file.name, hash_with_group(file, kind)) for file in files]
 
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
