@@ -123,17 +123,8 @@ def _go_on(
     if state.looked < state.step and look.due(state):  # killed between the checkpoint of a step and its look
         look.look(state, {})
     if state.step < state.config.steps:  # all are done where it was killed in its last look
-        _loop(
-            state,
-            stream,
-            [checkpoints, look, *observers],
-            ranks=ranks,
-            stop=stop,
-            quiet=quiet,
-            save=checkpoints,
-            board=board,
-            graphs=graphs,
-        )
+        watching: list[Observer] = [checkpoints, look, *observers]
+        _loop(state, stream, watching, ranks=ranks, stop=stop, quiet=quiet, save=checkpoints, board=board, graphs=graphs)
     checkpoints.save(state)
     checkpoints.finish()
     ranks.wait()
