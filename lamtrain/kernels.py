@@ -67,12 +67,13 @@ def difference(model: LamModel, tiled: Kernels, device: torch.device) -> str | N
 
 def numbers(model: LamModel, batch: Batch) -> dict[str, Tensor]:
     """All outputs, and the gradient of the sum of their squares by each parameter."""
-    out = model(batch, create_graph=True)
-    names = ("energy", "forces", "virial", "displacement", "type_logits")
-    values = {name: value for name in names if (value := getattr(out, name)) is not None}
-    loss = torch.stack([torch.square(value).sum() for value in values.values()]).sum()
     parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    gradient = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    names = ("energy", "forces", "virial", "displacement", "type_logits")
+    with torch.enable_grad():
+        out = model(batch, create_graph=True)
+        values = {name: value for name in names if (value := getattr(out, name)) is not None}
+        loss = torch.stack([torch.square(value).sum() for value in values.values()]).sum()
+        gradient = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True) if parameters else ()
     given = {f"gradient of {name}": one for name, one in zip(parameters, gradient) if one is not None}
     return {name: value.detach() for name, value in (values | given).items()}
 

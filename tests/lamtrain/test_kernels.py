@@ -35,6 +35,13 @@ def test_kernels_that_give_the_same_pass(model: LamModel, compiled) -> None:
     assert trial.difference(model, compiled, CPU) is None
 
 
+def test_a_frozen_model_is_tried_without_its_gradient_also_where_none_is_tracked(model: LamModel, compiled) -> None:
+    with torch.no_grad():
+        assert trial.difference(model.requires_grad_(False), compiled, CPU) is None
+    wrong = replace(compiled, node_update=lambda *given: 1.01 * compiled.node_update(*given))
+    assert "give another" in str(trial.difference(model, wrong, CPU))
+
+
 @pytest.mark.parametrize("factor", [1.01, float("nan")])
 def test_kernels_that_are_off_by_a_hundredth_do_not(model: LamModel, compiled, factor: float) -> None:
     wrong = replace(compiled, node_update=lambda *given: factor * compiled.node_update(*given))
