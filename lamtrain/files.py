@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write `data` in place of what `path` held, by one rename."""
+    """Write `data` in place of what `path` held, by one rename; what a killed process of this machine left of that is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    own = f".{path.name}.{platform.node()}."
+    for name in os.listdir(path.parent):
+        if name.startswith(own) and (pid := name.removeprefix(own)).isdigit() and not _runs(int(pid)):
+            path.with_name(name).unlink(missing_ok=True)
+    hidden = path.with_name(f"{own}{os.getpid()}")
     try:
         with open(hidden, "wb") as file:
             file.write(data)
@@ -22,6 +27,16 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(hidden, path)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def sha256_of(path: str | Path) -> str:

@@ -136,9 +136,10 @@ def trials(
             instant, by = rng.random() * seconds, rng.choice(signals)
             run(args, folder, kill_after=instant, by=by)
             run(args, folder)
-            same = outcome(folder) == expected
-            bad += not same
-            print(f"{name} {by.name} at {instant / seconds:.0%}: {'same' if same else 'DIFFERENT'}", flush=True)
+            found = outcome(folder)
+            others = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+            bad += bool(others)
+            print(f"{name} {by.name} at {instant / seconds:.0%}: {f'DIFFERENT: {others[:5]}' if others else 'same'}", flush=True)
             shutil.rmtree(folder)
     return bad
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,20 @@ def test_a_file_holds_the_old_or_the_new_and_never_half(tmp_path: Path, monkeypa
         assert path.read_bytes() == b"old" and [found.name for found in path.parent.iterdir()] == ["file"]
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    own = f".file.{platform.node()}."
+    left, others = (
+        f"{own}{killed.pid}",
+        {f"{own}{os.getppid()}", f"{own}x", f".file.elsewhere.{killed.pid}", f".files.{platform.node()}.{killed.pid}"},
+    )
+    for name in (left, *others):
+        (tmp_path / name).touch()
+    replace_file(tmp_path / "file", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *others}
 
 
 def test_plain_data_are_stable_text() -> None:

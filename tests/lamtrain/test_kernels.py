@@ -83,6 +83,7 @@ def test_a_model_that_they_do_not_cover_is_plain_there(capsys) -> None:
 
 def test_on_a_cpu_nothing_is_tried(model: LamModel, monkeypatch) -> None:
     monkeypatch.setattr(trial, "tried", None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert trial.use_kernels(model, "auto") is model
     with pytest.raises(SetupError, match="for a GPU, and this is a CPU"):
         trial.use_kernels(model, "triton")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from lamdata.errors import SourceError
 
@@ -75,6 +75,11 @@ class SourceFile:
             return io.BytesIO(self.held)
         return open_bytes(self.path) if self.member is None else open_member(self.path, self.member)
 
+    def stored(self) -> BinaryIO:
+        """Open the bytes as they are stored, for what unpacks them itself."""
+        stored = open_stored(self.path) if self.member is None else open_stored_member(self.path, self.member)
+        return io.BufferedReader(Counted(stored, where=self.name), SMALL)
+
     def hold(self) -> SourceFile:
         """This file with its bytes at hand, where they are few, so that format, theory and frames take one reading."""
         if self.held is not None or self.span is not None:
@@ -115,9 +120,8 @@ class SourceFile:
 
     def digest(self, kind: Kind) -> str:
         """The same of either kind, as `digests` writes it."""
-        stored = open_stored(self.path) if self.member is None else open_stored_member(self.path, self.member)
-        with Counted(stored, where=self.name) as stream:
-            return digest_of(cast(BinaryIO, stream), kind)
+        with self.stored() as stream:
+            return digest_of(stream, kind)
 
     def sibling(self, name: str) -> SourceFile | None:
         """The file `name` beside this one (plain, .gz, .bz2, .xz or .zst), or `None`; at most one `../` up."""

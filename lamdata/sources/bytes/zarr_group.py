@@ -123,7 +123,7 @@ class _Beside(Store):
         file = self._file.sibling(key)
         if file is None:
             return None
-        with file.open() as stream:
+        with file.stored() as stream:  # chunks are packed, too, and are for their codec
             data = _some(stream, byte_range)
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 

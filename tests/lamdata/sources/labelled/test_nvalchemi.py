@@ -54,8 +54,9 @@ def agrees(frame: Frame, core: dict[str, np.ndarray], row: int) -> bool:
         {"chunks": "small", "shards": True},
         {"compressors": None},
         {"compressors": zarr.codecs.BloscCodec(cname="lz4")},
+        {"compressors": zarr.codecs.GzipCodec()},
     ],
-    ids=["as_it_comes", "chunks", "shards", "bare", "blosc"],
+    ids=["as_it_comes", "chunks", "shards", "bare", "blosc", "gzip"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_dataset_reads_as_what_stands_in_it_to_the_bit(tmp_path: Path, layout, dtype) -> None:
