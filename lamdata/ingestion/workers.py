@@ -18,6 +18,7 @@ from ..errors import SetupError, need
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 RETRIES = 2
+ANSWERS = 10.0  # s that a scheduler of Dask may take to
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def _in_processes(function: functools.partial[Result], tasks: Sequence[Task], wo
 def _on_dask(function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str) -> Iterator[Result]:
     distributed = need("distributed", extra="dask")
     try:
-        client = distributed.Client(scheduler, timeout="10s")
+        client = distributed.Client(scheduler, timeout=ANSWERS)
     except OSError as err:
         raise SetupError(f"no Dask scheduler answers at {scheduler}", hint="start one with `dask scheduler`") from err
     with client:

@@ -93,8 +93,9 @@ def test_a_killed_worker_changes_no_byte(tmp_path: Path, cluster, monkeypatch: p
     assert len(hashes) == 1 and len(list((folder / "alone.zarr").glob("bulk/*/positions/c/*"))) >= SHARDS
 
 
-def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs the extra `dask`")
+    monkeypatch.setattr("lamdata.ingestion.workers.ANSWERS", 0.5)
     folder = write_catalog(tmp_path, groups=1, frames=2)
     with pytest.raises(SetupError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9.*dask scheduler"):
         ingest(open_card(folder / "bulk.yaml"), str(folder / "s.zarr"), base=folder, quiet=True, scheduler="tcp://127.0.0.1:9")

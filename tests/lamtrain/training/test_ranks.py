@@ -72,7 +72,8 @@ def test_two_ranks_train_what_one_trains(small: Path, tmp_path: Path, changes: t
                 assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-8), name
 
 
-@pytest.mark.parametrize("batch", ["{frames: 8}", pytest.param("{atoms: 40}", marks=pytest.mark.slow)])  # four processes take a while
+@pytest.mark.slow(reason="four processes take a while; two are in every test")
+@pytest.mark.parametrize("batch", ["{frames: 8}", "{atoms: 40}"])
 def test_four_ranks_train_what_one_trains(small: Path, tmp_path: Path, batch: str) -> None:
     rows = []
     for ranks in (1, 4):
