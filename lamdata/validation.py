@@ -79,7 +79,8 @@ class Journal:
     def add(self, item: tuple[str, str]) -> None:
         """Remember an object, by its segment's hash and its path."""
         if self._file is not None:
-            self._file.write(f"{item[0]} {item[1]} {END}\n")
+            with suppress(OSError):  # no room is left: it will be read again
+                self._file.write(f"{item[0]} {item[1]} {END}\n")
 
     def done(self) -> None:
         """Forget it all."""

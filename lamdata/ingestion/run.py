@@ -188,11 +188,11 @@ def committed_sources(store: str, entry: DatasetEntry | None) -> Mapping[str, st
 def hash_files(files: Files, crew: Crew, *, like: Mapping[str, str]) -> dict[str, str]:
     """The digest of each file, of the kind of those that the store has."""
     kind = kind_like(like.values())
-    bundles = [(bundle, kind) for bundle in bundles_of([file for file, _ in files])]
+    bundles = [(bundle, kind) for bundle in _bundles_of([file for file, _ in files])]
     return dict(sorted(pair for pairs in crew.do(_digests_of, bundles, "hashing", "parts") for pair in pairs))
 
 
-def bundles_of(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+def _bundles_of(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
     """Files that are worth a task together, in order."""
     bundle: list[SourceFile] = []
     size = 0

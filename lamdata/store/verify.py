@@ -49,7 +49,7 @@ def verify(store_url: str) -> Iterator[Damage]:
 
 
 class Whole(Protocol):
-    """Objects of segments that were found whole, each as the segment's hash and its path."""
+    """Objects of segments that were found whole, each as the segment's hash and its path below the store."""
 
     def __contains__(self, item: tuple[str, str], /) -> bool: ...
     def add(self, item: tuple[str, str], /) -> None: ...
@@ -94,12 +94,12 @@ def _verify_segment(place: Place, dataset: str, entry: SegmentEntry, whole: Whol
     if problem:
         yield Damage(dataset=dataset, segment=entry.path, object=MANIFEST, problem=problem)
         return
-    left = [(path, expected) for path, (_, expected) in objects.items() if (entry.hash, path) not in whole]
+    left = [(path, expected) for path, (_, expected) in objects.items() if (entry.hash, f"{entry.path}/{path}") not in whole]
     with ThreadPoolExecutor(WORKERS) as pool:
         for (path, _), found in zip(left, pool.map(lambda item: _verify_object(place, dataset, entry, *item), left)):
             yield from found
             if not found:
-                whole.add((entry.hash, path))
+                whole.add((entry.hash, f"{entry.path}/{path}"))
 
 
 def _verify_object(place: Place, dataset: str, entry: SegmentEntry, path: str, expected: str) -> list[Damage]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lamdata import validation
-from lamdata.store import verify
+from lamdata.store import commit, open_store, verify
 from lamdata.validation import Journal, validate
 from tests.lamdata.stores import make_frames, write_store
 
@@ -48,8 +50,8 @@ def stopped(store: str, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
             validate(store, quiet=True)
 
 
-def damage(store: str, path: str) -> None:
-    file = Path(store, "demo/segment-0", path)
+def damage(store: str, path: str, *, dataset: str = "demo") -> None:
+    file = Path(store, dataset, "segment-0", path)
     data = bytearray(file.read_bytes())
     data[-1] ^= 255
     file.write_bytes(data)
@@ -63,6 +65,14 @@ def test_it_reads_what_was_not_read_before_and_says_so(store: str, read: list[st
     assert validate(store).ok
     assert len(set(read)) == len(every) - 5 and "5 objects were found whole by a validation begun at" in capsys.readouterr().err
     assert not Journal(store).path.read_text().splitlines()[1:], "it was forgotten at the end"
+
+
+def test_a_copy_of_a_segment_under_another_name_is_read_too(store: str, read: list[str], monkeypatch) -> None:
+    demo = open_store(store).entry("demo").segments[0]
+    shutil.copytree(Path(store, demo.path), Path(store, "later/segment-0"))
+    commit(store, "later", [replace(demo, path="later/segment-0")], {})
+    damage(store, "positions/c/0/0", dataset="later")
+    assert [found.segment for found in validate(store, quiet=True).findings] == ["later/segment-0"]
 
 
 def test_damage_is_never_remembered_as_whole(store: str, read: list[str], monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -175,13 +176,19 @@ def size_of(path: str) -> int:
             return os.stat(local_path(path)).st_size
         except OSError:
             raise SourceError("no such file", where=path) from None
-    import fsspec
-
     try:
-        files, inside = fsspec.url_to_fs(path)
-        return int(files.size(inside) or 0)
+        return _size_of_url(path)
     except Exception:
         return 0  # a size only spreads the work
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _size_of_url(url: str) -> int:
+    """What a server says, asked once: an ingest deals files out by their sizes several times."""
+    import fsspec
+
+    files, inside = fsspec.url_to_fs(url)
+    return int(files.size(inside) or 0)
 
 
 def _say(err: BaseException) -> str:

@@ -126,9 +126,8 @@ def reverse_heads(
     kk, ik, jk = mk[:, None] & mk[None, :], (i < V)[:, None] & mk[None, :], (j < V)[:, None] & mk[None, :]
     by_f, by_k = f * 0.0, f * 0.0
     for head in range(heads):
-        at = n * V + head * (
-            heads - H
-        )  # H is the number of heads, which the compiler does not know: so it keeps no places through the loop
+        # H is the number of heads, which the compiler does not know: so it keeps no places through the loop
+        at = n * V + head * (heads - H)
         behind, columns = at + N * V, head * K + k
         q, qd, o, o_hat = queries(x, xd, by_z, right, M, Z, head, at, behind, i, k, ik, K, H, JOINT, WEIGHTS, PRECISION)
         slope, bent, turned, a, by_f, by_k = pulls(
