@@ -68,10 +68,13 @@ def test_it_reads_what_was_not_read_before_and_says_so(store: str, read: list[st
 
 
 def test_a_copy_of_a_segment_under_another_name_is_read_too(store: str, read: list[str], monkeypatch) -> None:
+    """Also where the first was found whole by a validation that was stopped behind it."""
+    assert validate(store, quiet=True).ok
     demo = open_store(store).entry("demo").segments[0]
     shutil.copytree(Path(store, demo.path), Path(store, "later/segment-0"))
     commit(store, "later", [replace(demo, path="later/segment-0")], {})
     damage(store, "positions/c/0/0", dataset="later")
+    stopped(store, monkeypatch, after=len(set(read)))
     assert [found.segment for found in validate(store, quiet=True).findings] == ["later/segment-0"]
 
 
