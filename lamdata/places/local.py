@@ -71,9 +71,10 @@ class LocalPlace:
         with explained(target):
             if _link_new(target, data):
                 return
-            if target.read_bytes() == data:
-                os.utime(target)  # as new as if it had been written: its writer is at work
-                return
+            with suppress(FileNotFoundError):  # removed since
+                if target.read_bytes() == data:
+                    os.utime(target)  # as new as if it had been written: its writer is at work
+                    return
             aside = _aside(target)
             _link_new(aside, data)
             os.replace(aside, target)

@@ -58,8 +58,12 @@ class RemotePlace:
         self._again(path, "write", lambda: self._files.write(path, data))
 
     def create(self, path: str, data: bytes) -> bool:
-        """A try whose answer was lost may have created the object: then it holds our bytes."""
-        return self._again(path, "write", lambda: self._files.create(path, data)) or self.read(path) == data
+        """A try whose answer was lost may have created the object: then it holds our bytes, unless it is gone again."""
+        if self._again(path, "write", lambda: self._files.create(path, data)):
+            return True
+        with suppress(FileNotFoundError):
+            return self.read(path) == data
+        return False
 
     def list(self, path: str) -> list[str]:
         try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamdata.errors import StoreError
-from lamdata.places import open_place, remote
+from lamdata.places import local, open_place, remote
 from lamdata.places.objects import FsspecFiles
 from lamdata.store import open_dataset, open_store
 from lamdata.stream import Stream, StreamHead
@@ -94,3 +94,18 @@ def test_an_empty_place_is_no_store(url):
 def test_an_unknown_scheme_is_one_clear_line():
     with pytest.raises(StoreError, match="nosuch"):
         open_store("nosuch://bucket/store")
+
+
+def test_an_object_that_is_removed_while_another_writer_meets_it(url, tmp_path, monkeypatch):
+    """A commit that took a number first may be pruned before the loser has looked at it."""
+    create, link = FsspecFiles.create, local._link_new
+    monkeypatch.setattr(FsspecFiles, "create", lambda self, path, data: create(self, path, data) and self.remove(path))
+    assert not open_place(url).create("commits/7.json", b"mine")
+
+    def refused_once(target, data):
+        monkeypatch.setattr(local, "_link_new", link)
+        return False
+
+    monkeypatch.setattr(local, "_link_new", refused_once)
+    open_place(tmp_path).write("newest", b"7")
+    assert (tmp_path / "newest").read_bytes() == b"7"
