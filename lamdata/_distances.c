@@ -10,15 +10,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "_levels.h"
+
 #if FLT_EVAL_METHOD != 0
 #error "more digits than float64 has would change the last of a distance: NumPy measures it"
-#endif
-
-/* The best that the processor can run is chosen when the module is loaded, where the C library knows how. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FOR_EACH_LEVEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EACH_LEVEL
 #endif
 
 enum { LANES = 8 };                                /* pairs that are measured together */

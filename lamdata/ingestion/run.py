@@ -320,8 +320,8 @@ def plan_shards(
     pieces: Sequence[Piece], survey: Survey, segment: str, profile: str, *, shuffled: bool = True
 ) -> tuple[SegmentPlan, np.ndarray]:
     """How the segment is laid out, and the order of the frames of all pieces in it."""
-    split = np.concatenate([piece.column("split") for piece in pieces])
-    natoms = Staging(pieces).natoms
+    staging = Staging(pieces)
+    split, natoms = staging.split, staging.natoms
     order = balanced_order(natoms, split, segment.rsplit("/", 1)[-1]) if shuffled else np.arange(len(natoms))
     return plan_segment(natoms[order], survey, profile=profile, split=split[order]), order
 

@@ -7,8 +7,8 @@ there is complete and a killed ingest goes on with the next one. Segments are th
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,29 +36,28 @@ from .theories import Theories
 WINDOW = 1 << 20  # bytes of a file that are read together, about
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
 
-# name -> (dtype, values a row); "atom" rows are one an atom, "frame" rows one a frame, "byte" rows one a byte of text.
-COLUMNS: dict[str, tuple[str, tuple[int, ...], str]] = {
-    "numbers": ("u1", (), "atom"),
-    "positions": ("f8", (3,), "atom"),
-    "forces": ("f8", (3,), "atom"),
-    "natoms": ("i4", (), "frame"),
-    "cell": ("f8", (3, 3), "frame"),
-    "pbc": ("?", (3,), "frame"),
-    "energy": ("f8", (), "frame"),
-    "virial": ("f8", (3, 3), "frame"),
-    "has_energy": ("?", (), "frame"),
-    "has_forces": ("?", (), "frame"),
-    "has_virial": ("?", (), "frame"),
-    "charge": ("i2", (), "frame"),
-    "multiplicity": ("i2", (), "frame"),
-    "weight": ("f8", (), "frame"),
-    "shortest": ("f4", (), "frame"),
-    "split": ("u1", (), "frame"),
-    "group_length": ("i4", (), "frame"),
-    "origin_length": ("i4", (), "frame"),
-    "group": ("u1", (), "byte"),
-    "origin": ("u1", (), "byte"),
-}
+# A piece has a file for each of these: name -> (dtype, values a row), one row an atom;
+ATOMS: dict[str, tuple[str, tuple[int, ...]]] = {"numbers": ("u1", ()), "positions": ("<f8", (3,)), "forces": ("<f8", (3,))}
+# one of `frames`, one row a frame;
+FRAME = np.dtype(
+    [
+        ("cell", "<f8", (3, 3)),
+        ("pbc", "?", (3,)),
+        ("energy", "<f8"),
+        ("virial", "<f8", (3, 3)),
+        ("has_energy", "?"),
+        ("has_forces", "?"),
+        ("has_virial", "?"),
+        ("charge", "<i2"),
+        ("multiplicity", "<i2"),
+        ("weight", "<f8"),
+        ("shortest", "<f4"),
+    ]
+)
+# one of `texts`, group and origin of each frame one behind the other; and the `index`: of each frame the atoms, the bytes of its texts and of
+# them those of its group, and its split.
+INDEX = np.dtype([("natoms", "<i4"), ("texts", "<i4"), ("group", "<i4"), ("split", "u1")])
+FILES = {**{name: np.dtype(of) for name, of in ATOMS.items()}, "frames": FRAME, "index": INDEX, "texts": np.dtype("u1")}
 
 
 GROUP = np.dtype([("key", "<u8"), ("sides", "u1"), ("frames", "<i8")])  # of a group: hash of its name, bits of its splits, frames
@@ -125,7 +124,7 @@ class PieceWriter:
     def __enter__(self) -> PieceWriter:
         shutil.rmtree(self.hidden, ignore_errors=True)
         self.hidden.mkdir(parents=True)
-        self._files = {name: open(self.hidden / f"{name}.bin", "wb") for name in COLUMNS}  # noqa: SIM115 closed in __exit__
+        self._files = {name: open(self.hidden / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115 closed in __exit__
         self._rejected = open(self.hidden / "rejected.jsonl", "w", encoding="utf-8")  # noqa: SIM115
         return self
 
@@ -148,14 +147,18 @@ class PieceWriter:
             row[1] += 1
         count_left_out(self.facts.left_out, parsed)
         self.facts.plausibility.add(parsed)
-        extra: dict[str, NDArray[Any]] = {"split": sides}
-        for name, texts in (("group", parsed.groups), ("origin", parsed.origins)):
-            words = [text.encode() for text in texts]
-            extra[f"{name}_length"] = np.array([len(word) for word in words], np.int32)
-            extra[name] = np.frombuffer(b"".join(words), np.uint8)
-        for name, (dtype, _, _) in COLUMNS.items():
-            values = extra[name] if name in extra else getattr(frames, name)
-            self._files[name].write(np.ascontiguousarray(values, dtype).tobytes())
+        for name, (dtype, _) in ATOMS.items():
+            self._files[name].write(np.ascontiguousarray(getattr(frames, name), dtype).data)
+        table, index = np.empty(len(frames), FRAME), np.empty(len(frames), INDEX)
+        for name in FRAME.names or ():
+            table[name] = getattr(frames, name)
+        groups, origins = ([text.encode() for text in texts] for texts in (parsed.groups, parsed.origins))
+        index["natoms"], index["split"] = frames.natoms, sides
+        index["group"] = [len(text) for text in groups]
+        index["texts"] = [len(group) + len(origin) for group, origin in zip(groups, origins)]
+        self._files["frames"].write(table.data)
+        self._files["index"].write(index.data)
+        self._files["texts"].write(b"".join(itertools.chain.from_iterable(zip(groups, origins))))
 
     def reject(self, rejection: Rejection) -> None:
         """Append a row to the ledger."""
@@ -178,17 +181,14 @@ class PieceWriter:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One complete piece, its short columns mapped into memory when they are asked for."""
+    """One complete piece, what is short of it mapped into memory when it is asked for."""
 
     folder: Path
 
-    def column(self, name: str) -> NDArray[Any]:
-        """A whole column, mapped, not read."""
-        dtype, shape, _ = COLUMNS[name]
+    def table(self, name: str) -> NDArray[Any]:
+        """One of its `FILES`, mapped, not read."""
         path = self.folder / f"{name}.bin"
-        if path.stat().st_size == 0:
-            return np.empty((0, *shape), dtype)
-        return np.memmap(path, dtype, "r").reshape(-1, *shape)
+        return np.memmap(path, FILES[name], "r") if path.stat().st_size else np.empty(0, FILES[name])
 
     def facts(self) -> PieceFacts:
         """What is known of its frames."""
@@ -203,15 +203,11 @@ class Piece:
         """Group, origin and split of each frame of the groups that these hashes stand for."""
         if not keys & set(self.groups()["key"].tolist()):
             return
-        for group, origin, side in zip(self._texts("group"), self._texts("origin"), self.column("split").tolist()):
+        index = self.table("index")
+        groups, origins = _texts_of(self.table("texts"), index)
+        for group, origin, side in zip(groups, origins, index["split"].tolist()):
             if group_key(group) in keys:
                 yield group, origin, side
-
-    def _texts(self, name: str) -> Iterator[str]:
-        data, at = self.column(name).tobytes(), 0
-        for length in self.column(f"{name}_length").tolist():
-            yield data[at : at + length].decode()
-            at += length
 
     def rejected(self) -> str:
         """Its part of the ledger."""
@@ -223,29 +219,29 @@ class Staging:
 
     def __init__(self, pieces: Iterable[Piece]):
         self.pieces = list(pieces)
-        self.natoms = np.concatenate([p.column("natoms") for p in self.pieces]) if self.pieces else np.empty(0, np.int32)
-        self._first = np.cumsum([0, *(len(p.column("natoms")) for p in self.pieces)])
+        tables = [piece.table("index") for piece in self.pieces]
+        self.natoms, self.split = (
+            np.concatenate([np.empty(0, INDEX[name]), *(table[name] for table in tables)]) for name in ("natoms", "split")
+        )
+        self._first = np.cumsum([0, *map(len, tables)])
 
     def __len__(self) -> int:
         return len(self.natoms)
 
     def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], list[str], list[str]]:
         """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), groups and origins, in that order."""
-        n, frame_fields = len(rows), Frames.__dataclass_fields__
-        natoms = self.natoms[rows]
-        values = {
-            name: self._ragged(name, "natoms", natoms, rows) if axis == "atom" else self._column(name, rows)
-            for name, (_, _, axis) in COLUMNS.items()
-            if name in frame_fields
-        }
+        n = len(rows)
+        table, index = self._rows("frames", rows), self._rows("index", rows)
         frames = Frames(
-            **values,
+            **{name: self._ragged(name, "natoms", index, rows).reshape(-1, *shape) for name, (_, shape) in ATOMS.items()},
+            **{name: np.ascontiguousarray(table[name]) for name in FRAME.names or ()},
+            natoms=np.ascontiguousarray(index["natoms"]),
             head=np.zeros(n, np.int32),
             dataset=np.zeros(n, np.uint64),
             index=np.zeros(n, np.int64),
             epoch=np.zeros(n, np.int64),
         )
-        return frames, self._column("split", rows), self._texts("group", rows), self._texts("origin", rows)
+        return frames, np.ascontiguousarray(index["split"]), *_texts_of(self._ragged("texts", "texts", index, rows), index)
 
     def _parts(self, rows: NDArray[Any]) -> Iterator[tuple[Piece, NDArray[Any], NDArray[Any]]]:
         """Each piece that holds some of `rows`, their places in `rows`, and their rows in the piece."""
@@ -254,36 +250,39 @@ class Staging:
             places = np.flatnonzero(piece_of == number)
             yield self.pieces[number], places, rows[places] - self._first[number]
 
-    def _column(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """A column with one value a frame."""
-        dtype, shape, _ = COLUMNS[name]
-        out = np.empty((len(rows), *shape), dtype)
+    def _rows(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of what has one a frame."""
+        out = np.empty(len(rows), FILES[name])
         for piece, places, local in self._parts(rows):
-            out[places] = piece.column(name)[local]
+            out[places] = piece.table(name)[local]
         return out
 
-    def _texts(self, name: str, rows: NDArray[Any]) -> list[str]:
-        lengths = self._column(f"{name}_length", rows)
-        data, ends = self._ragged(name, f"{name}_length", lengths, rows).tobytes(), np.cumsum(lengths)
-        return [data[end - length : end].decode() for end, length in zip(ends, lengths)]
-
-    def _ragged(self, name: str, counts_name: str, counts: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-        """The values of a column with `counts` values a row, one row after the other, each read to where it belongs.
+    def _ragged(self, name: str, counted: str, index: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+        """What has as many values a row as a field of the index of these rows says, one row after the other, each read to where it belongs.
 
         Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
         """
-        dtype, shape, _ = COLUMNS[name]
-        size = np.dtype(dtype).itemsize * math.prod(shape)
-        ends = np.cumsum(counts, dtype=np.int64) * size
+        size = FILES[name].itemsize
+        sizes = index[counted].astype(np.int64) * size
+        ends = np.cumsum(sizes)
         out = np.empty(ends[-1] if len(ends) else 0, np.uint8)
         for piece, places, local in self._parts(rows):
             by_row = np.argsort(local)  # the file is read from its start to its end
             places, local = places[by_row], local[by_row]
-            lengths = counts[places].astype(np.int64) * size
-            begins = np.cumsum(piece.column(counts_name), dtype=np.int64)[local] * size - lengths
+            lengths = sizes[places]
+            begins = np.cumsum(piece.table("index")[counted], dtype=np.int64)[local] * size - lengths
             with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
                 _read_rows(file, begins, lengths, out, ends[places] - lengths)
-        return out.view(dtype).reshape(-1, *shape)
+        return out.view(FILES[name].base)
+
+
+def _texts_of(data: NDArray[np.uint8], index: NDArray[Any]) -> tuple[list[str], list[str]]:
+    """Groups and origins, of the texts of frames one behind the other and their rows of the index."""
+    text, ends = data.tobytes(), np.cumsum(index["texts"], dtype=np.int64)
+    begins = ends - index["texts"]
+    borders = np.stack([begins, begins + index["group"], ends]).tolist()
+    groups = [text[begin:middle].decode() for begin, middle, _ in zip(*borders)]
+    return groups, [text[middle:end].decode() for _, middle, end in zip(*borders)]
 
 
 def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: NDArray[Any], targets: NDArray[Any]) -> None:

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../_levels.h"
+
 /* Ask for a line of memory that will be written. On x86-64 GCC's builtin asks for one that will be read, which gains nothing here. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #define FETCH(address) __asm__ volatile("prefetchw %0" : : "m"(*(address)))
@@ -96,13 +98,6 @@ static PyObject *copy(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* Built once for each level of x86-64, and chosen when the library is loaded: with fused multiply-add a quotient needs no division. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FOR_EACH_LEVEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EACH_LEVEL
-#endif
-
 /* Integers off their lattice: one correctly rounded division, then the reader's own multiplication, `Lattice.to_values` bit for bit.
 
    Where `fused` says that a processor has fused multiply-add, the quotient is the product with the rounded inverse, corrected twice by its
@@ -130,7 +125,7 @@ DIVIDE(divide_long, int64_t)
 /* Without one, the C library's own would be called for each number. */
 static int has_fused(void)
 {
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#if LEVELS
     return __builtin_cpu_supports("x86-64-v3");
 #elif defined(__aarch64__)
     return 1;

@@ -115,7 +115,7 @@ def unpack_index(data: bytes | memoryview, slots: int) -> NDArray[np.uint64]:
 
 
 def _to_integers(values: np.ndarray, lattice: Lattice, *, name: str) -> np.ndarray:
-    integers = lattice.to_integers(values)
-    if not np.array_equal(lattice.to_values(integers), values):
+    stored = lattice.to_stored(values)
+    if stored is None:
         raise DataError(f"{name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
-    return integers + integers.dtype.type(lattice.shift)
+    return stored

@@ -4,6 +4,8 @@ A code prints 1.234567; a reader parses it and perhaps multiplies by a unit fact
 operation each, so `(n / 10**decimals) * factor` with the integer n gives every bit back. Where that holds for all values,
 integers of the last decimal are stored instead of noise-like mantissas: 9 bytes per atom for coordinates instead of 24.
 
+`_lattice.c` looks where it could be compiled at installation; NumPy, several times slower, does the same to the bit where it could not.
+
 Integers are shifted where that leaves whole bytes of them zero: such bytes cost nothing to store and little to decode.
 """
 
@@ -12,11 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import units
+
+compiled: ModuleType | None
+try:
+    from . import _lattice as compiled
+except ImportError:
+    compiled = None
 
 MOST_DECIMALS = 14
 LARGEST = 2**44  # beyond it an integer saves little over the float64 itself
@@ -77,10 +86,11 @@ class Lattice:
         merged = Lattice(unit=self.unit, factor=self.factor, decimals=decimals, least=least, largest=largest)
         return merged if merged.reach <= LARGEST else None
 
-    def to_integers(self, values: NDArray[np.float64]) -> NDArray[np.integer]:
-        """Return n for each value; exactness is the caller's to check with `to_values`."""
-        integers: NDArray[np.integer] = np.rint(values / self.factor * self.scale).astype(self.dtype)
-        return integers
+    def to_stored(self, values: NDArray[np.float64]) -> NDArray[np.integer] | None:
+        """Return n + `shift` for each value; None where one of them is not on this lattice."""
+        out: NDArray[np.integer] = np.empty(values.shape, self.dtype)
+        reach = _onto(values, factor=self.factor, scale=self.scale, low=self.least, high=self.largest, out=out, shift=self.shift)
+        return None if reach is None else out
 
     def to_values(self, integers: NDArray[np.integer], *, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return the float64 values: a correctly rounded division, then the reader's own multiplication."""
@@ -98,12 +108,10 @@ def find_lattices(values: NDArray[np.float64], factors: Mapping[str, float]) -> 
     sample = flat[:: max(1, len(flat) // SAMPLE)]
     found = {}
     for unit, factor in factors.items():
-        decimals = _decimals(sample, factor, first=0)
-        decimals = None if decimals is None else _decimals(flat, factor, first=decimals)
-        if decimals is not None:
-            integers = np.rint(flat / factor * 10.0**decimals)
-            least, largest = int(integers.min(initial=0)), int(integers.max(initial=0))
-            found[unit] = Lattice(unit=unit, factor=factor, decimals=decimals, least=least, largest=largest)
+        of_sample = _coarsest(sample, unit, factor, first=0)
+        lattice = None if of_sample is None else _coarsest(flat, unit, factor, first=of_sample.decimals)
+        if lattice is not None:
+            found[unit] = lattice
     return found
 
 
@@ -118,14 +126,30 @@ def best_lattice(found: Mapping[str, Lattice]) -> Lattice | None:
     return min(found.values(), key=lambda x: (x.reach, x.factor != 1.0, x.unit), default=None)
 
 
-def _decimals(values: NDArray[np.float64], factor: float, *, first: int) -> int | None:
-    """The fewest decimals, from `first` on, that reproduce every value; `None` if there are none in reach."""
-    source = values / factor
+def _coarsest(values: NDArray[np.float64], unit: str, factor: float, *, first: int) -> Lattice | None:
+    """The lattice with the fewest decimals, from `first` on, that reproduces every value; `None` if there is none in reach."""
     for decimals in range(first, MOST_DECIMALS + 1):
-        scale = 10.0**decimals
-        integers = np.rint(source * scale)
-        if np.abs(integers).max(initial=0.0) > LARGEST:
-            return None
-        if np.array_equal(integers / scale * factor, values):
-            return decimals
+        reach = _onto(values, factor=factor, scale=10.0**decimals, low=-LARGEST, high=LARGEST)
+        if reach is not None:
+            return Lattice(unit=unit, factor=factor, decimals=decimals, least=reach[0], largest=reach[1])
     return None
+
+
+def _onto(
+    values: NDArray[np.float64], *, factor: float, scale: float, low: int, high: int, out: np.ndarray | None = None, shift: int = 0
+) -> tuple[int, int] | None:
+    """The least and largest of the n of all values and 0; None where a value is not exactly `(n / scale) * factor` or n is out of bounds.
+
+    `out`, of the shape of the values, gets n + `shift`.
+    """
+    if compiled is not None:
+        room, size = (bytearray(), 0) if out is None else (out, out.itemsize)
+        reach: tuple[int, int] | None = compiled.onto(np.ascontiguousarray(values), room, size, shift, scale, factor, low, high)
+        return reach
+    integers = np.rint(values / factor * scale)
+    least, largest = integers.min(initial=0), integers.max(initial=0)
+    if not (low <= least and largest <= high and np.array_equal(integers / scale * factor, values)):
+        return None
+    if out is not None:
+        np.add(integers.astype(out.dtype), out.dtype.type(shift), out=out)
+    return int(least), int(largest)

@@ -10,14 +10,17 @@ import pytest
 from lamdata import distances, ingest
 from lamdata.catalog import Card, CheckSpec, SourceSpec
 from lamdata.sources.bytes import alike, scan
-from lamdata.store import rows
+from lamdata.store import lattice, rows
 from tests.conftest import tree
 from tests.lamdata.sources.bytes.scan_fuzz import TEXTS
 
 TOGETHER = ("extxyz of many", "lammps/dump of many", "n2p2 of many", "vasp/outcar of many", "vasp/xml")
 
 
-@pytest.mark.skipif(None in (scan.compiled, rows.compiled, distances.compiled), reason="the C files could not be compiled at installation")
+COMPILED = (scan, rows, distances, lattice)
+
+
+@pytest.mark.skipif(any(module.compiled is None for module in COMPILED), reason="the C files could not be compiled at installation")
 def test_a_store_has_the_same_bytes_without_the_compiled_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources, taken = [], []
     for name in TOGETHER:
@@ -33,7 +36,7 @@ def test_a_store_has_the_same_bytes_without_the_compiled_files(tmp_path: Path, m
     assert sum(len(found) for found, *_ in taken if found is not None) > 20, "frames were taken many at once"
     compiled = tree(tmp_path / "s.zarr")
     shutil.rmtree(tmp_path / "s.zarr")
-    for module in (scan, rows, distances):
+    for module in COMPILED:
         monkeypatch.setattr(module, "compiled", None)
     taken.clear()
     assert ingest(card, str(tmp_path / "s.zarr"), base=tmp_path, quiet=True).frames == frames > 40
