@@ -85,11 +85,17 @@ def _in_small_crystals(positions: Real, natoms: NDArray[np.int32], cell: Real) -
     copied = copies.prod(axis=1)
     out[(copied > 1) | ~np.isfinite(out)] = np.nan
     once_more = (copied > 1) & (copied * natoms <= MANY)
-    for n in np.unique(copies[once_more], axis=0):
-        rows = once_more & (copies == n).all(axis=1)
-        shifts = np.stack(np.meshgrid(*map(np.arange, n), indexing="ij"), axis=-1).reshape(-1, 3)
-        repeated = ((fraction[np.repeat(rows, natoms)][:, None] + shifts) / n).reshape(-1, 3)
-        out[rows] = _all_pairs(repeated, natoms[rows] * len(shifts), cell[rows] * n[:, None])
+    rows = np.flatnonzero(once_more)
+    starts, filled = np.cumsum(natoms) - natoms, np.cumsum((copied * natoms)[rows])
+    for some in np.split(rows, np.searchsorted(filled, np.arange(SWEEP, filled[-1], SWEEP))) if len(rows) else ():
+        # Each atom so many times, one image behind the other.
+        times = np.repeat(copied[some], natoms[some])
+        atoms = np.repeat(starts[some] - (np.cumsum(natoms[some]) - natoms[some]), natoms[some]) + np.arange(natoms[some].sum())
+        image = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        n = np.repeat(copies[some], copied[some] * natoms[some], axis=0)
+        shift = np.stack([image // (n[:, 1] * n[:, 2]), image // n[:, 2] % n[:, 1], image % n[:, 2]], axis=1)
+        repeated = (fraction[np.repeat(atoms, times)] + shift) / n
+        out[some] = _all_pairs(repeated, natoms[some] * copied[some], cell[some] * copies[some][:, :, None])
     return out
 
 

@@ -21,7 +21,7 @@ from .distances import heights
 from .energy_work import Pair, WorkSums, name_factor, neighbouring_pairs
 from .frame import F64, LABELS
 from .frames import Frames, Parsed
-from .statistics import compositions_of, formula_of, parse_formula, robust_residuals, weighted_median
+from .statistics import compositions_of, formulas_of, parse_formula, robust_residuals, weighted_median
 from .units import ENERGY, FORCE, GPA, KBAR, STRESS
 
 NAMES = 5  # frames that a finding names
@@ -126,14 +126,15 @@ class Plausibility:
     def _add_energies(self, frames: Frames, origins: Sequence[str], rows: NDArray[np.int64]) -> None:
         """Take in the energies of some rows, those of free atoms left out: they are far from all others by nature."""
         elements, kinds, kind = compositions_of(frames)
-        per_atom = frames.energy / frames.natoms
+        step = np.floor(frames.energy / frames.natoms)
         self.energetic += len(rows)
-        order = rows[np.lexsort((rows, np.floor(per_atom[rows]), kind[rows]))]
-        ends = np.flatnonzero(np.diff(kind[order]) | np.diff(np.floor(per_atom[order])).astype(bool)) + 1
-        for cell in np.split(order, ends) if len(order) else ():
-            formula = formula_of({e: n for e, n in zip(elements, kinds[kind[cell[0]]].tolist()) if n})
-            names = [origins[f] for f in cell[:NAMES].tolist()]
-            self._add_cell((formula, math.floor(per_atom[cell[0]])), names, len(cell), float(frames.energy[cell].sum()))
+        order = rows[np.lexsort((rows, step[rows], kind[rows]))]
+        begins = np.flatnonzero(np.diff(kind[order], prepend=-1) | np.diff(step[order], prepend=np.nan).astype(bool))
+        ends, totals = np.append(begins[1:], len(order)), np.add.reduceat(frames.energy[order], begins) if len(order) else ()
+        formulas, cells = formulas_of(elements, kinds), zip(kind[order[begins]].tolist(), step[order[begins]].tolist())
+        for (which, of_step), begin, end, total in zip(cells, begins.tolist(), ends.tolist(), totals):
+            names = [origins[f] for f in order[begin : min(end, begin + NAMES)].tolist()]
+            self._add_cell((formulas[which], int(of_step)), names, end - begin, float(total))
         values, first, counts = np.unique(frames.energy[rows], return_index=True, return_counts=True)
         known = np.isin(values, list(self.values)) | (counts > 1)
         for value, at, count in zip(values[known].tolist(), first[known].tolist(), counts[known].tolist()):

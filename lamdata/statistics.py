@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .elements import NUMBERS, SYMBOLS
 from .frame import F64
@@ -207,6 +208,14 @@ def compositions_of(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
 def formula_of(counts: dict[str, int]) -> str:
     """A composition as text, "Cu3 Au1"."""
     return " ".join(f"{symbol}{number}" for symbol, number in counts.items())
+
+
+def formulas_of(elements: Sequence[str], kinds: NDArray[np.integer]) -> list[str]:
+    """`formula_of` of compositions (K, elements)."""
+    rows, columns = np.nonzero(kinds)
+    words = [f"{elements[column]}{number}" for column, number in zip(columns.tolist(), kinds[rows, columns].tolist())]
+    ends = np.cumsum(np.bincount(rows, minlength=len(kinds))).tolist()
+    return [" ".join(words[begin:end]) for begin, end in zip([0, *ends], ends)]
 
 
 def parse_formula(formula: str) -> dict[str, int]:

@@ -47,20 +47,26 @@ def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
         body = stored.tobytes()
     else:
         compressor, level, shuffle = array.blosc
-        if array.lattice is not None and _bytes_will_do(stored, compressor, level):
-            shuffle = BY_BYTES
-        body = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
+        body = _smaller(stored, compressor, level) if array.lattice is not None else _packed(stored, compressor, level, shuffle)
     return body + checksum(body)
 
 
-def _bytes_will_do(stored: np.ndarray, compressor: str, level: int) -> bool:
-    """Whether a block may be shuffled by bytes, which decodes four times faster than by bits and, bar whole bytes of zeros, packs less.
+def _smaller(stored: np.ndarray, compressor: str, level: int) -> bytes:
+    """A block shuffled by bytes, which decodes four times faster than by bits, unless that packs it less: bar whole bytes of zeros it does.
 
     Each block says how it is shuffled in its own header, so every decoder takes either.
     """
-    sample = np.ascontiguousarray(stored.reshape(-1)[:SAMPLE])
-    by_bytes, by_bits = (len(blosc.compress(sample, compressor.encode(), level, shuffle, 0)) for shuffle in (BY_BYTES, BY_BITS))
-    return by_bytes <= WORTH * by_bits
+    sample = stored.reshape(-1)[:SAMPLE]
+    by_bytes, by_bits = (_packed(sample, compressor, level, shuffle) for shuffle in (BY_BYTES, BY_BITS))
+    bytes_will_do = len(by_bytes) <= WORTH * len(by_bits)
+    if len(sample) == stored.size:
+        return by_bytes if bytes_will_do else by_bits
+    return _packed(stored, compressor, level, BY_BYTES if bytes_will_do else BY_BITS)
+
+
+def _packed(stored: np.ndarray, compressor: str, level: int, shuffle: int) -> bytes:
+    body: bytes = blosc.compress(np.ascontiguousarray(stored), compressor.encode(), level, shuffle, 0)
+    return body
 
 
 def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
