@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from ..errors import DiskError, LamError, StoreError
@@ -27,6 +25,22 @@ _REASONS = {
 }
 
 
+OPEN = 64  # files of a place that are kept open to be read
+
+
+class _Open:
+    """A file that is open to be read as long as somebody holds this."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, path: str):
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it could not be opened
+            os.close(self.handle)
+
+
 class LocalPlace:
     """A directory."""
 
@@ -35,36 +49,36 @@ class LocalPlace:
     def __init__(self, root: str | Path):
         self.url = str(root).rstrip("/") or "/"
         self._root = Path(self.url)
+        self._files: dict[str, _Open] = {}
+
+    def __reduce__(self) -> tuple[type[LocalPlace], tuple[str]]:
+        return LocalPlace, (self.url,)  # what is open stays here
 
     def read(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
 
     def read_ranges(self, ranges: Sequence[Range]) -> Iterator[memoryview]:
         """One after the other: what was read is then decoded out of the processor's cache, into which the next will go."""
-        for path, some in groupby(ranges, key=itemgetter(0)):
-            with self.opened(path) as fill:
-                for _, start, stop in some:
-                    data = POOL.bytes(stop - start).data
-                    fill(start, [data])
-                    yield data
+        for path, start, stop in ranges:
+            data = POOL.bytes(stop - start).data
+            self.fill(path, start, [data])
+            yield data
 
-    @contextmanager
-    def opened(self, path: str) -> Iterator[Callable[[int, Sequence[memoryview | bytearray]], None]]:
-        """A call that fills targets with a file's bytes from a start on."""
+    def fill(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
+        """Fill targets with a file's bytes from a start on. The file stays open for the next of its ranges."""
+        file = self._files.get(path) or self._open(path)
+        found, size = os.preadv(file.handle, targets, start), sum(map(len, targets))
+        if found != size:
+            raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
+
+    def _open(self, path: str) -> _Open:
         try:
-            handle = os.open(f"{self.url}/{path}", os.O_RDONLY)
+            file = self._files[path] = _Open(f"{self.url}/{path}")
         except FileNotFoundError as err:
             raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
-
-        def fill(start: int, targets: Sequence[memoryview | bytearray]) -> None:
-            found, size = os.preadv(handle, targets, start), sum(map(len, targets))
-            if found != size:
-                raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
-
-        try:
-            yield fill
-        finally:
-            os.close(handle)
+        for oldest in list(self._files)[:-OPEN]:
+            self._files.pop(oldest, None)  # closed when no other thread reads it any more
+        return file
 
     def write(self, path: str, data: bytes) -> None:
         target = self._root / path

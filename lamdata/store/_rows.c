@@ -98,20 +98,22 @@ static PyObject *copy(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* Integers off their lattice: one correctly rounded division, then the reader's own multiplication, `Lattice.to_values` bit for bit.
+/* Integers off their lattice: less the shift, one correctly rounded division, then the reader's own multiplication, `Lattice.from_stored` bit for bit.
 
    Where `fused` says that a processor has fused multiply-add, the quotient is the product with the rounded inverse, corrected twice by its
    remainder, which is exact: so it is the rounded quotient (Markstein, IBM J. Res. Dev. 34, 111, 1990), at a fifth of the time. */
-#define DIVIDE(name, integer)                                                                                            \
-    FOR_EACH_LEVEL static void name(const integer *from, double *to, int64_t numbers, double scale, double factor, int fused) \
+#define DIVIDE(name, integer, unsigned_integer)                                                                          \
+    FOR_EACH_LEVEL static void name(const unsigned_integer *from, double *to, int64_t numbers, int64_t shift, double scale,  \
+                                    double factor, int fused)                                                            \
     {                                                                                                                    \
         const double inverse = 1.0 / scale;                                                                              \
+        const unsigned_integer less = (unsigned_integer)shift; /* of damaged bytes it may be more: then it wraps around */ \
         if (!fused)                                                                                                      \
             for (int64_t j = 0; j < numbers; j++)                                                                        \
-                to[j] = (double)from[j] / scale * factor;                                                                \
+                to[j] = (double)(integer)(from[j] - less) / scale * factor;                                              \
         else                                                                                                             \
             for (int64_t j = 0; j < numbers; j++) {                                                                      \
-                const double number = (double)from[j];                                                                   \
+                const double number = (double)(integer)(from[j] - less);                                                 \
                 double quotient = number * inverse;                                                                      \
                 quotient = __builtin_fma(__builtin_fma(-scale, quotient, number), inverse, quotient);                    \
                 quotient = __builtin_fma(__builtin_fma(-scale, quotient, number), inverse, quotient);                    \
@@ -119,8 +121,8 @@ static PyObject *copy(PyObject *self, PyObject *args)
             }                                                                                                            \
     }
 
-DIVIDE(divide_short, int32_t)
-DIVIDE(divide_long, int64_t)
+DIVIDE(divide_short, int32_t, uint32_t)
+DIVIDE(divide_long, int64_t, uint64_t)
 
 /* Without one, the C library's own would be called for each number. */
 static int has_fused(void)
@@ -139,9 +141,10 @@ static PyObject *divide(PyObject *self, PyObject *args)
     Ranges ranges;
     Py_ssize_t columns;
     int size;
+    long long shift;
     double scale, factor;
-    if (!PyArg_ParseTuple(args, "y*y*y*w*y*nidd", &ranges.source, &ranges.begins, &ranges.lengths, &ranges.out, &ranges.targets, &columns,
-                          &size, &scale, &factor))
+    if (!PyArg_ParseTuple(args, "y*y*y*w*y*niLdd", &ranges.source, &ranges.begins, &ranges.lengths, &ranges.out, &ranges.targets, &columns,
+                          &size, &shift, &scale, &factor))
         return NULL;
     if ((size != 4 && size != 8) || check(&ranges, columns * size, columns * (int64_t)sizeof(double))) {
         if (!PyErr_Occurred())
@@ -157,9 +160,9 @@ static PyObject *divide(PyObject *self, PyObject *args)
         fetch(&ranges, i + AHEAD, columns * (int64_t)sizeof(double));
         const char *from = (const char *)ranges.source.buf + ranges.begin[i] * columns * size;
         if (size == 4)
-            divide_short((const int32_t *)from, to, numbers, scale, factor, fused);
+            divide_short((const uint32_t *)from, to, numbers, shift, scale, factor, fused);
         else
-            divide_long((const int64_t *)from, to, numbers, scale, factor, fused);
+            divide_long((const uint64_t *)from, to, numbers, shift, scale, factor, fused);
     }
     Py_END_ALLOW_THREADS
     release(&ranges);
@@ -168,7 +171,7 @@ static PyObject *divide(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"copy", copy, METH_VARARGS, "copy(source, begins, lengths, out, targets, row_bytes)"},
-    {"divide", divide, METH_VARARGS, "divide(source, begins, lengths, out, targets, columns, integer_bytes, scale, factor)"},
+    {"divide", divide, METH_VARARGS, "divide(source, begins, lengths, out, targets, columns, integer_bytes, shift, scale, factor)"},
     {NULL, NULL, 0, NULL},
 };
 

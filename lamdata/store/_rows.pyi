@@ -12,6 +12,7 @@ def divide(
     targets: I64,
     columns: int,
     integer_bytes: int,
+    shift: int,
     scale: float,
     factor: float,
     /,

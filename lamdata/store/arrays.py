@@ -98,7 +98,7 @@ def _blocks(segment: Segment, array: ArrayPlan, blocks: list[int]) -> Iterator[n
         yield from (_constant(segment, array, block) for block in blocks)
         return
     for values in segment.read((array.column.name,), blocks)[array.column.name]:
-        yield values if array.lattice is None else array.lattice.to_values(values)
+        yield values if array.lattice is None else array.lattice.from_stored(values)
 
 
 def _constant(segment: Segment, array: ArrayPlan, block: int) -> np.ndarray:

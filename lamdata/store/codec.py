@@ -70,11 +70,10 @@ def _packed(stored: np.ndarray, compressor: str, level: int, shuffle: int) -> by
 
 
 def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
-    """Check and decompress one block into `out`, of `array.stored` and the full block shape: still on the lattice."""
-    view = memoryview(data)
-    body = view[:-CRC]
-    check(body, view[-CRC:])
-    if array.blosc is None:
+    """Check and decompress one block into `out`, of `array.stored` and the full block shape: still what `Lattice.from_stored` takes."""
+    body = data[:-CRC]
+    check(body, data[-CRC:])
+    if array.plain:
         if len(body) != out.nbytes:
             raise ChecksumError(f"{len(body)} bytes, expected {out.nbytes}")
         out.reshape(-1).view(np.uint8)[:] = body
@@ -83,8 +82,6 @@ def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
         blosc.decompress(body, out)
     except (ValueError, RuntimeError) as err:  # a header that a wrong checksum let through, or one of another size
         raise ChecksumError(str(err)) from err
-    if array.lattice is not None and array.lattice.shift:
-        np.subtract(out, out.dtype.type(array.lattice.shift), out=out)
 
 
 def checksum(body: bytes) -> bytes:

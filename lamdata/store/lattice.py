@@ -92,9 +92,9 @@ class Lattice:
         reach = _onto(values, factor=self.factor, scale=self.scale, low=self.least, high=self.largest, out=out, shift=self.shift)
         return None if reach is None else out
 
-    def to_values(self, integers: NDArray[np.integer], *, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Return the float64 values: a correctly rounded division, then the reader's own multiplication."""
-        values: NDArray[np.float64] = np.true_divide(integers, self.scale, out=out)
+    def from_stored(self, stored: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the float64 values: a correctly rounded division of n, then the reader's own multiplication."""
+        values: NDArray[np.float64] = np.true_divide(stored - self.dtype.type(self.shift), self.scale)
         if self.factor != 1.0:
             np.multiply(values, self.factor, out=values)
         return values

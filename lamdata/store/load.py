@@ -80,7 +80,7 @@ def _frame_table(readings: Sequence[tuple[Part, Reading]]) -> tuple[dict[str, np
         for name, block, values in reading():
             lattice, first = part.segment.array(name).lattice, part.rows.start + block * size
             rows = table[name][first : first + len(values) * size].reshape(values.shape)
-            rows[:] = values if lattice is None else lattice.to_values(values)
+            rows[:] = values if lattice is None else lattice.from_stored(values)
         natoms = table["natoms"][part.rows].reshape(-1, size)
         ends = np.cumsum(natoms, axis=1, dtype=np.int64)
         if part.segment.array("natoms").constant is None and (natoms.min() < 0 or ends[:, -1].max() > part.segment.plan.atom_width):

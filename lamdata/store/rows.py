@@ -25,7 +25,7 @@ I64 = NDArray[np.int64]
 def copy_rows(source: np.ndarray, begins: I64, lengths: I64, out: np.ndarray, targets: I64, lattice: Lattice | None = None) -> None:
     """Write rows `begins[i] : begins[i] + lengths[i]` of `source` into `out`, from row `targets[i]` on, for each i.
 
-    Both have rows of the same shape, and `out` is C-contiguous. With a `lattice` the source holds its integers, and `out` gets the
+    Both have rows of the same shape, and `out` is C-contiguous. With a `lattice` the source holds what is stored of it, and `out` gets the
     float64 values. A range that reaches outside is an error (ValueError; IndexError from NumPy).
     """
     source = np.ascontiguousarray(source, out.dtype if lattice is None else None)
@@ -36,11 +36,11 @@ def copy_rows(source: np.ndarray, begins: I64, lengths: I64, out: np.ndarray, ta
     if lattice is None:
         compiled.copy(source, *bounds, columns * source.itemsize)
     else:
-        compiled.divide(source, *bounds, columns, source.itemsize, lattice.scale, lattice.factor)
+        compiled.divide(source, *bounds, columns, source.itemsize, lattice.shift, lattice.scale, lattice.factor)
 
 
 def _copy_by_index(source: np.ndarray, begins: I64, lengths: I64, out: np.ndarray, targets: I64, lattice: Lattice | None) -> None:
     """The plain way, in NumPy alone."""
     inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     values = source[np.repeat(begins, lengths) + inside]
-    out[np.repeat(targets, lengths) + inside] = values if lattice is None else lattice.to_values(values)
+    out[np.repeat(targets, lengths) + inside] = values if lattice is None else lattice.from_stored(values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class Segment:
         return self._arrays[name]
 
     def read(self, names: Sequence[str], blocks: Sequence[int]) -> dict[str, np.ndarray]:
-        """Return name -> (len(blocks), *block shape) of `stored` type, still on the lattice; constant arrays are left out."""
+        """Return name -> (len(blocks), *block shape) of `stored` type, off no lattice; constant arrays are left out."""
         found: dict[str, np.ndarray] = {}
         [reading] = self.begin(blocks, names)
         for name, first, values in reading():
@@ -63,7 +62,7 @@ class Segment:
     def begin(self, blocks: Sequence[int], *groups: Sequence[str]) -> list[Reading]:
         """Ask for groups of arrays of some blocks; the call that is returned for each waits for it and decodes a few blocks at a time.
 
-        They are as stored, still on the lattice, and gone when the next are asked for: so they never leave the processor's cache.
+        They are as stored, off no lattice, and gone when the next are asked for: so they never leave the processor's cache.
         """
         some = [[array for array in map(self.array, names) if array.constant is None] for names in groups]
         self._load_indexes(
@@ -81,11 +80,10 @@ class Segment:
             for array in plain:
                 yield from self._read_plain(array, blocks, room)
             places = {block: i for i, block in enumerate(blocks)}
+            whole = {array.column.name: room[: array.block_bytes].view(array.stored).reshape(1, *array.block_shape) for array in arrays}
             for name, block, data in fetched:
-                array = self.array(name)
-                values = room[: array.block_bytes].view(array.stored).reshape(array.block_shape)
-                self._decode(data, array, block, values)
-                yield name, places[block], values[None]
+                self._decode(data, self.array(name), block, whole[name])
+                yield name, places[block], whole[name]
 
         return decoded
 
@@ -98,18 +96,15 @@ class Segment:
         whole = room.data
         bodies, checksums = [whole[at : at + size] for at in range(0, most * size, size)], [bytearray(CRC) for _ in range(most)]
         targets = [part for chunk in zip(bodies, checksums) for part in chunk]
-        stretches = self._stretches(blocks, longest=most)
-        for shard, some in groupby(stretches, key=lambda stretch: stretch[0] // self.plan.shard_blocks):
-            index = self._indexes[name, shard]
-            with self._disk.opened(shard_path(array, shard)) as fill:
-                for block, first, count in some:
-                    fill(int(index[block % self.plan.shard_blocks, 0]), targets[: 2 * count])
-                    for k in range(count):
-                        try:
-                            check(bodies[k], checksums[k])
-                        except ChecksumError as err:
-                            raise self._damaged_block(array, block + k, err) from err
-                    yield name, first, values[:count]
+        for block, first, count in self._stretches(blocks, longest=most):
+            shard, slot = divmod(block, self.plan.shard_blocks)
+            self._disk.fill(shard_path(array, shard), int(self._indexes[name, shard][slot, 0]), targets[: 2 * count])
+            for k in range(count):
+                try:
+                    check(bodies[k], checksums[k])
+                except ChecksumError as err:
+                    raise self._damaged_block(array, block + k, err) from err
+            yield name, first, values[:count]
 
     def _stretches(self, blocks: Sequence[int], *, longest: int) -> list[tuple[int, int, int]]:
         """Join neighbours of one shard, at most `longest` of them: (first block, its place in `blocks`, how many)."""

@@ -122,7 +122,7 @@ def _facts(segment: Segment) -> BlockFacts:
     if "forces" in constants:
         ranges["max_force"] = (0.0, math.sqrt(3) * abs(constants["forces"]) * ROUNDED)
     if (lattice := plan.lattices.get("energy")) is not None:
-        low, high = lattice.to_values(np.array([lattice.least, lattice.largest])).tolist()
+        low, high = lattice.from_stored(np.array([lattice.least, lattice.largest]) + lattice.shift).tolist()
         ranges["energy"] = (low, high)
     if (lattice := plan.lattices.get("forces")) is not None:
         ranges["max_force"] = (0.0, math.sqrt(3) * lattice.reach / lattice.scale * lattice.factor * ROUNDED)
@@ -158,7 +158,7 @@ class _Block:
         if array.constant is not None:
             return np.full((count, *array.block_shape[1:]), array.constant, array.dtype)
         stored: np.ndarray = self._segment.read([name], [self._block])[name][0][:count]
-        return stored if array.lattice is None else array.lattice.to_values(stored)
+        return stored if array.lattice is None else array.lattice.from_stored(stored)
 
     def texts(self, name: str) -> Sequence[str]:
         return [bytes(row).rstrip(b"\0").decode() for row in self.array(name)]

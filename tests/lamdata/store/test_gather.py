@@ -67,16 +67,16 @@ def test_any_type_of_number_is_copied(way, dtype):
     np.testing.assert_array_equal(out, np.concatenate([out[:1] * 0, source[4:9], out[:1] * 0, source[90:92]]))
 
 
-@pytest.mark.parametrize("dtype", ["i4", "i8"])
+@pytest.mark.parametrize("least, largest", [(1 - 2**31, 2**31 - 1), (-(2**23), 2**23 - 1), (-5, 2**24 - 9), (-(2**44), 2**44), (0, 2**40)])
 @settings(max_examples=50, deadline=None)
 @given(decimals=st.integers(0, 14), factor=st.sampled_from([1.0, 0.529177210903, 51.42208619083232]), seed=st.integers(0, 10**6))
-def test_integers_come_off_their_lattice_to_the_bit(dtype, decimals, factor, seed):
-    rng = np.random.default_rng(seed)
-    integers = rng.integers(-(2**31), 2**31, (40, 3)) if dtype == "i4" else rng.integers(-(2**44), 2**44, (40, 3))
-    lattice = Lattice(unit="", factor=factor, decimals=decimals, least=-(2**44), largest=2**44)
-    out = np.empty((40, 3))
-    copy_rows(integers.astype(dtype), np.array([0, 10]), np.array([10, 30]), out, np.array([30, 0]), lattice)
-    np.testing.assert_array_equal(out, lattice.to_values(np.concatenate([integers[10:], integers[:10]])))
+def test_integers_come_off_their_lattice_to_the_bit(least, largest, decimals, factor, seed):
+    integers = np.random.default_rng(seed).integers(least, largest, (40, 3), endpoint=True)
+    lattice = Lattice(unit="", factor=factor, decimals=decimals, least=least, largest=largest)
+    out, stored = np.empty((40, 3)), (integers + lattice.shift).astype(lattice.dtype)
+    copy_rows(stored, np.array([0, 10]), np.array([10, 30]), out, np.array([30, 0]), lattice)
+    np.testing.assert_array_equal(out, np.concatenate([integers[10:], integers[:10]]) / 10.0**decimals * factor)
+    np.testing.assert_array_equal(out, lattice.from_stored(np.concatenate([stored[10:], stored[:10]])))
 
 
 @pytest.mark.skipif(rows.compiled is None, reason="_rows.c could not be compiled at installation")
@@ -124,4 +124,4 @@ def test_numbers_come_off_their_lattice_as_by_a_division(integer: type, factor: 
         lattice = Lattice(unit="x", factor=factor, decimals=decimals, least=-most, largest=most)
         out = np.empty(len(numbers))
         copy_rows(numbers, np.zeros(1, np.int64), np.array([len(numbers)]), out, np.zeros(1, np.int64), lattice)
-        np.testing.assert_array_equal(out, lattice.to_values(numbers))
+        np.testing.assert_array_equal(out, lattice.from_stored(numbers))
