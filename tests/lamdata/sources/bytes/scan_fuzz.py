@@ -4,18 +4,16 @@ So many texts of all formats are cut, flipped, spliced and renumbered, and read:
 what Python alone reads. Each function also gets bytes of all kinds in a buffer that ends with them. `--sanitized` does so with a build of
 `_scan.c` under gcc's sanitizers of addresses and of undefined behaviour, which see each step beyond. What ends the process, or hangs, leaves its input.
 """
+# ruff: noqa: I001  sanitized builds come before what they replace
 
 from __future__ import annotations
 
 import argparse
 import faulthandler
-import importlib.util
 import lzma
 import os
 import random
-import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[4]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "conformance")]
 
+from tests import sanitized  # noqa: E402
 import numpy as np  # noqa: E402
 from fuzz import cut, flip, lines, renumber, splice  # noqa: E402
 
@@ -139,51 +138,16 @@ def any_bytes(seed: int, count: int) -> None:
         scan.compiled.elements(data, at, len(data), (b"/a", b"/a@b", b"/v/a@"))
 
 
-def sanitizer() -> str | None:
-    """The library that a process with a sanitized build must begin with; None where gcc has none."""
-    try:
-        found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found if Path(found).is_file() else None
-
-
-def run_sanitized(seed: int, inputs: int) -> int:
-    """Build the scanner with sanitizers, and fuzz that in a process of its own; its exit code."""
-    library = sanitizer()
-    if library is None:
-        raise SystemExit("`gcc -print-file-name=libasan.so` finds no sanitizer of addresses")
-    with tempfile.TemporaryDirectory(prefix="scan-fuzz-") as folder:
-        module = Path(folder) / "_scan.abi3.so"
-        build = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        source = Path(scan.__file__).with_name("_scan.c")
-        subprocess.run([*build, f"-I{sysconfig.get_path('include')}", str(source), "-o", str(module)], check=True)
-        sanitized = os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
-        again = [sys.executable, __file__, str(seed), str(inputs), "--module", str(module)]
-        return subprocess.run(again, env=sanitized).returncode
-
-
-def use(module: Path) -> None:
-    """Take another build of the scanner."""
-    spec = importlib.util.spec_from_file_location("_scan", module)
-    assert spec is not None and spec.loader is not None
-    scan.compiled = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scan.compiled)
-    scan.titles_of.cache_clear()
-
-
 def main() -> int:
     """Fuzz, and say how many texts gave frames."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seed", type=int)
     parser.add_argument("inputs", type=int, help="damaged texts, of all formats alike")
     parser.add_argument("--sanitized", action="store_true", help="under a build of the scanner that sees each step beyond its buffers")
-    parser.add_argument("--module", type=Path, help="another build of the scanner")
     given = parser.parse_args()
     if given.sanitized:
-        return run_sanitized(given.seed, given.inputs)
-    if given.module:
-        use(given.module)
+        return sanitized.run([__file__, str(given.seed), str(given.inputs)])
+    assert sanitized.BUILDS not in os.environ or sanitized.used(scan.compiled)
     each = -(-given.inputs // len(TEXTS))
     any_bytes(given.seed, 10 * given.inputs)
     print(f"{each * len(TEXTS)} texts, {damaged(given.seed, each, list(TEXTS))} gave frames")

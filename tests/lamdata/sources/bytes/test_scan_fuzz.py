@@ -3,7 +3,9 @@
 import pytest
 
 from lamdata.sources.bytes import scan
-from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged, read, run_sanitized, sanitizer
+from tests import sanitized
+from tests.lamdata.sources.bytes import scan_fuzz
+from tests.lamdata.sources.bytes.scan_fuzz import TEXTS, any_bytes, damaged, read
 
 compiled = pytest.mark.skipif(scan.compiled is None, reason="_scan.c could not be compiled at installation")
 
@@ -47,6 +49,6 @@ def test_any_bytes_are_answered():
 
 
 @pytest.mark.slow  # builds the scanner with a sanitizer, and reads thousands of texts under it
-@pytest.mark.skipif(sanitizer() is None, reason="needs gcc and its sanitizer of addresses")
+@pytest.mark.skipif(sanitized.libraries() is None, reason="needs gcc and its sanitizer of addresses")
 def test_the_scanner_reads_and_writes_nothing_outside_its_buffers():
-    assert run_sanitized(7, 3000) == 0
+    assert sanitized.run([scan_fuzz.__file__, "7", "3000"]) == 0
