@@ -9,6 +9,7 @@ import torch
 
 from lamdata.frames import Frames
 from lamdata.store import Survey, commit, open_dataset, plan_segment, seal_segment, write_shard
+from lamdata.store.gather import reorder
 from lamdata.stream import Stream, StreamHead
 from lamdata.stream.order import balanced_order
 
@@ -20,10 +21,10 @@ def write(data, folder: str, *, profile: str) -> None:
     frames = _frames(data)
     count = len(frames)
     order = balanced_order(data["natoms"], np.zeros(count, np.uint8), "benchmark")
-    frames = frames.take(order)
+    frames = reorder(frames, order)
     groups = [f"system-{s}" for s in data["system"][order].tolist()]
     origins = [f"system-{s}/OUTCAR.gz#{i}" for s, i in zip(data["system"][order].tolist(), order.tolist())]
-    plan = plan_segment(frames.natoms, Survey.of(frames, groups, origins), profile=profile, split=np.zeros(count, np.uint8))
+    plan = plan_segment(frames.natoms, Survey.of(frames, groups, origins, profile=profile), profile=profile, split=np.zeros(count, np.uint8))
     url, offsets = f"{folder}/ragged/segment", frames.starts
     for shard in range(plan.shards):
         rows = plan.shard_frames(shard)

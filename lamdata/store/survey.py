@@ -41,12 +41,12 @@ class Survey:
     text_widths: Mapping[str, int]  # bytes
 
     @staticmethod
-    def of(frames: Frames, groups: Sequence[str], origins: Sequence[str]) -> Survey:
-        """Survey one piece."""
+    def of(frames: Frames, groups: Sequence[str], origins: Sequence[str], *, profile: str = "lossless") -> Survey:
+        """Survey one piece; for the `fast` profile, which stores no lattice, none is looked for."""
         texts = {"group": groups, "origin": origins}
         return Survey(
             frames=len(frames),
-            lattices={name: find_lattices(getattr(frames, name), FACTORS[name]) for name in FLOATS},
+            lattices={name: find_lattices(getattr(frames, name), FACTORS[name]) if profile == "lossless" else {} for name in FLOATS},
             ranges={name: _range(getattr(frames, name)) for name in _UNIFORM},
             text_widths={name: max([1, *map(len, map(str.encode, texts[name]))]) for name in TEXTS},
         )
