@@ -57,7 +57,10 @@ class SourceSpec(Spec):
     """Which frames are free atoms, kept as reference energies and not as frames: those that the file marks (as extxyz does by
     `config_type=IsolatedAtom`), or all. "also frames": the marked ones are frames of the train split as well."""
 
-    later = ("split", "isolated_atoms")
+    info: list[str] = []
+    """Further keys of the source that are kept with each frame, as [config_type, temperature]: an expression says `info["config_type"] == "liquid"`."""
+
+    later = ("split", "isolated_atoms", "info")
 
     @model_validator(mode="after")
     def _one_split(self) -> SourceSpec:
@@ -213,6 +216,9 @@ class Card(Spec):
     def _keeps_by_what_is_known(self) -> Card:
         if self.keep is not None and "references" in self.keep.columns:
             raise ValueError("`keep` of a card knows no `energy_above_references`, which are fitted to what it keeps: say it in a mixture")
+        kept = {key for source in self.sources for key in source.info}
+        if self.keep is not None and (unknown := sorted(self.keep.keys - kept)):
+            raise ValueError(f"`keep` asks for {unknown[0]!r}, which no source keeps: add `info: [{unknown[0]}]` to a source")
         return self
 
 

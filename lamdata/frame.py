@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class Frame:
     origin: str = ""  # "file#index": where to look when this frame is suspect
     split: str = ""  # what the source calls its split, by the key that the card names; "" where it says nothing
     isolated: bool = False  # a free atom by the source's own mark: its energy is a reference
+    info: Mapping[str, str] = field(default_factory=dict)  # what the source says under the keys that its card keeps
     left_out: tuple[str, ...] = ()  # labels that stand in the source and not here, each as "label: why"; not stored
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ This is what the store decodes into, the stream yields and a trainer collates. F
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ FRAME_FIELDS = (
     "natoms", "cell", "pbc", "energy", "virial", "has_energy", "has_forces", "has_virial", "charge", "multiplicity",
     "weight", "shortest", "head", "dataset", "index", "epoch",
 )  # fmt: skip
-SELDOM = ("splits", "isolated", "left_out", "converged")  # of `Parsed`: empty where nothing is said
+SELDOM = ("splits", "isolated", "left_out", "converged", "infos")  # of `Parsed`: empty where nothing is said
 Said = TypeVar("Said")
 
 
@@ -259,6 +259,7 @@ class Parsed:
     isolated: Sequence[bool] = ()  # (F,) as `Frame.isolated`; () where none is
     left_out: Sequence[tuple[str, ...]] = ()  # (F,) as `Frame.left_out`; () where no frame lacks a label that its source has
     converged: Sequence[bool] = ()  # (F,) the source says that self-consistency was reached; () where it says so of none
+    infos: Sequence[Mapping[str, str]] = ()  # (F,) as `Frame.info`; () where the card keeps no key of the source
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in ("frames", "groups", "origins", "unconverged")}
@@ -277,12 +278,24 @@ class Parsed:
     def __iter__(self) -> Iterator[Frame]:
         """Single frames with their group and origin."""
         seldom = zip(
-            self.splits or repeat(""), self.isolated or repeat(False), self.left_out or repeat(()), self.converged or repeat(False)
+            self.splits or repeat(""),
+            self.isolated or repeat(False),
+            self.left_out or repeat(()),
+            self.converged or repeat(False),
+            self.infos or repeat({}),
         )
         for frame, group, origin, unconverged, rest in zip(self.frames, self.groups, self.origins, self.unconverged, seldom):
-            split, isolated, left_out, reached = rest
+            split, isolated, left_out, reached, info = rest
             converged = False if unconverged else reached or None
-            yield replace(frame, group=group, origin=origin, converged=converged, split=split, isolated=isolated, left_out=left_out)
+            said: dict[str, Any] = {
+                "group": group,
+                "origin": origin,
+                "converged": converged,
+                "split": split,
+                "isolated": isolated,
+                "info": info,
+            }
+            yield replace(frame, **said, left_out=left_out)
 
     def take(self, rows: NDArray[np.integer]) -> Parsed:
         """Frames in the given order, copied."""
@@ -291,10 +304,7 @@ class Parsed:
             groups=[self.groups[row] for row in rows],
             origins=[self.origins[row] for row in rows],
             unconverged=self.unconverged[rows],
-            splits=[self.splits[row] for row in rows] if self.splits else (),
-            isolated=[self.isolated[row] for row in rows] if self.isolated else (),
-            left_out=[self.left_out[row] for row in rows] if self.left_out else (),
-            converged=[self.converged[row] for row in rows] if self.converged else (),
+            **{name: [said[row] for row in rows] for name in SELDOM if (said := getattr(self, name))},
         )
 
     def part(self, start: int, stop: int) -> Parsed:
@@ -316,6 +326,7 @@ class Parsed:
             isolated=_or_none([frame.isolated for frame in frames]),
             left_out=_or_none([frame.left_out for frame in frames]),
             converged=_or_none([frame.converged is True for frame in frames]),
+            infos=_or_none([frame.info for frame in frames]),
         )
 
     @staticmethod
@@ -332,6 +343,7 @@ class Parsed:
             isolated=_or_none([isolated for part in parts for isolated in part.isolated or [False] * len(part)]),
             left_out=_or_none([without for part in parts for without in part.left_out or [()] * len(part)]),
             converged=_or_none([reached for part in parts for reached in part.converged or [False] * len(part)]),
+            infos=_or_none([info for part in parts for info in part.infos or [{}] * len(part)]),
         )
 
 

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from .elements import NUMBERS, SYMBOLS
 from .located import Spec
-from .where import Condition, columns_of, condition_of
+from .where import Condition, columns_of, condition_of, keys_of
 
 
 class KeepSpec(Spec):
@@ -45,6 +45,11 @@ class KeepSpec(Spec):
     def columns(self) -> set[str]:
         """What must be known of frames for it, as `lamdata.where.columns_of` names it."""
         return set() if (condition := self.condition) is None else columns_of(condition)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the source that it asks for."""
+        return set() if (condition := self.condition) is None else keys_of(condition)
 
     @property
     def words(self) -> str:

@@ -147,6 +147,7 @@ def _frame(frame: Any) -> dict[str, Any]:
         "group": frame.group,
         "atoms": len(frame.numbers),
         "energy": frame.energy,
+        "info": dict(frame.info),
         "numbers": frame.numbers.tolist(),
         "positions": frame.positions.tolist(),
     }
@@ -201,7 +202,8 @@ def print_description(description: Mapping[str, Any]) -> None:
             print(f"  rejected: {', '.join(f'{count} {reason}' for reason, count in data['rejected'].items())}")
         print("".join(f"  {line}\n" for line in _findings(data["left_out"], data["implausible"], data["isolated_atoms"])), end="")
         for frame in data.get("first_frames", []):
-            print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}")
+            said = "".join(f", {key} {text}" for key, text in frame["info"].items())
+            print(f"  {frame['origin']}: {frame['atoms']} atoms, energy {frame['energy']}, group {frame['group']}{said}")
 
     for name, view in description.get("views", {}).items():
         state = f"; it does not open: {view['stale']}" if view["stale"] else ""

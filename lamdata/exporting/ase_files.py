@@ -94,7 +94,7 @@ def _stress(frame: Frame) -> F64 | None:
 
 
 def _pairs(row: Row) -> dict[str, Any]:
-    facts = {name: value for name, value in row.facts().items() if name != "pbc" and value not in (None, "")}
+    facts = {name: value for name, value in row.facts().items() if name not in ("pbc", "info") and value not in (None, "")}
     facts["total_charge"] = facts.pop("charge")
     return {name: f"{name} {value}" if isinstance(value, str) and _reads_as_number(value) else value for name, value in facts.items()}
 

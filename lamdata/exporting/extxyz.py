@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def text_of(frame: Frame, *, words: Mapping[str, str], columns: Mapping[str, F64
         comment.append(f"weight={frame.weight!r}")
     comment += [f"{name}={quoted(text, where=frame.origin)}" for name, text in (("group", frame.group), ("origin", frame.origin))]
     comment += [*(f"{name}={text}" for name, text in words.items()), UNITS]
+    taken = {pair.partition("=")[0] for pair in (*comment, *UNITS.split())}
+    for key, text in frame.info.items():
+        name = f"info_{key}" if key in taken else key  # of one that means something here already, it is what the source says
+        name = name if re.fullmatch(r"[\w.-]+", name) else quoted(name, where=frame.origin)
+        comment.append(f"{name}={quoted(text, where=frame.origin)}")
     values = np.concatenate([frame.positions, *(part.reshape(len(frame.numbers), -1) for part in columns.values())], axis=1)
     atoms = (f"{SYMBOLS[z]} {' '.join(map(repr, line))}" for z, line in zip(frame.numbers.tolist(), values.tolist()))
     return f"{len(frame.numbers)}\n{' '.join(comment)}\n" + "\n".join(atoms) + "\n"

@@ -40,6 +40,7 @@ def _schema(arrow: Any) -> Any:
         _field(arrow, "multiplicity", arrow.int16(), None, missing=True),
         _field(arrow, "weight", arrow.float64(), None),
         *(_field(arrow, name, arrow.string(), None) for name in ("group", "origin", "split")),
+        _field(arrow, "info", arrow.string(), None, missing=True),
     ]
     return arrow.schema(fields)
 
@@ -54,7 +55,8 @@ def _columns(rows: list[Row]) -> dict[str, list[Any]]:
     out |= {name: [None if (v := getattr(frame, name)) is None else np.asarray(v).ravel() for frame in frames] for name in TENSORS}
     for name in ("pbc", "energy", "charge", "multiplicity", "weight", "group", "origin"):
         out[name] = [getattr(frame, name) for frame in frames]
-    return out | {"split": [row.split for row in rows]}
+    infos = [json.dumps(dict(frame.info), ensure_ascii=False) if frame.info else None for frame in frames]
+    return out | {"split": [row.split for row in rows], "info": infos}
 
 
 def _plain(values: np.ndarray | None) -> Any:

@@ -26,8 +26,9 @@ class Row:
         """What formats of bare arrays have no place for, as plain data."""
         frame = self.frame
         out: dict[str, Any] = {"group": frame.group, "origin": frame.origin, "split": self.split, "pbc": list(frame.pbc)}
-        weight = {} if frame.weight == 1.0 else {"weight": frame.weight}
-        return out | {"charge": frame.charge, "multiplicity": frame.multiplicity} | weight
+        seldom: dict[str, Any] = {"weight": frame.weight} if frame.weight != 1.0 else {}
+        seldom |= {"info": dict(frame.info)} if frame.info else {}
+        return out | {"charge": frame.charge, "multiplicity": frame.multiplicity} | seldom
 
     def line(self) -> str:
         """The same as a line of JSON."""
@@ -57,6 +58,6 @@ def rows_of(dataset: Dataset) -> Iterator[Row]:
     """Every frame of a view in store order."""
     for start in range(0, len(dataset), AT_ONCE):
         stop = min(start + AT_ONCE, len(dataset))
-        labels = zip(*dataset.labels(start, stop))
-        for frame, (group, origin, split) in zip(dataset.frames(start, stop), labels):
-            yield Row(replace(frame, group=group, origin=origin), SPLITS[split])
+        labels = zip(*dataset.labels(start, stop), dataset.infos(start, stop))
+        for frame, (group, origin, split, info) in zip(dataset.frames(start, stop), labels):
+            yield Row(replace(frame, group=group, origin=origin, info=info), SPLITS[split])

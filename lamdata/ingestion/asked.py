@@ -5,7 +5,7 @@ Files of one source may differ: that a frame lacks a key is said of the frame, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..catalog import Card, SourceSpec
@@ -15,6 +15,11 @@ from ..frames import Parsed
 from ..sources.labelled.label_names import OF_SEVERAL, lacking
 
 SHOWN = 8  # labels that the frame has under other names
+INFO = "info of "  # before a key that is kept as it is, in the place of a label
+
+
+def _label(key: str) -> str:
+    return INFO + key
 
 
 class AskedKeys:
@@ -28,7 +33,8 @@ class AskedKeys:
         """Take in what a file of a source gave."""
         if isinstance(item, Rejection):
             return
-        for label in self.open(number, spec):
+        self._see_info(number, spec, item)
+        for label in self._open(number, spec.keys):
             text = lacking(label, spec.keys[label])
             for frame in (item,) if isinstance(item, Frame) else item:
                 if text not in frame.left_out:
@@ -38,9 +44,21 @@ class AskedKeys:
                     others = [one for one in frame.left_out if one != text]
                     self._lacked.setdefault((number, label), [frame.origin, *others[:SHOWN]])
 
-    def open(self, number: int, spec: SourceSpec) -> list[str]:
-        """The labels whose key no frame had so far."""
-        return [label for label, key in spec.keys.items() if key and (number, label) not in self._found]
+    def _see_info(self, number: int, spec: SourceSpec, item: Frame | Parsed) -> None:
+        infos = [item.info] if isinstance(item, Frame) else item.infos
+        for label, key in self._open(number, {_label(key): key for key in spec.info}).items():
+            if any(key in info for info in infos):
+                self._found.add((number, label))
+            else:
+                self._lacked.setdefault((number, label), [item.origin if isinstance(item, Frame) else item.origins[0]])
+
+    def open(self, number: int, spec: SourceSpec) -> bool:
+        """Whether there are keys of a source that no frame had so far."""
+        return bool(self._open(number, spec.keys | {_label(key): key for key in spec.info}))
+
+    def _open(self, number: int, keys: Mapping[str, str]) -> dict[str, str]:
+        """The labels whose key no frame had so far, with the key."""
+        return {label: key for label, key in keys.items() if key and (number, label) not in self._found}
 
     def merge(self, others: Iterable[AskedKeys]) -> AskedKeys:
         """Take in what others saw, in the order given."""
@@ -51,18 +69,14 @@ class AskedKeys:
 
     def problems(self, card: Card) -> Iterator[tuple[int, ConfigError]]:
         """One for each key that frames lack and none has, with the number of its source."""
-        return (
-            (
-                number,
-                ConfigError(
-                    f"no frame of {card.sources[number].path} has the key {card.sources[number].keys[label]!r} for {label}",
-                    where=origin,
-                    hint=f"mend `keys:` of its source{'; there: ' * bool(others)}{'; '.join(others)}",
-                ),
-            )
-            for (number, label), (origin, *others) in sorted(self._lacked.items())
-            if (number, label) not in self._found
-        )
+        for (number, label), (origin, *others) in sorted(self._lacked.items()):
+            if (number, label) in self._found:
+                continue
+            source = card.sources[number]
+            key = source.keys.get(label)
+            asked = f"the key {label.removeprefix(INFO)!r}" if key is None else f"the key {key!r} for {label}"
+            hint = f"mend `{'info' if key is None else 'keys'}:` of its source{'; there: ' * bool(others)}{'; '.join(others)}"
+            yield number, ConfigError(f"no frame of {source.path} has {asked}", where=origin, hint=hint)
 
     def to_json(self) -> list[Any]:
         """As plain data."""

@@ -38,5 +38,8 @@ class _Columns:
     def texts(self, name: str) -> Sequence[str]:
         return self._parsed.groups if name == "group" else self._parsed.origins
 
+    def infos(self) -> Sequence[Mapping[str, str]]:
+        return self._parsed.infos or [{}] * len(self._parsed)
+
     def references(self) -> Mapping[int, float]:
         raise AssertionError("a card asks for no energies above references: they are not fitted yet")

@@ -337,8 +337,8 @@ def fill_shards(url: str, plan: SegmentPlan, pieces: Sequence[Piece], order: np.
 
 
 def _write(task: _Shard) -> int:
-    frames, split, groups, origins = Staging(task.pieces).take(task.rows)
-    write_shard(task.url, task.plan, task.number, records=frames, groups=groups, origins=origins, split=split)
+    frames, split, groups, origins, infos = Staging(task.pieces).take(task.rows)
+    write_shard(task.url, task.plan, task.number, records=frames, groups=groups, origins=origins, infos=infos, split=split)
     return task.number
 
 

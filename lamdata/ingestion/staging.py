@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..energies import Energies
+from ..errors import SourceError
 from ..frame import Rejection
 from ..frames import Frames, Parsed
 from ..plausibility import Plausibility
@@ -34,6 +35,7 @@ from .findings import IsolatedAtoms, LeftOut, count_left_out
 from .theories import Theories
 
 WINDOW = 1 << 20  # bytes of a file that are read together, about
+MOST_INFO = 2000  # characters of what is kept of a frame, names and all: each frame of a segment takes as many bytes as the longest
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
 
 # A piece has a file for each of these: name -> (dtype, values a row), one row an atom;
@@ -54,9 +56,9 @@ FRAME = np.dtype(
         ("shortest", "<f4"),
     ]
 )
-# one of `texts`, group and origin of each frame one behind the other; and the `index`: of each frame the atoms, the bytes of its texts and of
-# them those of its group, and its split.
-INDEX = np.dtype([("natoms", "<i4"), ("texts", "<i4"), ("group", "<i4"), ("split", "u1")])
+# one of `texts`, group, origin and info (JSON) of each frame one behind the other; and the `index`: of each frame the atoms, the bytes of its
+# texts and of them those of group and origin, and its split.
+INDEX = np.dtype([("natoms", "<i4"), ("texts", "<i4"), ("group", "<i4"), ("origin", "<i4"), ("split", "u1")])
 FILES = {**{name: np.dtype(of) for name, of in ATOMS.items()}, "frames": FRAME, "index": INDEX, "texts": np.dtype("u1")}
 
 
@@ -139,7 +141,13 @@ class PieceWriter:
                 some = frames if len(rows) == len(frames) else frames.take(rows)
                 self.facts.statistics[side].add(some, shortest=shortest[rows])
                 self.facts.energies[side].add(some)
-        survey = Survey.of(frames, parsed.groups, parsed.origins)
+        infos = [json.dumps(info, ensure_ascii=False, separators=(",", ":")) if info else "" for info in parsed.infos]
+        if infos and len(longest := max(infos, key=len)) > MOST_INFO:
+            where, hint = parsed.origins[infos.index(longest)], "leave the longest of them out"
+            raise SourceError(
+                f"the keys that `info` keeps have {len(longest)} characters, at most {MOST_INFO} are stored", where=where, hint=hint
+            )
+        survey = Survey.of(frames, parsed.groups, parsed.origins, infos)
         self.facts.survey = survey if self.facts.survey is None else self.facts.survey.merge(survey)
         for group, side, by_hash in zip(parsed.groups, sides.tolist(), dealt.tolist()):
             row = self._groups.setdefault(group, [0, 0])
@@ -152,13 +160,13 @@ class PieceWriter:
         table, index = np.empty(len(frames), FRAME), np.empty(len(frames), INDEX)
         for name in FRAME.names or ():
             table[name] = getattr(frames, name)
-        groups, origins = ([text.encode() for text in texts] for texts in (parsed.groups, parsed.origins))
+        texts = [[text.encode() for text in some] for some in (parsed.groups, parsed.origins, infos or [""] * len(frames))]
         index["natoms"], index["split"] = frames.natoms, sides
-        index["group"] = [len(text) for text in groups]
-        index["texts"] = [len(group) + len(origin) for group, origin in zip(groups, origins)]
+        index["group"], index["origin"], rest = ([len(text) for text in some] for some in texts)
+        index["texts"] = index["group"] + index["origin"] + rest
         self._files["frames"].write(table.data)
         self._files["index"].write(index.data)
-        self._files["texts"].write(b"".join(itertools.chain.from_iterable(zip(groups, origins))))
+        self._files["texts"].write(b"".join(itertools.chain.from_iterable(zip(*texts))))
 
     def reject(self, rejection: Rejection) -> None:
         """Append a row to the ledger."""
@@ -204,7 +212,7 @@ class Piece:
         if not keys & set(self.groups()["key"].tolist()):
             return
         index = self.table("index")
-        groups, origins = _texts_of(self.table("texts"), index)
+        groups, origins, _ = _texts_of(self.table("texts"), index)
         for group, origin, side in zip(groups, origins, index["split"].tolist()):
             if group_key(group) in keys:
                 yield group, origin, side
@@ -228,8 +236,8 @@ class Staging:
     def __len__(self) -> int:
         return len(self.natoms)
 
-    def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], list[str], list[str]]:
-        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), groups and origins, in that order."""
+    def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], list[str], list[str], list[str]]:
+        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), groups, origins and infos, in that order."""
         n = len(rows)
         table, index = self._rows("frames", rows), self._rows("index", rows)
         frames = Frames(
@@ -276,13 +284,14 @@ class Staging:
         return out.view(FILES[name].base)
 
 
-def _texts_of(data: NDArray[np.uint8], index: NDArray[Any]) -> tuple[list[str], list[str]]:
-    """Groups and origins, of the texts of frames one behind the other and their rows of the index."""
+def _texts_of(data: NDArray[np.uint8], index: NDArray[Any]) -> tuple[list[str], list[str], list[str]]:
+    """Groups, origins and infos, of the texts of frames one behind the other and their rows of the index."""
     text, ends = data.tobytes(), np.cumsum(index["texts"], dtype=np.int64)
     begins = ends - index["texts"]
-    borders = np.stack([begins, begins + index["group"], ends]).tolist()
-    groups = [text[begin:middle].decode() for begin, middle, _ in zip(*borders)]
-    return groups, [text[middle:end].decode() for _, middle, end in zip(*borders)]
+    origins = begins + index["group"]
+    borders = [border.tolist() for border in (begins, origins, origins + index["origin"], ends)]
+    groups, named, infos = ([text[begin:end].decode() for begin, end in zip(*some)] for some in zip(borders, borders[1:]))
+    return groups, named, infos
 
 
 def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: NDArray[Any], targets: NDArray[Any]) -> None:

@@ -53,7 +53,7 @@ class Reader(Protocol):
     A reader of large files may also have `spans(file, size)`: the `Span`s of about `size` bytes each that together are all its frames,
     or none where they are not cheaply found. It then reads `file.span` of a file that has one, with origins as in the whole.
 
-    A reader may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units` and `open_keys`, the
+    A reader with `keeps_info` gives what a frame says under the keys in `SourceSpec.info`. It may also have `options`, {name: allowed values}, the choices that a card may make; and `open_units` and `open_keys`, the
     quantities and labels of which the format leaves the unit or the key open, so that a card may state them. What a card says
     beside them is refused; without them its `options`, `units` and `keys` pass unchecked. A reader with `open_keys` says of a frame that
     lacks a key `lacking(label, key)` in `left_out`, so that a key which no frame of a source has is found. One with `open_units` may have `usual_units(file)`, {quantity: unit} of what the file does not state, which `init` writes as a question.
@@ -205,6 +205,8 @@ def _check_choices(use: Reader, spec: SourceSpec) -> None:
             raise ConfigError(f"{use.name} has no option {name!r}", hint=did_you_mean(name, list(allowed)))
         if allowed[name] and value not in allowed[name]:
             raise ConfigError(f"option {name!r} of {use.name} is {value!r}", hint=f"one of: {', '.join(map(str, allowed[name]))}")
+    if spec.info and not getattr(use, "keeps_info", False):
+        raise ConfigError(f"{use.name} has no further keys to be kept", hint="leave `info` out")
     _check_units_and_keys(use, spec)
 
 

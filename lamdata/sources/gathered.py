@@ -6,8 +6,8 @@ What was read before an error is given before it is raised, and what must not be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -42,6 +42,7 @@ class Row:
     split: str
     isolated: bool
     left_out: tuple[str, ...]
+    info: Mapping[str, str] = field(default_factory=dict)
     weight: float = 1.0
     stress: F64 | None = None  # (3, 3) eV/Å^3 of ASE's sign, of a frame with a cell: becomes the virial, -V x stress
 

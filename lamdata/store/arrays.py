@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 I64 = NDArray[np.int64]
 LABELS = {"energy": "has_energy", "forces": "has_forces", "virial": "has_virial"}
-SHOWN = [name for name in COLUMNS if name != "atom_start"]  # which counts the padding of the store
+HIDDEN = ("atom_start",)  # which counts the padding of the store
 FLAGS = {
     "split": {"flag_values": list(range(len(SPLITS))), "flag_meanings": " ".join(SPLITS)},
     **{flag: {"flag_values": [0, 1], "flag_meanings": "absent present"} for flag in LABELS.values()},
@@ -117,7 +117,7 @@ def _texts(values: NDArray[np.uint8]) -> NDArray[np.str_]:
 def _dtype(dataset: View, name: str) -> np.dtype[Any]:
     """Of an array in all segments of a dataset."""
     if name in TEXTS:
-        return np.dtype(f"U{max(segment.plan.text_widths[name] for segment in dataset.segments)}")
+        return np.dtype(f"U{max(segment.plan.text_widths.get(name, 1) for segment in dataset.segments)}")
     return max(segment.array(name).dtype for segment in dataset.segments)
 
 
@@ -180,7 +180,8 @@ def to_xarray(dataset: View) -> xarray.Dataset:
     import xarray
 
     arrays, rows = Arrays(dataset), dataset.rows
-    variables = {name: _variable(arrays, name) for name in SHOWN}
+    there = {name for segment in dataset.segments for name in (*segment.plan.arrays, "weight")}
+    variables = {name: _variable(arrays, name) for name in COLUMNS if name in there and name not in HIDDEN}
     attributes = {"Conventions": "CF-1.11", "dataset": dataset.name, "content_hash": dataset.content_hash}
     attributes |= {f"filter_{key}": str(value) for key, value in dataset.filter.to_json().items() if value is not None}
     coordinates = {"frame": ("frame", rows, {"long_name": "row in the whole dataset"})}

@@ -23,10 +23,10 @@ from ..places.cache import with_cache
 from ..places.local import LocalPlace
 from .arrays import frame_values, to_xarray
 from .commits import DatasetEntry
-from .layout import COLUMNS, FRAMES_PER_BLOCK, NOT_STREAMED, TEXTS
+from .layout import COLUMNS, FRAMES_PER_BLOCK, NOT_STREAMED, TEXTS, infos_of
 from .load import Part, begin_load
 from .segment import Segment
-from .selection import Filter, Selection, select
+from .selection import Filter, Selection, check_keys, select
 from .shown import dataset_facts
 from .views import NamedView
 
@@ -162,6 +162,7 @@ class Dataset:
 
     @cached_property
     def _selections(self) -> list[Selection]:
+        check_keys(self.filter.condition, self.meta)
         kept = None if self.view is None else self.view.kept
         fitted = (self.references or {}).get("energies")
         references = None if fitted is None else {NUMBERS[symbol]: energy for symbol, energy in fitted.items()}
@@ -214,8 +215,8 @@ class Dataset:
     def _frame(self, i: int) -> Frame:
         block, row = self._locate(i)
         frame = next(iter(self._load_one(block).part(row, row + 1)))
-        groups, origins, _ = self._texts_of(block)
-        return replace(frame, group=groups[row], origin=origins[row])
+        groups, origins, _, infos = self._texts_of(block)
+        return replace(frame, group=groups[row], origin=origins[row], info=infos[row])
 
     def _frames_at(self, rows: NDArray[np.int64]) -> list[Frame]:
         """Frames in the order asked for, each block that holds any decoded once."""
@@ -224,9 +225,10 @@ class Dataset:
         of = np.searchsorted(self._frame_starts, wanted, side="right") - 1
         for block in np.unique(of).tolist():
             local = wanted[of == block] - self._frame_starts[block]
-            groups, origins, _ = self._labels(block)
+            groups, origins, _, infos = self._labels(block)
             for row, frame in zip(local.tolist(), self.load([block], local)):
-                found[int(self._frame_starts[block]) + row] = replace(frame, group=groups[row], origin=origins[row])
+                said = {"group": groups[row], "origin": origins[row], "info": infos[row]}
+                found[int(self._frame_starts[block]) + row] = replace(frame, **said)
         return [found[row] for row in rows.tolist()]
 
     def labels(self, start: int, stop: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
@@ -235,17 +237,20 @@ class Dataset:
         if start == stop:
             return [], [], np.empty(0, np.uint8)
         blocks, begin, _ = self.blocks_of(start, stop)
-        groups, origins, splits = zip(*map(self._labels, blocks))
+        groups, origins, splits, _ = zip(*map(self._labels, blocks))
         wanted = slice(start - begin, stop - begin)
         return list(chain(*groups))[wanted], list(chain(*origins))[wanted], np.concatenate(splits)[wanted]
 
-    def _labels(self, block: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
-        """The same of the selected frames of one block."""
-        segment, local, rows = self.locate_block(block)
-        read = segment.read((*TEXTS, "split"), [local])
-        groups, origins = ([bytes(row).rstrip(b"\0").decode() for row in read[name][0][rows]] for name in TEXTS)
-        split = read["split"][0][rows] if "split" in read else np.full(self.block_counts[block], segment.array("split").constant, np.uint8)
-        return groups, origins, split
+    def infos(self, start: int, stop: int) -> list[Mapping[str, str]]:
+        """What the source says of frames `start:stop` under the keys that its card keeps."""
+        self._check_range(start, stop)
+        blocks, begin, _ = self.blocks_of(start, stop) if stop > start else (range(0), 0, 0)
+        return infos_of(frame_values(self, "info", blocks)[start - begin : stop - begin].tolist())
+
+    def _labels(self, block: int) -> tuple[list[str], list[str], NDArray[np.uint8], list[Mapping[str, str]]]:
+        """Groups, origins, splits and infos of the selected frames of one block."""
+        groups, origins, infos, split = (frame_values(self, name, range(block, block + 1)) for name in (*TEXTS, "split"))
+        return groups.tolist(), origins.tolist(), split, infos_of(infos.tolist())
 
     def locate_block(self, b: int) -> tuple[Segment, int, slice | NDArray[np.int64]]:
         """Selected block number `b` of the view: its segment, its number there, and its selected rows."""

@@ -7,8 +7,9 @@ the frames of the block first, one after the other. An array that is one value t
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,15 @@ COLUMNS = {
         Column("split", "frame", "|u1", (), (), None, "0 train, 1 validation, 2 test"),
         Column("group", "frame", "|u1", (-1,), ("group_character",), None, "material or trajectory, UTF-8 padded with zeros"),
         Column("origin", "frame", "|u1", (-1,), ("origin_character",), None, "file#index of the source, UTF-8 padded with zeros"),
+        Column(
+            "info",
+            "frame",
+            "|u1",
+            (-1,),
+            ("info_character",),
+            None,
+            "what the source says under the keys its card keeps, as JSON padded with zeros",
+        ),
         Column("numbers", "atom", "|u1", (), (), None, "atomic number"),
         Column("positions", "atom", "<f8", (3,), ("xyz",), "Angstrom", "positions"),
         Column("forces", "atom", "<f8", (3,), ("xyz",), "eV/Angstrom", "forces"),
@@ -63,7 +73,7 @@ COLUMNS = {
 }
 FLOATS = ("energy", "cell", "virial", "positions", "forces")  # what a lattice may hold
 NARROWED = ("cell", "virial", "positions", "forces")  # float32 in the fast profile; an energy needs more than its 7 digits
-TEXTS = ("group", "origin")
+TEXTS = ("group", "origin", "info")
 NOT_STREAMED = (*TEXTS, "atom_start")  # read frame by frame or by other programs only
 
 
@@ -112,7 +122,9 @@ class SegmentPlan:
     atom_width: int  # atoms of the fullest block, rounded up to `WIDTH_STEP`
     lattices: Mapping[str, Lattice]
     constants: Mapping[str, float | int | bool]
-    text_widths: Mapping[str, int]  # bytes of the longest group and origin
+    text_widths: Mapping[
+        str, int
+    ]  # bytes of the longest group, origin and info; without the last no frame has any, and the segment no array of it
     weighted: bool = False  # frames have weights; otherwise each is 1, and the segment has no array of them
     block_frames: int = FRAMES_PER_BLOCK
     shard_blocks: int = BLOCKS_PER_SHARD
@@ -133,19 +145,25 @@ class SegmentPlan:
     @property
     def arrays(self) -> list[str]:
         """The arrays over frames and atoms that the segment has."""
-        return [name for name in COLUMNS if self.weighted or name != "weight"]
+        return [name for name in COLUMNS if name not in self._absent]
+
+    @property
+    def _absent(self) -> Mapping[str, float]:
+        """Arrays that the segment does not have, and the one value that stands for each."""
+        weight = {} if self.weighted else {"weight": 1.0}
+        return weight if "info" in self.text_widths else weight | {"info": 0}
 
     def array(self, name: str) -> ArrayPlan:
         """How array `name` is stored."""
         column = COLUMNS[name]
         dtype = np.dtype("<f4") if self.profile == "fast" and name in NARROWED else np.dtype(column.dtype)
-        trailing = tuple(self.text_widths[name] if length == -1 else length for length in column.trailing)
+        trailing = tuple(self.text_widths.get(name, 1) if length == -1 else length for length in column.trailing)
         return ArrayPlan(
             column=column,
             dtype=dtype,
             block_shape=(self.block_frames if column.axis == "frame" else self.atom_width, *trailing),
             lattice=self.lattices.get(name),
-            constant=self.constants.get(name) if self.weighted or name != "weight" else 1.0,
+            constant=self._absent.get(name, self.constants.get(name)),
             plain=self.profile == "fast" and name not in NOT_STREAMED,
         )
 
@@ -175,3 +193,8 @@ def atom_width(natoms: NDArray[np.integer], *, block_frames: int) -> int:
     """Atoms to set aside for each block, for frames in their final order."""
     fullest = np.add.reduceat(natoms.astype(np.int64), np.arange(0, len(natoms), block_frames)).max()
     return -(-int(fullest) // WIDTH_STEP) * WIDTH_STEP
+
+
+def infos_of(texts: Iterable[str]) -> list[Mapping[str, str]]:
+    """What is stored as JSON of what the source says under the keys that its card keeps."""
+    return [json.loads(text) if text else {} for text in texts]

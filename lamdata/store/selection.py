@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..where import BlockFacts, Condition, Possible, columns_of, condition_of, decide, parse, passing
-from .layout import SPLITS
+from ..located import did_you_mean
+from ..where import BlockFacts, Condition, Possible, columns_of, condition_of, decide, keys_of, parse, passing
+from .layout import SPLITS, infos_of
 from .segment import Segment
 
 ROUNDED = 1 + 1e-12  # a bound that is itself computed
@@ -66,6 +67,16 @@ class Selection:
     blocks: NDArray[np.int64]  # (S,) block number in the segment
     counts: NDArray[np.int64]  # (S,) selected frames
     rows: Mapping[int, NDArray[np.int64]]  # block -> row in the block, only where not all its frames are selected
+
+
+def check_keys(condition: Condition | None, meta: Mapping[str, Any]) -> None:
+    """Refuse an expression that asks for a key which the card of a dataset, of what was committed with it, keeps of none of its sources."""
+    card = meta.get("card", {})
+    sources = card.get("sources", [])
+    kept = [key for source in sources for key in source.get("info", [])]
+    if condition is not None and sources and (unknown := sorted(keys_of(condition) - {*kept})):
+        hint = did_you_mean(unknown[0], kept) if kept else f"add `info: [{unknown[0]}]` to its card, and `lamdata replace` it"
+        raise ConfigError(f"{card['dataset']} keeps no key {unknown[0]!r} of its sources", where=f'info["{unknown[0]}"]', hint=hint)
 
 
 def select(
@@ -162,6 +173,9 @@ class _Block:
 
     def texts(self, name: str) -> Sequence[str]:
         return [bytes(row).rstrip(b"\0").decode() for row in self.array(name)]
+
+    def infos(self) -> Sequence[Mapping[str, str]]:
+        return infos_of(self.texts("info"))
 
     def references(self) -> Mapping[int, float]:
         return self._references

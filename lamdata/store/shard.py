@@ -57,17 +57,19 @@ def write_shard(
     groups: Sequence[str],
     origins: Sequence[str],
     split: NDArray[np.integer],
+    infos: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write all objects of shard number `shard` and return its receipt (plain JSON: hashes and block statistics).
 
     `records` are the frames `plan.shard_frames(shard)` in final order, float64; `split` is (F,) with 0 train, 1 validation,
-    2 test. The receipt is also kept beside the shard, as its last object: a shard with a receipt is finished.
+    2 test; `infos` are objects in JSON, as {"config_type": "liquid"}, or "". The receipt is also kept beside the shard, as its last object: a shard with a receipt is finished.
     """
     expected = len(plan.shard_frames(shard))
-    if not len(records) == len(groups) == len(origins) == len(split) == expected:
+    infos = infos or [""] * expected
+    if not len(records) == len(groups) == len(origins) == len(infos) == len(split) == expected:
         raise DataError(f"shard {shard} takes {expected} frames, got {len(records)}", where=segment_url)
     place = open_place(segment_url)
-    columns = _columns(plan, records, groups, origins, split)
+    columns = _columns(plan, records, {"group": groups, "origin": origins, "info": infos}, split)
     columns["atom_start"] += shard * plan.shard_blocks * plan.atom_width
     objects = {}
     for name in plan.arrays:
@@ -141,14 +143,11 @@ def digest(objects: Mapping[str, Sequence[Any]]) -> str:
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, (_, digest) in sorted(objects.items())).encode()).hexdigest()
 
 
-def _columns(
-    plan: SegmentPlan, records: Frames, groups: Sequence[str], origins: Sequence[str], split: NDArray[np.integer]
-) -> dict[str, np.ndarray]:
+def _columns(plan: SegmentPlan, records: Frames, texts: Mapping[str, Sequence[str]], split: NDArray[np.integer]) -> dict[str, np.ndarray]:
     """Every array of the shard, frame arrays (F, ...) and atom arrays (A, ...), in the types of the plan."""
     columns = {name: getattr(records, name) for name in COLUMNS if hasattr(records, name)}
     columns["split"] = np.asarray(split)
-    columns["group"] = _characters(groups, plan.text_widths["group"])
-    columns["origin"] = _characters(origins, plan.text_widths["origin"])
+    columns |= {name: _characters(texts[name], width) for name, width in plan.text_widths.items()}
     columns["atom_start"] = _atom_starts(plan, records.natoms)
     typed = {name: np.asarray(values, plan.array(name).dtype) for name, values in columns.items()}
     return {name: values + 0.0 if values.dtype.kind == "f" else values for name, values in typed.items()}  # -0.0 becomes 0.0

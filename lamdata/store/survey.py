@@ -41,14 +41,16 @@ class Survey:
     text_widths: Mapping[str, int]  # bytes
 
     @staticmethod
-    def of(frames: Frames, groups: Sequence[str], origins: Sequence[str], *, profile: str = "lossless") -> Survey:
+    def of(
+        frames: Frames, groups: Sequence[str], origins: Sequence[str], infos: Sequence[str] = (), *, profile: str = "lossless"
+    ) -> Survey:
         """Survey one piece; for the `fast` profile, which stores no lattice, none is looked for."""
-        texts = {"group": groups, "origin": origins}
+        texts = {"group": groups, "origin": origins} | ({"info": infos} if any(infos) else {})
         return Survey(
             frames=len(frames),
             lattices={name: find_lattices(getattr(frames, name), FACTORS[name]) if profile == "lossless" else {} for name in FLOATS},
             ranges={name: _range(getattr(frames, name)) for name in _UNIFORM},
-            text_widths={name: max([1, *map(len, map(str.encode, texts[name]))]) for name in TEXTS},
+            text_widths={name: max([1, *map(len, map(str.encode, some))]) for name, some in texts.items()},
         )
 
     def merge(self, other: Survey) -> Survey:
@@ -57,7 +59,11 @@ class Survey:
             frames=self.frames + other.frames,
             lattices={name: merge_lattices(self.lattices[name], other.lattices[name]) for name in FLOATS},
             ranges={name: _join(self.ranges[name], other.ranges[name]) for name in _UNIFORM},
-            text_widths={name: max(self.text_widths[name], other.text_widths[name]) for name in TEXTS},
+            text_widths={
+                name: max(self.text_widths.get(name, 1), other.text_widths.get(name, 1))
+                for name in TEXTS
+                if name in self.text_widths or name in other.text_widths
+            },
         )
 
     def to_json(self) -> dict[str, Any]:

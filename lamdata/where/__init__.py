@@ -7,6 +7,6 @@ from .blocks import BlockFacts, Possible, decide
 from .frames import Columns, passing
 from .language import parse
 from .short import condition_of
-from .tree import Condition, columns_of
+from .tree import Condition, columns_of, keys_of
 
-__all__ = ["BlockFacts", "Columns", "Condition", "Possible", "columns_of", "condition_of", "decide", "parse", "passing"]
+__all__ = ["BlockFacts", "Columns", "Condition", "Possible", "columns_of", "condition_of", "decide", "keys_of", "parse", "passing"]

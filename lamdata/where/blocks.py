@@ -23,12 +23,15 @@ from .tree import (
     CountOf,
     Either,
     HasLabel,
+    Info,
     InSplit,
     Not,
     Number,
     Numeric,
     OnlyOf,
     Quantity,
+    TextIn,
+    TextLike,
 )
 
 Bools = NDArray[np.bool_]
@@ -111,6 +114,8 @@ def _possible(node: Condition, facts: BlockFacts, found: dict[Condition, Possibl
             return Possible(inside > 0, inside < facts.splits.sum(axis=1), none)
         case HasLabel(name) if name in facts.labels:
             return Possible(np.full(len(facts), facts.labels[name]), np.full(len(facts), not facts.labels[name]), none)
+        case TextIn(Info(), _) | TextLike(Info(), _):
+            return Possible(every, every, every)
     return Possible(every, every, none)  # of labels and texts nothing is known
 
 
@@ -145,6 +150,8 @@ def _range(node: Numeric, facts: BlockFacts) -> _Range:
     match node:
         case Number(value):
             return _Range(np.full(len(facts), value), np.full(len(facts), value), every, none)
+        case Info():
+            return _Range(np.full(len(facts), -np.inf), np.full(len(facts), np.inf), every, every)
         case Quantity("natoms"):
             return _Range(facts.smallest.astype(float), facts.largest.astype(float), every, none)
         case Quantity("nelements"):

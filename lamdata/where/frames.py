@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
@@ -20,6 +21,7 @@ from .tree import (
     CountOf,
     Either,
     HasLabel,
+    Info,
     InSplit,
     Not,
     Number,
@@ -33,7 +35,7 @@ from .tree import (
 
 Bools = NDArray[np.bool_]
 Truth = tuple[Bools, Bools]  # (F,) true, and (F,) false; neither where it is unknown
-COST = {"forces": 4, "group": 3, "origin": 3, "numbers": 2, "cell": 1}  # of reading; all else is one number a frame
+COST = {"forces": 4, "group": 3, "origin": 3, "info": 3, "numbers": 2, "cell": 1}  # of reading; all else is one number a frame
 OPERATIONS: dict[str, Callable[[F64, F64], F64]] = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
 COMPARED: dict[str, Callable[[F64, F64], Bools]] = {"<": np.less, "<=": np.less_equal, "==": np.equal}
 
@@ -48,6 +50,9 @@ class Columns(Protocol):
 
     def texts(self, name: str) -> Sequence[str]:
         """(F,) `group` or `origin`."""
+
+    def infos(self) -> Sequence[Mapping[str, str]]:
+        """(F,) what the source says under the keys that its card keeps."""
 
     def references(self) -> Mapping[int, float]:
         """Reference energies in eV by atomic number."""
@@ -75,6 +80,10 @@ def _truth(node: Condition, frames: Columns, known: Callable[[Condition], bool |
             (a, has_a), (b, has_b) = _number(left, frames), _number(right, frames)
             found = COMPARED[operator](a, b)
             return found & has_a & has_b, ~found & has_a & has_b
+        case TextIn(Info(key), _) | TextLike(Info(key), _):
+            has = np.array([key in info for info in frames.infos()], bool)
+            found = _flag(node, frames)
+            return found & has, ~found & has
     found = _flag(node, frames)
     return found, ~found
 
@@ -115,7 +124,9 @@ def _flag(node: Condition, frames: Columns) -> Bools:
     raise AssertionError(node)
 
 
-def _texts(column: str, frames: Columns) -> Sequence[str]:
+def _texts(column: str | Info, frames: Columns) -> Sequence[str]:
+    if isinstance(column, Info):
+        return [info.get(column.key, "") for info in frames.infos()]
     return [text.rpartition("#")[0] for text in frames.texts("origin")] if column == "file" else frames.texts(column)
 
 
@@ -125,6 +136,9 @@ def _number(node: Numeric, frames: Columns) -> tuple[F64, Bools]:
     match node:
         case Number(value):
             return np.full(len(frames), value), every
+        case Info(key):
+            said = np.array([_as_number(info.get(key, "")) for info in frames.infos()], np.float64)
+            return said, ~np.isnan(said)
         case CountOf(element):
             return _sum_atoms((frames.array("numbers") == element).astype(np.float64), frames), every
         case Arithmetic(operator, left, right):
@@ -153,6 +167,14 @@ def _number(node: Numeric, frames: Columns) -> tuple[F64, Bools]:
         case Quantity("max_force"):
             return _largest_forces(frames), frames.array("has_forces").astype(bool)
     return _above_references(frames)
+
+
+def _as_number(text: str) -> float:
+    """nan for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _largest_forces(frames: Columns) -> F64:

@@ -27,6 +27,7 @@ from .tree import (
     CountOf,
     Either,
     HasLabel,
+    Info,
     InSplit,
     Not,
     Number,
@@ -40,6 +41,7 @@ from .tree import (
 LONGEST, DEEPEST = 4000, 60  # characters, and expressions inside one another
 SPLITS = ("train", "validation", "test")
 NAMES = [*QUANTITIES, *TEXTS, "elements", "split"]
+INFO = 'info["config_type"]'
 CALLS = {"has": "has(Li), has(Li, O) or has(forces)", "n": "n(O)", "matches": 'matches(origin, "*/OUTCAR#*")'}
 ARITHMETIC: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 EXAMPLE = "an expression is like `natoms <= 64 and has(Li)`"
@@ -118,7 +120,10 @@ class _Reader:
                 return self._matches(node)
             case ast.Call(func=ast.Name(id="n")) | ast.Name() if self._is_value(node):
                 self._refuse(node, f"`{self._text(node)}` is not true or false by itself", f"compare it, as in `{self._compared(node)}`")
-            case ast.Call() | ast.Name():
+            case ast.Subscript():
+                key = self._info(node).key
+                self._refuse(node, f"`{self._text(node)}` is not true or false by itself", f'compare it, as in `info["{key}"] == "..."`')
+            case ast.Call() | ast.Name() | ast.Attribute(value=ast.Name(id="info")):
                 self._unknown(node)
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr() as wrong):
                 self._refuse(node, f"`{self._text(node)}` is not understood", INSTEAD[type(wrong)])
@@ -142,19 +147,33 @@ class _Reader:
             else "split == train"
             if name == "split"
             else f'{name} == "..."'
-            if name in TEXTS
+            if name in TEXTS or isinstance(node, ast.Subscript)
             else f"{name} <= 8"
         )
 
-    def _unknown(self, node: ast.Call | ast.Name) -> NoReturn:
+    def _info(self, node: ast.Subscript) -> Info:
+        match node:
+            case ast.Subscript(value=ast.Name(id="info"), slice=ast.Constant(value=str() as key)):
+                return Info(key)
+        self._refuse(node, f"`{self._text(node)}` is not understood", f"a key that the card keeps is written {INFO}")
+
+    def _text_column(self, node: ast.expr) -> str | Info | None:
+        """What is compared with text alone, or may be."""
+        if isinstance(node, ast.Subscript):
+            return self._info(node)
+        return node.id if isinstance(node, ast.Name) and node.id in ("split", *TEXTS) else None
+
+    def _unknown(self, node: ast.Call | ast.Name | ast.Attribute) -> NoReturn:
+        if isinstance(node, ast.Attribute):
+            self._refuse(node, f"`{self._text(node)}` is not understood", f'a key that the card keeps is written info["{node.attr}"]')
         if isinstance(node, ast.Call):
             self._refuse(node, f"there is no {self._text(node.func)}(...)", f"there are {', '.join(CALLS.values())}")
         if node.id in NUMBERS:
             self._refuse(node, f"{node.id} is an element", f"write `has({node.id})`, `n({node.id}) >= 2` or `elements <= {{{node.id}}}`")
         if node.id in SPLITS:
             self._refuse(node, f"{node.id} is a split", f"write `split == {node.id}`")
-        if node.id in CALLS:
-            self._refuse(node, f"`{node.id}` needs brackets", f"write {CALLS[node.id]}")
+        if node.id in CALLS or node.id == "info":
+            self._refuse(node, f"`{node.id}` needs brackets", f"write {CALLS.get(node.id, INFO)}")
         self._refuse(node, f"unknown name {node.id!r}", did_you_mean(node.id, NAMES))
 
     def _comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, depth: int) -> Condition:
@@ -166,7 +185,10 @@ class _Reader:
             return Not(found) if isinstance(operator, ast.NotIn) else found
         if "elements" in words or isinstance(left, ast.Set) or isinstance(right, ast.Set):
             return self._elements(left, operator, right)
-        if {"split", *TEXTS} & set(words):
+        if {"split", *TEXTS} & set(words) or any(
+            isinstance(one, ast.Subscript) and isinstance(other, ast.Constant) and isinstance(other.value, str)
+            for one, other in ((left, right), (right, left))
+        ):
             return self._words(left, operator, right)
         a, b = self._number(left, depth + 1), self._number(right, depth + 1)
         match operator:
@@ -190,7 +212,7 @@ class _Reader:
                 self._refuse(
                     node,
                     f"{self._text(node)} is no number",
-                    "only group, origin and file are compared with text, split with train, validation, test",
+                    f"only group, origin, file and keys as {INFO} are compared with text, split with train, validation, test",
                 )
             case ast.Constant(value=int() | float() as value):
                 if abs(value) > 1e300 or not math.isfinite(value):
@@ -213,7 +235,9 @@ class _Reader:
                 self._refuse(node, f"`{self._text(node)}` is not understood", "write one element, as in n(O)")
             case ast.Call(func=ast.Name(id="has" | "matches" as name)):
                 self._refuse(node, f"`{name}(...)` is true or false, and no number", "join it by `and` or `or`")
-            case ast.Name() | ast.Call():
+            case ast.Subscript():
+                return self._info(node)
+            case ast.Name() | ast.Call() | ast.Attribute(value=ast.Name(id="info")):
                 self._unknown(node)
         self._refuse(node, f"`{self._text(node)}` is no number", EXAMPLE)
 
@@ -248,7 +272,8 @@ class _Reader:
         """`Li in elements`, `split in {train, test}`, `group in {"a", "b"}`."""
         if isinstance(right, ast.Name) and right.id == "elements":
             return AllOf(frozenset([self._element(left)]))
-        if not isinstance(left, ast.Name) or left.id not in ("split", *TEXTS):
+        column = self._text_column(left)
+        if column is None:
             hint = 'write `Li in elements`, `split in {train, test}` or `group in {"a", "b"}`'
             self._refuse(
                 left,
@@ -257,21 +282,22 @@ class _Reader:
             )
         if not isinstance(right, (ast.Set, ast.Tuple, ast.List)):
             self._refuse(right, f"`{self._text(right)}` is no set", "write it in braces, as in `split in {train, test}`")
-        return self._one_of(left.id, list(right.elts))
+        return self._one_of(column, list(right.elts))
 
     def _words(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Condition:
         """`split`, or a text, against one word."""
-        if isinstance(right, ast.Name) and right.id in ("split", *TEXTS):
+        if self._text_column(right) is not None:
             left, right = right, left
-        assert isinstance(left, ast.Name)
+        column = self._text_column(left)
+        assert column is not None
         if not isinstance(operator, (ast.Eq, ast.NotEq)):
-            self._refuse(left, f"`{left.id}` has no order", f"write `{self._compared(left)}`")
-        found = self._one_of(left.id, [right])
+            self._refuse(left, f"`{self._text(left)}` has no order", f"write `{self._compared(left)}`")
+        found = self._one_of(column, [right])
         return Not(found) if isinstance(operator, ast.NotEq) else found
 
-    def _one_of(self, name: str, given: list[ast.expr]) -> Condition:
-        if name != "split":
-            return TextIn(name, frozenset(self._quoted(each) for each in given))
+    def _one_of(self, column: str | Info, given: list[ast.expr]) -> Condition:
+        if column != "split":
+            return TextIn(column, frozenset(self._quoted(each) for each in given))
         words = [each.id if isinstance(each, ast.Name) else each.value if isinstance(each, ast.Constant) else None for each in given]
         for word, each in zip(words, given):
             if word not in SPLITS:
@@ -293,6 +319,7 @@ class _Reader:
         return AllOf(frozenset(self._element(each) for each in node.args))
 
     def _matches(self, node: ast.Call) -> Condition:
-        if len(node.args) != 2 or node.keywords or not isinstance(node.args[0], ast.Name) or node.args[0].id not in TEXTS:
-            self._refuse(node, f"`{self._text(node)}` is not understood", f"write {CALLS['matches']}, of {', '.join(TEXTS)}")
-        return TextLike(node.args[0].id, self._quoted(node.args[1]))
+        column = self._text_column(node.args[0]) if len(node.args) == 2 and not node.keywords else None
+        if column is None or column == "split":
+            self._refuse(node, f"`{self._text(node)}` is not understood", f"write {CALLS['matches']}, of {', '.join(TEXTS)} or {INFO}")
+        return TextLike(column, self._quoted(node.args[1]))

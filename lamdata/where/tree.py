@@ -54,6 +54,13 @@ class CountOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Info:
+    """What the source says under a key that its card keeps: a text, or the number that it is; unknown where it says nothing, or no number."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arithmetic:
     """Of two numbers; unknown where it has no finite value."""
 
@@ -62,7 +69,7 @@ class Arithmetic:
     right: Numeric
 
 
-Numeric = Number | Quantity | CountOf | Arithmetic
+Numeric = Number | Quantity | CountOf | Info | Arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class InSplit:
 class TextIn:
     """One of these texts."""
 
-    column: str  # of TEXTS
+    column: str | Info  # one of TEXTS, or a key
     texts: frozenset[str]
 
 
@@ -114,7 +121,7 @@ class TextIn:
 class TextLike:
     """A text that a pattern with * and ? fits."""
 
-    column: str
+    column: str | Info
     pattern: str
 
 
@@ -154,8 +161,14 @@ def all_of(*conditions: Condition | None) -> Condition | None:
 
 
 def columns_of(node: Condition | Numeric) -> set[str]:
-    """Names of what must be read of frames to evaluate it: arrays, `references`, and `group` or `origin`."""
+    """Names of what must be read of frames to evaluate it: arrays, `references`, and `group`, `origin` or `info`."""
     return {name for part in _walk(node) for name in _own_columns(part)}
+
+
+def keys_of(node: Condition | Numeric) -> set[str]:
+    """The keys of the source that it asks for."""
+    columns = (part.column if isinstance(part, (TextIn, TextLike)) else part for part in _walk(node))
+    return {column.key for column in columns if isinstance(column, Info)}
 
 
 def _walk(node: Condition | Numeric) -> Iterator[Condition | Numeric]:
@@ -180,6 +193,8 @@ def _own_columns(node: Condition | Numeric) -> tuple[str, ...]:
             return (f"has_{name}",)
         case InSplit():
             return ("split",)
-        case TextIn(column, _) | TextLike(column, _):
+        case Info() | TextIn(Info(), _) | TextLike(Info(), _):
+            return ("info",)
+        case TextIn(str(column), _) | TextLike(str(column), _):
             return ("origin" if column == "file" else column,)
     return ()

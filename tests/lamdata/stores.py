@@ -63,12 +63,14 @@ def write_store(
     meta: dict | None = None,
     texts: tuple[list[str], list[str]] | None = None,
     split: np.ndarray | None = None,
+    infos: list[str] | None = None,
 ) -> None:
     """Write `frames` as one segment of dataset `name`, small blocks so that a test has many; groups and origins are `texts`."""
+    infos = infos or [""] * len(frames)
     groups, origins = make_texts(len(frames)) if texts is None else texts
     split = make_split(len(frames)) if split is None else split
     plan = plan_segment(
-        frames.natoms, Survey.of(frames, groups, origins), profile=profile, block_frames=block_frames, shard_blocks=shard_blocks
+        frames.natoms, Survey.of(frames, groups, origins, infos), profile=profile, block_frames=block_frames, shard_blocks=shard_blocks
     )
     path = f"{name}/{segment}"
     for shard in range(plan.shards):
@@ -81,6 +83,7 @@ def write_store(
             records=frames.part(mine.start, mine.stop),
             groups=groups[rows],
             origins=origins[rows],
+            infos=infos[rows],
             split=split[rows],
         )
     entry = seal_segment(f"{url}/{path}", plan, path=path, attributes={"dataset": name})

@@ -48,6 +48,7 @@ class AseDbReader:
     options: dict[str, tuple[str, ...]] = {}
     open_units = tuple(TABLES)
     open_keys = NAMED
+    keeps_info = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -86,6 +87,7 @@ class AseJsonReader:
     options: dict[str, tuple[str, ...]] = {}
     open_units = tuple(TABLES)
     open_keys = NAMED
+    keeps_info = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -108,6 +110,7 @@ class AseLmdbReader:
     options: dict[str, tuple[str, ...]] = {}
     open_units = tuple(TABLES)
     open_keys = NAMED
+    keeps_info = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the rows by id."""
@@ -130,6 +133,7 @@ class AseTrajReader:
     options: dict[str, tuple[str, ...]] = {}
     open_units = tuple(TABLES)
     open_keys = NAMED
+    keeps_info = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Rejection]:
         """Yield the steps; what the first says of atoms and cell holds for those that do not say it."""

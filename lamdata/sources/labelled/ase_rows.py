@@ -8,6 +8,7 @@ extrapolated to zero smearing where a code gives one, its forces belong to `free
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,7 @@ def frame_of_row(row: Mapping[str, Any], found: Found, spec: SourceSpec, *, orig
         isolated=atoms == 1 and marks_isolated(pairs.get("config_type")),
         converged=says_converged(pairs),
         left_out=left_out,
+        info={key: _said(pairs[key]) for key in spec.info if pairs.get(key) is not None},
     )
 
 
@@ -127,6 +129,11 @@ def _virial(values: Mapping[str, Any], unit: Mapping[str, float], *, volume: flo
 def pairs_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What somebody wrote down beside a structure, by name: key-value pairs of a database, `info` of a trajectory."""
     return {**_mapping(row.get("info")), **_mapping(row.get("key_value_pairs"))}
+
+
+def _said(value: Any) -> str:
+    """As text: of anything but a plain value as JSON."""
+    return value if isinstance(value, str) else json.dumps(plain_value(value), default=lambda array: np.asarray(array).tolist())
 
 
 def name_of_group(found: Found) -> str | None:

@@ -60,6 +60,7 @@ class ExtxyzReader:
     options = {"stress": ("ase", "pressure"), "charge": ()}
     open_units = tuple(TABLES)
     open_keys = NAMED
+    keeps_info = True
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield the frames, many at once."""
@@ -186,7 +187,13 @@ def _plain_frame(info: dict[str, str], block: Block, layout: Layout, spec: Sourc
         left_out=layout.left_out,
         weight=weight,
         stress=stress,
+        info=_kept(info, spec),
     )
+
+
+def _kept(info: Mapping[str, str], spec: SourceSpec) -> dict[str, str]:
+    """What the comment says under the keys that the card keeps."""
+    return {key: info[key] for key in spec.info if key in info} if spec.info else {}
 
 
 @lru_cache(maxsize=64)
@@ -254,6 +261,7 @@ def _frame(info: dict[str, str], rows: Words, layout: Layout, spec: SourceSpec, 
         isolated=len(symbols) == 1 and marks_isolated(info.get("config_type")),
         forces=forces,
         left_out=left_out,
+        info=_kept(info, spec),
         **labels,
     )
 

@@ -40,6 +40,7 @@ class Pattern:
     layout: Layout
     values: Mapping[str, slice]
     texts: Mapping[str, int]
+    kept: Mapping[str, str]  # key that the card keeps -> its name in `texts`
 
 
 def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], spec: SourceSpec) -> Pattern | None:
@@ -51,9 +52,12 @@ def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], 
     names = dict.fromkeys(cells, "cell") | {key: key for key in ("pbc", "config_type") if key in info} | labels
     if len({*cells, "pbc", "config_type"} & labels.keys()) or ("charge" in spec.options and "charge" in layout.info):
         return None
+    kept = {key: names.get(key, f"info of {key}") for key in spec.info if key in info}
+    if any(name == "cell" or name in SIZES for name in kept.values()):
+        return None  # what is taken as numbers would be a text as well
     pairs, values, texts, at = [], dict[str, slice](), dict[str, int](), 0
     for key in info:
-        name = names.get(key)
+        name = names.get(key, kept.get(key))
         if name is None:
             fixed = key == "Properties" or key in units
             pairs.append((key, "=" if fixed else ".", info[key] if fixed else ""))
@@ -64,7 +68,7 @@ def pattern_of(info: Mapping[str, str], layout: Layout, units: tuple[str, ...], 
             pairs.append((key, "t", ""))
             texts[name] = len(texts)
     lines = (Line("#", " \t\r"), Line("p", pairs=tuple(pairs)), Line("a", pattern=layout.plain.pattern))
-    return Pattern(template=Template(lines, style="fortran"), layout=layout, values=values, texts=texts)
+    return Pattern(template=Template(lines, style="fortran"), layout=layout, values=values, texts=texts, kept=kept)
 
 
 def frames_of(
@@ -104,6 +108,7 @@ def frames_of(
     said = texts.get("group", [""] * count)[:count]
     formulas = formulas_of(frames) if not all(said) else said
     isolated = [n == 1 and marks_isolated(kind) for n, kind in zip(frames.natoms.tolist(), texts.get("config_type", ()))]
+    infos = zip(*(texts[name][:count] for name in pattern.kept.values()))
     return Parsed(
         frames=frames,
         groups=[f"{file.name}/{group or formula}" for group, formula in zip(said, formulas)],
@@ -112,6 +117,7 @@ def frames_of(
         splits=texts["split"][:count] if "split" in texts and any(texts["split"][:count]) else (),
         isolated=isolated if any(isolated) else (),
         left_out=[layout.left_out] * count if layout.left_out else (),
+        infos=[dict(zip(pattern.kept, said)) for said in infos],
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamdata.errors import ConfigError
-from lamdata.where import columns_of, condition_of, parse
+from lamdata.where import columns_of, condition_of, keys_of, parse
 from lamdata.where.language import CALLS
 from lamdata.where.tree import (
     QUANTITIES,
@@ -19,6 +19,7 @@ from lamdata.where.tree import (
     Compare,
     CountOf,
     Either,
+    Info,
     InSplit,
     Not,
     Number,
@@ -65,6 +66,9 @@ def test_a_tree_is_what_was_written() -> None:
     assert parse('matches(file, "*/OUTCAR")') == TextLike("file", "*/OUTCAR") and parse('"é#1" == origin') == TextIn(
         "origin", frozenset(["é#1"])
     )
+    assert parse('info["T"] > 300') == Compare("<", Number(300), Info("T"))
+    assert parse('"a b" != info["config_type"]') == Not(TextIn(Info("config_type"), frozenset(["a b"])))
+    assert parse('matches(info["x"], "a*") and info["x"] in {"b"}') == Both(TextLike(Info("x"), "a*"), TextIn(Info("x"), frozenset(["b"])))
     assert condition_of() is None and condition_of(elements=[]) == OnlyOf(frozenset())
     assert condition_of(natoms=(1, 8), where="has(Li)") == parse("1 <= natoms <= 8 and has(Li)")
 
@@ -72,6 +76,8 @@ def test_a_tree_is_what_was_written() -> None:
 def test_what_must_be_read_is_known_beforehand() -> None:
     assert columns_of(parse("natoms < 3 and split == test")) == {"natoms", "split"}
     assert columns_of(parse('max_force < 2 or file == "a"')) == {"has_forces", "forces", "origin"}
+    assert columns_of(parse('info["T"] + natoms < 3 or info["k"] == "x"')) == {"natoms", "info"}
+    assert keys_of(parse('info["T"] < 3 and not (matches(info["k"], "x") or 2 * info["U"] > n(O))')) == {"T", "k", "U"}
     assert columns_of(parse("energy_above_references + n(O) < 1")) == {"has_energy", "energy", "numbers", "references"}
 
 
@@ -109,6 +115,14 @@ WRONG = {
     "": ("column 1", "an expression is like `natoms <= 64 and has(Li)`"),
     "   ": ("column", "an expression is like"),
     "1e999 > natoms": ("column 1", "the number is too large"),
+    "info": ("column 1", 'write info["config_type"]'),
+    'info["k"]': ("column 1", """compare it, as in `info["k"] == "..."`"""),
+    'info["k"] < "a"': ("column 1", '`info["k"]` has no order'),
+    'info["k"] in {1}': ("column 15", "`1` is no text; write it in quotes"),
+    "info.T > 300": ("column 1", 'a key that the card keeps is written info["T"]'),
+    "info.T": ("column 1", 'a key that the card keeps is written info["T"]'),
+    "info[3] > 2": ("column 1", "a key that the card keeps is written info["),
+    'group["k"] == "a"': ("column 1", "a key that the card keeps is written info["),
     "natoms.real < 3": ("column 1", "`natoms.real` is no number"),
     "__import__('os').system('true')": ("column 1", "there is no __import__('os').system(...)"),
     "(lambda: 1)() > 0": ("column 1", "there is no lambda: 1(...)"),

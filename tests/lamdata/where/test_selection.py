@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -49,7 +50,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     url = str(tmp_path_factory.mktemp("where") / "s")
     texts = [f"md-{i // 20}" for i in range(FRAMES)], [f"run-{i % 9}/é.xyz#{i}" for i in range(FRAMES)]
-    meta = {"card": {"dataset": "demo"}, "references": {"energies": REFERENCES}}
+    said = [{"T": str(100 * (i % 5))} | ({"kind": f"é {i % 4}"} if i % 3 else {"T": "hot"}) for i in range(FRAMES)]
+    sources = [{"path": "x", "info": ["T", "kind"]}]
+    meta = {"card": {"dataset": "demo", "sources": sources}, "references": {"energies": REFERENCES}}
     write_store(
         url,
         frames,
@@ -58,6 +61,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         texts=texts,
         meta=meta,
         split=np.repeat([0, 1, 2], [200, 60, 60]).astype(np.uint8),
+        infos=[json.dumps(info) if i % 11 else "" for i, info in enumerate(said)],
     )
     return url
 
@@ -89,6 +93,7 @@ NUMERIC: dict[str, tuple[Callable[[Frame], float | None], tuple[float, float]]] 
     "energy / natoms": (lambda f: None if f.energy is None else f.energy / len(f.numbers), (-30, 30)),
     "energy_above_references": (above, (-30, 60)),
     "volume / natoms": (lambda f: None if f.cell is None else f.volume / len(f.numbers), (0, 400)),
+    'info["T"]': (lambda f: None if f.info.get("T", "hot") == "hot" else float(f.info["T"]), (-50, 500)),
     "1 / charge": (lambda f: 1 / f.charge if f.charge else None, (-1.5, 1.5)),
 }
 COMPARED: dict[str, Callable[[float, float], bool]] = {
@@ -112,7 +117,9 @@ SPLITS = ("train", "validation", "test")
 
 def leaf(dice: random.Random) -> tuple[str, Rule]:
     """A comparison, and the same of one frame."""
-    kind = dice.choice(["number"] * 6 + ["elements", "elements", "has", "label", "split", "group", "file", "matches"])
+    kind = dice.choice(
+        ["number"] * 6 + ["elements", "elements", "has", "label", "split", "group", "file", "matches", "info", "info matches"]
+    )
     if kind == "number":
         name, operator = dice.choice([*NUMERIC]), dice.choice([*COMPARED])
         value, (low, high) = NUMERIC[name][0], NUMERIC[name][1]
@@ -134,6 +141,10 @@ def leaf(dice: random.Random) -> tuple[str, Rule]:
     if kind == "group":
         names = {f"md-{dice.randint(0, 16)}" for _ in range(3)}
         return f"group in {{{', '.join(map(repr, sorted(names)))}}}", lambda f, s: f.group in names
+    if kind.startswith("info"):
+        some = {f"é {dice.randint(0, 4)}" for _ in range(2)}
+        text = f'info["kind"] in {{{", ".join(map(repr, sorted(some)))}}}' if kind == "info" else 'matches(info["kind"], "*[12]")'
+        return text, lambda f, s: None if "kind" not in f.info else f.info["kind"] in (some if kind == "info" else ("é 1", "é 2"))
     if kind == "file":
         name = f"run-{dice.randint(0, 9)}/é.xyz"
         return f'file != "{name}"', lambda f, s: f.origin.rpartition("#")[0] != name
