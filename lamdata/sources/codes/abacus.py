@@ -140,7 +140,7 @@ class AbacusRun(Run):
         """Labels and numbers of the next table of atoms."""
         labels: list[str] = []
         rows: list[list[float]] = []
-        for row in self.lines:
+        for row in self.body():
             if ROW.match(row):
                 label, _, numbers = row.strip().partition(" ")
                 labels.append(label)
@@ -152,7 +152,7 @@ class AbacusRun(Run):
     def on_stress(self, line: str) -> None:
         factor = self.unit(line.upper(), {"KBAR": KBAR})
         rows: list[list[float]] = []
-        for row in self.lines:
+        for row in self.body():
             if THREE.match(row):
                 rows.append(columns(row, count=3))
             if len(rows) == 3:

@@ -81,7 +81,7 @@ class CastepRun(Run):
     def on_atoms(self, line: str) -> Step | None:
         done = self.take()
         symbols, inside = [], []
-        for line in self.lines:
+        for line in self.boxed("x"):
             words = line.strip().strip("x").split()
             if len(words) >= 3 and words[1].isdigit():
                 symbols.append(element(words[0]))
@@ -149,7 +149,7 @@ class CastepRun(Run):
     def on_forces(self, line: str) -> None:
         """CASTEP prints zeros, so marked, for components that are constrained."""
         title, unit, rows, zeroed = line, 1.0, [], False
-        for line in self.lines:
+        for line in self.boxed("*"):
             if "components" in line:
                 unit = self.unit(line, FORCES)
             words = line.strip().strip("*").replace("(cons'd)", " ").split()
@@ -167,7 +167,7 @@ class CastepRun(Run):
 
     def on_stress(self, line: str) -> None:
         unit, rows = GPA, []
-        for line in self.lines:
+        for line in self.boxed("*"):
             if "components" in line:
                 unit = self.unit(line, STRESSES)
             words = line.strip().strip("*").split()

@@ -26,6 +26,7 @@ class AimsRun(Run):
     """An FHI-aims output."""
 
     marks = marks(
+        fresh="Invoking FHI-aims",
         charge="^  Charge =",
         unit_cell="| Unit cell:",
         atoms="| Atomic structure:",
@@ -52,6 +53,12 @@ class AimsRun(Run):
     ghosts: bool = False
     printed: bool = False  # the geometry of the next loop is
     free: float | None = None
+
+    def on_fresh(self, line: str) -> Step | None:
+        """A run begins; the step of one before that was not over is none."""
+        cut, self.step = self.step, None
+        self.cell, self.positions, self.printed, self.ghosts, self.charge = None, None, False, False, 0.0
+        return cut
 
     def on_charge(self, line: str) -> None:
         self.charge = first_number(line.partition("=")[2])
@@ -108,7 +115,7 @@ class AimsRun(Run):
 
     def on_stress(self, line: str) -> None:
         rows: list[list[float]] = []
-        for line in self.lines:
+        for line in self.body():
             words = line.replace("|", " ").split()
             if "components [" in line:
                 self.unit(line, {"eV/A**3": 1.0})
@@ -137,7 +144,7 @@ class AimsRun(Run):
     def _geometry(self) -> None:
         vectors: list[list[float]] = []
         rows: list[list[float]] = []
-        for line in self.lines:
+        for line in self.body():
             words = line.split()
             if words[:1] == ["lattice_vector"]:
                 vectors.append(columns(" ".join(words[1:4]), count=3))

@@ -286,7 +286,7 @@ class GaussianRun(JobRun):
         """Rows between the second and the third ruler: labels, then three numbers, which run together where they are large."""
         rows: list[list[str]] = []
         rulers = 0
-        for line in self.lines:
+        for line in self.body():
             if line.startswith(" ----"):
                 rulers += 1
                 if rows:

@@ -55,6 +55,7 @@ def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejecti
     lines, index = file.lines(), 0
     block: list[list[str]] | None = None
     common: Common | None = None
+    astray = False  # there are lines outside of structures
     while True:
         if block is None and common is not None and (many := _take_alike(lines, common, index, units, file)) is not None:
             yield many
@@ -64,14 +65,22 @@ def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejecti
             break
         words = line.split()
         if words[:1] == ["begin"]:
-            block = []
+            if block is not None or astray:  # what wrote the structure before was killed, and the next run went on behind it
+                yield Rejection(origin=f"{file.name}#{index}", reason="truncated")
+                index += 1
+            block, astray = [], False
         elif words[:1] == ["end"] and block is not None:
             yield _n2p2_frame(block, *units, origin=f"{file.name}#{index}")
             common = _common(block, common)
             index, block = index + 1, None
         elif block is not None and words:
             block.append(words)
-    if block is not None:
+        elif words[:1] == ["end"]:
+            yield Rejection(origin=f"{file.name}#{index}", reason="no `begin` before its `end`")
+            index, astray = index + 1, False
+        elif words and not words[0].startswith("#"):
+            astray = True
+    if block is not None or astray:
         if index == 0:
             raise SourceError("ends within its first structure: truncated", where=file.name)
         yield Rejection(origin=f"{file.name}#{index}", reason="truncated")

@@ -218,7 +218,7 @@ class OrcaRun(JobRun):
 
     def on_gradient(self, line: str) -> None:
         rows: list[list[float]] = []
-        for row in self.lines:
+        for row in self.body():
             words = row.replace(":", " ").split()
             if len(words) in (4, 5) and words[0].isdigit():
                 rows.append([float(word) for word in words[-3:]])

@@ -165,7 +165,7 @@ class Psi4Run(JobRun):
 
     def on_gradient(self, line: str) -> None:
         rows: list[list[float]] = []
-        for row in self.lines:
+        for row in self.body():
             words = row.split()
             if len(words) == 4 and words[0].isdigit():
                 rows.append([float(word) for word in words[1:]])

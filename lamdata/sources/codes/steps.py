@@ -185,6 +185,12 @@ def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:
     return {re.sub(r"^\^", "\n", title): name for name, group in several.items() for title in group}
 
 
+@lru_cache(maxsize=32)
+def _titles_of(marks: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those that must stand at the start of a line, and the others."""
+    return tuple(mark[1:] for mark in marks if mark[0] == "\n"), tuple(mark for mark in marks if mark[0] != "\n")
+
+
 @dataclass(slots=True)
 class Run:
     """A text output while it is read from top to bottom, once."""
@@ -298,6 +304,27 @@ class Run:
             if len(words) < least:
                 return
             yield words
+
+    def body(self) -> Iterator[str]:
+        """The next lines, up to one with a title, as where what wrote them was killed and the next run goes on; that line comes again."""
+        at_start, anywhere = _titles_of(tuple(self.marks))
+        before = self.lines.mark()
+        for line in self.lines:
+            if line.startswith(at_start) or any(title in line for title in anywhere):
+                self.lines.back_to(before)
+                return
+            yield line
+            before = self.lines.mark()
+
+    def boxed(self, edge: str) -> Iterator[str]:
+        """The next lines that begin with the edge of a box; the first other one, as where what wrote it was killed, comes again."""
+        before = self.lines.mark()
+        for line in self.lines:
+            if not line.lstrip().startswith(edge):
+                self.lines.back_to(before)
+                return
+            yield line
+            before = self.lines.mark()
 
     def skip(self, count: int) -> None:
         """Pass over lines."""

@@ -22,6 +22,8 @@ from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 from .steps import Step, frames
 
+OPENMX_ENERGY = re.compile(r"Energy= *(\S+) +\(Hartree\)")
+
 
 class OpenmxReader:
     """OpenMX `*.md` of any `MD.Type` (`openmx/md`).
@@ -41,15 +43,17 @@ class OpenmxReader:
     def _steps(self, file: SourceFile) -> Iterator[Step]:
         lines = file.lines()
         deck = left_out = None
-        for line in lines:
-            if not line.strip():
-                continue
-            natoms, title = stated_atoms(line, file), next(lines, "")
-            energy = re.search(r"Energy= *(\S+) +\(Hartree\)", title)
-            found = _openmx_atoms(lines, natoms)
-            if energy is None or found is None:
-                yield Step()  # cut
+        ahead: tuple[str, str] | None = None  # a number of atoms and a title, met where atoms should be
+        while True:
+            line, title = ahead or (next((line for line in lines if line.strip()), ""), next(lines, ""))
+            if not line:
                 return
+            natoms, energy = stated_atoms(line, file), OPENMX_ENERGY.search(title)
+            found, ahead = _openmx_atoms(lines, natoms)
+            if energy is None or found is None:
+                yield Step()  # cut: what wrote it was killed, and the next run may have gone on behind it
+                ahead = ahead or _openmx_title(lines)
+                continue
             symbols, table = found
             if left_out is None:
                 deck, left_out = _openmx_input(file, symbols), _openmx_stress(file)
@@ -93,15 +97,30 @@ class OpenmxReader:
         return b"Cell_Vectors=" in head[:1000] and b"(Hartree)" in head[:1000]
 
 
-def _openmx_atoms(lines: Lines, natoms: int) -> tuple[list[str], F64] | None:
-    """Elements and (A, 6) positions and forces of the next lines; None where the file ends within them."""
+def _openmx_atoms(lines: Lines, natoms: int) -> tuple[tuple[list[str], F64] | None, tuple[str, str] | None]:
+    """Elements and (A, 6) positions and forces of the next lines; None where the file ends within them, or the next step comes, whose title then is second."""
     out, numbers = np.empty((natoms, 6)), np.empty(natoms, np.uint8)
     if lines.take("ennnnnn+", out, numbers=numbers):
-        return [SYMBOLS[number] for number in numbers], out
-    rows = [row.split(maxsplit=1) for row in itertools.islice(lines, natoms)]
-    if lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in rows[-1:]):
-        return None
-    return [element(row[0]) for row in rows], np.array([columns(row[1])[:6] for row in rows])
+        return ([SYMBOLS[number] for number in numbers], out), None
+    rows: list[str] = []
+    for row in itertools.islice(lines, natoms):
+        if OPENMX_ENERGY.search(row):
+            return None, (rows[-1] if rows else "0", row)
+        rows.append(row)
+    words = [row.split(maxsplit=1) for row in rows]
+    if lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in words):
+        return None, (rows[-1], title) if rows and rows[-1].strip().isdigit() and OPENMX_ENERGY.search(title := next(lines, "")) else None
+    return ([element(row[0]) for row in words], np.array([columns(row[1])[:6] for row in words])), None
+
+
+def _openmx_title(lines: Lines) -> tuple[str, str]:
+    """The next number of atoms with a title behind it; nothing at the end."""
+    before = ""
+    for line in lines:
+        if before.strip().isdigit() and OPENMX_ENERGY.search(line):
+            return before, line
+        before = line
+    return "", ""
 
 
 def _openmx_word(text: str, key: str) -> str:

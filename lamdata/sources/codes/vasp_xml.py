@@ -22,7 +22,7 @@ from ..bytes.files import SourceFile
 from .steps import Step, TextReader
 from .vasp_labels import FREE, charge_of, energy_of, number, settled, unusable
 from .vasp_theory import theory_of
-from .vasp_xml_parts import SIGMA0, Calculation, Energies, read_parts
+from .vasp_xml_parts import SIGMA0, Calculation, Energies, count_steps, read_parts
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Vasprun:
     counts: list[int] = field(default_factory=list)
 
     def steps(self) -> Iterator[Step]:
-        """Yield every ionic step, and one that is not complete at the end of a file that is cut after the first."""
+        """Yield every ionic step, and one that is not complete where the file is no XML after the first; those behind it are refused."""
         count = 0
         try:
             for part in read_parts(self.file):
@@ -52,6 +52,8 @@ class Vasprun:
             if count == 0:
                 raise SourceError(f"not whole XML ({err})", where=self.file.name) from None
             yield Step()
+            for _ in range(count_steps(self.file) - count - 1):
+                yield Step(reason="behind a part of the file that is no XML")
         if count == 0:
             raise SourceError("holds no finished ionic step", where=self.file.name)
 

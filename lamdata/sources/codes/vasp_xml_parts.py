@@ -132,6 +132,17 @@ def _table(text: bytes, begin: int, end: int) -> F64 | None:
     return out if done == count and at <= end and not text[at:end].strip() else None
 
 
+def count_steps(file: SourceFile) -> int:
+    """How many ionic steps begin in a file, whole or not."""
+    count, rest = 0, b""
+    with file.open() as stream:
+        while more := stream.read(CHUNK):
+            text = rest + more
+            count += text.count(BEGIN)
+            rest = text[1 - len(BEGIN) :]
+    return count
+
+
 def read_parts(file: SourceFile) -> Iterator[ElementTree.Element | Calculation]:
     """Yield the children of the root, whole, without the heavy parts; refuse what VASP never writes."""
     if b"<!DOCTYPE" in file.head(4096):

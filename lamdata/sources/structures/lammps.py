@@ -54,6 +54,7 @@ class LammpsDumpReader:
     def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
         elements = tuple(str(spec.options.get("elements", "")).replace(",", " ").split())
         index = 0
+        cut: Rejection | None = None  # the first step, which is an error where nothing follows
 
         def take(lines: Lines, pattern: Pattern, units: str) -> Parsed | None:
             return take_alike(lines, pattern, index, _unit(units, spec, file), file)
@@ -61,6 +62,9 @@ class LammpsDumpReader:
         for step in _steps(file, elements, take):
             origin = f"{file.name}#{index}"
             index += len(step) if isinstance(step, Parsed) else 1
+            if cut is not None:
+                yield cut
+                cut = None
             if isinstance(step, Parsed):
                 yield step
             elif step.table is not None:
@@ -68,10 +72,11 @@ class LammpsDumpReader:
             elif step.rows is not None:
                 yield _frame(step, step.rows, list(elements), _unit(step.units, spec, file), origin, file)
             elif index == 1:
-                raise SourceError("ends within its first time step: truncated", where=file.name)
+                cut = Rejection(origin=origin, reason="truncated")
             else:
                 yield Rejection(origin=origin, reason="truncated")
-                return
+        if cut is not None:
+            raise SourceError("ends within its first time step: truncated", where=file.name)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Structures have none."""
@@ -105,6 +110,7 @@ class _Step:
     table: Table | None = None  # of the plainest step; else there are rows
     rows: list[list[str]] | None = None  # None where the file is cut
     units: str = ""  # style that the file states
+    begun: bool = False  # its title was there
 
 
 @lru_cache(maxsize=16)
@@ -224,6 +230,10 @@ def _steps(file: SourceFile, elements: tuple[str, ...], take: Callable[[Lines, P
         elif title == "UNITS":
             units = next(lines, "").strip()
         elif title in ("TIMESTEP", "TIME"):
+            if step.natoms or step.box or (title == "TIMESTEP" and step.begun):  # what wrote the one before was killed
+                yield step
+                step = _Step()
+            step.begun = step.begun or title == "TIMESTEP"
             next(lines, "")
         elif line.strip():
             raise SourceError(f"{line.strip()[:60]!r} is no part of an atom dump", where=file.name)
@@ -236,10 +246,23 @@ def _with_atoms(step: _Step, names: list[str], lines: Lines, elements: tuple[str
     step.columns, step.units = names, units
     step.table = _take_table(lines, step, elements)
     if step.table is None:
-        rows = [row.split() for row in itertools.islice(lines, step.natoms)]
+        rows = _rows(lines, step.natoms)
         whole = len(rows) == step.natoms > 0 and not lines.cut and all(len(row) >= len(step.columns) for row in rows)
         step.rows = rows if whole else None
     return step
+
+
+def _rows(lines: Lines, count: int) -> list[list[str]]:
+    """The words of so many lines, fewer where a title comes before: what wrote the step was killed, and the next run went on behind it."""
+    rows: list[list[str]] = []
+    before = lines.mark()
+    for row in itertools.islice(lines, count):
+        if "ITEM:" in row:
+            lines.back_to(before)
+            break
+        rows.append(row.split())
+        before = lines.mark()
+    return rows
 
 
 @lru_cache(maxsize=4)
