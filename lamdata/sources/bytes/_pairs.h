@@ -74,10 +74,14 @@ static int take_pair(const char **at, const char *end, PyObject *pairs)
         return 0;
     PyObject *name = PyUnicode_FromStringAndSize(pair.key, pair.key_end - pair.key);
     PyObject *text = PyUnicode_FromStringAndSize(pair.value, pair.value_end - pair.value);
-    const int failed = name == NULL || text == NULL || PyDict_SetItem(pairs, name, text) < 0;
+    int taken = name == NULL || text == NULL ? -1 : 1 - PyDict_Contains(pairs, name); /* twice, it is for the caller to judge */
+    if (taken == 1 && PyDict_SetItem(pairs, name, text) < 0)
+        taken = -1;
+    else if (taken > 1) /* it could not be asked */
+        taken = -1;
     Py_XDECREF(name);
     Py_XDECREF(text);
-    return failed ? -1 : 1;
+    return taken;
 }
 
 /* The pairs of a line; None where a part of it is not plain; NULL with an exception set. */

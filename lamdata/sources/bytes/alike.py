@@ -55,7 +55,8 @@ class Template:
     def __init__(self, lines: Iterable[Line], *, style: scan.Style, titles: tuple[str, ...] = ()):
         self._style = scan.STYLES[style]
         self._known, lines = None, list(lines)
-        if scan.compiled is None:
+        words = {word for line in lines for word in (line.text, *(word for pair in line.pairs for word in pair))}
+        if scan.compiled is None or any("\0" in word for word in words):  # with which no text of C goes on
             return
         searched = scan.compiled.titles(tuple(text.encode() for text in titles)) if titles else None
         self._known = scan.compiled.template(tuple(_encoded(line) for line in lines), searched)

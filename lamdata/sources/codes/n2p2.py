@@ -57,7 +57,7 @@ def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejecti
     common: Common | None = None
     astray = False  # there are lines outside of structures
     while True:
-        if block is None and common is not None and (many := _take_alike(lines, common, index, units, file)) is not None:
+        if block is None and not astray and common is not None and (many := _take_alike(lines, common, index, units, file)) is not None:
             yield many
             index += len(many)
             continue

@@ -82,7 +82,7 @@ class ExtxyzReader:
                 if (block := next_block(lines, f"{file.name}#{index}")) is None:
                     return
                 index += 1
-                info = plain_pairs(block.line) or parse_comment(block.comment)
+                info = plain_pairs(block.line) or parse_comment(block.comment, where=block.where, asked={*spec.keys.values(), *spec.info})
                 key = (*info, info.get("Properties"), *(info[k] for k in _unit_keys(tuple(info))))
                 if key not in layouts:
                     try:

@@ -8,12 +8,12 @@ A value is a bare word, quoted, in braces, an array of one or two dimensions in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lamdata.errors import SourceError
 
 from ..unit_names import TABLES, canonical
-from .label_names import split_name
+from .label_names import label_in, split_name
 
 PAIR = re.compile(
     r"""("(?:[^"\\]|\\.)++"|[^\s="']+)\s*=\s*
@@ -22,6 +22,7 @@ PAIR = re.compile(
 )
 ESCAPED = re.compile(r"\\(.)")
 BRACKETS = str.maketrans("[](){},;", "        ")
+SHAPE = ("Properties", "pbc", "Lattice", "lattice", "LATTICE", "Cell", "cell")
 NOTHING = ("None", "none", "null", "N/A", "_JSON null")  # a label that is written so is not there
 UNIT_KEYS = {
     "energy": ("energy", "energies", "e"),
@@ -41,9 +42,13 @@ SYSTEMS = {  # units="metal", as LAMMPS names them; its pressures in bar and atm
 }
 
 
-def parse_comment(comment: str) -> dict[str, str]:
-    """Key-value pairs of a comment line; values stay text, arrays without their brackets; none for a value that says so."""
-    pairs = {}
+def parse_comment(comment: str, *, where: str | None = None, asked: Collection[str] = ()) -> dict[str, str]:
+    """Key-value pairs of a comment line; values stay text, arrays without their brackets; none for a value that says so.
+
+    Of a key that stands there twice the last value counts; with a frame's name in `where` that is an error, if the values differ and the key
+    is one that means something, or is `asked` for.
+    """
+    pairs: dict[str, str] = {}
     for found in PAIR.finditer(comment):
         key, double, single, braced, bracketed, bare = found.groups()
         quoted = double if double is not None else single
@@ -52,7 +57,10 @@ def parse_comment(comment: str) -> dict[str, str]:
         else:
             value = braced if braced is not None else bracketed or bare
         if value not in NOTHING:
-            pairs[key.strip('"')] = _flat(value)
+            name, flat = key.strip('"'), _flat(value)
+            if where is not None and pairs.get(name, flat) != flat and (name in SHAPE or name in asked or label_in(name)):
+                raise SourceError(f"says {name!r} twice, as {pairs[name][:40]!r} and {flat[:40]!r}", where=where)
+            pairs[name] = flat
     return pairs
 
 

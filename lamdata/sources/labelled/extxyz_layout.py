@@ -91,6 +91,8 @@ def parse_columns(properties: str, *, where: str) -> tuple[dict[str, slice], int
         raise SourceError(f"Properties is {properties[:60]!r}, expected name:type:count, ...", where=where)
     columns, at = {}, 0
     for name, count in zip(parts[::3], parts[2::3]):
+        if name in columns:
+            raise SourceError(f"Properties names {name!r} twice", where=where)
         columns[name] = slice(at, at + int(count))
         at += int(count)
     if "pos" not in columns or columns["pos"].stop - columns["pos"].start != 3:

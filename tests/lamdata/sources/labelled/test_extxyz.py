@@ -367,3 +367,36 @@ def test_frames_of_positions_alone_stay_what_they_are_when_the_next_are_taken(tm
     found = list(read_frames(tmp_path / "many.xyz"))
     assert np.array_equal([frame.positions for frame in found], places)
     assert np.array_equal([frame.cell[0, 0] for frame in found], sides)
+
+
+@pytest.mark.parametrize("pair", ["no\0te=3", 'note="a\0b"', "energy_\0unit=eV"])
+def test_a_zero_byte_in_a_comment_is_of_no_account(tmp_path, pair):
+    """Many frames with it are read as one is."""
+    path = tmp_path / "a.xyz"
+    path.write_text("".join(f"1\n{CELL} {COLUMNS} energy=-{n}.5 {pair}\nH 0 0 0 0 0 0\n" for n in range(4)))
+    assert [frame.energy for frame in read_frames(path)] == [-0.5, -1.5, -2.5, -3.5]
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        (f"{CELL} {COLUMNS} energy=-1 energy=-2", "says 'energy' twice, as '-1' and '-2'"),
+        (f"{CELL} {COLUMNS} energy=-1 energy='-2'", "says 'energy' twice, as '-1' and '-2'"),
+        (f'{CELL} {COLUMNS} energy=-1 Lattice="9 0 0 0 9 0 0 0 9"', "says 'Lattice' twice"),
+        (f"{CELL} Properties=species:S:1:pos:R:3:pos:R:3 energy=-1", "Properties names 'pos' twice"),
+        (f"{CELL} {COLUMNS} energy=-1 kind=a kind=b", "says 'kind' twice, as 'a' and 'b'"),
+    ],
+)
+def test_what_stands_twice_and_differs_is_refused(tmp_path, comment, said):
+    path = tmp_path / "a.xyz"
+    fine = f"1\n{CELL} {COLUMNS} energy=-1 kind=a\nH 0 0 0 0 0 0\n"
+    path.write_text(2 * fine + f"1\n{comment}\nH 0 0 0 1 1 1\n")
+    spec = SourceSpec(path=path.name, keys={"group": "kind"})
+    with pytest.raises(SourceError, match=rf"a\.xyz#2: {said}"):
+        list(read_all(SourceFile(name=path.name, path=str(path)), spec, use=reader("extxyz")))
+
+
+def test_what_stands_twice_and_is_the_same_or_of_no_account_is_read(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text(3 * f"1\n{CELL} {COLUMNS} energy=-1 energy=-1 remark=a remark=b\nH 0 0 0 0 0 0\n")
+    assert [frame.energy for frame in read_frames(path)] == [-1.0, -1.0, -1.0]
