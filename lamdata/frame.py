@@ -81,11 +81,11 @@ class Frame:
         return replace(self, energy=None, forces=None, virial=None)
 
     def to_ase(self) -> Atoms:
-        """Return `ase.Atoms`, labels in a `SinglePointCalculator` (stress in eV/Å^3, ASE's sign)."""
+        """Return `ase.Atoms`, labels in a `SinglePointCalculator` (stress in eV/Å^3, ASE's sign), and what is kept of the source in `info`."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
+        atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=dict(self.info))
         labels: dict[str, object] = {}
         if self.energy is not None:
             labels["energy"] = self.energy

@@ -353,7 +353,7 @@ def _note_unread_keys(proposal: Proposal, file: SourceFile) -> None:
         comment, _ = next(blocks(stream, file.name))
     others = [key for key in parse_comment(comment) if key not in (*proposal.keys.values(), "Lattice", "Properties", "pbc")]
     if others:
-        proposal.notes.append(f"keys that are not read: {', '.join(others[:20])}")
+        proposal.notes.append(f"keys that are not read: {', '.join(others[:20])}; `info: [{others[0]}]` keeps one with each frame")
 
 
 def _merged(proposals: list[Proposal], base: Path) -> list[Proposal]:

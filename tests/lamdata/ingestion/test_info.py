@@ -64,6 +64,7 @@ def test_what_a_frame_says_under_the_keys_is_stored_with_it(tmp_path: Path, monk
     ingest(card(spec), str(tmp_path / "s.zarr"), base=tmp_path, quiet=True)
     assert stored(tmp_path / "s.zarr") == {f"a.extxyz#{i}": expected(i) for i in range(FRAMES)}
     found = open_dataset(tmp_path / "s.zarr", where='info["config_type"] == "ice" and info["T"] >= 305')
+    assert found[0].to_ase().info == found[0].info
     assert {frame.origin for frame in found} == {f"a.extxyz#{i}" for i in range(0, FRAMES, 3) if i % 7 >= 5}
     assert json.loads(str(found.to_xarray()["info"][0].values)) == found[0].info
 
