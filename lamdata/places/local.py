@@ -25,7 +25,8 @@ _REASONS = {
 }
 
 
-OPEN = 64  # files of a place that are kept open to be read
+OPEN = 128  # files that are kept open to be read, of all places together
+_opened: dict[tuple[object, str], _Open] = {}  # by place, and path in it
 
 
 class _Open:
@@ -49,7 +50,7 @@ class LocalPlace:
     def __init__(self, root: str | Path):
         self.url = str(root).rstrip("/") or "/"
         self._root = Path(self.url)
-        self._files: dict[str, _Open] = {}
+        self._own = object()  # what this place has opened no other is given: under the same path may be another file by then
 
     def __reduce__(self) -> tuple[type[LocalPlace], tuple[str]]:
         return LocalPlace, (self.url,)  # what is open stays here
@@ -66,18 +67,18 @@ class LocalPlace:
 
     def fill(self, path: str, start: int, targets: Sequence[memoryview | bytearray]) -> None:
         """Fill targets with a file's bytes from a start on. The file stays open for the next of its ranges."""
-        file = self._files.get(path) or self._open(path)
+        file = _opened.get((self._own, path)) or self._open(path)
         found, size = os.preadv(file.handle, targets, start), sum(map(len, targets))
         if found != size:
             raise StoreError(f"ends after {start + found} bytes, expected at least {start + size}", where=f"{self.url}/{path}")
 
     def _open(self, path: str) -> _Open:
         try:
-            file = self._files[path] = _Open(f"{self.url}/{path}")
+            file = _opened[self._own, path] = _Open(f"{self.url}/{path}")
         except FileNotFoundError as err:
             raise StoreError("is missing", where=f"{self.url}/{path}", hint="run `lamdata validate`") from err
-        for oldest in list(self._files)[:-OPEN]:
-            self._files.pop(oldest, None)  # closed when no other thread reads it any more
+        for oldest in list(_opened)[:-OPEN]:
+            _opened.pop(oldest, None)  # closed when no other thread reads it any more
         return file
 
     def write(self, path: str, data: bytes) -> None:
