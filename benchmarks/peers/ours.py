@@ -24,7 +24,9 @@ def write(data, folder: str, *, profile: str) -> None:
     frames = reorder(frames, order)
     groups = [f"system-{s}" for s in data["system"][order].tolist()]
     origins = [f"system-{s}/OUTCAR.gz#{i}" for s, i in zip(data["system"][order].tolist(), order.tolist())]
-    plan = plan_segment(frames.natoms, Survey.of(frames, groups, origins, profile=profile), profile=profile, split=np.zeros(count, np.uint8))
+    plan = plan_segment(
+        frames.natoms, Survey.of(frames, groups, origins, profile=profile), profile=profile, split=np.zeros(count, np.uint8)
+    )
     url, offsets = f"{folder}/ragged/segment", frames.starts
     for shard in range(plan.shards):
         rows = plan.shard_frames(shard)
