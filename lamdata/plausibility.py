@@ -21,7 +21,7 @@ from .distances import heights
 from .energy_work import Pair, WorkSums, name_factor, neighbouring_pairs
 from .frame import F64, LABELS
 from .frames import Frames, Parsed
-from .statistics import compositions_of, formulas_of, parse_formula, robust_residuals, weighted_median
+from .statistics import compositions_of, formulas_in, parse_formula, robust_residuals, weighted_median
 from .units import ENERGY, FORCE, GPA, KBAR, STRESS
 
 NAMES = 5  # frames that a finding names
@@ -131,7 +131,7 @@ class Plausibility:
         order = rows[np.lexsort((rows, step[rows], kind[rows]))]
         begins = np.flatnonzero(np.diff(kind[order], prepend=-1) | np.diff(step[order], prepend=np.nan).astype(bool))
         ends, totals = np.append(begins[1:], len(order)), np.add.reduceat(frames.energy[order], begins) if len(order) else ()
-        formulas, cells = formulas_of(elements, kinds), zip(kind[order[begins]].tolist(), step[order[begins]].tolist())
+        formulas, cells = formulas_in(elements, kinds), zip(kind[order[begins]].tolist(), step[order[begins]].tolist())
         for (which, of_step), begin, end, total in zip(cells, begins.tolist(), ends.tolist(), totals):
             names = [origins[f] for f in order[begin : min(end, begin + NAMES)].tolist()]
             self._add_cell((formulas[which], int(of_step)), names, end - begin, float(total))

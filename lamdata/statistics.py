@@ -210,12 +210,12 @@ def formula_of(counts: dict[str, int]) -> str:
     return " ".join(f"{symbol}{number}" for symbol, number in counts.items())
 
 
-def formulas_of(elements: Sequence[str], kinds: NDArray[np.integer]) -> list[str]:
-    """`formula_of` of compositions (K, elements)."""
+def formulas_in(elements: Sequence[str], kinds: NDArray[np.integer], *, between: str = " ") -> list[str]:
+    """(K,) `formula_of` of compositions (K, elements), with something else between the words perhaps."""
     rows, columns = np.nonzero(kinds)
     words = [f"{elements[column]}{number}" for column, number in zip(columns.tolist(), kinds[rows, columns].tolist())]
     ends = np.cumsum(np.bincount(rows, minlength=len(kinds))).tolist()
-    return [" ".join(words[begin:end]) for begin, end in zip([0, *ends], ends)]
+    return [between.join(words[begin:end]) for begin, end in zip([0, *ends], ends)]
 
 
 def parse_formula(formula: str) -> dict[str, int]:

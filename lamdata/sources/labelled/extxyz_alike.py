@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamdata import elements
 from lamdata.catalog import SourceSpec
 from lamdata.frame import F64
 from lamdata.frames import Frames, Parsed
+from lamdata.statistics import compositions_of, formulas_in
 
 from ..build import Unusable, marks_isolated
 from ..bytes.alike import Alike, Line, Template
@@ -28,8 +27,6 @@ from .extxyz_layout import Layout
 CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 SIZES = {"energy": "n", "weight": "n", "charge": "i", "multiplicity": "i", "virial": 9 * "n", "stress": 9 * "n"}
 WHOLE = 32_000  # of a charge or multiplicity that is plain
-MOST = 1 << 24  # more atoms than a frame has
-ALPHABETICAL = sorted(range(1, 119), key=elements.SYMBOLS.__getitem__)  # atomic numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,16 +172,7 @@ def _scaled(values: F64, factor: float) -> F64:
 
 def formulas_of(frames: Frames) -> list[str]:
     """(F,) composition of each frame as "H2O1", its elements in alphabetical order."""
-    places = np.repeat(np.arange(len(frames)) * 128, frames.natoms) + frames.numbers
-    counts = np.bincount(places, minlength=128 * len(frames)).reshape(-1, 128)[:, ALPHABETICAL]
-    rows, columns = np.nonzero(counts)
-    words = list(map(_word, (columns * MOST + counts[rows, columns]).tolist()))
-    ends = np.cumsum(np.bincount(rows, minlength=len(frames))).tolist()
-    return ["".join(words[begin:end]) for begin, end in zip([0, *ends], ends)]
-
-
-@lru_cache(maxsize=1 << 14)
-def _word(part: int) -> str:
-    """An element and how often it is there, as "H2"; of which most frames have some that others had."""
-    place, count = divmod(part, MOST)
-    return f"{elements.SYMBOLS[ALPHABETICAL[place]]}{count}"
+    symbols, kinds, kind = compositions_of(frames)
+    order = sorted(range(len(symbols)), key=symbols.__getitem__)
+    words = formulas_in([symbols[i] for i in order], kinds[:, order], between="")
+    return [words[k] for k in kind.tolist()]
