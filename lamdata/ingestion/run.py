@@ -8,6 +8,7 @@ any instant goes on where it stopped and ends with the same bytes. One last smal
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import shutil
@@ -53,7 +54,7 @@ from .findings import (
 from .parse import FILES_PER_PART, parse_part, parts_of
 from .replacement import committed, refuse_foreign_folder, refuse_to_replace, replaced_by, said_otherwise
 from .splits import Splitter, check_splits, read_splitter
-from .staging import Piece, PieceFacts, Staging
+from .staging import LAYOUT, Piece, PieceFacts, Staging
 from .theories import Theories, check_theories
 from .workers import one_thread, run_tasks
 
@@ -260,11 +261,12 @@ def _staging_folder(store: str, segment: str, staging: Path | None) -> Path:
         staging = cached("staging", store)
     elif staging is None:
         staging = Path(store).parent / f".{Path(store).name}.staging"
-    return staging / segment.replace("/", "-")
+    return staging / f"{segment.replace('/', '-')}-{LAYOUT}"
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    for one in folder.parent.glob(f"{glob.escape(folder.name.rpartition('-')[0])}-*"):  # of this version and others
+        shutil.rmtree(one, ignore_errors=True)
     with suppress(OSError):  # other ingests have their pieces there, or it cannot be written
         folder.parent.rmdir()
 

@@ -34,6 +34,7 @@ from .asked import AskedKeys
 from .findings import IsolatedAtoms, LeftOut, count_left_out
 from .theories import Theories
 
+LAYOUT = 2  # of pieces, and of how files are dealt to them: raised where either changes, so that no ingest goes on with pieces of another version
 WINDOW = 1 << 20  # bytes of a file that are read together, about
 MOST_INFO = 2000  # characters of what is kept of a frame, names and all: each frame of a segment takes as many bytes as the longest
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row

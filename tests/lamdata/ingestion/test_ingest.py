@@ -70,6 +70,26 @@ def test_the_rerun_of_one_killed_after_its_commit_takes_its_staging_away(raw: Pa
     assert not run(raw).new and not (raw / ".s.zarr.staging").exists()
 
 
+def test_no_ingest_goes_on_with_the_pieces_of_another_version(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(raw)
+    clean = tree(raw / "s.zarr")
+    shutil.rmtree(raw / "s.zarr")
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as before:
+        before.setattr("lamdata.ingestion.run.LAYOUT", 1)
+        before.setattr("lamdata.ingestion.run.complete", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(raw)
+    pieces = list((raw / ".s.zarr.staging").glob("*/piece-*"))
+    assert pieces
+    for piece in pieces:
+        (piece / "index.bin").unlink()
+    assert run(raw).new and tree(raw / "s.zarr") == clean and not (raw / ".s.zarr.staging").exists()
+
+
 def test_workers_change_no_byte(raw: Path) -> None:
     run(raw)
     one = tree(raw / "s.zarr")
