@@ -35,7 +35,7 @@ def cut(text: str) -> Iterator[str]:
         yield head + lines[number][: len(lines[number]) // 2]
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if name != "optimade"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_what_follows_a_killed_run_is_read_or_refused_and_never_passed_over(name: str) -> None:
     basename, reader_name, make, choices = TEXTS[name]
     text = make()
