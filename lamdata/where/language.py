@@ -185,10 +185,7 @@ class _Reader:
             return Not(found) if isinstance(operator, ast.NotIn) else found
         if "elements" in words or isinstance(left, ast.Set) or isinstance(right, ast.Set):
             return self._elements(left, operator, right)
-        if {"split", *TEXTS} & set(words) or any(
-            isinstance(one, ast.Subscript) and isinstance(other, ast.Constant) and isinstance(other.value, str)
-            for one, other in ((left, right), (right, left))
-        ):
+        if {"split", *TEXTS} & set(words) or self._is_of_text(left, right) or self._is_of_text(right, left):
             return self._words(left, operator, right)
         a, b = self._number(left, depth + 1), self._number(right, depth + 1)
         match operator:
@@ -203,6 +200,12 @@ class _Reader:
             case ast.Eq():
                 return Compare("==", a, b)
         return Not(Compare("==", a, b))
+
+    def _is_of_text(self, key: ast.expr, other: ast.expr) -> bool:
+        """Whether a key of the source is compared with a text, or with a word that lacks its quotes."""
+        if isinstance(other, ast.Name):
+            return isinstance(key, ast.Subscript) and other.id not in QUANTITIES
+        return isinstance(key, ast.Subscript) and isinstance(other, ast.Constant) and isinstance(other.value, str)
 
     def _number(self, node: ast.expr, depth: int) -> Numeric:
         if depth > DEEPEST:

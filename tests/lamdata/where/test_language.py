@@ -118,6 +118,7 @@ WRONG = {
     "info": ("column 1", 'write info["config_type"]'),
     'info["k"]': ("column 1", """compare it, as in `info["k"] == "..."`"""),
     'info["k"] < "a"': ("column 1", '`info["k"]` has no order'),
+    'info["k"] == liquid': ("column 14", "`liquid` is no text; write it in quotes"),
     'info["k"] in {1}': ("column 15", "`1` is no text; write it in quotes"),
     "info.T > 300": ("column 1", 'a key that the card keeps is written info["T"]'),
     "info.T": ("column 1", 'a key that the card keeps is written info["T"]'),
