@@ -43,12 +43,13 @@ class ChecksumError(ValueError):
 def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
     """Compress one full block, values of `array.dtype`, and append its crc32c."""
     stored = values if array.lattice is None else _to_integers(values, array.lattice, name=array.column.name)
+    body: bytes | memoryview
     if array.blosc is None:
-        body = stored.tobytes()
+        body = np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
     else:
         compressor, level, shuffle = array.blosc
         body = _smaller(stored, compressor, level) if array.lattice is not None else _packed(stored, compressor, level, shuffle)
-    return body + checksum(body)
+    return b"".join((body, checksum(body)))
 
 
 def _smaller(stored: np.ndarray, compressor: str, level: int) -> bytes:
@@ -84,7 +85,7 @@ def decode_block(data: memoryview, array: ArrayPlan, out: np.ndarray) -> None:
         raise ChecksumError(str(err)) from err
 
 
-def checksum(body: bytes) -> bytes:
+def checksum(body: bytes | memoryview) -> bytes:
     """The crc32c that is stored behind some bytes."""
     return int(crc32c(body)).to_bytes(CRC, "little")
 
