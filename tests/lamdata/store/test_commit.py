@@ -182,6 +182,7 @@ def test_each_of_200_writers_to_a_bucket_lands_or_is_told(tmp_path, monkeypatch)
         seaweed.use(endpoint, environment)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
+        pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # which would go on with a server of other tests
         for inline in (1000, 5):
             monkeypatch.setattr(pages, "INLINE", inline)
             url = f"s3://{seaweed.BUCKET}/store-{inline}"
