@@ -22,7 +22,7 @@ from .staging import Piece, PieceWriter
 
 FILES_PER_PART = 128  # a piece costs as much as some frames: with 64 small files in each, a tenth of the whole
 PARTS = 64  # so many that workers end together
-LEAST_PART, LARGEST_PART = 8 << 20, 32 << 20  # bytes of a part: some tenths of a second to a few seconds of work
+LEAST_PART, LARGEST_PART = 4 << 20, 32 << 20  # bytes of a part: some tenths of a second to a few seconds of work
 FRAMES_AT_ONCE = 4096  # checked, counted and written together
 ATOMS_AT_ONCE = 1 << 16
 
