@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lamdata.errors import SourceError
 from lamdata.frame import F64, Frame, Rejection, volume_of
 from lamdata.frames import Parsed
 
@@ -20,6 +21,7 @@ from .build import SMALLEST_VOLUME
 
 FRAMES_AT_ONCE = 1024
 ATOMS_AT_ONCE = 1 << 16
+TRUNCATED = "truncated"  # why there is no frame, where what wrote it was killed
 LARGE = 1e12  # eV or Å^3: nothing that is plain is larger
 
 
@@ -64,6 +66,21 @@ def are_sound(cells: F64) -> NDArray[np.bool_]:
 def is_finite(values: F64) -> bool:
     """Whether values are finite, by their sum: no plain ones add up to more than a float holds."""
     return math.isfinite(float(values.sum()))
+
+
+Item = Frame | Row | Parsed | Rejection
+
+
+def not_only_cut(items: Iterator[Item], said: str, *, where: str) -> Iterator[Item]:
+    """The items as they are; where there is nothing but one that is truncated, that is an error of the file."""
+    for first in items:
+        if isinstance(first, Rejection) and first.reason == TRUNCATED:
+            if (second := next(items, None)) is None:
+                raise SourceError(said, where=where)
+            yield first
+            first = second
+        yield first
+        yield from items
 
 
 def gather(items: Iterable[Frame | Row | Parsed | Rejection]) -> Iterator[Parsed | Rejection]:

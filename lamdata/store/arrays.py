@@ -73,6 +73,14 @@ def frame_values(dataset: View, name: str, blocks: range) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def labels_of(dataset: View, block: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
+    """Groups, origins and splits of the selected frames of one block of a view, read together."""
+    segment, local, rows = dataset.locate_block(block)
+    read, split = segment.read(("group", "origin", "split"), [local]), segment.array("split")
+    groups, origins = (_texts(read[name][0][rows]).tolist() for name in ("group", "origin"))
+    return groups, origins, read["split"][0][rows] if "split" in read else np.full(len(groups), split.constant, np.uint8)
+
+
 def atom_values(dataset: View, name: str, blocks: range) -> np.ndarray:
     """Read an array over atoms, of the selected frames of some blocks of a view: (A, ...)."""
     parts = [np.empty(0, _dtype(dataset, name)).reshape(0, *_trailing(COLUMNS[name]))]

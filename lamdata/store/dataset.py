@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
@@ -21,9 +21,9 @@ from ..notebook import facts_table, sentence
 from ..places import Place, open_place
 from ..places.cache import with_cache
 from ..places.local import LocalPlace
-from .arrays import frame_values, to_xarray
+from .arrays import frame_values, labels_of, to_xarray
 from .commits import DatasetEntry
-from .layout import COLUMNS, FRAMES_PER_BLOCK, NOT_STREAMED, TEXTS, infos_of
+from .layout import COLUMNS, FRAMES_PER_BLOCK, NOT_STREAMED, infos_of
 from .load import Part, begin_load
 from .segment import Segment
 from .selection import Filter, Selection, check_keys, select
@@ -58,7 +58,8 @@ class Dataset:
         self.segments = [Segment(_below(place, segment.path), segment) for segment in entry.segments]
         self._first_index = np.cumsum([0, *(segment.entry.frames for segment in self.segments)])
         self._load_one = lru_cache(maxsize=4)(self._load_block)
-        self._texts_of = lru_cache(maxsize=4)(self._labels)
+        self._texts_of = lru_cache(maxsize=4)(partial(labels_of, self))
+        self._infos_of = lru_cache(maxsize=4)(self._infos)
 
     @cached_property
     def card(self) -> Card:
@@ -215,7 +216,7 @@ class Dataset:
     def _frame(self, i: int) -> Frame:
         block, row = self._locate(i)
         frame = next(iter(self._load_one(block).part(row, row + 1)))
-        groups, origins, _, infos = self._texts_of(block)
+        (groups, origins, _), infos = self._texts_of(block), self._infos_of(block)
         return replace(frame, group=groups[row], origin=origins[row], info=infos[row])
 
     def _frames_at(self, rows: NDArray[np.int64]) -> list[Frame]:
@@ -225,10 +226,9 @@ class Dataset:
         of = np.searchsorted(self._frame_starts, wanted, side="right") - 1
         for block in np.unique(of).tolist():
             local = wanted[of == block] - self._frame_starts[block]
-            groups, origins, _, infos = self._labels(block)
+            (groups, origins, _), infos = labels_of(self, block), self._infos(block)
             for row, frame in zip(local.tolist(), self.load([block], local)):
-                said = {"group": groups[row], "origin": origins[row], "info": infos[row]}
-                found[int(self._frame_starts[block]) + row] = replace(frame, **said)
+                found[int(self._frame_starts[block]) + row] = replace(frame, group=groups[row], origin=origins[row], info=infos[row])
         return [found[row] for row in rows.tolist()]
 
     def labels(self, start: int, stop: int) -> tuple[list[str], list[str], NDArray[np.uint8]]:
@@ -237,7 +237,7 @@ class Dataset:
         if start == stop:
             return [], [], np.empty(0, np.uint8)
         blocks, begin, _ = self.blocks_of(start, stop)
-        groups, origins, splits, _ = zip(*map(self._labels, blocks))
+        groups, origins, splits = zip(*map(partial(labels_of, self), blocks))
         wanted = slice(start - begin, stop - begin)
         return list(chain(*groups))[wanted], list(chain(*origins))[wanted], np.concatenate(splits)[wanted]
 
@@ -245,12 +245,11 @@ class Dataset:
         """What the source says of frames `start:stop` under the keys that its card keeps."""
         self._check_range(start, stop)
         blocks, begin, _ = self.blocks_of(start, stop) if stop > start else (range(0), 0, 0)
-        return infos_of(frame_values(self, "info", blocks)[start - begin : stop - begin].tolist())
+        return list(chain(*map(self._infos, blocks)))[start - begin : stop - begin]
 
-    def _labels(self, block: int) -> tuple[list[str], list[str], NDArray[np.uint8], list[Mapping[str, str]]]:
-        """Groups, origins, splits and infos of the selected frames of one block."""
-        groups, origins, infos, split = (frame_values(self, name, range(block, block + 1)) for name in (*TEXTS, "split"))
-        return groups.tolist(), origins.tolist(), split, infos_of(infos.tolist())
+    def _infos(self, block: int) -> list[Mapping[str, str]]:
+        """The same of the selected frames of one block."""
+        return infos_of(frame_values(self, "info", range(block, block + 1)).tolist())
 
     def locate_block(self, b: int) -> tuple[Segment, int, slice | NDArray[np.int64]]:
         """Selected block number `b` of the view: its segment, its number there, and its selected rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,10 @@ class _Block:
         return [bytes(row).rstrip(b"\0").decode() for row in self.array(name)]
 
     def infos(self) -> Sequence[Mapping[str, str]]:
+        return self._infos
+
+    @cached_property
+    def _infos(self) -> list[Mapping[str, str]]:
         return infos_of(self.texts("info"))
 
     def references(self) -> Mapping[int, float]:

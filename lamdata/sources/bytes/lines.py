@@ -7,7 +7,7 @@ buffers, which is far quicker than looking at each line; and `take` reads a tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -165,6 +165,16 @@ class Lines:
     def back_to(self, mark: int) -> None:
         """Stand again before what was taken."""
         self._at = mark - self._base
+
+    def until(self, stop: Callable[[str], bool]) -> Iterator[str]:
+        """The next lines, up to one at which to stop, which then comes again."""
+        before = self.mark()
+        for line in self:
+            if stop(line):
+                self.back_to(before)
+                return
+            yield line
+            before = self.mark()
 
     def skip(self, count: int) -> None:
         """Pass over lines."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from lamdata.catalog import SourceSpec
-from lamdata.errors import SourceError
 from lamdata.frame import Frame, Rejection
 from lamdata.frames import Frames, Parsed
 from lamdata.units import ENERGY, FORCE, LENGTH
@@ -18,7 +17,7 @@ from ..build import Unusable, build, rejects
 from ..bytes.alike import FRAMES, Line, Template
 from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
-from ..gathered import are_sound, gather
+from ..gathered import TRUNCATED, are_sound, gather, not_only_cut
 
 Units = tuple[float, float, float]  # Å, eV and eV/Å in those of a file
 
@@ -37,7 +36,7 @@ class N2p2Reader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every structure between `begin` and `end`, many at once; each is a group of its own, the format knows no trajectories."""
         units = (LENGTH[spec.units.length or "bohr"], ENERGY[spec.units.energy or "Hartree"], FORCE[spec.units.force or "Hartree/bohr"])
-        return gather(_frames(file, units))
+        return gather(not_only_cut(_frames(file, units), "ends within its first structure: truncated", where=file.name))
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """The format states nothing."""
@@ -66,7 +65,7 @@ def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejecti
         words = line.split()
         if words[:1] == ["begin"]:
             if block is not None or astray:  # what wrote the structure before was killed, and the next run went on behind it
-                yield Rejection(origin=f"{file.name}#{index}", reason="truncated")
+                yield Rejection(origin=f"{file.name}#{index}", reason=TRUNCATED)
                 index += 1
             block, astray = [], False
         elif words[:1] == ["end"] and block is not None:
@@ -81,9 +80,7 @@ def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejecti
         elif words and not words[0].startswith("#"):
             astray = True
     if block is not None or astray:
-        if index == 0:
-            raise SourceError("ends within its first structure: truncated", where=file.name)
-        yield Rejection(origin=f"{file.name}#{index}", reason="truncated")
+        yield Rejection(origin=f"{file.name}#{index}", reason=TRUNCATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from ..build import NUMBERS, Unusable, atomic_numbers, build, number_of, whole
 from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
-from ..gathered import LARGE, Row, gather, is_finite, is_sound
+from ..gathered import LARGE, TRUNCATED, Row, gather, is_finite, is_sound, not_only_cut
 
 BRACKETS = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 SAME = 1e-5  # eV: two prints of one energy differ by their digits alone
@@ -77,7 +77,7 @@ class Step:
         if self.reason is None and self.converged is False:
             return "unconverged"
         if self.reason is None and (not self.complete or self.energy is None):
-            return "truncated"
+            return TRUNCATED
         return self.reason or ("no positions" if self.positions is None else None)
 
     def frame(self, origin: str, group: str) -> Frame | Rejection:
@@ -151,32 +151,22 @@ def numbers_of(symbols: tuple[str | int, ...]) -> NDArray[np.uint8] | None:
 
 def frames(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Parsed | Rejection]:
     """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
-    return gather(_one_by_one(file, steps))
+    return gather(not_only_cut(_one_by_one(file, steps), "ends in the middle of its first step: truncated", where=file.name))
 
 
 def _one_by_one(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Frame | Row | Parsed | Rejection]:
-    cut: Rejection | None = None
     index = 0
     for step in steps:
-        item: Frame | Row | Parsed | Rejection
         if isinstance(step, Parsed):
-            item, index = step, index + len(step)
+            index += len(step)
+            yield step
+            continue
+        origin, reason = f"{file.name}#{index}", step.problem()
+        index += 1
+        if reason:
+            yield Rejection(origin=origin, reason=reason, value=step.value)
         else:
-            origin, reason = f"{file.name}#{index}", step.problem()
-            index += 1
-            if reason:
-                item = Rejection(origin=origin, reason=reason, value=step.value)
-            else:
-                item = step.row(origin, file.name) or step.frame(origin, file.name)
-            if reason == "truncated" and index == 1 and isinstance(item, Rejection):
-                cut = item
-                continue
-        if cut is not None:
-            yield cut
-            cut = None
-        yield item
-    if cut is not None:
-        raise SourceError("ends in the middle of its first step: truncated", where=file.name)
+            yield step.row(origin, file.name) or step.frame(origin, file.name)
 
 
 def marks(**titles: str | tuple[str, ...]) -> dict[str, str]:
@@ -308,23 +298,11 @@ class Run:
     def body(self) -> Iterator[str]:
         """The next lines, up to one with a title, as where what wrote them was killed and the next run goes on; that line comes again."""
         at_start, anywhere = _titles_of(tuple(self.marks))
-        before = self.lines.mark()
-        for line in self.lines:
-            if line.startswith(at_start) or any(title in line for title in anywhere):
-                self.lines.back_to(before)
-                return
-            yield line
-            before = self.lines.mark()
+        return self.lines.until(lambda line: line.startswith(at_start) or any(title in line for title in anywhere))
 
     def boxed(self, edge: str) -> Iterator[str]:
         """The next lines that begin with the edge of a box; the first other one, as where what wrote it was killed, comes again."""
-        before = self.lines.mark()
-        for line in self.lines:
-            if not line.lstrip().startswith(edge):
-                self.lines.back_to(before)
-                return
-            yield line
-            before = self.lines.mark()
+        return self.lines.until(lambda line: not line.lstrip().startswith(edge))
 
     def skip(self, count: int) -> None:
         """Pass over lines."""

@@ -108,9 +108,11 @@ def _openmx_atoms(lines: Lines, natoms: int) -> tuple[tuple[list[str], F64] | No
             return None, (rows[-1] if rows else "0", row)
         rows.append(row)
     words = [row.split(maxsplit=1) for row in rows]
-    if lines.cut or len(rows) < natoms or any(len(row) < 2 or len(row[1].split()) < 6 for row in words):
-        return None, (rows[-1], title) if rows and rows[-1].strip().isdigit() and OPENMX_ENERGY.search(title := next(lines, "")) else None
-    return ([element(row[0]) for row in words], np.array([columns(row[1])[:6] for row in words])), None
+    if not lines.cut and len(rows) == natoms and all(len(row) == 2 and len(row[1].split()) >= 6 for row in words):
+        return ([element(row[0]) for row in words], np.array([columns(row[1])[:6] for row in words])), None
+    if rows and rows[-1].strip().isdigit() and OPENMX_ENERGY.search(title := next(lines, "")):
+        return None, (rows[-1], title)
+    return None, None
 
 
 def _openmx_title(lines: Lines) -> tuple[str, str]:

@@ -40,8 +40,8 @@ from ..gathered import LARGE, Row, gather, is_sound
 from ..stated import SAID, check_record, says_converged
 from ..unit_names import TABLES
 from .comment_survey import CommentSurvey, survey_comments
-from .extxyz_alike import CELLS, Pattern, frames_of, pattern_of
-from .extxyz_comment import UNIT_KEYS, numbers, parse_comment
+from .extxyz_alike import Pattern, frames_of, pattern_of
+from .extxyz_comment import CELLS, UNIT_KEYS, numbers, parse_comment
 from .extxyz_layout import Layout, layout_of, parse_columns
 from .fixed_atoms import ZEROED, are_zeroed, fixed_by_mask
 from .label_names import KEYS
@@ -69,7 +69,7 @@ class ExtxyzReader:
     def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
         layouts: dict[tuple[str | None, ...], tuple[Layout, Pattern | None]] = {}
         pattern: Pattern | None = None
-        span = file.span or Span(first=0, stop=EVERY)
+        span, asked = file.span or Span(first=0, stop=EVERY), {*spec.keys.values(), *spec.info}
         with file.open() as stream:
             if span.offset:
                 stream.seek(span.offset)
@@ -82,7 +82,7 @@ class ExtxyzReader:
                 if (block := next_block(lines, f"{file.name}#{index}")) is None:
                     return
                 index += 1
-                info = plain_pairs(block.line) or parse_comment(block.comment, where=block.where, asked={*spec.keys.values(), *spec.info})
+                info = plain_pairs(block.line) or parse_comment(block.comment, where=block.where, asked=asked)
                 key = (*info, info.get("Properties"), *(info[k] for k in _unit_keys(tuple(info))))
                 if key not in layouts:
                     try:

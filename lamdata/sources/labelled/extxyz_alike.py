@@ -22,9 +22,9 @@ from ..build import Unusable, marks_isolated
 from ..bytes.alike import Alike, Line, Template
 from ..bytes.files import SourceFile
 from ..gathered import LARGE, are_sound
+from .extxyz_comment import CELLS
 from .extxyz_layout import Layout
 
-CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 SIZES = {"energy": "n", "weight": "n", "charge": "i", "multiplicity": "i", "virial": 9 * "n", "stress": 9 * "n"}
 WHOLE = 32_000  # of a charge or multiplicity that is plain
 

@@ -22,7 +22,7 @@ PAIR = re.compile(
 )
 ESCAPED = re.compile(r"\\(.)")
 BRACKETS = str.maketrans("[](){},;", "        ")
-SHAPE = ("Properties", "pbc", "Lattice", "lattice", "LATTICE", "Cell", "cell")
+CELLS = ("Lattice", "lattice", "LATTICE", "Cell", "cell")
 NOTHING = ("None", "none", "null", "N/A", "_JSON null")  # a label that is written so is not there
 UNIT_KEYS = {
     "energy": ("energy", "energies", "e"),
@@ -58,7 +58,7 @@ def parse_comment(comment: str, *, where: str | None = None, asked: Collection[s
             value = braced if braced is not None else bracketed or bare
         if value not in NOTHING:
             name, flat = key.strip('"'), _flat(value)
-            if where is not None and pairs.get(name, flat) != flat and (name in SHAPE or name in asked or label_in(name)):
+            if where is not None and pairs.get(name, flat) != flat and (name in ("Properties", "pbc", *CELLS, *asked) or label_in(name)):
                 raise SourceError(f"says {name!r} twice, as {pairs[name][:40]!r} and {flat[:40]!r}", where=where)
             pairs[name] = flat
     return pairs

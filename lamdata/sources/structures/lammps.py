@@ -23,7 +23,7 @@ from ..bytes.files import SourceFile
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 from ..codes.trajectories import stated_atoms
-from ..gathered import Row, gather, is_finite, is_sound
+from ..gathered import TRUNCATED, Row, gather, is_finite, is_sound, not_only_cut
 from .lammps_alike import Columns, Pattern, take_alike, template_of
 
 # Å in the length of each style that `ITEM: UNITS` may name (https://docs.lammps.org/units.html); `lj` has none.
@@ -49,12 +49,11 @@ class LammpsDumpReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every time step, many at once."""
-        return gather(self._frames(file, spec))
+        return gather(not_only_cut(self._frames(file, spec), "ends within its first time step: truncated", where=file.name))
 
     def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
         elements = tuple(str(spec.options.get("elements", "")).replace(",", " ").split())
         index = 0
-        cut: Rejection | None = None  # the first step, which is an error where nothing follows
 
         def take(lines: Lines, pattern: Pattern, units: str) -> Parsed | None:
             return take_alike(lines, pattern, index, _unit(units, spec, file), file)
@@ -62,21 +61,14 @@ class LammpsDumpReader:
         for step in _steps(file, elements, take):
             origin = f"{file.name}#{index}"
             index += len(step) if isinstance(step, Parsed) else 1
-            if cut is not None:
-                yield cut
-                cut = None
             if isinstance(step, Parsed):
                 yield step
             elif step.table is not None:
                 yield _plain_frame(step, step.table, elements, _unit(step.units, spec, file), origin, file)
             elif step.rows is not None:
                 yield _frame(step, step.rows, list(elements), _unit(step.units, spec, file), origin, file)
-            elif index == 1:
-                cut = Rejection(origin=origin, reason="truncated")
             else:
-                yield Rejection(origin=origin, reason="truncated")
-        if cut is not None:
-            raise SourceError("ends within its first time step: truncated", where=file.name)
+                yield Rejection(origin=origin, reason=TRUNCATED)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Structures have none."""
@@ -246,23 +238,11 @@ def _with_atoms(step: _Step, names: list[str], lines: Lines, elements: tuple[str
     step.columns, step.units = names, units
     step.table = _take_table(lines, step, elements)
     if step.table is None:
-        rows = _rows(lines, step.natoms)
+        # Fewer where a title comes before: what wrote the step was killed, and the next run went on behind it.
+        rows = [row.split() for row in itertools.islice(lines.until(lambda row: "ITEM:" in row), step.natoms)]
         whole = len(rows) == step.natoms > 0 and not lines.cut and all(len(row) >= len(step.columns) for row in rows)
         step.rows = rows if whole else None
     return step
-
-
-def _rows(lines: Lines, count: int) -> list[list[str]]:
-    """The words of so many lines, fewer where a title comes before: what wrote the step was killed, and the next run went on behind it."""
-    rows: list[list[str]] = []
-    before = lines.mark()
-    for row in itertools.islice(lines, count):
-        if "ITEM:" in row:
-            lines.back_to(before)
-            break
-        rows.append(row.split())
-        before = lines.mark()
-    return rows
 
 
 @lru_cache(maxsize=4)
