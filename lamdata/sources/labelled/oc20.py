@@ -122,7 +122,7 @@ def _sidecar(file: SourceFile) -> SourceFile | None:
 def _s2ef_frame(
     comment: str, rows: list[list[bytes]], line: str, systems: dict[str, tuple[str, str]], *, adsorption: bool, origin: str
 ) -> Frame | Rejection:
-    info = parse_comment(comment)
+    info = parse_comment(comment, where=origin)
     if not REFERENCE.match(line):
         raise SourceError(f"expected system,frame,reference energy in the txt, found {line[:60]!r}", where=origin)
     system, _, reference = line.split(",")

@@ -41,6 +41,15 @@ def test_a_missing_or_short_txt_is_refused(tmp_path):
         read(path, "oc20/s2ef")
 
 
+def test_an_energy_that_stands_twice_and_differs_is_refused(tmp_path):
+    path = s2ef(emt_frames(3), tmp_path)
+    text = lzma.decompress(path.read_bytes()).decode()
+    at = text.rindex(" energy=") + 1
+    path.write_bytes(lzma.compress((text[:at] + "energy=-999.0 " + text[at:]).encode()))
+    with pytest.raises(SourceError, match="#2: says 'energy' twice, as '-999.0' and "):
+        read(path, "oc20/s2ef")
+
+
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
