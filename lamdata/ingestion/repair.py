@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +65,7 @@ def repair(
         if not damaged:
             return again
         plan, order = plan_shards(pieces, survey, segment.path, segment.plan.profile)
+        plan = dataclasses.replace(plan, packing=segment.plan.packing)
         scratch = str(folder / "again")
         shards = {found.shard for found in damaged if found.shard is not None}
         everything = any(found.shard is None for found in damaged)

@@ -31,6 +31,7 @@ ENTRY = 16  # bytes of an index entry
 CRC = 4  # bytes of a checksum
 BY_BYTES, BY_BITS = 1, 2  # blosc's shuffles
 SAMPLE = 1 << 14  # values of a block by which its shuffle is chosen
+QUICKLY = "lz4", 9  # how they are packed for that
 WORTH = 1.03  # how much larger a block may be that decodes several times faster
 
 blosc.use_threads = False  # each block is decoded by one thread: blocks run in parallel, and bytes never depend on a thread count
@@ -48,21 +49,20 @@ def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
         body = np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
     else:
         compressor, level, shuffle = array.blosc
-        body = _smaller(stored, compressor, level) if array.lattice is not None else _packed(stored, compressor, level, shuffle)
+        body = _packed(stored, compressor, level, shuffle if array.lattice is None else _shuffle_of(stored, array))
     return b"".join((body, checksum(body)))
 
 
-def _smaller(stored: np.ndarray, compressor: str, level: int) -> bytes:
-    """A block shuffled by bytes, which decodes four times faster than by bits, unless that packs it less: bar whole bytes of zeros it does.
+def _shuffle_of(stored: np.ndarray, array: ArrayPlan) -> int:
+    """By bytes, which decodes four times faster than by bits, unless that packs a block less: bar whole bytes of zeros it does.
 
     Each block says how it is shuffled in its own header, so every decoder takes either.
     """
+    assert array.blosc is not None
+    compressor, level = array.blosc[:2] if array.packing == 1 else QUICKLY
     sample = stored.reshape(-1)[:SAMPLE]
-    by_bytes, by_bits = (_packed(sample, compressor, level, shuffle) for shuffle in (BY_BYTES, BY_BITS))
-    bytes_will_do = len(by_bytes) <= WORTH * len(by_bits)
-    if len(sample) == stored.size:
-        return by_bytes if bytes_will_do else by_bits
-    return _packed(stored, compressor, level, BY_BYTES if bytes_will_do else BY_BITS)
+    by_bytes, by_bits = (len(_packed(sample, compressor, level, shuffle)) for shuffle in (BY_BYTES, BY_BITS))
+    return BY_BYTES if by_bytes <= WORTH * by_bits else BY_BITS
 
 
 def _packed(stored: np.ndarray, compressor: str, level: int, shuffle: int) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..frames import Frames
 from .lattice import FACTORS, Lattice, best_lattice, find_lattices, merge_lattices
-from .layout import COLUMNS, FLOATS, TEXTS, SegmentPlan, atom_width
+from .layout import COLUMNS, FLOATS, PACKING, TEXTS, SegmentPlan, atom_width
 
 _UNIFORM = (
     "natoms",
@@ -121,6 +121,7 @@ def plan_segment(
         constants=constants,
         text_widths=survey.text_widths,
         weighted=weighted,
+        packing=PACKING,
         block_frames=block_frames,
         shard_blocks=shard_blocks,
     )

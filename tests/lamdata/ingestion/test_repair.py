@@ -58,6 +58,21 @@ def test_a_repaired_store_has_every_byte_again(raw: Path, damage: str) -> None:
     assert not list(raw.glob(".*staging*"))
 
 
+def test_a_store_of_the_first_packing_is_repaired_as_it_was_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_catalog(tmp_path, groups=3, frames=400)
+    trees = []
+    for store, packing in (("first.zarr", 1), ("s.zarr", 2)):
+        monkeypatch.setattr("lamdata.store.survey.PACKING", packing)
+        ingest(open_card(folder / "bulk.yaml"), str(folder / store), base=folder, quiet=True)
+        trees.append(tree(folder / store))
+    assert trees[0] != trees[1]
+    segment = next(path for path in (folder / "first.zarr/bulk").iterdir() if path.is_dir())
+    for array in ("positions/c/0/0", "numbers/c/0", "origin/c/0/0"):
+        flip(segment / array)
+    assert repair(validate(str(folder / "first.zarr"), quiet=True), folder, quiet=True).ok
+    assert tree(folder / "first.zarr") == trees[0]
+
+
 def test_only_damaged_shards_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamdata.ingestion.run.plan_segment", partial(plan_segment, block_frames=2, shard_blocks=2))
     folder = write_catalog(tmp_path, groups=3, frames=4)

@@ -111,7 +111,9 @@ def test_stored_integers_are_shifted_to_whole_bytes_and_come_back(low, high, shi
     integers[:3] = low, high, 0
     values = (integers / 1e6).reshape(-1, 3)
     on = best_lattice(find_lattices(values, {"angstrom": 1.0}))
-    array = ArrayPlan(column=COLUMNS["positions"], dtype=np.dtype("<f8"), block_shape=values.shape, lattice=on, constant=None, plain=False)
+    array = ArrayPlan(
+        column=COLUMNS["positions"], dtype=np.dtype("<f8"), block_shape=values.shape, lattice=on, constant=None, plain=False, packing=2
+    )
     data = encode_block(values, array)
     assert on.shift == shift and bool(data[SHUFFLE_FLAGS] & 1) == by_bytes
     back = np.empty(values.shape, array.stored)
