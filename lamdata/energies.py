@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .elements import NUMBERS
 from .frame import F64
 from .frames import Frames
-from .statistics import Moments, compositions_of
+from .statistics import Compositions, Moments
 
 ROWS_AT_ONCE = 4096  # compositions of an older store that are taken in together
 # As `numpy.linalg.lstsq`, machine precision times the number of rows, of which factors of factors leave few: no whole numbers of
@@ -40,17 +41,19 @@ class Energies:
     total: F64 = field(default_factory=_none)  # (Z + 1, Z + 1) R of [n | E], eV
     by_atom: F64 = field(default_factory=_none)  # (Z + 1, Z + 1) R of [n/N | E/N], eV/atom
 
-    def add(self, frames: Frames) -> None:
-        """Take in frames."""
-        if not len(frames):
+    def add(self, frames: Frames, *, rows: NDArray[np.bool_] | None = None, compositions: Compositions | None = None) -> None:
+        """Take in frames, or some `rows` (F,) of them; `compositions` are of all."""
+        some = np.ones(len(frames), bool) if rows is None else rows
+        if not some.any():
             return
-        elements, kinds, kind = compositions_of(frames)
-        of, energy = kind[frames.has_energy], frames.energy[frames.has_energy]
-        count = np.bincount(of, minlength=len(kinds))
-        mean = np.bincount(of, energy, minlength=len(kinds)) / np.maximum(count, 1)
-        squares = np.bincount(of, np.square(energy - mean[of]), minlength=len(kinds))
-        met = count > 0
-        self._take(elements, kinds[met], count[met], mean[met], squares[met])
+        made = compositions or Compositions.of(frames)
+        labelled = frames.has_energy & some
+        of, energy = made.kind[labelled], frames.energy[labelled]
+        count = np.bincount(of, minlength=len(made.kinds))
+        mean = np.bincount(of, energy, minlength=len(made.kinds)) / np.maximum(count, 1)
+        squares = np.bincount(of, np.square(energy - mean[of]), minlength=len(made.kinds))
+        met, there = count > 0, np.flatnonzero(made.counts[some].any(axis=0))
+        self._take([made.elements[i] for i in there.tolist()], made.kinds[met][:, there], count[met], mean[met], squares[met])
 
     @staticmethod
     def of(cells: Sequence[tuple[Mapping[str, int], Moments]], *, elements: Iterable[str] = ()) -> Energies:

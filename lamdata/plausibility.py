@@ -21,7 +21,7 @@ from .distances import heights
 from .energy_work import Pair, WorkSums, name_factor, neighbouring_pairs
 from .frame import F64, LABELS
 from .frames import Frames, Parsed
-from .statistics import compositions_of, formulas_in, parse_formula, robust_residuals, weighted_median
+from .statistics import Compositions, formulas_in, parse_formula, robust_residuals, weighted_median
 from .units import ENERGY, FORCE, GPA, KBAR, STRESS
 
 NAMES = 5  # frames that a finding names
@@ -91,8 +91,8 @@ class Plausibility:
     turned: Seen = field(default_factory=Seen)  # molecules that their forces turn
     molecules: int = 0  # that have forces
 
-    def add(self, parsed: Parsed) -> None:
-        """Take in frames, in the order of their files."""
+    def add(self, parsed: Parsed, compositions: Compositions | None = None) -> None:
+        """Take in frames, in the order of their files; `compositions` are theirs."""
         frames, origins = parsed.frames, parsed.origins
         if not len(parsed):
             return
@@ -103,7 +103,7 @@ class Plausibility:
         self.zero_virial.add([origins[f] for f in np.flatnonzero(several & frames.has_virial & (virial == 0)).tolist()])
         free = several | frames.pbc.any(axis=1)
         free &= ~np.asarray(parsed.isolated, bool) if len(parsed.isolated) else True
-        self._add_energies(frames, origins, np.flatnonzero(free & frames.has_energy))
+        self._add_energies(frames, origins, np.flatnonzero(free & frames.has_energy), compositions or Compositions.of(frames))
         self._add_files(frames, origins, zero=several & frames.has_forces & (squares == 0))
         self._add_virials(frames, origins, virial, squares)
         self._add_turns(frames, origins, several)
@@ -123,15 +123,15 @@ class Plausibility:
             sums.add([work])
         self.examples.setdefault(name, origins[0])
 
-    def _add_energies(self, frames: Frames, origins: Sequence[str], rows: NDArray[np.int64]) -> None:
+    def _add_energies(self, frames: Frames, origins: Sequence[str], rows: NDArray[np.int64], made: Compositions) -> None:
         """Take in the energies of some rows, those of free atoms left out: they are far from all others by nature."""
-        elements, kinds, kind = compositions_of(frames)
+        kind = made.kind
         step = np.floor(frames.energy / frames.natoms)
         self.energetic += len(rows)
         order = rows[np.lexsort((rows, step[rows], kind[rows]))]
         begins = np.flatnonzero(np.diff(kind[order], prepend=-1) | np.diff(step[order], prepend=np.nan).astype(bool))
         ends, totals = np.append(begins[1:], len(order)), np.add.reduceat(frames.energy[order], begins) if len(order) else ()
-        formulas, cells = formulas_in(elements, kinds), zip(kind[order[begins]].tolist(), step[order[begins]].tolist())
+        formulas, cells = formulas_in(made.elements, made.kinds), zip(kind[order[begins]].tolist(), step[order[begins]].tolist())
         for (which, of_step), begin, end, total in zip(cells, begins.tolist(), ends.tolist(), totals):
             names = [origins[f] for f in order[begin : min(end, begin + NAMES)].tolist()]
             self._add_cell((formulas[which], int(of_step)), names, end - begin, float(total))

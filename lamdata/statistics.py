@@ -18,7 +18,36 @@ from .elements import NUMBERS, SYMBOLS
 from .frame import F64
 from .frames import Frames
 
+Rows = slice | NDArray[np.integer]  # some of many frames
 ITERATIONS, CLOSEST = 50, 1e-2  # of a robust fit, and eV/atom
+
+
+@dataclass(frozen=True, slots=True)
+class Compositions:
+    """How many atoms of each element frames have, and which of them have the same."""
+
+    elements: list[str]  # present, by atomic number
+    counts: NDArray[np.int64]  # (F, elements)
+    kinds: NDArray[np.int64]  # (K, elements) the compositions that differ
+    kind: NDArray[np.int64]  # (F,) which of them each frame has
+
+    @staticmethod
+    def of(frames: Frames) -> Compositions:
+        """Those of some frames."""
+        present = np.flatnonzero(np.bincount(frames.numbers, minlength=1))
+        column = np.zeros(256, np.int64)
+        column[present] = np.arange(len(present))
+        places = np.repeat(np.arange(len(frames)) * len(present), frames.natoms) + column[frames.numbers]
+        counts = np.bincount(places, minlength=len(frames) * len(present)).reshape(len(frames), -1)
+        texts = np.ascontiguousarray(counts, ">u4").view(f"S{4 * len(present)}").ravel()  # they sort as the numbers, and far more quickly
+        _, first, kind = np.unique(texts, return_index=True, return_inverse=True)
+        return Compositions([SYMBOLS[z] for z in present], counts, counts[first], kind.ravel())
+
+    def present(self, rows: Rows) -> tuple[list[str], NDArray[np.int64]]:
+        """Elements of some frames, and how many atoms of each these have."""
+        counts = self.counts[rows]
+        there = np.flatnonzero(counts.any(axis=0))
+        return [self.elements[i] for i in there.tolist()], counts if len(there) == len(self.elements) else counts[:, there]
 
 
 @dataclass(slots=True)
@@ -78,22 +107,27 @@ class Statistics:
     virial: Moments = field(default_factory=Moments)  # virial components per atom, eV
     shortest: Moments = field(default_factory=Moments)  # Å
 
-    def add(self, frames: Frames, *, shortest: np.ndarray) -> None:
-        """Take in frames and their shortest distances (F,) in Å."""
-        if not len(frames):
+    def add(
+        self, frames: Frames, *, shortest: np.ndarray, rows: NDArray[np.bool_] | None = None, compositions: Compositions | None = None
+    ) -> None:
+        """Take in frames and their shortest distances (F,) in Å, or some `rows` (F,) of both; `compositions` are of all frames."""
+        some = slice(None) if rows is None or rows.all() else np.flatnonzero(rows)
+        natoms = frames.natoms[some]
+        if not len(natoms):
             return
-        natoms = frames.natoms
-        self.frames += len(frames)
+        self.frames += len(natoms)
         self.atoms += int(natoms.sum())
         self.smallest = min(self.smallest or int(natoms.min()), int(natoms.min()))
         self.largest = max(self.largest, int(natoms.max()))
-        elements, counts = counts_of(frames)
+        elements, counts = (compositions or Compositions.of(frames)).present(some)
         _add_counts(self.element_atoms, dict(zip(elements, counts.sum(axis=0).tolist())))
         _add_counts(self.element_frames, dict(zip(elements, (counts > 0).sum(axis=0).tolist())))
         has = {"energy": frames.has_energy, "forces": frames.has_forces, "virial": frames.has_virial}
-        _add_counts(self.labels, {name: count for name, flags in has.items() if (count := int(flags.sum()))})
-        self.force.add(frames.forces if frames.has_forces.all() else frames.forces[np.repeat(frames.has_forces, natoms)])
-        self.virial.add((frames.virial / natoms[:, None, None])[frames.has_virial])
+        _add_counts(self.labels, {name: count for name, flags in has.items() if (count := int(flags[some].sum()))})
+        forces = frames.has_forces if rows is None else frames.has_forces & rows
+        self.force.add(frames.forces if forces.all() else frames.forces[np.repeat(forces, frames.natoms)])
+        self.virial.add((frames.virial[some] / natoms[:, None, None])[frames.has_virial[some]])
+        shortest = shortest[some]
         self.shortest.add(shortest[np.isfinite(shortest)])
 
     def merge(self, other: Statistics) -> None:
@@ -186,23 +220,6 @@ def weighted_median(values: F64, weights: F64) -> float:
 def _add_counts(into: dict[str, int], more: dict[str, int]) -> None:
     for key, value in more.items():
         into[key] = into.get(key, 0) + value
-
-
-def counts_of(frames: Frames) -> tuple[list[str], np.ndarray]:
-    """Elements present, and how many atoms of each a frame has (F, elements)."""
-    present = np.flatnonzero(np.bincount(frames.numbers, minlength=1))
-    column = np.zeros(256, np.int64)
-    column[present] = np.arange(len(present))
-    places = np.repeat(np.arange(len(frames)) * len(present), frames.natoms) + column[frames.numbers]
-    return [SYMBOLS[z] for z in present], np.bincount(places, minlength=len(frames) * len(present)).reshape(len(frames), -1)
-
-
-def compositions_of(frames: Frames) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Elements present, the compositions (K, elements) in atoms, and which of them each frame has (F,)."""
-    elements, counts = counts_of(frames)
-    rows = np.ascontiguousarray(counts, ">u4").view(f"S{4 * counts.shape[1]}").ravel()  # texts sort as the numbers, and far more quickly
-    _, first, kind = np.unique(rows, return_index=True, return_inverse=True)
-    return elements, counts[first], kind.ravel()
 
 
 def formula_of(counts: dict[str, int]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..elements import NUMBERS
 from ..frame import F64
 from ..frames import Frames
-from ..statistics import Moments, compositions_of
+from ..statistics import Compositions, Moments
 from ..store import Dataset
 from ..units import GPA
 from .structures import Example, example_of
@@ -131,15 +131,15 @@ def _add(sample: Sample, frames: Frames, first: int, references: F64 | None) -> 
     for name, values in _values(frames, energy, "energy" if references is None else "energy above the references"):
         if len(values):
             sample.values.setdefault(name, []).append(values.astype(np.float64))
-    elements, kinds, kind = compositions_of(frames)
+    made = Compositions.of(frames)
     looked_at: dict[int, int] = {}
-    for row, which in enumerate(kind.tolist()):
+    for row, which in enumerate(made.kind.tolist()):
         looked_at.setdefault(which, row)
-    order = np.argsort(kind, kind="stable")
-    ends = np.cumsum(np.bincount(kind, minlength=len(kinds)))
+    order = np.argsort(made.kind, kind="stable")
+    ends = np.cumsum(np.bincount(made.kind, minlength=len(made.kinds)))
     for which, row in looked_at.items():
         mine = order[ends[which - 1] if which else 0 : ends[which]]
-        key = _lowest_terms(elements, kinds[which])
+        key = _lowest_terms(made.elements, made.kinds[which])
         found = sample.kinds.get(key)
         if found is None:
             found = sample.kinds[key] = Kind(dict(key))

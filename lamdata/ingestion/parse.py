@@ -39,7 +39,7 @@ class Part:
     files: list[tuple[SourceFile, SourceSpec]] = field(default_factory=list)
 
     @property
-    def folder(self) -> Path:
+    def path(self) -> Path:
         """Where its piece is left."""
         return self.staging / f"piece-{self.number:06d}"
 
@@ -78,21 +78,21 @@ def _reader_of(file: SourceFile, spec: SourceSpec) -> Reader:
 
 def parse_part(part: Part) -> Piece:
     """Parse the files of one part, unless it has been done already."""
-    if part.folder.is_dir():
-        return Piece(part.folder)
-    with PieceWriter(part.folder) as piece:
+    if part.path.exists():
+        return Piece(part.path)
+    with PieceWriter(part.path) as piece:
         for parsed, unread in _gather(_items(part, piece)):
             _store(parsed, unread, part, piece)
-    return Piece(part.folder)
+    return Piece(part.path)
 
 
 def stage_frames(frames: Iterable[Frame | Parsed | Rejection], part: Part) -> Piece:
     """Check and write frames that are in hand as the one piece of a part, unless it has been done already."""
-    if not part.folder.is_dir():
-        with PieceWriter(part.folder) as piece:
+    if not part.path.exists():
+        with PieceWriter(part.path) as piece:
             for parsed, unread in _gather(frames):
                 _store(parsed, unread, part, piece)
-    return Piece(part.folder)
+    return Piece(part.path)
 
 
 def _items(part: Part, piece: PieceWriter) -> Iterator[Frame | Parsed | Rejection]:
@@ -168,8 +168,7 @@ def _store(parsed: Parsed | None, unread: list[tuple[int, Rejection]], part: Par
     if parsed is not None:
         refused = not_kept(parsed, part.card.keep, shortest=shortest) | refused
     ledger = [rejection for _, rejection in sorted([*unread, *refused.items()], key=lambda row: row[0])]
-    for rejection in ledger:
-        piece.reject(rejection)
+    piece.reject(ledger)
     piece.facts.met |= part.splitter.met(rejection.origin for rejection in ledger)
     if parsed is None:
         return

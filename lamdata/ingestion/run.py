@@ -214,7 +214,7 @@ def _digests_of(task: tuple[Sequence[SourceFile], Kind]) -> list[tuple[str, str]
 
 def parse_files(files: Files, card: Card, splitter: Splitter, folder: Path, on_error: Literal["stop", "skip"], crew: Crew) -> list[Piece]:
     parts = parts_of(files, card=card, splitter=splitter, staging=folder, on_error=on_error)
-    return sorted(crew.do(parse_part, parts, "parsing", "parts"), key=lambda piece: piece.folder)
+    return sorted(crew.do(parse_part, parts, "parsing", "parts"), key=lambda piece: piece.path)
 
 
 @contextmanager
@@ -339,8 +339,9 @@ def fill_shards(url: str, plan: SegmentPlan, pieces: Sequence[Piece], order: np.
 
 
 def _write(task: _Shard) -> int:
-    frames, split, groups, origins, infos = Staging(task.pieces).take(task.rows)
-    write_shard(task.url, task.plan, task.number, records=frames, groups=groups, origins=origins, infos=infos, split=split)
+    frames, split, texts = Staging(task.pieces).take(task.rows)
+    said = {"groups": texts["group"], "origins": texts["origin"], "infos": texts["info"]}
+    write_shard(task.url, task.plan, task.number, records=frames, split=split, **said)
     return task.number
 
 

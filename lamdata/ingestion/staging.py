@@ -1,22 +1,21 @@
-"""Staging: frames in the order they were parsed, as flat files that can be read at any row.
+"""Staging: frames in the order they were parsed, in flat files that can be read at any row.
 
-A piece is what one worker parses in one go. It is written into a hidden folder and renamed when it is whole, so a piece that is
-there is complete and a killed ingest goes on with the next one. Segments are then filled from all pieces in their shuffled order.
+A piece is what one worker parses in one go, and one file: batches of frames as their arrays, one behind the other, then what is known of
+them, then where all of it stands. It is written under a hidden name and renamed when it is whole, so a piece that is there is complete
+and a killed ingest goes on with the next one. Segments are then filled from all pieces in their shuffled order.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +25,22 @@ from ..errors import SourceError
 from ..frame import Rejection
 from ..frames import Frames, Parsed
 from ..plausibility import Plausibility
-from ..statistics import Statistics
-from ..store.layout import SPLITS
+from ..statistics import Compositions, Statistics
+from ..store.layout import SPLITS, TEXTS, encoded
 from ..store.rows import copy_rows
 from ..store.survey import Survey
 from .asked import AskedKeys
 from .findings import IsolatedAtoms, LeftOut, count_left_out
 from .theories import Theories
 
-LAYOUT = 2  # of pieces, and of how files are dealt to them: raised where either changes, so that no ingest goes on with pieces of another version
+LAYOUT = 3  # of pieces, and of how files are dealt to them: raised where either changes, so that no ingest goes on with pieces of another version
 WINDOW = 1 << 20  # bytes of a file that are read together, about
 MOST_INFO = 2000  # characters of what is kept of a frame, names and all: each frame of a segment takes as many bytes as the longest
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
+END = 8  # bytes at the end of a piece, which say how many before them say where everything stands
 
-# A piece has a file for each of these: name -> (dtype, values a row), one row an atom;
-ATOMS: dict[str, tuple[str, tuple[int, ...]]] = {"numbers": ("u1", ()), "positions": ("<f8", (3,)), "forces": ("<f8", (3,))}
-# one of `frames`, one row a frame;
-FRAME = np.dtype(
+# A batch has these of its atoms and frames, one behind the other, and the group, origin and info (JSON) of each, as wide as the longest.
+REST = np.dtype(
     [
         ("cell", "<f8", (3, 3)),
         ("pbc", "?", (3,)),
@@ -57,12 +55,8 @@ FRAME = np.dtype(
         ("shortest", "<f4"),
     ]
 )
-# one of `texts`, group, origin and info (JSON) of each frame one behind the other; and the `index`: of each frame the atoms, the bytes of its
-# texts and of them those of group and origin, and its split.
-INDEX = np.dtype([("natoms", "<i4"), ("texts", "<i4"), ("group", "<i4"), ("origin", "<i4"), ("split", "u1")])
-FILES = {**{name: np.dtype(of) for name, of in ATOMS.items()}, "frames": FRAME, "index": INDEX, "texts": np.dtype("u1")}
-
-
+BY_ATOM = {"numbers": np.dtype("u1"), "positions": np.dtype(("<f8", 3)), "forces": np.dtype(("<f8", 3))}
+INDEX = np.dtype([("natoms", "<i4"), ("split", "u1")])  # of all frames of a piece
 GROUP = np.dtype([("key", "<u8"), ("sides", "u1"), ("frames", "<i8")])  # of a group: hash of its name, bits of its splits, frames
 DEALT = 1 << len(SPLITS)  # the bit of a group with frames that were dealt by hash
 
@@ -116,183 +110,236 @@ class PieceFacts:
         )
 
 
+class Batch(NamedTuple):
+    """Where some frames of a piece stand."""
+
+    at: int  # byte of the file
+    frames: int
+    atoms: int
+    widths: list[int]  # bytes of a group, an origin and an info
+
+    @property
+    def sections(self) -> dict[str, tuple[int, np.dtype]]:
+        """Array -> byte of the file where it begins, and what a row of it is."""
+        texts = {name: np.dtype(f"S{width}") for name, width in zip(TEXTS, self.widths)}
+        at, found = self.at, {}
+        for count, some in ((self.atoms, BY_ATOM), (self.frames, {"rest": REST} | texts)):
+            for name, dtype in some.items():
+                found[name] = at, dtype
+                at += count * dtype.itemsize
+        return found
+
+
 class PieceWriter:
     """Writes one piece; use as a context manager, nothing is visible before it ends without an error."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.hidden = folder, folder.with_name(f".{folder.name}.{os.getpid()}")
+    def __init__(self, path: Path):
+        self.path, self.hidden = path, path.with_name(f".{path.name}.{os.getpid()}")
         self.facts = PieceFacts()
+        self._batches: list[Batch] = []
+        self._index: list[NDArray[Any]] = []
+        self._rejected: list[tuple[int, int]] = []  # where rows of the ledger stand, and their bytes
         self._groups: dict[str, list[int]] = {}  # group -> bits of its splits, frames
 
     def __enter__(self) -> PieceWriter:
-        shutil.rmtree(self.hidden, ignore_errors=True)
-        self.hidden.mkdir(parents=True)
-        self._files = {name: open(self.hidden / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115 closed in __exit__
-        self._rejected = open(self.hidden / "rejected.jsonl", "w", encoding="utf-8")  # noqa: SIM115
+        self.hidden.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.hidden, "wb")  # noqa: SIM115 closed in __exit__
         return self
 
     def add(self, parsed: Parsed, *, shortest: NDArray[np.float64], sides: NDArray[np.uint8], dealt: NDArray[np.bool_]) -> None:
         """Append frames, with their shortest distances (F,) in Å, their splits (F,) and which of them were dealt by hash (F,)."""
         if not len(parsed):
             return
-        frames = parsed.frames.with_(shortest=shortest.astype(np.float32))
+        frames, made = parsed.frames.with_(shortest=shortest.astype(np.float32)), Compositions.of(parsed.frames)
         for number, side in enumerate(SPLITS):
-            rows = np.flatnonzero(sides == number)
-            if len(rows):
-                some = frames if len(rows) == len(frames) else frames.take(rows)
-                self.facts.statistics[side].add(some, shortest=shortest[rows])
-                self.facts.energies[side].add(some)
-        infos = [json.dumps(info, ensure_ascii=False, separators=(",", ":")) if info else "" for info in parsed.infos]
-        if infos and len(longest := max(infos, key=len)) > MOST_INFO:
-            where, hint = parsed.origins[infos.index(longest)], "leave the longest of them out"
-            raise SourceError(
-                f"the keys that `info` keeps have {len(longest)} characters, at most {MOST_INFO} are stored", where=where, hint=hint
-            )
-        survey = Survey.of(frames, parsed.groups, parsed.origins, infos)
-        self.facts.survey = survey if self.facts.survey is None else self.facts.survey.merge(survey)
+            rows = sides == number
+            if rows.any():
+                self.facts.statistics[side].add(frames, shortest=shortest, rows=rows, compositions=made)
+                self.facts.energies[side].add(frames, rows=rows, compositions=made)
+        origins = encoded(parsed.origins)
+        texts = {"group": origins if parsed.groups is parsed.origins else encoded(parsed.groups), "origin": origins, "info": _infos(parsed)}
+        survey, known = Survey.of(frames, *texts.values(), after=self.facts.survey), self.facts.survey
+        self.facts.survey = survey if known is None else known.merge(survey)
         for group, side, by_hash in zip(parsed.groups, sides.tolist(), dealt.tolist()):
             row = self._groups.setdefault(group, [0, 0])
             row[0] |= 1 << side | DEALT * by_hash
             row[1] += 1
         count_left_out(self.facts.left_out, parsed)
-        self.facts.plausibility.add(parsed)
-        for name, (dtype, _) in ATOMS.items():
-            self._files[name].write(np.ascontiguousarray(getattr(frames, name), dtype).data)
-        table, index = np.empty(len(frames), FRAME), np.empty(len(frames), INDEX)
-        for name in FRAME.names or ():
-            table[name] = getattr(frames, name)
-        texts = [[text.encode() for text in some] for some in (parsed.groups, parsed.origins, infos or [""] * len(frames))]
+        self.facts.plausibility.add(parsed, made)
+        index, rest = np.empty(len(frames), INDEX), np.empty(len(frames), REST)
         index["natoms"], index["split"] = frames.natoms, sides
-        index["group"], index["origin"], rest = ([len(text) for text in some] for some in texts)
-        index["texts"] = index["group"] + index["origin"] + rest
-        self._files["frames"].write(table.data)
-        self._files["index"].write(index.data)
-        self._files["texts"].write(b"".join(itertools.chain.from_iterable(zip(*texts))))
+        for name in REST.names or ():
+            rest[name] = getattr(frames, name)
+        batch = Batch(self._file.tell(), len(frames), len(frames.numbers), [texts[name].itemsize for name in TEXTS])
+        values = {name: getattr(frames, name) for name in BY_ATOM} | {"rest": rest} | texts
+        for name, (_, dtype) in batch.sections.items():
+            self._file.write(np.ascontiguousarray(values[name], dtype.base).data)
+        self._batches.append(batch)
+        self._index.append(index)
 
-    def reject(self, rejection: Rejection) -> None:
-        """Append a row to the ledger."""
-        row = {"origin": rejection.origin, "reason": rejection.reason, "value": rejection.value}
-        self._rejected.write(json.dumps(row, default=str) + "\n")
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        """Append rows to the ledger."""
+        rows = [{"origin": one.origin, "reason": one.reason, "value": one.value} for one in rejections]
+        if rows:
+            text = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode()
+            self._rejected.append((self._file.tell(), len(text)))
+            self._file.write(text)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._write_end()
         if kind is None:
-            (self.hidden / "summary.json").write_text(json.dumps(self.facts.to_json()))
-            rows = [(group_key(group), sides, frames) for group, (sides, frames) in self._groups.items()]
-            np.save(self.hidden / "groups.npy", np.array(rows, GROUP))
-        for file in (*self._files.values(), self._rejected):
-            file.close()
-        if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.hidden.rename(self.folder)
+            self.hidden.rename(self.path)
         else:
-            shutil.rmtree(self.hidden, ignore_errors=True)
+            self.hidden.unlink()
+
+    def _write_end(self) -> None:
+        groups = np.array([(group_key(group), sides, frames) for group, (sides, frames) in self._groups.items()], GROUP)
+        parts = {
+            "facts": json.dumps(self.facts.to_json()).encode(),
+            "groups": groups.tobytes(),
+            "index": b"".join(table.tobytes() for table in self._index),
+        }
+        said = {}
+        for name, data in parts.items():
+            said[name] = self._file.tell(), len(data)
+            self._file.write(data)
+        end = json.dumps(said | {"batches": self._batches, "rejected": self._rejected}).encode()
+        self._file.write(end + len(end).to_bytes(END, "little"))
+
+
+def _infos(parsed: Parsed) -> NDArray[np.bytes_]:
+    if not any(parsed.infos):
+        return np.zeros(len(parsed), "S1")
+    infos = [json.dumps(info, ensure_ascii=False, separators=(",", ":")) if info else "" for info in parsed.infos]
+    if len(longest := max(infos, key=len)) > MOST_INFO:
+        where, hint = parsed.origins[infos.index(longest)], "leave the longest of them out"
+        raise SourceError(
+            f"the keys that `info` keeps have {len(longest)} characters, at most {MOST_INFO} are stored", where=where, hint=hint
+        )
+    return encoded(infos)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One complete piece, what is short of it mapped into memory when it is asked for."""
+    """One complete piece."""
 
-    folder: Path
+    path: Path
 
-    def table(self, name: str) -> NDArray[Any]:
-        """One of its `FILES`, mapped, not read."""
-        path = self.folder / f"{name}.bin"
-        return np.memmap(path, FILES[name], "r") if path.stat().st_size else np.empty(0, FILES[name])
+    def batches(self) -> list[Batch]:
+        """Its frames."""
+        return [Batch(*row) for row in self._end()["batches"]]
+
+    def index(self) -> NDArray[Any]:
+        """One row a frame, as `INDEX`."""
+        return np.frombuffer(self._read(*self._end()["index"]), INDEX)
 
     def facts(self) -> PieceFacts:
         """What is known of its frames."""
-        return PieceFacts.from_json(json.loads((self.folder / "summary.json").read_text()))
+        return PieceFacts.from_json(json.loads(self._read(*self._end()["facts"])))
 
     def groups(self) -> NDArray[np.void]:
         """One row a group, as `GROUP`."""
-        table: NDArray[np.void] = np.load(self.folder / "groups.npy", allow_pickle=False)
-        return table
+        return np.frombuffer(self._read(*self._end()["groups"]), GROUP)
 
     def rows_of_groups(self, keys: set[int]) -> Iterator[tuple[str, str, int]]:
         """Group, origin and split of each frame of the groups that these hashes stand for."""
         if not keys & set(self.groups()["key"].tolist()):
             return
-        index = self.table("index")
-        groups, origins, _ = _texts_of(self.table("texts"), index)
-        for group, origin, side in zip(groups, origins, index["split"].tolist()):
-            if group_key(group) in keys:
-                yield group, origin, side
+        sides = iter(self.index()["split"].tolist())
+        for batch in self.batches():
+            for group, origin in zip(*(self._texts(name, batch) for name in ("group", "origin"))):
+                side = next(sides)
+                if group_key(group) in keys:
+                    yield group, origin, side
 
     def rejected(self) -> str:
         """Its part of the ledger."""
-        return (self.folder / "rejected.jsonl").read_text(encoding="utf-8")
+        return "".join(self._read(at, size).decode() for at, size in self._end()["rejected"])
+
+    def _texts(self, name: str, batch: Batch) -> list[str]:
+        at, dtype = batch.sections[name]
+        return [text.decode() for text in np.frombuffer(self._read(at, batch.frames * dtype.itemsize), dtype).tolist()]
+
+    def _end(self) -> dict[str, Any]:
+        size = self.path.stat().st_size - END
+        length = int.from_bytes(self._read(size, END), "little")
+        end: dict[str, Any] = json.loads(self._read(size - length, length))
+        return end
+
+    def _read(self, at: int, size: int) -> bytes:
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(at)
+            return file.read(size)
 
 
 class Staging:
     """All pieces of an ingest, in order, as one table of frames that can be read at any rows."""
 
     def __init__(self, pieces: Iterable[Piece]):
-        self.pieces = list(pieces)
-        tables = [piece.table("index") for piece in self.pieces]
-        self.natoms, self.split = (
-            np.concatenate([np.empty(0, INDEX[name]), *(table[name] for table in tables)]) for name in ("natoms", "split")
-        )
-        self._first = np.cumsum([0, *map(len, tables)])
+        pieces = list(pieces)
+        found = [(piece.path, batch) for piece in pieces for batch in piece.batches()]
+        self._paths, self._batches = [path for path, _ in found], [batch for _, batch in found]
+        index = np.concatenate([np.empty(0, INDEX), *(piece.index() for piece in pieces)])
+        self.natoms, self.split = (np.ascontiguousarray(index[name]) for name in ("natoms", "split"))
+        self._rows = np.cumsum([0, *(batch.frames for batch in self._batches)])
+        self._atoms = np.cumsum(self.natoms, dtype=np.int64) - self.natoms
 
     def __len__(self) -> int:
         return len(self.natoms)
 
-    def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], list[str], list[str], list[str]]:
-        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), groups, origins and infos, in that order."""
-        n = len(rows)
-        table, index = self._rows("frames", rows), self._rows("index", rows)
+    def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], dict[str, NDArray[np.bytes_]]]:
+        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), and their groups, origins and infos in UTF-8."""
+        natoms, n = self.natoms[rows], len(rows)
+        ends = np.cumsum(natoms, dtype=np.int64)
+        widths = dict(zip(TEXTS, np.array([batch.widths for batch in self._batches]).max(axis=0, initial=1).tolist()))
+        tables: dict[str, NDArray[Any]] = {"rest": np.empty(n, REST)} | {name: np.zeros(n, f"S{width}") for name, width in widths.items()}
+        atoms: dict[str, NDArray[Any]] = {name: np.empty(int(natoms.sum()), dtype) for name, dtype in BY_ATOM.items()}
+        places = np.argsort(rows)  # a file is read from its start to its end
+        borders = np.searchsorted(rows[places], self._rows)
+        for number, (first, last) in enumerate(zip(borders, borders[1:])):
+            if first < last:
+                mine = places[first:last]
+                self._take(number, rows[mine], mine, tables, atoms, ends[mine] - natoms[mine])
         frames = Frames(
-            **{name: self._ragged(name, "natoms", index, rows).reshape(-1, *shape) for name, (_, shape) in ATOMS.items()},
-            **{name: np.ascontiguousarray(table[name]) for name in FRAME.names or ()},
-            natoms=np.ascontiguousarray(index["natoms"]),
+            **atoms,
+            **{name: np.ascontiguousarray(tables["rest"][name]) for name in REST.names or ()},
+            natoms=natoms,
             head=np.zeros(n, np.int32),
             dataset=np.zeros(n, np.uint64),
             index=np.zeros(n, np.int64),
             epoch=np.zeros(n, np.int64),
         )
-        return frames, np.ascontiguousarray(index["split"]), *_texts_of(self._ragged("texts", "texts", index, rows), index)
+        return frames, self.split[rows], {name: tables[name] for name in TEXTS}
 
-    def _parts(self, rows: NDArray[Any]) -> Iterator[tuple[Piece, NDArray[Any], NDArray[Any]]]:
-        """Each piece that holds some of `rows`, their places in `rows`, and their rows in the piece."""
-        piece_of = np.searchsorted(self._first, rows, side="right") - 1
-        for number in np.unique(piece_of):
-            places = np.flatnonzero(piece_of == number)
-            yield self.pieces[number], places, rows[places] - self._first[number]
-
-    def _rows(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows of what has one a frame."""
-        out = np.empty(len(rows), FILES[name])
-        for piece, places, local in self._parts(rows):
-            out[places] = piece.table(name)[local]
-        return out
-
-    def _ragged(self, name: str, counted: str, index: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-        """What has as many values a row as a field of the index of these rows says, one row after the other, each read to where it belongs.
+    def _take(
+        self,
+        number: int,
+        rows: NDArray[Any],
+        places: NDArray[Any],
+        tables: Mapping[str, NDArray[Any]],
+        atoms: Mapping[str, NDArray[Any]],
+        at: NDArray[np.int64],
+    ) -> None:
+        """Read `rows`, which ascend, of one batch to their places in arrays by frame, and to the rows `at` of arrays by atom.
 
         Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
         """
-        size = FILES[name].itemsize
-        sizes = index[counted].astype(np.int64) * size
-        ends = np.cumsum(sizes)
-        out = np.empty(ends[-1] if len(ends) else 0, np.uint8)
-        for piece, places, local in self._parts(rows):
-            by_row = np.argsort(local)  # the file is read from its start to its end
-            places, local = places[by_row], local[by_row]
-            lengths = sizes[places]
-            begins = np.cumsum(piece.table("index")[counted], dtype=np.int64)[local] * size - lengths
-            with open(piece.folder / f"{name}.bin", "rb", buffering=0) as file:
-                _read_rows(file, begins, lengths, out, ends[places] - lengths)
-        return out.view(FILES[name].base)
+        sections, first = self._batches[number].sections, self._rows[number]
+        with open(self._paths[number], "rb", buffering=0) as file:
+            for name, out in tables.items():
+                begin, dtype = sections[name]
+                sizes = np.full(len(rows), dtype.itemsize, np.int64)
+                _read_rows(file, begin + (rows - first) * dtype.itemsize, sizes, _bytes_of(out), places * out.itemsize)
+            for name, out in atoms.items():
+                begin, dtype = sections[name]
+                sizes, starts = self.natoms[rows] * np.int64(dtype.itemsize), self._atoms[rows] - self._atoms[first]
+                _read_rows(file, begin + starts * dtype.itemsize, sizes, _bytes_of(out), at * dtype.itemsize)
 
 
-def _texts_of(data: NDArray[np.uint8], index: NDArray[Any]) -> tuple[list[str], list[str], list[str]]:
-    """Groups, origins and infos, of the texts of frames one behind the other and their rows of the index."""
-    text, ends = data.tobytes(), np.cumsum(index["texts"], dtype=np.int64)
-    begins = ends - index["texts"]
-    origins = begins + index["group"]
-    borders = [border.tolist() for border in (begins, origins, origins + index["origin"], ends)]
-    groups, named, infos = ([text[begin:end].decode() for begin, end in zip(*some)] for some in zip(borders, borders[1:]))
-    return groups, named, infos
+def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+    return array.reshape(-1).view(np.uint8)
 
 
 def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: NDArray[Any], targets: NDArray[Any]) -> None:

@@ -42,8 +42,8 @@ class ChecksumError(ValueError):
 
 
 def encode_block(values: np.ndarray, array: ArrayPlan) -> bytes:
-    """Compress one full block, values of `array.dtype`, and append its crc32c."""
-    stored = values if array.lattice is None else _to_integers(values, array.lattice, name=array.column.name)
+    """Compress one block, the first rows of it in `array.dtype` with zeros behind them, and append its crc32c."""
+    stored = _full(values, array) if array.lattice is None else _to_integers(values, array, array.lattice)
     body: bytes | memoryview
     if array.blosc is None:
         body = np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
@@ -118,8 +118,16 @@ def unpack_index(data: bytes | memoryview, slots: int) -> NDArray[np.uint64]:
     return np.frombuffer(bytes(view[:-CRC]), "<u8").reshape(slots, 2)  # a copy: the index outlives what it was read with
 
 
-def _to_integers(values: np.ndarray, lattice: Lattice, *, name: str) -> np.ndarray:
-    stored = lattice.to_stored(values)
+def _full(values: np.ndarray, array: ArrayPlan) -> np.ndarray:
+    if len(values) == array.block_shape[0]:
+        return values
+    block = np.zeros(array.block_shape, array.dtype)
+    block[: len(values)] = values
+    return block
+
+
+def _to_integers(values: np.ndarray, array: ArrayPlan, lattice: Lattice) -> np.ndarray:
+    stored = lattice.to_stored(values, room=array.block_shape)
     if stored is None:
-        raise DataError(f"{name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
+        raise DataError(f"{array.column.name} is not on the lattice of the plan", hint="plan the segment from a survey of all its frames")
     return stored

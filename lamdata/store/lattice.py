@@ -86,11 +86,13 @@ class Lattice:
         merged = Lattice(unit=self.unit, factor=self.factor, decimals=decimals, least=least, largest=largest)
         return merged if merged.reach <= LARGEST else None
 
-    def to_stored(self, values: NDArray[np.float64]) -> NDArray[np.integer] | None:
-        """Return n + `shift` for each value; None where one of them is not on this lattice."""
-        out: NDArray[np.integer] = np.empty(values.shape, self.dtype)
+    def to_stored(self, values: NDArray[np.float64], *, room: tuple[int, ...] | None = None) -> NDArray[np.integer] | None:
+        """Return n + `shift` for each value, and zeros behind them in an array with more rows; None where one of them is not on this lattice."""
+        stored: NDArray[np.integer] = np.empty(room or values.shape, self.dtype)
+        stored[len(values) :] = self.shift
+        out = stored[: len(values)]
         reach = _onto(values, factor=self.factor, scale=self.scale, low=self.least, high=self.largest, out=out, shift=self.shift)
-        return None if reach is None else out
+        return None if reach is None else stored
 
     def from_stored(self, stored: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the float64 values: a correctly rounded division of n, then the reader's own multiplication."""
@@ -100,9 +102,17 @@ class Lattice:
         return values
 
 
-def find_lattices(values: NDArray[np.float64], factors: Mapping[str, float]) -> dict[str, Lattice]:
-    """Return, for each unit whose factor works, the coarsest lattice that holds every value exactly."""
+def find_lattices(
+    values: NDArray[np.float64], factors: Mapping[str, float], known: Mapping[str, Lattice] | None = None
+) -> dict[str, Lattice]:
+    """Return, for each unit whose factor works, the coarsest lattice that holds every value exactly.
+
+    Where others are `known` with which these will be merged: for each of their units one that is not coarser than theirs.
+    """
     flat = np.asarray(values, np.float64).reshape(-1)
+    if known is not None:
+        each = {unit: _coarsest(flat, unit, other.factor, first=other.decimals) for unit, other in known.items()}
+        return {unit: lattice for unit, lattice in each.items() if lattice is not None}
     if not np.isfinite(flat).all():
         return {}
     sample = flat[:: max(1, len(flat) // SAMPLE)]

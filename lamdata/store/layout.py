@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,7 @@ COLUMNS = {
 FLOATS = ("energy", "cell", "virial", "positions", "forces")  # what a lattice may hold
 NARROWED = ("cell", "virial", "positions", "forces")  # float32 in the fast profile; an energy needs more than its 7 digits
 TEXTS = ("group", "origin", "info")
+Texts = Sequence[str] | NDArray[np.bytes_]  # or in UTF-8 already
 NOT_STREAMED = (*TEXTS, "atom_start")  # read frame by frame or by other programs only
 
 
@@ -203,3 +204,8 @@ def atom_width(natoms: NDArray[np.integer], *, block_frames: int) -> int:
 def infos_of(texts: Iterable[str]) -> list[Mapping[str, str]]:
     """What is stored as JSON of what the source says under the keys that its card keeps."""
     return [json.loads(text) if text else {} for text in texts]
+
+
+def encoded(texts: Texts) -> NDArray[np.bytes_]:
+    """(F,) in UTF-8, each as wide as the longest."""
+    return texts if isinstance(texts, np.ndarray) else np.array([text.encode() for text in texts], np.bytes_)

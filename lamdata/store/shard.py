@@ -18,7 +18,7 @@ from ..errors import DataError, StoreError
 from ..frames import Frames
 from ..places import Place, open_place
 from .codec import checksum, encode_block, pack_shard
-from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan
+from .layout import COLUMNS, ELEMENT_BYTES, SPLITS, ArrayPlan, SegmentPlan, Texts, encoded
 from .metadata import block_arrays, segment_documents
 
 LEDGER = "rejected.jsonl"  # what ingest refused, beside the shards
@@ -54,10 +54,10 @@ def write_shard(
     shard: int,
     *,
     records: Frames,
-    groups: Sequence[str],
-    origins: Sequence[str],
+    groups: Texts,
+    origins: Texts,
     split: NDArray[np.integer],
-    infos: Sequence[str] = (),
+    infos: Texts = (),
 ) -> dict[str, Any]:
     """Write all objects of shard number `shard` and return its receipt (plain JSON: hashes and block statistics).
 
@@ -65,7 +65,7 @@ def write_shard(
     2 test; `infos` are objects in JSON, as {"config_type": "liquid"}, or "". The receipt is also kept beside the shard, as its last object: a shard with a receipt is finished.
     """
     expected = len(plan.shard_frames(shard))
-    infos = infos or [""] * expected
+    infos = infos if len(infos) else [""] * expected
     if not len(records) == len(groups) == len(origins) == len(infos) == len(split) == expected:
         raise DataError(f"shard {shard} takes {expected} frames, got {len(records)}", where=segment_url)
     place = open_place(segment_url)
@@ -143,14 +143,15 @@ def digest(objects: Mapping[str, Sequence[Any]]) -> str:
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, (_, digest) in sorted(objects.items())).encode()).hexdigest()
 
 
-def _columns(plan: SegmentPlan, records: Frames, texts: Mapping[str, Sequence[str]], split: NDArray[np.integer]) -> dict[str, np.ndarray]:
+def _columns(plan: SegmentPlan, records: Frames, texts: Mapping[str, Texts], split: NDArray[np.integer]) -> dict[str, np.ndarray]:
     """Every array of the shard, frame arrays (F, ...) and atom arrays (A, ...), in the types of the plan."""
     columns = {name: getattr(records, name) for name in COLUMNS if hasattr(records, name)}
     columns["split"] = np.asarray(split)
     columns |= {name: _characters(texts[name], width) for name, width in plan.text_widths.items()}
     columns["atom_start"] = _atom_starts(plan, records.natoms)
     typed = {name: np.asarray(values, plan.array(name).dtype) for name, values in columns.items()}
-    return {name: values + 0.0 if values.dtype.kind == "f" else values for name, values in typed.items()}  # -0.0 becomes 0.0
+    floats = {name for name, values in typed.items() if values.dtype.kind == "f" and name not in plan.lattices}
+    return {name: values + 0.0 if name in floats else values for name, values in typed.items()}  # -0.0 becomes 0.0
 
 
 def _atom_starts(plan: SegmentPlan, natoms: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -160,14 +161,13 @@ def _atom_starts(plan: SegmentPlan, natoms: NDArray[np.integer]) -> NDArray[np.i
     return starts + np.repeat(shift, plan.block_frames)[: len(starts)]
 
 
-def _characters(texts: Sequence[str], width: int) -> NDArray[np.uint8]:
+def _characters(texts: Texts, width: int) -> NDArray[np.uint8]:
     """(F, width) UTF-8, padded with zeros."""
-    encoded = np.array([text.encode() for text in texts], f"S{width}")
-    return encoded.view(np.uint8).reshape(len(texts), width)
+    return encoded(texts).astype(f"S{width}").view(np.uint8).reshape(len(texts), width)
 
 
 def _blocks(columns: Mapping[str, np.ndarray], array: ArrayPlan, plan: SegmentPlan) -> Iterator[np.ndarray]:
-    """The array cut into blocks of the full shape, zeros behind the last frame or atom."""
+    """The array cut into blocks."""
     values, natoms = columns[array.column.name], columns["natoms"]
     starts = np.concatenate([[0], np.cumsum(natoms, dtype=np.int64)])
     for first in range(0, len(natoms), plan.block_frames):
@@ -175,9 +175,7 @@ def _blocks(columns: Mapping[str, np.ndarray], array: ArrayPlan, plan: SegmentPl
         part = values[first:last] if array.column.axis == "frame" else values[starts[first] : starts[last]]
         if len(part) > array.block_shape[0]:
             raise DataError(f"a block has {len(part)} atoms, the plan allows {array.block_shape[0]}", hint="plan with the final order")
-        block = np.zeros(array.block_shape, array.dtype)
-        block[: len(part)] = part
-        yield block
+        yield part
 
 
 def _check_constant(values: np.ndarray, array: ArrayPlan) -> None:

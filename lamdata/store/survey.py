@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..frames import Frames
 from .lattice import FACTORS, Lattice, best_lattice, find_lattices, merge_lattices
-from .layout import COLUMNS, FLOATS, PACKING, TEXTS, SegmentPlan, atom_width
+from .layout import COLUMNS, FLOATS, PACKING, TEXTS, SegmentPlan, Texts, atom_width, encoded
 
 _UNIFORM = (
     "natoms",
@@ -42,15 +42,21 @@ class Survey:
 
     @staticmethod
     def of(
-        frames: Frames, groups: Sequence[str], origins: Sequence[str], infos: Sequence[str] = (), *, profile: str = "lossless"
+        frames: Frames, groups: Texts, origins: Texts, infos: Texts = (), *, profile: str = "lossless", after: Survey | None = None
     ) -> Survey:
-        """Survey one piece; for the `fast` profile, which stores no lattice, none is looked for."""
-        texts = {"group": groups, "origin": origins} | ({"info": infos} if any(infos) else {})
+        """Survey one piece; for the `fast` profile, which stores no lattice, none is looked for.
+
+        Where it comes `after` others with which it will be merged, only lattices that these are on are looked for: merged it is the same.
+        """
+        widths = {name: _width(texts) for name, texts in (("group", groups), ("origin", origins), ("info", infos))}
+        lossless = FLOATS if profile == "lossless" else ()
+        known = None if after is None else after.lattices
+        found = {name: find_lattices(getattr(frames, name), FACTORS[name], None if known is None else known[name]) for name in lossless}
         return Survey(
             frames=len(frames),
-            lattices={name: find_lattices(getattr(frames, name), FACTORS[name]) if profile == "lossless" else {} for name in FLOATS},
+            lattices={name: found.get(name, {}) for name in FLOATS},
             ranges={name: _range(getattr(frames, name)) for name in _UNIFORM},
-            text_widths={name: max([1, *map(len, map(str.encode, some))]) for name, some in texts.items()},
+            text_widths={name: max(1, width) for name, width in widths.items() if width or name != "info"},
         )
 
     def merge(self, other: Survey) -> Survey:
@@ -125,6 +131,11 @@ def plan_segment(
         block_frames=block_frames,
         shard_blocks=shard_blocks,
     )
+
+
+def _width(texts: Texts) -> int:
+    """Bytes of the longest."""
+    return int(np.char.str_len(encoded(texts)).max(initial=0))
 
 
 def _constant(name: str, value: float) -> float | int | bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lamdata.catalog import SourceSpec
 from lamdata.frame import F64
 from lamdata.frames import Frames, Parsed
-from lamdata.statistics import compositions_of, formulas_in
+from lamdata.statistics import Compositions, formulas_in
 
 from ..build import Unusable, marks_isolated
 from ..bytes.alike import Alike, Line, Template
@@ -172,7 +172,7 @@ def _scaled(values: F64, factor: float) -> F64:
 
 def formulas_of(frames: Frames) -> list[str]:
     """(F,) composition of each frame as "H2O1", its elements in alphabetical order."""
-    symbols, kinds, kind = compositions_of(frames)
-    order = sorted(range(len(symbols)), key=symbols.__getitem__)
-    words = formulas_in([symbols[i] for i in order], kinds[:, order], between="")
-    return [words[k] for k in kind.tolist()]
+    made = Compositions.of(frames)
+    order = sorted(range(len(made.elements)), key=made.elements.__getitem__)
+    words = formulas_in([made.elements[i] for i in order], made.kinds[:, order], between="")
+    return [words[k] for k in made.kind.tolist()]
