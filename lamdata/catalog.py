@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -144,15 +143,9 @@ class SplitSpec(Spec):
 
     def deal(self, group: str) -> SplitName:
         """Say in which split a group falls by its hash."""
-        return next(self.deals([group]))
-
-    def deals(self, groups: Iterable[str]) -> Iterator[SplitName]:
-        """The same of many groups, one after the other."""
         validation, test = self.shares
-        seed, first, last = self.seed, validation * 2**64, (1 - test) * 2**64
-        for group in groups:
-            place = int.from_bytes(hashlib.blake2b(f"{seed}/{group}".encode(), digest_size=8).digest(), "big")
-            yield "validation" if place < first else "test" if place >= last else "train"
+        place = int.from_bytes(hashlib.blake2b(f"{self.seed}/{group}".encode(), digest_size=8).digest(), "big")
+        return "validation" if place < validation * 2**64 else "test" if place >= (1 - test) * 2**64 else "train"
 
 
 class Count(Spec):

@@ -55,7 +55,8 @@ def shortest_distance(frame: Frame) -> float:
 
 def heights(cell: Real) -> tuple[F64, F64, F64]:
     """Volume (F,) Å^3, distances between opposite faces (F, 3) Å and inverses (F, 3, 3) of cells (F, 3, 3) Å."""
-    across = np.cross(cell[:, [1, 2, 0]], cell[:, [2, 0, 1]])
+    after, before = cell[:, [1, 2, 0]], cell[:, [2, 0, 1]]
+    across = after.take([1, 2, 0], 2) * before.take([2, 0, 1], 2) - after.take([2, 0, 1], 2) * before.take([1, 2, 0], 2)
     signed = np.einsum("fi,fi->f", cell[:, 0], across[:, 0])
     with np.errstate(divide="ignore", invalid="ignore"):  # a flat cell has the height nought, or none
         high = np.abs(signed)[:, None] / np.sqrt(np.einsum("fki,fki->fk", across, across))

@@ -7,7 +7,6 @@ is kept grows with compositions and files up to a bound, never with frames. A fi
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -156,8 +155,8 @@ class Plausibility:
 
     def _add_files(self, frames: Frames, origins: Sequence[str], *, zero: NDArray[np.bool_]) -> None:
         names = [origin.rpartition("#")[0] for origin in origins]
-        for name, run in itertools.groupby(range(len(frames)), key=names.__getitem__):
-            rows = np.fromiter(run, np.int64)
+        begins = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1])]
+        for name, rows in zip((names[i] for i in begins), map(slice, begins, [*begins[1:], len(names)])):
             periodic = frames.pbc[rows].all(axis=1)
             row = []
             for label in LABELS:

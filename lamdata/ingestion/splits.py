@@ -7,6 +7,7 @@ names, then shares of the groups by hash.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from ..frames import Parsed
 from ..sources import SourceFile
 from ..sources.labelled.comment_survey import SPLITS as WORDS
 from ..store.layout import SPLITS
-from .staging import DEALT, GROUP, Piece
+from .staging import DEALT, GROUP, Piece, hashes
 
 SEEDS = 200  # deals that are tried for a better one
 MOST_GROUPS = 20_000  # for which that is cheap
@@ -39,17 +40,18 @@ class Splitter:
 
     def sides(self, parsed: Parsed) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """(F,) number of the split of each frame, and which of them were dealt by hash."""
-        groups = dict.fromkeys(parsed.groups)
-        known = {group: SPLITS.index(side) for group, side in zip(groups, self.spec.deals(groups))}
+        number: dict[str, int] = {}
+        which = [number.setdefault(group, len(number)) for group in parsed.groups]
+        by_hash = deals(self.spec, number)[which]
         if not self.listed and not parsed.splits:
-            return np.array([known[group] for group in parsed.groups], np.uint8), np.ones(len(parsed), bool)
+            return by_hash, np.ones(len(parsed), bool)
         sides, dealt = np.zeros(len(parsed), np.uint8), np.zeros(len(parsed), bool)
         stated = parsed.splits or [""] * len(parsed)
         for row, (said, origin, group) in enumerate(zip(stated, parsed.origins, parsed.groups)):
             side = said or next((self.listed[key] for key in self.keys(origin, group) if key in self.listed), None)
             if side is None:
                 dealt[row] = True
-                sides[row] = known[group]
+                sides[row] = by_hash[row]
             else:
                 sides[row] = SPLITS.index(side)
         return sides, dealt
@@ -64,6 +66,19 @@ class Splitter:
             return set()
         names = {key for origin in origins for key in self.keys(origin)} | set(groups)
         return names & self.listed.keys()
+
+
+def deals(spec: SplitSpec, groups: Iterable[str]) -> NDArray[np.uint8]:
+    """(G,) in which split each group falls by its hash, `SplitSpec.deal` of many."""
+    validation, test = spec.shares
+    first, last = (math.ceil(share * 2**64) for share in (validation, 1 - test))  # of whole numbers, to which a float compares the same
+    place = hashes((f"{spec.seed}/{group}".encode() for group in groups), order=">")
+    sides = np.zeros(len(place), np.uint8)
+    if last < 2**64:
+        sides[place >= np.uint64(last)] = 2
+    if first:
+        sides[place <= np.uint64(first - 1)] = 1
+    return sides
 
 
 def read_splitter(card: Card, base: Path) -> Splitter:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,14 @@ GROUP = np.dtype([("key", "<u8"), ("sides", "u1"), ("frames", "<i8")])  # of a g
 DEALT = 1 << len(SPLITS)  # the bit of a group with frames that were dealt by hash
 
 
+def hashes(texts: Iterable[bytes], *, order: Literal["<", ">"] = "<") -> NDArray[np.uint64]:
+    """What stands for groups, so that a hundred million of them fit in memory."""
+    return np.frombuffer(b"".join([hashlib.blake2b(text, digest_size=8).digest() for text in texts]), f"{order}u8")
+
+
 def group_key(group: str) -> int:
-    """The hash that stands for a group, so that a hundred million of them fit in memory."""
-    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "little")
+    """The hash of one."""
+    return int(hashes([group.encode()])[0])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +144,7 @@ class PieceWriter:
         self._batches: list[Batch] = []
         self._index: list[NDArray[Any]] = []
         self._rejected: list[tuple[int, int]] = []  # where rows of the ledger stand, and their bytes
-        self._groups: dict[str, list[int]] = {}  # group -> bits of its splits, frames
+        self._groups: dict[bytes, list[int]] = {}  # group -> bits of its splits, frames
 
     def __enter__(self) -> PieceWriter:
         self.hidden.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +165,7 @@ class PieceWriter:
         texts = {"group": origins if parsed.groups is parsed.origins else encoded(parsed.groups), "origin": origins, "info": _infos(parsed)}
         survey, known = Survey.of(frames, *texts.values(), after=self.facts.survey), self.facts.survey
         self.facts.survey = survey if known is None else known.merge(survey)
-        for group, side, by_hash in zip(parsed.groups, sides.tolist(), dealt.tolist()):
+        for group, side, by_hash in zip(texts["group"].tolist(), sides.tolist(), dealt.tolist()):
             row = self._groups.setdefault(group, [0, 0])
             row[0] |= 1 << side | DEALT * by_hash
             row[1] += 1
@@ -195,7 +200,9 @@ class PieceWriter:
             self.hidden.unlink()
 
     def _write_end(self) -> None:
-        groups = np.array([(group_key(group), sides, frames) for group, (sides, frames) in self._groups.items()], GROUP)
+        groups = np.empty(len(self._groups), GROUP)
+        groups["key"] = hashes(self._groups)
+        groups["sides"], groups["frames"] = np.array(list(self._groups.values()), np.int64).reshape(-1, 2).T
         parts = {
             "facts": json.dumps(self.facts.to_json()).encode(),
             "groups": groups.tobytes(),

@@ -103,7 +103,7 @@ def frames_of(
         return None
     frames = _frames(found, pattern, count, cell, pbc > 0, labels, spec)
     said = texts.get("group", [""] * count)[:count]
-    formulas = formulas_of(frames) if not all(said) else said
+    formulas = said if spec.group != "reader" or all(said) else formulas_of(frames)  # of which then nothing is kept
     isolated = [n == 1 and marks_isolated(kind) for n, kind in zip(frames.natoms.tolist(), texts.get("config_type", ()))]
     infos = zip(*(texts[name][:count] for name in pattern.kept.values()))
     return Parsed(

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lamdata.catalog import SplitSpec
 from lamdata.errors import ConfigError, DataError
+from lamdata.ingestion.splits import deals
+from lamdata.store.layout import SPLITS
 from tests.conftest import tree
 
 from .carbon_monoxide import frame, origins, run, source, stored, write
@@ -34,6 +37,12 @@ def test_a_card_with_validation_alone_gives_the_bytes_that_it_always_gave(
     meta = json.loads(commit.read_text())["datasets"]["co"]["meta"]
     assert set(meta) == {"card", "sources", "rejected", "statistics", "references", "energies"}
     assert set(meta["statistics"]) == set(meta["energies"]) == {"train", "validation"}
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.0), (0.0, 0.3), (0.25, 0.15), (0.0, 0.0), (2.0**-60, 1 / 3)])
+def test_groups_are_dealt_together_as_one_by_one(validation: float, test: float) -> None:
+    spec, groups = SplitSpec(validation=validation, test=test, seed=7), [f"gruppe {i} ü" for i in range(500)]
+    assert [SPLITS[side] for side in deals(spec, groups)] == [spec.deal(group) for group in groups]
 
 
 def test_shares_by_hash_give_three_sets_that_share_no_group(tmp_path: Path) -> None:
