@@ -19,7 +19,7 @@ from .archives import member_sizes, open_member, open_stored_member
 from .digests import Kind, digest_of
 from .lines import Lines
 from .patterns import matches, names_in_url
-from .streams import OPENERS, SUFFIXES, Counted, is_url, local_path, open_bytes, open_stored, size_of
+from .streams import OPENERS, SUFFIXES, Counted, between, is_url, local_path, open_bytes, open_stored, size_of
 
 MAX_TEXT = 128 << 20  # bytes that `text` may hold at once; larger files are for readers that stream
 MAX_HELD = 4 << 20  # bytes that `hold` keeps at hand; larger files are read as often as they are opened
@@ -36,6 +36,7 @@ class Span:
     first: int
     stop: int
     offset: int = 0  # bytes before the first of them, for a format in which that tells where to begin
+    end: int = 0  # bytes before what is behind the last of them, for one in which that tells where to stop
 
 
 def even_spans(file: SourceFile, size: int, *, count: int) -> list[Span]:
@@ -110,8 +111,8 @@ class SourceFile:
         return data
 
     def lines(self) -> Lines:
-        """The lines of a text file with their line ends, one at a time; memory stays small whatever the file."""
-        return Lines(self.open())
+        """The lines of a text file with their line ends, one at a time, of its span where that ends somewhere; memory stays small whatever the file."""
+        return Lines(self.open() if self.span is None or not self.span.end else between(self.open(), self.span.offset, self.span.end))
 
     @property
     def sha256(self) -> str:

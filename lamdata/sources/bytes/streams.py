@@ -94,6 +94,32 @@ def decompressed(stored: BinaryIO, *, name: str, where: str) -> BinaryIO:
     return io.BufferedReader(Unpacked(opener(packed), packed, counted), BUFFER)
 
 
+def between(stream: BinaryIO, begin: int, end: int) -> BinaryIO:
+    """Bytes `begin:end` of a stream that can seek."""
+    stream.seek(begin)
+    return io.BufferedReader(_First(stream, end - begin), BUFFER)
+
+
+class _First(io.RawIOBase):
+    """So many bytes of a stream."""
+
+    def __init__(self, inner: BinaryIO, left: int):
+        self.inner, self.left = inner, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        data = self.inner.read(min(len(memoryview(buffer)), self.left))
+        memoryview(buffer)[: len(data)] = data
+        self.left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.inner.close()
+        super().close()
+
+
 class Counted(io.RawIOBase):
     """A stream that knows how much was read from it and where it is."""
 

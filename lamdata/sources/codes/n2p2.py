@@ -15,11 +15,13 @@ from lamdata.units import ENERGY, FORCE, LENGTH
 
 from ..build import Unusable, build, rejects
 from ..bytes.alike import FRAMES, Line, Template
-from ..bytes.files import SourceFile
+from ..bytes.borders import Border, spans_of
+from ..bytes.files import SourceFile, Span
 from ..bytes.lines import Lines
 from ..gathered import TRUNCATED, are_sound, gather, not_only_cut
 
 Units = tuple[float, float, float]  # Å, eV and eV/Å in those of a file
+BORDER = Border(b"\nbegin\n", (b"begin", b"end"), between=b"\nend\nbegin\n")
 
 
 class N2p2Reader:
@@ -36,7 +38,12 @@ class N2p2Reader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every structure between `begin` and `end`, many at once; each is a group of its own, the format knows no trajectories."""
         units = (LENGTH[spec.units.length or "bohr"], ENERGY[spec.units.energy or "Hartree"], FORCE[spec.units.force or "Hartree/bohr"])
-        return gather(not_only_cut(_frames(file, units), "ends within its first structure: truncated", where=file.name))
+        frames = _frames(file, units)
+        return gather(frames if file.span else not_only_cut(frames, "ends within its first structure: truncated", where=file.name))
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans of structures, each right behind another."""
+        return spans_of(file, size, BORDER)
 
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """The format states nothing."""
@@ -51,7 +58,7 @@ class N2p2Reader:
 
 
 def _frames(file: SourceFile, units: Units) -> Iterator[Frame | Parsed | Rejection]:
-    lines, index = file.lines(), 0
+    lines, index = file.lines(), file.span.first if file.span else 0
     block: list[list[str]] | None = None
     common: Common | None = None
     astray = False  # there are lines outside of structures

@@ -19,7 +19,8 @@ from lamdata.frames import Parsed
 from lamdata.units import LENGTH
 
 from ..build import NUMBERS, Unusable, build, element, number_of
-from ..bytes.files import SourceFile
+from ..bytes.borders import Border, spans_of
+from ..bytes.files import SourceFile, Span
 from ..bytes.lines import Lines
 from ..bytes.numbers import columns
 from ..codes.trajectories import stated_atoms
@@ -33,6 +34,8 @@ TILTED, GENERAL = ["xy", "xz", "yz"], ["abc", "origin"]
 HEAD = re.compile(
     rb"ITEM: TIMESTEP\n[^\n]*\nITEM: NUMBER OF ATOMS\n *(\d+)\nITEM: BOX BOUNDS([^\n]*)\n([^\n]*\n[^\n]*\n[^\n]*)\nITEM: ATOMS ([^\n]*)\n"
 )
+# Units are stated once, of all steps that follow.
+BORDER = Border(b"\nITEM: TIMESTEP\n", (b"TIMESTEP",), never=(b"UNITS",), not_near=b"ITEM:")
 FORCES = ("forces: fx fy fz of a dump are those of a LAMMPS potential",)
 
 
@@ -49,11 +52,12 @@ class LammpsDumpReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every time step, many at once."""
-        return gather(not_only_cut(self._frames(file, spec), "ends within its first time step: truncated", where=file.name))
+        frames = self._frames(file, spec)
+        return gather(frames if file.span else not_only_cut(frames, "ends within its first time step: truncated", where=file.name))
 
     def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
         elements = tuple(str(spec.options.get("elements", "")).replace(",", " ").split())
-        index = 0
+        index = file.span.first if file.span else 0
 
         def take(lines: Lines, pattern: Pattern, units: str) -> Parsed | None:
             return take_alike(lines, pattern, index, _unit(units, spec, file), file)
@@ -73,6 +77,10 @@ class LammpsDumpReader:
     def theory(self, file: SourceFile) -> dict[str, Any]:
         """Structures have none."""
         return {}
+
+    def spans(self, file: SourceFile, size: int) -> list[Span]:
+        """Spans that begin with a time step, behind the atoms of another."""
+        return spans_of(file, size, BORDER)
 
     def guess(self, file: SourceFile, head: bytes) -> bool:
         return head.startswith(b"ITEM: ") and b"ITEM: NUMBER OF ATOMS" in head

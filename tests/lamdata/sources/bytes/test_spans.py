@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from writers import ase_db, ase_traj, deepmd_mixed, deepmd_npy, emt_frames, extxyz
 
 from lamdata import ingest
 from lamdata.catalog import Card, SourceSpec, SplitSpec
 from lamdata.errors import SourceError
+from lamdata.frame import Frame
 from lamdata.ingestion import parse
 from lamdata.ingestion.splits import read_splitter
-from lamdata.sources import expand
+from lamdata.sources import SourceFile, expand, read_all, reader
+from tests.lamdata.sources.codes.test_trajectories import N2P2
 
 WRITERS = {"extxyz": extxyz, "ase/db": ase_db, "ase/traj": ase_traj, "deepmd/npy": deepmd_npy, "mixed": deepmd_mixed}
 
@@ -58,3 +64,61 @@ def test_a_damaged_frame_of_a_file_in_spans_is_named_by_its_place_in_the_whole(t
     path.write_text("\n".join(text[: 18 * 6 + 3]))
     with pytest.raises(SourceError, match="#18: 4 atoms announced, 1 found"):
         ingest(card_of(path, "extxyz"), str(tmp_path / "s.zarr"), base=tmp_path, quiet=True)
+
+
+def dumped(steps: int) -> str:
+    rng = np.random.default_rng(0)
+    head = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n{}\nITEM: BOX BOUNDS pp pp pp\n0 10\n0 10\n0 10\nITEM: ATOMS id type x y z\n"
+    rows = [
+        [f"{i + 1} 1 {x:.4f} {y:.4f} {z:.4f}\n" for i, (x, y, z) in enumerate(rng.uniform(0, 9, (6 + step % 3, 3)))]
+        for step in range(steps)
+    ]
+    return "".join(head.format(100 * step, len(atoms)) + "".join(atoms) for step, atoms in enumerate(rows))
+
+
+TEXTS = {
+    "lammps/dump": ("traj.dump", dumped(40), {"elements": "Cu"}, ("ITEM: UNITS\nnano\n", "ITEM: TIMESTEP\n7\n", " ITEM: TIMESTEP\n")),
+    "n2p2": ("input.data", 20 * N2P2, {}, ("end\n", "begin\n", " begin\n", "comment ended\n", "end\nbegin\n")),
+}
+
+
+def changed(text: str, words: tuple[str, ...]) -> Iterator[str]:
+    """As it is; with words put in, lines taken out, or runs that were killed and gone on with in the same file."""
+    yield text
+    lines, rng = text.splitlines(keepends=True), random.Random(0)
+    for _ in range(60):
+        at, to = sorted(rng.sample(range(len(lines)), 2))
+        yield "".join([*lines[:at], rng.choice([*words, lines[to]]), *lines[at:]])
+        yield "".join([*lines[:at], *lines[at + 1 :]])
+        yield "".join(lines[:to]) + rng.choice(["", lines[to][: len(lines[to]) // 2]]) + "".join(lines)
+    yield text.replace("\n", "\r\n")
+
+
+def said(file: SourceFile, spec: SourceSpec) -> Iterator[tuple]:
+    """What is read, and last the error that ends it."""
+    try:
+        for item in read_all(file, spec):
+            if isinstance(item, Frame):
+                yield item.origin, item.group, item.numbers.tobytes(), item.positions.tobytes(), item.energy
+            else:
+                yield item.origin, item.reason, item.value
+    except SourceError as err:
+        yield ("error", str(err))
+
+
+@pytest.mark.parametrize("format", TEXTS)
+def test_a_text_in_spans_is_read_as_the_whole_whatever_is_wrong_with_it(tmp_path: Path, format: str) -> None:
+    name, text, options, words = TEXTS[format]
+    spec, path, cut = SourceSpec(path=name, format=format, options=options), tmp_path / name, 0
+    for other in changed(text, words):
+        path.write_bytes(other.encode())
+        file = SourceFile(name=name, path=str(path))
+        spans = reader(format).spans(file, 600)
+        if not spans:
+            continue
+        assert (spans[0].offset, spans[-1].end) == (0, len(other)) and all(a.end == b.offset for a, b in zip(spans, spans[1:]))
+        cut += len(spans) > 3
+        whole, parts = list(said(file, spec)), [one for span in spans for one in said(replace(file, span=span), spec)]
+        end = next((i + 1 for i, one in enumerate(parts) if one[0] == "error"), len(parts))
+        assert parts[:end] == whole
+    assert cut > 20, "most of what was read went on in spans"
