@@ -1,7 +1,6 @@
-"""Staging: frames in the order they were parsed, in flat files that can be read at any row.
+"""Staging: frames in the order they were parsed, in files that can be read at any row.
 
-A piece is what one worker parses in one go, and one file: batches of frames as their arrays, one behind the other, then what is known of
-them, then where all of it stands. It is written under a hidden name and renamed when it is whole, so a piece that is there is complete
+A piece is what one worker parses in one go, and one file: records of frames, then what is known of them, then where all of it stands. It is written under a hidden name and renamed when it is whole, so a piece that is there is complete
 and a killed ingest goes on with the next one. Segments are then filled from all pieces in their shuffled order.
 """
 
@@ -31,31 +30,17 @@ from ..store.rows import copy_rows
 from ..store.survey import Survey
 from .asked import AskedKeys
 from .findings import IsolatedAtoms, LeftOut, count_left_out
+from .records import ATOM_BYTES, Table, record_bytes, to_records
 from .theories import Theories
 
 LAYOUT = 3  # of pieces, and of how files are dealt to them: raised where either changes, so that no ingest goes on with pieces of another version
 WINDOW = 1 << 20  # bytes of a file that are read together, about
 MOST_INFO = 2000  # characters of what is kept of a frame, names and all: each frame of a segment takes as many bytes as the longest
 DENSE = 4  # how many times the wanted bytes may be read to save a call for each row
+TOGETHER = 1 << 22  # bytes of records that are read before they are taken apart, about
+SOME = 1 << 14  # frames whose words are looked at together
 END = 8  # bytes at the end of a piece, which say how many before them say where everything stands
 
-# A batch has these of its atoms and frames, one behind the other, and the group, origin and info (JSON) of each, as wide as the longest.
-REST = np.dtype(
-    [
-        ("cell", "<f8", (3, 3)),
-        ("pbc", "?", (3,)),
-        ("energy", "<f8"),
-        ("virial", "<f8", (3, 3)),
-        ("has_energy", "?"),
-        ("has_forces", "?"),
-        ("has_virial", "?"),
-        ("charge", "<i2"),
-        ("multiplicity", "<i2"),
-        ("weight", "<f8"),
-        ("shortest", "<f4"),
-    ]
-)
-BY_ATOM = {"numbers": np.dtype("u1"), "positions": np.dtype(("<f8", 3)), "forces": np.dtype(("<f8", 3))}
 INDEX = np.dtype([("natoms", "<i4"), ("split", "u1")])  # of all frames of a piece
 GROUP = np.dtype([("key", "<u8"), ("sides", "u1"), ("frames", "<i8")])  # of a group: hash of its name, bits of its splits, frames
 DEALT = 1 << len(SPLITS)  # the bit of a group with frames that were dealt by hash
@@ -116,23 +101,11 @@ class PieceFacts:
 
 
 class Batch(NamedTuple):
-    """Where some frames of a piece stand."""
+    """Where records of a piece stand that have the same widths."""
 
     at: int  # byte of the file
     frames: int
-    atoms: int
     widths: list[int]  # bytes of a group, an origin and an info
-
-    @property
-    def sections(self) -> dict[str, tuple[int, np.dtype]]:
-        """Array -> byte of the file where it begins, and what a row of it is."""
-        texts = {name: np.dtype(f"S{width}") for name, width in zip(TEXTS, self.widths)}
-        at, found = self.at, {}
-        for count, some in ((self.atoms, BY_ATOM), (self.frames, {"rest": REST} | texts)):
-            for name, dtype in some.items():
-                found[name] = at, dtype
-                at += count * dtype.itemsize
-        return found
 
 
 class PieceWriter:
@@ -171,16 +144,11 @@ class PieceWriter:
             row[1] += 1
         count_left_out(self.facts.left_out, parsed)
         self.facts.plausibility.add(parsed, made)
-        index, rest = np.empty(len(frames), INDEX), np.empty(len(frames), REST)
+        index = np.empty(len(frames), INDEX)
         index["natoms"], index["split"] = frames.natoms, sides
-        for name in REST.names or ():
-            rest[name] = getattr(frames, name)
-        batch = Batch(self._file.tell(), len(frames), len(frames.numbers), [texts[name].itemsize for name in TEXTS])
-        values = {name: getattr(frames, name) for name in BY_ATOM} | {"rest": rest} | texts
-        for name, (_, dtype) in batch.sections.items():
-            self._file.write(np.ascontiguousarray(values[name], dtype.base).data)
-        self._batches.append(batch)
         self._index.append(index)
+        self._batches.append(Batch(self._file.tell(), len(frames), [texts[name].itemsize for name in TEXTS]))
+        self._file.write(to_records(frames, texts).data)
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
         """Append rows to the ledger."""
@@ -254,20 +222,17 @@ class Piece:
         """Group, origin and split of each frame of the groups that these hashes stand for."""
         if not keys & set(self.groups()["key"].tolist()):
             return
-        sides = iter(self.index()["split"].tolist())
-        for batch in self.batches():
-            for group, origin in zip(*(self._texts(name, batch) for name in ("group", "origin"))):
-                side = next(sides)
-                if group_key(group) in keys:
-                    yield group, origin, side
+        staging = Staging([self])
+        for first in range(0, len(staging), SOME):
+            rows = np.arange(first, min(first + SOME, len(staging)))
+            _, sides, texts = staging.take(rows)
+            for group, origin, side in zip(texts["group"].tolist(), texts["origin"].tolist(), sides.tolist()):
+                if group_key(group.decode()) in keys:
+                    yield group.decode(), origin.decode(), side
 
     def rejected(self) -> str:
         """Its part of the ledger."""
         return "".join(self._read(at, size).decode() for at, size in self._end()["rejected"])
-
-    def _texts(self, name: str, batch: Batch) -> list[str]:
-        at, dtype = batch.sections[name]
-        return [text.decode() for text in np.frombuffer(self._read(at, batch.frames * dtype.itemsize), dtype).tolist()]
 
     def _end(self) -> dict[str, Any]:
         size = self.path.stat().st_size - END
@@ -286,67 +251,46 @@ class Staging:
 
     def __init__(self, pieces: Iterable[Piece]):
         pieces = list(pieces)
-        found = [(piece.path, batch) for piece in pieces for batch in piece.batches()]
-        self._paths, self._batches = [path for path, _ in found], [batch for _, batch in found]
         index = np.concatenate([np.empty(0, INDEX), *(piece.index() for piece in pieces)])
         self.natoms, self.split = (np.ascontiguousarray(index[name]) for name in ("natoms", "split"))
-        self._rows = np.cumsum([0, *(batch.frames for batch in self._batches)])
+        found = [(number, batch) for number, piece in enumerate(pieces) for batch in piece.batches()]
+        self._paths, self._piece = [piece.path for piece in pieces], np.array([number for number, _ in found], np.int64)
+        self._at = np.array([batch.at for _, batch in found], np.int64)
+        self._widths = np.array([batch.widths for _, batch in found], np.int64).reshape(-1, len(TEXTS))
+        self._first = np.cumsum([0, *(batch.frames for _, batch in found)])  # rows of batches
         self._atoms = np.cumsum(self.natoms, dtype=np.int64) - self.natoms
 
     def __len__(self) -> int:
         return len(self.natoms)
 
     def take(self, rows: NDArray[Any]) -> tuple[Frames, NDArray[Any], dict[str, NDArray[np.bytes_]]]:
-        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), and their groups, origins and infos in UTF-8."""
-        natoms, n = self.natoms[rows], len(rows)
-        ends = np.cumsum(natoms, dtype=np.int64)
-        widths = dict(zip(TEXTS, np.array([batch.widths for batch in self._batches]).max(axis=0, initial=1).tolist()))
-        tables: dict[str, NDArray[Any]] = {"rest": np.empty(n, REST)} | {name: np.zeros(n, f"S{width}") for name, width in widths.items()}
-        atoms: dict[str, NDArray[Any]] = {name: np.empty(int(natoms.sum()), dtype) for name, dtype in BY_ATOM.items()}
-        places = np.argsort(rows)  # a file is read from its start to its end
-        borders = np.searchsorted(rows[places], self._rows)
-        for number, (first, last) in enumerate(zip(borders, borders[1:])):
-            if first < last:
-                mine = places[first:last]
-                self._take(number, rows[mine], mine, tables, atoms, ends[mine] - natoms[mine])
-        frames = Frames(
-            **atoms,
-            **{name: np.ascontiguousarray(tables["rest"][name]) for name in REST.names or ()},
-            natoms=natoms,
-            head=np.zeros(n, np.int32),
-            dataset=np.zeros(n, np.uint64),
-            index=np.zeros(n, np.int64),
-            epoch=np.zeros(n, np.int64),
-        )
-        return frames, self.split[rows], {name: tables[name] for name in TEXTS}
-
-    def _take(
-        self,
-        number: int,
-        rows: NDArray[Any],
-        places: NDArray[Any],
-        tables: Mapping[str, NDArray[Any]],
-        atoms: Mapping[str, NDArray[Any]],
-        at: NDArray[np.int64],
-    ) -> None:
-        """Read `rows`, which ascend, of one batch to their places in arrays by frame, and to the rows `at` of arrays by atom.
+        """Read frames at `rows`: the frames, their split (0 train, 1 validation, 2 test), and their groups, origins and infos in UTF-8.
 
         Read, not mapped: rows in random order touch every page of a mapped file, and all of it would count as memory.
         """
-        sections, first = self._batches[number].sections, self._rows[number]
-        with open(self._paths[number], "rb", buffering=0) as file:
-            for name, out in tables.items():
-                begin, dtype = sections[name]
-                sizes = np.full(len(rows), dtype.itemsize, np.int64)
-                _read_rows(file, begin + (rows - first) * dtype.itemsize, sizes, _bytes_of(out), places * out.itemsize)
-            for name, out in atoms.items():
-                begin, dtype = sections[name]
-                sizes, starts = self.natoms[rows] * np.int64(dtype.itemsize), self._atoms[rows] - self._atoms[first]
-                _read_rows(file, begin + starts * dtype.itemsize, sizes, _bytes_of(out), at * dtype.itemsize)
+        table = Table(self.natoms[rows], widths=self._widths.max(axis=0, initial=1))
+        split, places = self.split[rows], np.argsort(rows)  # a file is read from its start to its end
+        rows = rows[places]
+        batch = np.searchsorted(self._first, rows, side="right") - 1
+        widths, first = self._widths[batch], self._first[batch]
+        natoms, before = self.natoms[rows].astype(np.int64), self._atoms[rows] - self._atoms[first]
+        sizes = record_bytes(natoms, widths)
+        begins = self._at[batch] + (rows - first) * record_bytes(np.zeros_like(rows), widths) + before * ATOM_BYTES
+        piece, ends = self._piece[batch], np.cumsum(sizes)
+        for some in _runs(ends // TOGETHER):
+            into = ends[some] - sizes[some] - (ends[some.start] - sizes[some.start])
+            records = np.empty(int(into[-1] + sizes[some][-1]), np.uint8)
+            for one in _runs(piece[some]):
+                with open(self._paths[piece[some][one.start]], "rb", buffering=0) as file:
+                    _read_rows(file, begins[some][one], sizes[some][one], records, into[one])
+            table.put(records, into, widths[some], places[some])
+        return table.frames(), split, table.texts
 
 
-def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
-    return array.reshape(-1).view(np.uint8)
+def _runs(values: NDArray[Any]) -> Iterator[slice]:
+    """Where values that are equal follow one another."""
+    borders = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return map(slice, borders, borders[1:]) if len(values) else iter(())
 
 
 def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: NDArray[Any], targets: NDArray[Any]) -> None:
@@ -354,16 +298,19 @@ def _read_rows(file: FileIO, begins: NDArray[Any], lengths: NDArray[Any], out: N
 
     Those that lie in one window are read together, bytes between them and all, where they are a good part of it.
     """
-    borders = [0, *(np.flatnonzero(np.diff(begins // WINDOW)) + 1).tolist(), len(begins)]
+    borders = np.concatenate([[0], np.flatnonzero(np.diff(begins // WINDOW)) + 1, [len(begins)]])
+    spans = (begins + lengths)[borders[1:] - 1] - begins[borders[:-1]]
+    dense = spans <= DENSE * np.add.reduceat(lengths, borders[:-1])
     view, room = memoryview(out.data), np.empty(0, np.uint8)
-    for some in map(slice, borders, borders[1:]):
-        first, span = int(begins[some][0]), int(begins[some][-1] + lengths[some][-1] - begins[some][0])
-        if span <= DENSE * lengths[some].sum():
+    for first, last, span, together in zip(borders.tolist(), borders[1:].tolist(), spans.tolist(), dense.tolist()):
+        if together:
+            some, start = slice(first, last), int(begins[first])
             room = room if len(room) >= span else np.empty(max(span, 2 * WINDOW), np.uint8)
-            file.seek(first)
+            file.seek(start)
             file.readinto(memoryview(room.data)[:span])
-            copy_rows(room[:span], begins[some] - first, lengths[some], out, targets[some])
+            copy_rows(room[:span], begins[some] - start, lengths[some], out, targets[some])
         else:
-            for begin, length, target in zip(begins[some].tolist(), lengths[some].tolist(), targets[some].tolist()):
-                file.seek(begin)
-                file.readinto(view[target : target + length])
+            for row in range(first, last):
+                target = int(targets[row])
+                file.seek(int(begins[row]))
+                file.readinto(view[target : target + int(lengths[row])])
