@@ -1,7 +1,8 @@
 """Staging: frames in the order they were parsed, in files that can be read at any row.
 
-A piece is what one worker parses in one go, and one file: records of frames, then what is known of them, then where all of it stands. It is written under a hidden name and renamed when it is whole, so a piece that is there is complete
-and a killed ingest goes on with the next one. Segments are then filled from all pieces in their shuffled order.
+A piece is what one worker parses in one go, and one file: records of frames, then what is known of them, then where all of it stands.
+It is written under a hidden name and renamed when it is whole, so a piece that is there is complete and a killed ingest goes on with the
+next one. Segments are then filled from all pieces in their shuffled order.
 """
 
 from __future__ import annotations
