@@ -52,8 +52,8 @@ class Energies:
         count = np.bincount(of, minlength=len(made.kinds))
         mean = np.bincount(of, energy, minlength=len(made.kinds)) / np.maximum(count, 1)
         squares = np.bincount(of, np.square(energy - mean[of]), minlength=len(made.kinds))
-        met, there = count > 0, np.flatnonzero(made.counts[some].any(axis=0))
-        self._take([made.elements[i] for i in there.tolist()], made.kinds[met][:, there], count[met], mean[met], squares[met])
+        met, (elements, columns) = count > 0, made.present(some)
+        self._take(elements, made.kinds[met][:, columns], count[met], mean[met], squares[met])
 
     @staticmethod
     def of(cells: Sequence[tuple[Mapping[str, int], Moments]], *, elements: Iterable[str] = ()) -> Energies:

@@ -18,7 +18,7 @@ from .elements import NUMBERS, SYMBOLS
 from .frame import F64
 from .frames import Frames
 
-Rows = slice | NDArray[np.integer]  # some of many frames
+Rows = slice | NDArray[np.integer] | NDArray[np.bool_]  # some of many frames
 ITERATIONS, CLOSEST = 50, 1e-2  # of a robust fit, and eV/atom
 
 
@@ -43,11 +43,10 @@ class Compositions:
         _, first, kind = np.unique(texts, return_index=True, return_inverse=True)
         return Compositions([SYMBOLS[z] for z in present], counts, counts[first], kind.ravel())
 
-    def present(self, rows: Rows) -> tuple[list[str], NDArray[np.int64]]:
-        """Elements of some frames, and how many atoms of each these have."""
-        counts = self.counts[rows]
-        there = np.flatnonzero(counts.any(axis=0))
-        return [self.elements[i] for i in there.tolist()], counts if len(there) == len(self.elements) else counts[:, there]
+    def present(self, rows: Rows) -> tuple[list[str], NDArray[np.intp]]:
+        """Elements of some of the frames, and their columns."""
+        columns = np.flatnonzero(self.counts[rows].any(axis=0))
+        return [self.elements[column] for column in columns.tolist()], columns
 
 
 @dataclass(slots=True)
@@ -119,7 +118,9 @@ class Statistics:
         self.atoms += int(natoms.sum())
         self.smallest = min(self.smallest or int(natoms.min()), int(natoms.min()))
         self.largest = max(self.largest, int(natoms.max()))
-        elements, counts = (compositions or Compositions.of(frames)).present(some)
+        made = compositions or Compositions.of(frames)
+        elements, columns = made.present(some)
+        counts = made.counts[some][:, columns]
         _add_counts(self.element_atoms, dict(zip(elements, counts.sum(axis=0).tolist())))
         _add_counts(self.element_frames, dict(zip(elements, (counts > 0).sum(axis=0).tolist())))
         has = {"energy": frames.has_energy, "forces": frames.has_forces, "virial": frames.has_virial}

@@ -119,3 +119,26 @@ def test_stored_integers_are_shifted_to_whole_bytes_and_come_back(low, high, shi
     back = np.empty(values.shape, array.stored)
     decode_block(memoryview(data), array, back)
     assert (back == integers.reshape(-1, 3) + shift).all() and (on.from_stored(back) == values).all()
+
+
+PRINTED = {  # of two parts, what a code printed in each and in which unit a reader took it
+    "the same": ((3, 1.0), (3, 1.0)),
+    "more decimals later": ((2, 1.0), (6, 1.0)),
+    "fewer decimals later": ((6, 1.0), (2, 1.0)),
+    "two units": ((4, units.LENGTH["nm"]), (5, 1.0)),
+    "bohr, then none": ((5, units.LENGTH["bohr"]), (None, 1.0)),
+    "none, then some": ((None, 1.0), (4, 1.0)),
+    "beyond what is stored": ((13, 1.0), (0, 1e9)),
+}
+
+
+@pytest.mark.parametrize("printed", PRINTED.values(), ids=PRINTED)
+def test_lattices_that_are_looked_for_where_others_were_found_merge_to_the_same(printed):
+    rng = np.random.default_rng(3)
+    first, second = (
+        rng.normal(size=300) if decimals is None else np.round(rng.uniform(0.5, 9, 300), decimals) * factor for decimals, factor in printed
+    )
+    known = find_lattices(first, FACTORS["positions"])
+    alone = merge_lattices(known, find_lattices(second, FACTORS["positions"]))
+    assert merge_lattices(known, find_lattices(second, FACTORS["positions"], known)) == alone
+    assert merge_lattices(known, find_lattices(np.append(second, np.nan), FACTORS["positions"], known)) == {}
