@@ -48,7 +48,7 @@ def doctored(board: Path, benchmark_: Benchmark, tmp_path: Path) -> Callable[...
 def test_models_are_ranked_by_errors_that_are_those_of_their_predictions(board: Path, honest: dict[str, Any]) -> None:
     rows = {row["name"]: row for row in honest["rows"]}
     assert [(row["rank"], row["name"]) for row in honest["rows"]] == [(1, "good"), (2, "fair"), (3, "poor")]
-    assert rows["good"]["score"] < 0.1 < rows["poor"]["score"] <= 1 and all(row["complete"] for row in rows.values())
+    assert rows["good"]["score"] < 0.2 < rows["poor"]["score"] <= 1 and all(row["complete"] for row in rows.values())
     said = read(board / "out/submissions/fair/one.extxyz", index=f"-{TEST}:")
     true = {tuple(np.round(atoms.positions[0], 6)): atoms for atoms in read(board / "one-test.xyz", index=":")}
     apart = np.concatenate([a.get_forces() - true[tuple(np.round(a.positions[0], 6))].get_forces() for a in said])
