@@ -274,9 +274,12 @@ class Staging:
         rows = rows[places]
         batch = np.searchsorted(self._first, rows, side="right") - 1
         widths, first = self._widths[batch], self._first[batch]
-        natoms, before = self.natoms[rows].astype(np.int64), self._atoms[rows] - self._atoms[first]
-        sizes = record_bytes(natoms, widths)
-        begins = self._at[batch] + (rows - first) * record_bytes(np.zeros_like(rows), widths) + before * ATOM_BYTES
+        sizes = record_bytes(self.natoms[rows].astype(np.int64), widths)
+        begins = (
+            self._at[batch]
+            + (rows - first) * record_bytes(np.zeros(1, np.int64), widths)
+            + (self._atoms[rows] - self._atoms[first]) * ATOM_BYTES
+        )
         piece, ends = self._piece[batch], np.cumsum(sizes)
         for some in _runs(ends // TOGETHER):
             into = ends[some] - sizes[some] - (ends[some.start] - sizes[some.start])

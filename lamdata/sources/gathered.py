@@ -18,6 +18,7 @@ from lamdata.frame import F64, Frame, Rejection, volume_of
 from lamdata.frames import Parsed
 
 from .build import SMALLEST_VOLUME
+from .bytes.source_file import SourceFile
 
 FRAMES_AT_ONCE = 1024
 ATOMS_AT_ONCE = 1 << 16
@@ -71,12 +72,12 @@ def is_finite(values: F64) -> bool:
 Item = Frame | Row | Parsed | Rejection
 
 
-def not_only_cut(items: Iterator[Item], said: str, *, where: str) -> Iterator[Item]:
-    """The items as they are; where there is nothing but one that is truncated, that is an error of the file."""
+def not_only_cut(items: Iterator[Item], said: str, *, file: SourceFile) -> Iterator[Item]:
+    """The items as they are; where there is nothing but one that is truncated, that is an error of the file, unless it is a span of it."""
     for first in items:
-        if isinstance(first, Rejection) and first.reason == TRUNCATED:
+        if file.span is None and isinstance(first, Rejection) and first.reason == TRUNCATED:
             if (second := next(items, None)) is None:
-                raise SourceError(said, where=where)
+                raise SourceError(said, where=file.name)
             yield first
             first = second
         yield first

@@ -41,7 +41,8 @@ def spans_of(file: SourceFile, size: int, border: Border) -> list[Span]:
                 place = data.find(border.title, max(place + 1, starts[-1].offset + size - 1 - at), known + len(border.title) - 1)
                 if place < 0:
                     break
-                if not border.not_near or border.not_near not in (before + data[:place])[-BACK:]:
+                near = data[place - BACK : place] if place >= BACK else (before + data[:place])[-BACK:]
+                if not border.not_near or border.not_near not in near:
                     first = counts[border.title] + data.count(border.title, 0, place + len(border.title) - 1)
                     starts.append(Span(first=first, stop=0, offset=at + place + 1))
             for word in sought:

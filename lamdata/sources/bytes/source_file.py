@@ -112,7 +112,9 @@ class SourceFile:
 
     def lines(self) -> Lines:
         """The lines of a text file with their line ends, one at a time, of its span where that ends somewhere; memory stays small whatever the file."""
-        return Lines(self.open() if self.span is None or not self.span.end else between(self.open(), self.span.offset, self.span.end))
+        if self.span is None or not self.span.end:
+            return Lines(self.open())
+        return Lines(between(self.open(), self.span.offset, self.span.end, where=self.name))
 
     @property
     def sha256(self) -> str:

@@ -94,29 +94,33 @@ def decompressed(stored: BinaryIO, *, name: str, where: str) -> BinaryIO:
     return io.BufferedReader(Unpacked(opener(packed), packed, counted), BUFFER)
 
 
-def between(stream: BinaryIO, begin: int, end: int) -> BinaryIO:
+def between(stream: BinaryIO, begin: int, end: int, *, where: str) -> BinaryIO:
     """Bytes `begin:end` of a stream that can seek."""
     stream.seek(begin)
-    return io.BufferedReader(_First(stream, end - begin), BUFFER)
+    return io.BufferedReader(Slice(stream, end - begin, cut="has become shorter", where=where), BUFFER)
 
 
-class _First(io.RawIOBase):
-    """So many bytes of a stream."""
+class Slice(io.RawIOBase):
+    """So many of the next bytes of a stream, or an error that says how it is `cut`; with it `owner`, or else the stream, is closed."""
 
-    def __init__(self, inner: BinaryIO, left: int):
-        self.inner, self.left = inner, left
+    def __init__(self, stream: BinaryIO, size: int, *, cut: str, where: str, owner: io.IOBase | None = None):
+        self.stream, self.left, self.cut, self.where, self.owner = stream, size, cut, where, owner
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        data = self.inner.read(min(len(memoryview(buffer)), self.left))
-        memoryview(buffer)[: len(data)] = data
+        view = memoryview(buffer).cast("B")
+        data = self.stream.read(min(len(view), self.left))
+        if not data and self.left:
+            raise SourceError(self.cut, where=self.where)
+        view[: len(data)] = data
         self.left -= len(data)
         return len(data)
 
     def close(self) -> None:
-        self.inner.close()
+        if not self.closed:
+            (self.owner or self.stream).close()
         super().close()
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lamdata.errors import SourceError
 
-from .streams import BUFFER, open_bytes
+from .streams import BUFFER, Slice, open_bytes
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    pass
 
 CACHE = 128 << 20  # bytes of members kept for one archive
 SMALL = 16 << 20  # bytes: a larger member is streamed, never held
@@ -72,7 +72,9 @@ class TarArchive:
             self._kept.move_to_end(member)
             return io.BytesIO(self._kept[member])
         if self.sizes[member] > SMALL:
-            inner = Slice(Forward(open_bytes(self.path)), self._offsets[member], self.sizes[member], where=self.path)
+            stream = Forward(open_bytes(self.path))
+            stream.seek(self._offsets[member])
+            inner = Slice(stream.inner, self.sizes[member], cut="the tar is truncated", where=self.path, owner=stream)
             return io.BufferedReader(inner, BUFFER)
         return io.BytesIO(self._advance(member))
 
@@ -144,31 +146,6 @@ class Forward(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self.inner.close()
-        super().close()
-
-
-class Slice(io.RawIOBase):
-    """One large member, streamed."""
-
-    def __init__(self, stream: Forward, offset: int, size: int, *, where: str):
-        self.stream, self.left, self.where = stream, size, where
-        stream.seek(offset)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.stream.inner.read(min(len(view), self.left))
-        if not data and self.left:
-            raise SourceError("the tar is truncated", where=self.where)
-        view[: len(data)] = data
-        self.left -= len(data)
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self.stream.close()
         super().close()
 
 

@@ -38,8 +38,7 @@ class N2p2Reader:
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every structure between `begin` and `end`, many at once; each is a group of its own, the format knows no trajectories."""
         units = (LENGTH[spec.units.length or "bohr"], ENERGY[spec.units.energy or "Hartree"], FORCE[spec.units.force or "Hartree/bohr"])
-        frames = _frames(file, units)
-        return gather(frames if file.span else not_only_cut(frames, "ends within its first structure: truncated", where=file.name))
+        return gather(not_only_cut(_frames(file, units), "ends within its first structure: truncated", file=file))
 
     def spans(self, file: SourceFile, size: int) -> list[Span]:
         """Spans of structures, each right behind another."""

@@ -151,7 +151,7 @@ def numbers_of(symbols: tuple[str | int, ...]) -> NDArray[np.uint8] | None:
 
 def frames(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Parsed | Rejection]:
     """Turn the steps of a file into frames and rejections; a file of one step that is cut is an error."""
-    return gather(not_only_cut(_one_by_one(file, steps), "ends in the middle of its first step: truncated", where=file.name))
+    return gather(not_only_cut(_one_by_one(file, steps), "ends in the middle of its first step: truncated", file=file))
 
 
 def _one_by_one(file: SourceFile, steps: Iterator[Step | Parsed]) -> Iterator[Frame | Row | Parsed | Rejection]:

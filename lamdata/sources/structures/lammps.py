@@ -52,8 +52,7 @@ class LammpsDumpReader:
 
     def read(self, file: SourceFile, spec: SourceSpec) -> Iterator[Parsed | Rejection]:
         """Yield every time step, many at once."""
-        frames = self._frames(file, spec)
-        return gather(frames if file.span else not_only_cut(frames, "ends within its first time step: truncated", where=file.name))
+        return gather(not_only_cut(self._frames(file, spec), "ends within its first time step: truncated", file=file))
 
     def _frames(self, file: SourceFile, spec: SourceSpec) -> Iterator[Frame | Row | Parsed | Rejection]:
         elements = tuple(str(spec.options.get("elements", "")).replace(",", " ").split())
