@@ -105,7 +105,7 @@ class ArrayPlan:
         """Compressor, level and shuffle (0 none, 1 bytes, 2 bits), or `None` for plain bytes.
 
         Of those within a few percent of the smallest, the fastest to decode. Blocks of a lattice are shuffled by bytes where that is
-        not much larger (`codec.encode_block`). The second packing is 2% larger than the first and packed three times as fast.
+        not much larger (`codec.encode_block`). The second packing is a little larger than the first and quicker to make.
         """
         if self.plain:
             return None
